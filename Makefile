@@ -1,0 +1,48 @@
+# The one list of commands. `make` alone prints it.
+# Every target brings .venv up to date first: nothing has to be installed by hand but Python >= 3.11 and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := daemon tests tools
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format types lock clean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup:  ## create or refresh .venv, with every extra, exactly as requirements.lock says
+	@for python in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
+	    exec "$$python" tools/bootstrap.py; \
+	  fi; \
+	done; \
+	echo "passbell needs Python 3.11 to 3.14; none was found. Name one: make setup PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+demo: setup  ## see thousands of sandbox phones buzz (ARGS="--passes 5000 --fast")
+	@$(BIN)/python -m passbell demo $(ARGS)
+
+test: setup  ## all tests, on a real PostgreSQL (ARGS="tests/cli -k status")
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## ruff, every rule, and the formatting
+	@$(BIN)/python -m ruff check $(SOURCES)
+	@$(BIN)/python -m ruff format --check $(SOURCES)
+
+format: setup  ## let ruff write the formatting
+	@$(BIN)/python -m ruff format $(SOURCES)
+	@$(BIN)/python -m ruff check --fix $(SOURCES)
+
+types: setup  ## mypy, strict
+	@$(BIN)/python -m mypy
+
+lock: setup  ## resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --no-config \
+	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what the other commands made, .venv too
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find daemon tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

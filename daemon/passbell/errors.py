@@ -1,0 +1,142 @@
+"""Every error that passbell raises on purpose, and what to do about each.
+
+    PassbellError                       exit 1  say the sentence and stop
+    ├── ConfigurationError              exit 2  end the process; a restart would not help
+    ├── SchemaBehind                    exit 3  end the process; `passbell migrate` first
+    ├── SchemaTooNew                    exit 4  end the process; a newer passbell has migrated the database
+    ├── DatabaseUnavailable             exit 1  retry with backoff; the daemon keeps its process
+    ├── LeaseLost                       exit 1  drop the chunk; another worker holds it now
+    ├── CampaignError                   exit 1  tell the person who asked; SQLSTATE PB4xx, nothing was changed
+    └── PassKitError                    exit 1
+        ├── PassKitUnavailable                  retry the pass: network, time-out, 429, 500, 502, 503, 504
+        ├── PassKitDenied                       pause the account (breaker): 401, 403; no pass is failed
+        └── PassKitRefused                      fail the pass for good: 400, 404, 409, 501
+
+A message is one plain sentence for a person and never holds a secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = [
+    "CampaignError",
+    "ConfigurationError",
+    "DatabaseUnavailable",
+    "LeaseLost",
+    "PassKitDenied",
+    "PassKitError",
+    "PassKitRefused",
+    "PassKitUnavailable",
+    "PassbellError",
+    "SchemaBehind",
+    "SchemaTooNew",
+    "from_database",
+]
+
+
+class PassbellError(Exception):
+    """The root: one plain sentence, and the exit code of a command that ends with it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigurationError(PassbellError):
+    """A setting is missing or wrong: end the process. One line per problem."""
+
+    exit_code = 2
+
+
+class SchemaBehind(PassbellError):
+    """The database lacks migrations that this program needs: end the process, run `passbell migrate`."""
+
+    exit_code = 3
+
+
+class SchemaTooNew(PassbellError):
+    """A newer passbell has migrated the database: end the process, update the program."""
+
+    exit_code = 4
+
+
+class DatabaseUnavailable(PassbellError):
+    """No connection, or it was cut: retry with backoff."""
+
+
+class LeaseLost(PassbellError):
+    """Another worker holds the chunk by now: drop it; nothing of this call was written."""
+
+
+class CampaignError(PassbellError):
+    """The database refused an order by one of its own rules: tell the person; nothing was changed.
+
+    Attributes:
+        sqlstate: five characters, `PB4xx`; the last three follow the HTTP status with the same meaning
+            (PB404 unknown, PB409 conflict, PB422 not understood).
+    """
+
+    def __init__(self, message: str, sqlstate: str = "PB400") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class PassKitError(PassbellError):
+    """PassKit did not take an update.
+
+    Attributes:
+        status: HTTP status of the answer; None when there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class PassKitUnavailable(PassKitError):
+    """Network, time-out, 429, 500, 502, 503 or 504: retry the pass.
+
+    Attributes:
+        retry_after: seconds that PassKit asked us to wait; None when it did not say.
+    """
+
+    def __init__(self, message: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, status)
+        self.retry_after = retry_after
+
+
+class PassKitDenied(PassKitError):
+    """401 or 403, the credentials: pause the account, fail no pass."""
+
+
+class PassKitRefused(PassKitError):
+    """400, 404, 409 or 501, this one record: fail the pass for good."""
+
+
+# SQLSTATEs that mean "the server is not there for us just now": connection exceptions (class 08), shutdown
+# and start-up (57P0x), out of connections (53300). psycopg itself sets none when it cannot connect at all.
+_GONE = ("08", "57P", "53300")
+
+
+def from_database(error: psycopg.Error) -> PassbellError:
+    """Translate a driver error into ours: the one place where that happens.
+
+    The server's own message is kept for PB4xx, because our SQL functions write it for people. Everything
+    else is shortened to its first line: DETAIL lines may quote a member's data.
+    """
+    sqlstate = error.sqlstate
+    message = (error.diag.message_primary or "").strip() or _first_line(error)
+    if sqlstate is None or sqlstate.startswith(_GONE):
+        return DatabaseUnavailable(f"The database cannot be reached: {message}")
+    if sqlstate.startswith("PB4"):
+        return CampaignError(message, sqlstate)
+    if sqlstate in {"3F000", "42P01", "42883"}:  # no such schema, table, function
+        return SchemaBehind(f"The database is not ready ({message}): run `passbell migrate`.")
+    return PassbellError(f"The database refused the call ({sqlstate}): {message}")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
