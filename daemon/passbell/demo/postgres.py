@@ -1,0 +1,289 @@
+"""A private PostgreSQL server that lives exactly as long as its caller.
+
+The demo and the tests must work on a bare machine, as root and as an ordinary user, and leave nothing behind.
+So the server is a child of ours, listens on 127.0.0.1 alone with a random password, and hangs on a *leash*: a
+small shell process whose standard input is a pipe from us. When we close the pipe, or die in any way (kill -9
+included), the shell reads end-of-file, stops the server and removes a temporary directory. No signal handler and
+no `atexit` could promise that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Self
+
+import psycopg
+
+from passbell.demo.binaries import (
+    Account,
+    PostgresUnavailableError,
+    find_binaries,
+    postgres_version,
+    reachable_binaries,
+    server_account,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+__all__ = ["EmbeddedPostgres", "PostgresUnavailableError"]
+
+SUPERUSER: Final = "postgres"
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 30.0
+PORT_ATTEMPTS: Final = 5
+
+# $1 is the directory to remove after the pipe was closed ("" = keep it), the rest is the server's command.
+# A server that ends by itself leaves its directory to us: to read the log, and perhaps to start it again.
+# SIGINT is PostgreSQL's "fast" stop: roll back, disconnect everybody, write a checkpoint.
+LEASH: Final = r"""
+leftover=$1; shift
+exec 3<&0
+"$@" 3<&- &
+server=$!
+{ cat <&3 >/dev/null; [ -n "$leftover" ] && : >"$leftover/released"; kill -INT "$server" 2>/dev/null; } &
+leash=$!
+exec 3<&-
+wait "$server"; code=$?
+kill "$leash" 2>/dev/null
+if [ -n "$leftover" ] && [ -e "$leftover/released" ]; then cd /; rm -rf -- "$leftover"; fi
+exit "$code"
+"""
+
+DURABLE_SETTINGS: Final = {"fsync": "on", "synchronous_commit": "on"}
+# For data that nobody will miss after a power cut: tests.
+FLEETING_SETTINGS: Final = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "checkpoint_timeout": "30min",
+}
+
+
+class EmbeddedPostgres:
+    """Context manager around one private server.
+
+    Args:
+        directory: where the cluster is kept between runs; None takes a temporary one that is removed at the end.
+        durable: whether a commit survives a power cut (fsync); off only for tests.
+        bin_directory: which installation to use; by default the wheel's newest, else Debian's newest.
+        settings: further server settings, such as `{"max_connections": "50"}`.
+
+    Raises:
+        PostgresUnavailableError: there is no server to be had; says why in one plain sentence.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        durable: bool = True,
+        bin_directory: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._kept_directory = directory
+        self._durable = durable
+        self._settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "max_connections": "200",
+            "max_wal_size": "4GB",
+            **(DURABLE_SETTINGS if durable else FLEETING_SETTINGS),
+            **(settings or {}),
+        }
+        self._binaries = find_binaries(bin_directory)
+        self._account: Account | None = None
+        self._leash: subprocess.Popen[bytes] | None = None
+        self._password = ""
+        self.directory = Path()
+        self.port = 0
+
+    @property
+    def version(self) -> str:
+        """The server's version, for example `18.4`; known before it starts."""
+        return postgres_version(self._binaries)
+
+    @property
+    def log_path(self) -> Path:
+        """The file the server writes its log to."""
+        return self.directory / "log"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server (the postmaster), to stop it or to take it away in a test."""
+        return int((self.directory / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the libpq URL of one database, password included."""
+        return f"postgresql://{SUPERUSER}:{self._password}@127.0.0.1:{self.port}/{database}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Create the cluster if need be, start the server, and return when it accepts connections."""
+        self._account = server_account()
+        self._prepare_directory()
+        try:
+            self._binaries = reachable_binaries(self._binaries, self._account, self.directory)
+            self._create_cluster()
+            self._run()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server, wait until it is gone, and remove a temporary directory. May be called twice."""
+        leash, self._leash = self._leash, None
+        if leash is not None:
+            if leash.stdin is not None:
+                leash.stdin.close()
+            try:
+                leash.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(OSError, ValueError):
+                    os.kill(self.pid, signal.SIGQUIT)
+                leash.wait(STOP_SECONDS)
+        if self._kept_directory is None and self.directory != Path():
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _run(self) -> None:
+        # Somebody else may take the port between our look and the server's bind.
+        for _ in range(PORT_ATTEMPTS):
+            self.port = _free_port()
+            self._leash = leash = self._launch()
+            if self._wait_until_ready(leash):
+                return
+            if "Address already in use" not in self._log_tail():
+                break
+        raise PostgresUnavailableError(f"PostgreSQL did not start: {self._log_tail()}")
+
+    def _prepare_directory(self) -> None:
+        if self._kept_directory is None:
+            self.directory = Path(tempfile.mkdtemp(prefix="passbell-postgres-"))
+        else:
+            self.directory = self._kept_directory.absolute()
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._account is not None:
+            os.chown(self.directory, self._account.uid, self._account.gid)
+            if (
+                self._as_server("/bin/sh", "-c", 'cd "$0"', str(self.directory), cwd=Path("/")).returncode
+                != 0
+            ):
+                raise PostgresUnavailableError(
+                    f"PostgreSQL refuses root and runs as {self._account.name} here, who cannot enter {self.directory}:"
+                    " choose a directory outside of root's home, or run as an ordinary user."
+                )
+
+    def _create_cluster(self) -> None:
+        password_file = self.directory / "password"
+        if (self.directory / "data" / "PG_VERSION").exists():
+            self._password = password_file.read_text()
+            return
+        # Loopback is open to every user of the machine, and a superuser of PostgreSQL may run programs.
+        self._password = secrets.token_hex(16)
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._password)
+        if self._account is not None:
+            os.chown(password_file, self._account.uid, self._account.gid)
+        command = [
+            str(self._binaries / "initdb"),
+            f"--pgdata={self.directory / 'data'}",
+            f"--username={SUPERUSER}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+        ]
+        done = self._as_server(*command, *([] if self._durable else ["--no-sync"]))
+        if done.returncode != 0:
+            raise PostgresUnavailableError(
+                f"PostgreSQL could not create its data directory: {done.stderr.strip()}"
+            )
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        flags = [
+            f"--{name.replace('_', '-')}={value}"
+            for name, value in (self._settings | {"port": str(self.port)}).items()
+        ]
+        leftover = str(self.directory) if self._kept_directory is None else ""
+        command = [str(self._binaries / "postgres"), "-D", str(self.directory / "data"), *flags]
+        with self._open_log() as log:
+            # A session of its own: Ctrl-C in the terminal is for us, and the server goes when we say so.
+            return subprocess.Popen(  # noqa: S603
+                ["/bin/sh", "-c", LEASH, "passbell-postgres", leftover, *command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                start_new_session=True,
+                user=self._account.uid if self._account else None,
+                group=self._account.gid if self._account else None,
+                extra_groups=[] if self._account else None,
+            )
+
+    def _wait_until_ready(self, leash: subprocess.Popen[bytes]) -> bool:
+        """Return True when the server answers, False when it ended instead; raise when it does neither."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if leash.poll() is not None:
+                return False
+            try:
+                psycopg.connect(self.url(), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                time.sleep(0.02)
+            else:
+                return True
+        raise PostgresUnavailableError(
+            f"PostgreSQL was not ready within {START_SECONDS:.0f} s: {self._log_tail()}"
+        )
+
+    def _as_server(self, *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603
+            command,
+            cwd=cwd or self.directory,
+            check=False,
+            capture_output=True,
+            text=True,
+            user=self._account.uid if self._account else None,
+            group=self._account.gid if self._account else None,
+            extra_groups=[] if self._account else None,
+        )
+
+    def _open_log(self) -> IO[bytes]:
+        log = self.log_path.open("ab")
+        if self._account is not None:
+            os.chown(self.log_path, self._account.uid, self._account.gid)
+        return log
+
+    def _log_tail(self) -> str:
+        with contextlib.suppress(OSError):
+            return " | ".join(self.log_path.read_text(errors="replace").splitlines()[-5:])
+        return "it left no log"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

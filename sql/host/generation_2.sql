@@ -1,0 +1,177 @@
+-- The loyalty platform's tables, generation 2: the live balance moved to passes_master (protocol_membership may be stale or
+-- empty), members without a users row are common, and a program can be suspended.
+-- Stand-in for demo and tests: passbell is installed beside tables like these and owns none of them.
+
+create type public.protocol_type as enum ('MEMBERSHIP', 'COUPON', 'EVENT_TICKET');
+create type public.pass_status   as enum ('ISSUED', 'INSTALLED', 'UNINSTALLED', 'VOIDED', 'EXPIRED');
+create type public.action_type   as enum ('MEMBER_EARN', 'MEMBER_REDEEM', 'COUPON_REDEEM', 'TICKET_CHECK_IN', 'INSTALL', 'UNINSTALL');
+
+create table public.programs (
+  id                     uuid primary key default gen_random_uuid(),
+  name                   text not null,
+  protocol               public.protocol_type not null,
+  passkit_program_id     text not null,
+  postgrid_template_id   text,
+  created_at             timestamptz default now(),
+  birthday_bot_enabled   boolean default false,
+  birthday_reward_points integer default 0,
+  birthday_message       text default 'Happy Birthday! We added points to your pass.',
+  -- Kill switch: nothing may be sent for a suspended program.
+  is_suspended           boolean default false,
+  passkit_tier_id        text,
+  enrollment_url         text,
+  timezone               varchar default 'America/New_York'
+);
+
+create table public.users (
+  id               uuid primary key default gen_random_uuid(),
+  email            text unique,
+  first_name       text,
+  last_name        text,
+  address_line1    text,
+  city             text,
+  state            text,
+  zip              text,
+  created_at       timestamptz default now(),
+  birth_date       date,
+  -- NULL in rows older than the column: it means yes.
+  marketing_opt_in boolean default true,
+  phone_number     text
+);
+
+create table public.passes_master (
+  id                  uuid primary key default gen_random_uuid(),
+  user_id             uuid references public.users (id),
+  program_id          uuid references public.programs (id),
+  protocol            public.protocol_type,
+  passkit_internal_id text not null unique,
+  external_id         text not null unique,
+  install_url         text,
+  status              public.pass_status default 'ISSUED',
+  is_active           boolean not null default true,
+  last_updated        timestamptz default now(),
+  enrollment_source   text,
+  member_email        text,
+  member_first_name   text,
+  member_last_name    text,
+  points_balance      integer default 0
+);
+
+create table public.protocol_membership (
+  pass_id          uuid primary key references public.passes_master (id),
+  points_balance   integer not null default 0 check (points_balance >= 0),
+  tier_points      integer default 0,
+  secondary_points integer,
+  lifetime_points  integer
+);
+
+create table public.protocol_coupon (
+  pass_id       uuid primary key references public.passes_master (id),
+  offer_details text,
+  expiry_date   date,
+  redeemed_at   timestamptz
+);
+
+create table public.protocol_event_ticket (
+  pass_id       uuid primary key references public.passes_master (id),
+  event_name    text,
+  venue         text,
+  checked_in_at timestamptz
+);
+
+create table public.transactions (
+  id           uuid primary key default gen_random_uuid(),
+  pass_id      uuid references public.passes_master (id),
+  action_type  public.action_type,
+  value_change integer,
+  notes        text,
+  created_at   timestamptz default now()
+);
+
+-- id is a foreign key to auth.users where that schema exists: supabase.sql adds it.
+create table public.admin_profiles (
+  id         uuid primary key,
+  program_id uuid references public.programs (id),
+  role       text default 'CLIENT_ADMIN',
+  created_at timestamptz default now()
+);
+
+create table public.notification_logs (
+  id              uuid primary key default gen_random_uuid(),
+  program_id      uuid references public.programs (id),
+  campaign_name   text,
+  recipient_count integer default 0,
+  success_count   integer default 0,
+  failed_count    integer default 0,
+  message_content text,
+  target_segment  text,
+  created_at      timestamptz default now()
+);
+
+create table public.birthday_logs (
+  id             uuid primary key default gen_random_uuid(),
+  pass_id        uuid references public.passes_master (id),
+  program_id     uuid references public.programs (id),
+  year           integer not null,
+  points_awarded integer not null,
+  message_sent   text,
+  created_at     timestamptz default now(),
+  unique (pass_id, year)
+);
+
+-- Physical mail. passbell never touches it; it is here so that a test can show that.
+create table public.campaign_runs (
+  id         uuid primary key default gen_random_uuid(),
+  program_id uuid references public.programs (id),
+  created_at timestamptz default now()
+);
+
+-- The platform's way to move points. Failure is *returned*, never raised: a caller that only catches
+-- exceptions believes every refusal to be a success. Here the balance lives in passes_master.
+create function public.process_membership_transaction(p_external_id text, p_action text, p_amount integer)
+returns jsonb
+language plpgsql
+as $$
+declare
+  v_pass        uuid;
+  v_suspended   boolean;
+  v_before      integer;
+  v_after       integer;
+  v_transaction uuid;
+begin
+  if p_amount is null or p_amount <= 0 then
+    return jsonb_build_object('success', false, 'error', 'INVALID_AMOUNT');
+  end if;
+  if p_action is null or p_action not in ('MEMBER_EARN', 'MEMBER_REDEEM') then
+    return jsonb_build_object('success', false, 'error', 'Unknown action');
+  end if;
+
+  select p.id, g.is_suspended, coalesce(p.points_balance, 0)
+    into v_pass, v_suspended, v_before
+    from public.passes_master p
+    join public.programs g on g.id = p.program_id
+   where p.external_id = p_external_id
+     and p.protocol = 'MEMBERSHIP'
+     for update of p;
+  if not found then
+    return jsonb_build_object('success', false, 'error', 'Pass not found');
+  end if;
+  if v_suspended then
+    return jsonb_build_object('success', false, 'error', 'Program is suspended');
+  end if;
+
+  v_after := v_before + case p_action when 'MEMBER_EARN' then p_amount else -p_amount end;
+  if v_after < 0 then
+    return jsonb_build_object('success', false, 'error', 'Insufficient points', 'previous_balance', v_before);
+  end if;
+
+  update public.passes_master set points_balance = v_after, last_updated = now() where id = v_pass;
+  insert into public.transactions (pass_id, action_type, value_change, notes)
+  values (v_pass, p_action::public.action_type, v_after - v_before, 'process_membership_transaction')
+  returning id into v_transaction;
+
+  return jsonb_build_object(
+    'success', true, 'transaction_id', v_transaction, 'previous_balance', v_before, 'new_balance', v_after,
+    'notification_message', format('You now have %s points', v_after));
+end;
+$$;
