@@ -115,8 +115,19 @@ def install() -> None:
 
 
 def run(*command: str | Path) -> None:
-    """Run one step from the top of the repository; its errors are shown as they come."""
-    subprocess.run([str(part) for part in command], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
+    """Run one step from the top of the repository; show what it had to say only when it fails."""
+    arguments = [str(part) for part in command]
+    step = subprocess.run(
+        arguments,
+        cwd=ROOT,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if step.returncode != 0:
+        sys.stderr.buffer.write(step.stdout[-4000:])
+        raise subprocess.CalledProcessError(step.returncode, arguments)
 
 
 def say(text: str) -> None:
