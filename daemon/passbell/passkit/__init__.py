@@ -1,0 +1,22 @@
+"""PassKit over REST: tell one pass something, read what many passes hold, ask whether PassKit is up.
+
+The rooms, from the outside in:
+
+* `client`: `PassKit`, the object the engine holds. One request: rate slot, token, bytes, verdict.
+* `records`: reading many `metaData` maps with few requests.
+* `recipient`: which endpoint and which identifiers belong to a pass.
+* `answers`: what a status code means for the pass and for the account.
+* `credentials` and `skew`: tokens that PassKit accepts, also with a wrong clock on our side.
+* `transport`, `over_httpx`, `over_pyreqwest`: how bytes leave the machine.
+
+Nothing here retries a failed update, keeps a rate or raises for HTTP trouble: every call returns an `Answer`
+and the engine decides.
+"""
+
+from passbell.passkit.answers import Answer, Verdict
+from passbell.passkit.client import PassKit
+from passbell.passkit.credentials import Credentials
+from passbell.passkit.recipient import Recipient
+from passbell.passkit.transport import Transport
+
+__all__ = ["Answer", "Credentials", "PassKit", "Recipient", "Transport", "Verdict"]

@@ -1,0 +1,221 @@
+"""The PassKit client: each request takes a rate slot, carries a fresh token, comes back as an `Answer`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from passbell import __version__
+from passbell.passkit.answers import (
+    Answer,
+    Verdict,
+    answer_for,
+    impossible,
+    no_answer,
+    parse_object,
+    tells_about_time,
+    unreadable,
+)
+from passbell.passkit.credentials import Credentials, Signer
+from passbell.passkit.recipient import Recipient, update_body, update_path, why_unaddressable
+from passbell.passkit.records import Exchange, RecordReader
+from passbell.passkit.skew import ClockSkew
+from passbell.passkit.transport import (
+    MAX_BODY,
+    BodyTooLong,
+    NetworkTrouble,
+    Transport,
+    check_base_url,
+    open_transport,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from types import TracebackType
+
+NOBODY = "0000000000000000000000"
+"""A member id in PassKit's form (22 characters of base 62) that stands for the nil UUID, so nobody has it."""
+
+
+class PassKit:
+    """One PassKit account in one region.
+
+    Use as an async context manager. All methods may be called concurrently; at most `concurrency` requests
+    are in flight. HTTP trouble is never raised, it is the returned `Answer`; what `before_call` raises passes
+    through.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        message_key: str = "marketingMessage",
+        timeout: float = 10.0,
+        concurrency: int = 50,
+        transport: Transport | httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
+        before_call: Callable[[], Awaitable[None]] | None = None,
+        http_client: str | None = None,
+    ) -> None:
+        """Nothing is connected before the first call.
+
+        Args:
+            base_url: such as https://api.pub1.passkit.io.
+            credentials: of the account's REST API.
+            message_key: key in `metaData`, without `meta.`, whose field carries the change message.
+            timeout: seconds for one whole exchange.
+            concurrency: requests in flight at most.
+            transport: something else that speaks HTTP, a test's or a dry run's.
+            clock: our unix seconds.
+            before_call: awaited immediately before each request leaves, also repeats, reads and probes.
+            http_client: `auto`, `httpx` or `pyreqwest`; None asks PASSBELL_HTTP_CLIENT, then `auto`.
+
+        Raises:
+            ValueError: bad base URL, client name or proxy.
+        """
+        base_url = check_base_url(base_url)
+        self.message_key = message_key
+        self._credentials = credentials
+        self._timeout = timeout
+        self._clock = clock
+        self._before_call = before_call
+        # One gate for all requests: waiting for a connection must not use up a request's deadline.
+        self._gate = asyncio.Semaphore(concurrency)
+        self._signer = Signer(credentials, clock)
+        self._skew = ClockSkew()
+        self._transport = _transport(base_url, transport, concurrency, http_client)
+        self._reader = RecordReader(self._ask, clock=clock, workers=concurrency)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.aclose()
+
+    @property
+    def clock_skew(self) -> float:
+        """Seconds that our clock is ahead of PassKit's, by its Date headers; 0.0 until more is known."""
+        return self._skew.seconds
+
+    async def read_metadata(self, recipients: Sequence[Recipient]) -> dict[str, dict[str, str] | Answer]:
+        """`metaData` of each recipient's record by pass id, or the answer that says why it is not known."""
+        return await self._reader.read(recipients)
+
+    async def push(self, recipient: Recipient, text: str, metadata: Mapping[str, str] | None) -> Answer:
+        """Write `text` where the wallet shows it as a message.
+
+        PassKit replaces `metaData` as a whole, so everything the record shall keep must be in `metadata`.
+
+        Args:
+            recipient: whose record.
+            text: the message, exactly as the phone shall show it.
+            metadata: the record's present map; None to send the message key alone.
+        """
+        problem = why_unaddressable(recipient)
+        if problem:
+            return impossible(problem)
+        # A key that is there keeps its place and a new one goes last: a repeat has identical bytes.
+        try:
+            body = update_body(recipient, {**(metadata or {}), self.message_key: text})
+        except orjson.JSONEncodeError:
+            return impossible("The message or the record's metaData holds characters that JSON cannot carry")
+        return (await self._ask("PUT", update_path(recipient), body)).answer
+
+    async def probe(self, program_id: str | None = None) -> Answer:
+        """Ask whether PassKit is up and accepts our credentials, touching no member.
+
+        The question is for a member who cannot exist, so "not found" is the good answer and becomes SENT; its
+        detail keeps PassKit's sentence, which names `program_id` if that does not exist in this region.
+        """
+        path = f"/members/member/id/{NOBODY}"
+        if program_id and program_id not in {".", ".."}:
+            path = f"/members/member/externalId/{quote(program_id, safe='')}/{NOBODY}"
+        answer = (await self._ask("GET", path, None)).answer
+        if (
+            answer.verdict in {Verdict.NOT_FOUND, Verdict.REJECTED}
+            and answer.http_status != HTTPStatus.NOT_IMPLEMENTED
+        ):
+            return Answer(Verdict.SENT, answer.http_status, answer.detail)
+        return answer
+
+    async def _ask(self, method: str, path: str, body: bytes | None) -> Exchange:
+        """One question; asked a second time only if PassKit finds the token's time wrong."""
+        async with self._gate:
+            exchange = await self._ask_once(method, path, body)
+            if (
+                exchange.answer.http_status == HTTPStatus.UNAUTHORIZED
+                and self._credentials.signs
+                and tells_about_time(exchange.body)
+            ):
+                # The Date of that answer was believed at once: the second token is on PassKit's clock.
+                self._signer.correct(self._skew.seconds)
+                exchange = await self._ask_once(method, path, body)
+            return exchange
+
+    async def _ask_once(self, method: str, path: str, body: bytes | None) -> Exchange:
+        if self._before_call is not None:
+            await self._before_call()
+        # Signed after the wait for a slot: PassKit refuses tokens that are a minute old.
+        headers = {
+            "authorization": self._signer.header(),
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": f"passbell/{__version__}",
+        }
+        if body is not None:
+            headers["content-type"] = "application/json"
+        sent, complete = self._clock(), True
+        try:
+            status, received, content = await self._transport.request(
+                method, path, body, headers, self._timeout
+            )
+        except NetworkTrouble as trouble:
+            return Exchange(no_answer(str(trouble), self._credentials.secrets), b"")
+        except BodyTooLong as long:
+            status, received, content, complete = long.status, long.headers, long.body, False
+        self._learn_time(status, received, content, sent)
+        secrets = (*self._credentials.secrets, headers["authorization"])
+        answer = answer_for(status, received, content, now=self._clock(), secrets=secrets)
+        if answer.verdict is not Verdict.SENT:
+            return Exchange(answer, content)
+        if not complete:
+            return Exchange(
+                unreadable(status, f"its body is longer than {MAX_BODY} bytes"), content, complete
+            )
+        if method != "POST":  # the lines of a list are judged by their reader
+            value = parse_object(content)
+            if value is None:
+                answer = unreadable(status, "its body is not a JSON object")
+            elif value.get("error"):
+                answer = unreadable(status, "its body reports an error")
+        return Exchange(answer, content)
+
+    def _learn_time(self, status: int, headers: Mapping[str, str], body: bytes, sent: float) -> None:
+        complaint = status == HTTPStatus.UNAUTHORIZED and tells_about_time(body)
+        self._skew.observe(headers.get("date", ""), sent, self._clock(), trust=complaint)
+
+
+def _transport(
+    base_url: str,
+    given: Transport | httpx.AsyncBaseTransport | None,
+    concurrency: int,
+    http_client: str | None,
+) -> Transport:
+    if given is None:
+        name = http_client or os.environ.get("PASSBELL_HTTP_CLIENT") or "auto"
+        return open_transport(base_url, concurrency=concurrency, client=name)
+    if isinstance(given, httpx.AsyncBaseTransport):
+        from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415 - loads aiohttp
+
+        return HttpxTransport(base_url, concurrency=concurrency, inner=given)
+    return given

@@ -1,0 +1,83 @@
+"""httpx as transport, on aiohttp's sockets or on any `httpx.AsyncBaseTransport` that a test hands in."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from passbell.passkit.transport import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble, environment_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class HttpxTransport:
+    """Requests straight through an httpx transport.
+
+    `httpx.AsyncClient` is left out on purpose: redirects, cookies and .netrc are what it adds, and none of
+    them is wanted here.
+    """
+
+    def __init__(
+        self, base_url: str, *, concurrency: int, inner: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """`concurrency`: connections at most; `inner`: None for aiohttp's sockets."""
+        self._inner = inner or _over_aiohttp(concurrency, environment_proxy(base_url))
+        # Updates share three paths, so most URLs are parsed once. Reads by id do not, and are rarer.
+        self._url = lru_cache(maxsize=64)(lambda path: httpx.URL(base_url + path))
+
+    async def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """See `Transport.request`."""
+        request = httpx.Request(method, self._url(path), headers=headers, content=body)
+        try:
+            async with asyncio.timeout(deadline):
+                response = await self._inner.handle_async_request(request)
+                try:
+                    answer = await _read(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            raise NetworkTrouble(f"PassKit did not answer within {deadline:g} seconds") from error
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            raise NetworkTrouble(
+                f"PassKit could not be reached: {str(error) or type(error).__name__}"
+            ) from error
+        return answer
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._inner.aclose()
+
+
+async def _read(response: httpx.Response) -> tuple[int, Mapping[str, str], bytes]:
+    # httpx gives the names of response headers in lower case.
+    headers = dict(response.headers.items())
+    body = b""
+    async for part in response.aiter_raw():
+        body = body + part if body else part
+        if len(body) > MAX_BODY:
+            raise BodyTooLong(response.status_code, headers, body)
+    return response.status_code, headers, body
+
+
+def _over_aiohttp(concurrency: int, proxy: str | None) -> httpx.AsyncBaseTransport:
+    ssl_context = httpx.create_ssl_context()
+
+    def session() -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=concurrency, ssl=ssl_context, keepalive_timeout=KEEP_ALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        # aiohttp repeats a PUT by itself when a kept connection turns out closed. That request would leave
+        # without a rate slot, and there is no public switch.
+        session._retry_connection = False  # noqa: SLF001
+        return session
+
+    return AiohttpTransport(verify=ssl_context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)

@@ -1,0 +1,77 @@
+"""pyreqwest (Rust's reqwest) as transport: the fast lane, installed by the extra `fast`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.proxy import ProxyBuilder
+
+from passbell.passkit.transport import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble, environment_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyreqwest.response import Response
+
+
+class PyreqwestTransport:
+    """Requests through one reqwest client, HTTP/1.1 with kept connections."""
+
+    def __init__(self, base_url: str, *, concurrency: int) -> None:
+        """`concurrency`: idle connections kept; the client above bounds those in use."""
+        builder = (
+            ClientBuilder()
+            .follow_redirects(False)
+            .default_cookie_store(False)
+            .gzip(False)
+            .brotli(False)
+            .zstd(False)
+            .deflate(False)
+            .http1_lower_case_headers()
+            .pool_idle_timeout(timedelta(seconds=KEEP_ALIVE))
+            .pool_max_idle_per_host(concurrency)
+        )
+        proxy = environment_proxy(base_url)
+        builder = builder.proxy(ProxyBuilder.all(proxy)) if proxy else builder.no_proxy()
+        self._client = builder.build()
+        self._base_url = base_url
+
+    async def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """See `Transport.request`."""
+        builder = self._client.request(method, self._base_url + path).headers(headers)
+        if body is not None:
+            builder = builder.body_bytes(body)
+        try:
+            async with asyncio.timeout(deadline), builder.build_streamed() as response:
+                return await _read(response)
+        except TimeoutError as error:
+            raise NetworkTrouble(f"PassKit did not answer within {deadline:g} seconds") from error
+        except (PyreqwestError, OSError) as error:
+            raise NetworkTrouble(f"PassKit could not be reached: {_innermost(error)}") from error
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+
+async def _read(response: Response) -> tuple[int, Mapping[str, str], bytes]:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    body = b""
+    while (part := await response.body_reader.read_chunk()) is not None:
+        body = body + bytes(part) if body else bytes(part)
+        if len(body) > MAX_BODY:
+            raise BodyTooLong(response.status, headers, body)
+    return response.status, headers, body
+
+
+def _innermost(error: Exception) -> str:
+    """The last cause says what happened ("Connection refused"), the first only where."""
+    details = getattr(error, "details", None)
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return str(causes[-1]["message"]) if causes else str(error)
