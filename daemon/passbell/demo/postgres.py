@@ -3,8 +3,8 @@
 The demo and the tests must work on a bare machine, as root and as an ordinary user, and leave nothing behind.
 So the server is a child of ours, listens on 127.0.0.1 alone with a random password, and hangs on a *leash*: a
 small shell process whose standard input is a pipe from us. When we close the pipe, or die in any way (kill -9
-included), the shell reads end-of-file, stops the server and removes a temporary directory. No signal handler and
-no `atexit` could promise that.
+included), the shell reads end-of-file, stops the server and removes a temporary directory. No signal handler
+and no `atexit` could promise that.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class EmbeddedPostgres:
     """Context manager around one private server.
 
     Args:
-        directory: where the cluster is kept between runs; None takes a temporary one that is removed at the end.
+        directory: where the cluster is kept between runs; None takes a temporary one, removed at the end.
         durable: whether a commit survives a power cut (fsync); off only for tests.
         bin_directory: which installation to use; by default the wheel's newest, else Debian's newest.
         settings: further server settings, such as `{"max_connections": "50"}`.
@@ -186,13 +186,11 @@ class EmbeddedPostgres:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._account is not None:
             os.chown(self.directory, self._account.uid, self._account.gid)
-            if (
-                self._as_server("/bin/sh", "-c", 'cd "$0"', str(self.directory), cwd=Path("/")).returncode
-                != 0
-            ):
+            entered = self._as_server("/bin/sh", "-c", 'cd "$0"', str(self.directory), cwd=Path("/"))
+            if entered.returncode != 0:
                 raise PostgresUnavailableError(
-                    f"PostgreSQL refuses root and runs as {self._account.name} here, who cannot enter {self.directory}:"
-                    " choose a directory outside of root's home, or run as an ordinary user."
+                    f"PostgreSQL refuses root and runs as {self._account.name}, who cannot enter"
+                    f" {self.directory}: choose a directory outside of root's home, or run as a user."
                 )
 
     def _create_cluster(self) -> None:
