@@ -1,0 +1,88 @@
+"""The schema as one SQL text: what `passbell migrate` runs, and what psql or a Supabase migration can run alone.
+
+Migrations (forward only, each may run again) come first, then every function, then the adapters that are built
+from the host's columns. `python -m passbell.db.bundle` writes it to `sql/passbell.sql`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
+
+from passbell.sqlfiles import sql_root
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["BUNDLE_NAME", "Bundle", "read_bundle"]
+
+BUNDLE_NAME: Final = "passbell.sql"
+
+_HEAD: Final = """\
+-- passbell: the whole schema in one file, generated from sql/migrations and sql/functions by `make sql`.
+--
+--   passbell migrate                        does this for you, in one transaction
+--   psql -1 -f sql/passbell.sql DATABASE    the same by hand
+--   supabase/migrations/<time>_passbell.sql a copy of this file
+--
+-- Running it again changes nothing.
+
+set check_function_bodies = off;
+"""
+_TAIL: Final = """\
+select passbell.build_adapters();
+update passbell.settings set bundle = '{digest}', schema_version = {version}
+ where (bundle, schema_version) is distinct from ('{digest}', {version});
+notify pgrst, 'reload schema';
+reset check_function_bodies;
+"""
+
+
+class Bundle(NamedTuple):
+    """The schema: its version (number of the newest migration), its SQL and a digest of that."""
+
+    version: int
+    digest: str
+    text: LiteralString
+
+
+def read_bundle() -> Bundle:
+    """Put the SQL files together, in the order of their names."""
+    root = sql_root()
+    migrations = sorted((root / "migrations").glob("*.sql"))
+    functions = sorted((root / "functions").glob("*.sql"))
+    parts = [_HEAD]
+    for path in migrations:
+        parts += [_section(path), path.read_text("utf-8"), _record(path)]
+    for path in functions:
+        parts += [_section(path), path.read_text("utf-8")]
+    body = "\n".join(parts)
+    version = _number(migrations[-1])
+    digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+    # The text is made of this package's own files alone: literal for all that matters.
+    text = cast("LiteralString", body + "\n" + _TAIL.format(digest=digest, version=version))
+    return Bundle(version, digest, text)
+
+
+def _section(path: Path) -> str:
+    return f"\n-- {path.parent.name}/{path.name} {'─' * max(3, 100 - len(path.name))}\n"
+
+
+def _number(path: Path) -> int:
+    match = re.match(r"(\d{4})_\w+\.sql$", path.name)
+    if match is None:
+        message = f"{path.name} is not named like 0001_tables.sql"
+        raise ValueError(message)
+    return int(match.group(1))
+
+
+def _record(path: Path) -> str:
+    name = path.stem.partition("_")[2]
+    return (
+        f"\ninsert into passbell.migrations (version, name) values ({_number(path)}, '{name}') on conflict do nothing;\n"
+    )
+
+
+if __name__ == "__main__":
+    (sql_root() / BUNDLE_NAME).write_text(read_bundle().text, "utf-8")

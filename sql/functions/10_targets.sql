@@ -1,0 +1,94 @@
+-- One list entry per comma, as an anchored pattern: '90210, 902*' → '^(90210|902.*)$', upper case, everything but a
+-- closing '*' taken literally. NULL when there is no entry.
+create or replace function passbell.list_pattern(p_list text) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select '^(' || string_agg(case when e.entry like '%*'
+                                   then regexp_replace(left(e.entry, -1), '([^[:alnum:][:space:]])', '\\\1', 'g') || '.*'
+                                   else regexp_replace(e.entry, '([^[:alnum:][:space:]])', '\\\1', 'g') end, '|') || ')$'
+      from (select upper(btrim(x)) as entry from unnest(string_to_array(p_list, ',')) as x) e
+     where e.entry <> ''
+$$;
+
+-- The ids of IDS:a,b,c, trimmed and lower case.
+create or replace function passbell.id_list(p_list text) returns text[]
+language sql immutable
+set search_path = ''
+as $$
+    select coalesce(array_agg(lower(btrim(x))) filter (where btrim(x) <> ''), '{}')
+      from unnest(string_to_array(p_list, ',')) as x
+$$;
+
+-- Reads a target such as 'whale & LOCAL:90210, 902*' into its segments, in order. Only names are looked up and only
+-- parameters are kept: nothing a person types becomes SQL. Raises PB400 with a sentence that lists what is known.
+create or replace function passbell.parse_target(p_target text)
+returns table (segment text, parameter text, predicate text)
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_part     text;
+    v_name     text;
+    v_param    text;
+    v_segment  passbell.segments;
+    v_known    text;
+begin
+    foreach v_part in array string_to_array(coalesce(nullif(btrim(p_target, E' \t\r\n'), ''), 'ALL'), '&') loop
+        v_part  := btrim(v_part, E' \t\r\n');
+        v_name  := upper(regexp_replace(btrim(split_part(v_part, ':', 1)), '\s+', ' ', 'g'));
+        v_param := case when position(':' in v_part) > 0 then btrim(substr(v_part, position(':' in v_part) + 1)) end;
+
+        select s.* into v_segment
+          from passbell.segments s
+         where upper(btrim(s.name)) = v_name or v_name = any (select upper(a) from unnest(s.aliases) a)
+         order by upper(btrim(s.name)) = v_name desc, s.builtin desc
+         limit 1;
+        if not found then
+            select string_agg(s.name || case s.parameter_kind when 'none' then '' when 'text' then ''
+                                             else case when s.default_parameter is null then ':…' else '[:…]' end end,
+                              ', ' order by s.builtin desc, s.name)
+              into v_known from passbell.segments s;
+            raise exception 'Unknown audience "%". Known: %. Join several with &.', left(v_part, 60), v_known using errcode = 'PB400';
+        end if;
+
+        if v_param is null then
+            v_param := v_segment.default_parameter;
+            if v_param is null and v_segment.parameter_kind in ('number', 'days', 'tier', 'list') then
+                raise exception 'The audience % needs a value, such as %.', v_segment.name,
+                      v_segment.name || case v_segment.parameter_kind when 'tier' then ':2' when 'list' then ':a,b' else ':30' end
+                      using errcode = 'PB400';
+            end if;
+        elsif v_segment.parameter_kind = 'none' then
+            raise exception 'The audience % takes no value, but "%" was given.', v_segment.name, left(v_param, 60) using errcode = 'PB400';
+        elsif v_segment.parameter_kind = 'number' and v_param !~ '^\d{1,12}(\.\d{1,6})?$' then
+            raise exception 'The audience % needs a number, not "%".', v_segment.name, left(v_param, 60) using errcode = 'PB400';
+        elsif v_segment.parameter_kind = 'days' and v_param !~ '^\d{1,5}$' then
+            raise exception 'The audience % needs a number of days, not "%".', v_segment.name, left(v_param, 60) using errcode = 'PB400';
+        elsif v_segment.parameter_kind = 'tier' and v_param !~ '^[1-4]$' then
+            raise exception 'The audience % needs a tier from 1 to 4, not "%".', v_segment.name, left(v_param, 60) using errcode = 'PB400';
+        elsif v_segment.parameter_kind = 'list' and passbell.list_pattern(v_param) is null then
+            raise exception 'The audience % needs at least one entry.', v_segment.name using errcode = 'PB400';
+        end if;
+
+        segment := v_segment.name;
+        parameter := v_param;
+        predicate := v_segment.predicate;
+        return next;
+    end loop;
+end
+$$;
+
+-- A target as one condition over `passbell.recipients r`, to be EXECUTEd USING program_id uuid ($1), the parameters
+-- text[] ($2) and the campaign's id ($3, for lists). Predicates come from passbell.segments alone; in them $1 is the
+-- parameter and $2 the program.
+create or replace function passbell.audience_condition(p_target text, out condition text, out parameters text[])
+language sql stable
+set search_path = ''
+as $$
+    select string_agg('(' || replace(replace(
+                          regexp_replace(regexp_replace(t.predicate, '\$1(?![0-9])', chr(1), 'g'), '\$2(?![0-9])', chr(2), 'g'),
+                          chr(1), '($2)[' || t.n || ']'), chr(2), '$1') || ')', ' and ' order by t.n),
+           array_agg(t.parameter order by t.n)
+      from (select p.*, row_number() over () as n from passbell.parse_target(p_target) p) t
+$$;

@@ -1,0 +1,130 @@
+-- Stands before every write to push_campaigns. People (a form, SQL, the API) may insert DRAFT or PENDING and move a
+-- campaign along the legal edges; the counters and times belong to the engine, whose functions run with
+-- passbell.engine = on. A form that writes a whole row back therefore does no harm: what is not the person's to set
+-- keeps its value. Raises PB422 for an illegal edge and for editing an order that has started.
+create or replace function passbell.campaign_guard() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+begin
+    if tg_op = 'DELETE' then
+        if old.status in ('PROCESSING', 'PAUSED') and exists (select from passbell.chunks c where c.campaign_id = old.id) then
+            raise exception 'Campaign "%" is being sent: cancel it before deleting it.', old.name using errcode = 'PB422';
+        end if;
+        delete from passbell.chunks       c where c.campaign_id = old.id;
+        delete from passbell.deliveries   d where d.campaign_id = old.id;
+        delete from passbell.list_entries e where e.campaign_id = old.id;
+        delete from passbell.list_loads   l where l.campaign_id = old.id;
+        delete from passbell.rate_limits  r where r.account = 'campaign:' || old.id;
+        return old;
+    end if;
+
+    new.updated_at := passbell.now();
+    new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
+
+    if tg_op = 'INSERT' then
+        new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
+        new.name := coalesce(nullif(btrim(new.name), ''), initcap(new.kind) || ' ' || to_char(passbell.now(), 'YYYY-MM-DD HH24:MI'));
+        new.created_at := coalesce(new.created_at, passbell.now());
+        new.created_by := coalesce(new.created_by, passbell.caller());
+        if not v_engine then
+            if new.status not in ('DRAFT', 'PENDING') then
+                raise exception 'A new campaign is DRAFT or PENDING, not %.', new.status using errcode = 'PB422';
+            end if;
+            new.sent_count := 0;  new.failed_count := 0;  new.skipped_count := 0;  new.recipient_count := 0;
+            new.started_at := null;  new.completed_at := null;  new.released_at := null;
+        end if;
+        new.submitted_at := case when new.status = 'PENDING' then passbell.now() end;
+        return new;
+    end if;
+
+    if new.status <> old.status and not passbell.is_legal_edge(old.status, new.status, v_engine) then
+        raise exception 'A campaign that is % cannot become %.', old.status, new.status using errcode = 'PB422';
+    end if;
+    if v_engine then
+        return new;
+    end if;
+
+    if old.started_at is not null
+       and (new.program_id, new.message_text, new.target_query, new.csv_upload_url)
+           is distinct from (old.program_id, old.message_text, old.target_query, old.csv_upload_url) then
+        raise exception 'Campaign "%" has started: its text and audience can no longer be changed.', old.name using errcode = 'PB422';
+    end if;
+    new.sent_count := old.sent_count;  new.failed_count := old.failed_count;  new.skipped_count := old.skipped_count;
+    new.recipient_count := old.recipient_count;
+    new.started_at := old.started_at;  new.completed_at := old.completed_at;  new.kind := old.kind;
+    new.submitted_at := old.submitted_at;  new.released_at := old.released_at;  new.status_detail := old.status_detail;
+
+    if new.status <> old.status then
+        case new.status
+            when 'PAUSED' then
+                new.status_detail := 'Paused by ' || passbell.caller() || '. Resume it to go on with those not reached yet.';
+            when 'CANCELLED' then
+                new.status_detail := 'Cancelled by ' || passbell.caller() || '.';
+                new.completed_at := passbell.now();
+            else
+                -- Submitted or resumed. Where it goes on depends on how far it had come, not on what was typed.
+                new.status := case when old.started_at is null then 'PENDING' else 'PROCESSING' end;
+                new.submitted_at := passbell.now();
+                new.released_at := case when old.status = 'PAUSED' then passbell.now() end;
+                new.status_detail := null;
+        end case;
+    end if;
+    return new;
+end
+$$;
+
+-- The edges of a campaign's life. People pause, resume, submit and cancel; starting, finishing, failing and reopening
+-- are the engine's.
+create or replace function passbell.is_legal_edge(p_from text, p_to text, p_engine boolean) returns boolean
+language sql immutable
+set search_path = ''
+as $$
+    select (p_from, p_to) in (('DRAFT', 'PENDING'), ('DRAFT', 'CANCELLED'), ('PENDING', 'PAUSED'), ('PENDING', 'CANCELLED'),
+                              ('PROCESSING', 'PAUSED'), ('PROCESSING', 'CANCELLED'),
+                              ('PAUSED', 'PENDING'), ('PAUSED', 'PROCESSING'), ('PAUSED', 'CANCELLED'))
+        or p_engine and (p_from, p_to) in (('PENDING', 'PROCESSING'), ('PENDING', 'FAILED'), ('PENDING', 'COMPLETED'),
+                                           ('PROCESSING', 'COMPLETED'), ('PROCESSING', 'FAILED'), ('PAUSED', 'COMPLETED'),
+                                           ('COMPLETED', 'PROCESSING'))
+$$;
+
+-- Who is asking, as status_detail and created_by name them: the e-mail in Supabase's JWT, else the database role.
+create or replace function passbell.caller() returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return coalesce(nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email', ''),
+                    nullif(nullif(current_setting('role', true), 'none'), ''), session_user);
+exception when others then
+    return session_user;
+end
+$$;
+
+-- After a status changed: wake the daemons (an accelerator only; they poll as well), and if it was cancelled, close
+-- what nobody is sending right now.
+create or replace function passbell.campaign_changed() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if new.status = 'CANCELLED' then
+        perform passbell.drain_cancelled(new.id);
+    end if;
+    if new.status in ('PENDING', 'PROCESSING', 'PAUSED', 'CANCELLED') then
+        perform pg_notify('passbell', lower(new.status));
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger passbell_guard before insert or update or delete on public.push_campaigns
+    for each row execute function passbell.campaign_guard();
+create or replace trigger passbell_inserted after insert on public.push_campaigns
+    for each row execute function passbell.campaign_changed();
+create or replace trigger passbell_changed after update of status on public.push_campaigns
+    for each row when (old.status is distinct from new.status) execute function passbell.campaign_changed();

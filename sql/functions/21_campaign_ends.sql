@@ -1,0 +1,139 @@
+-- The order is broken: nothing was sent and nothing will be. Called by the claim and by the list loader.
+create or replace function passbell.fail_campaign(p_campaign uuid, p_detail text) returns void
+language sql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+    update public.push_campaigns
+       set status = 'FAILED', status_detail = left(p_detail, 1000), completed_at = passbell.now()
+     where id = p_campaign and status = 'PENDING'
+$$;
+
+-- Held for a person to look at; resuming it sends it. Used for stale schedules, double submits, wrong regions.
+create or replace function passbell.hold_campaign(p_campaign uuid, p_detail text) returns void
+language sql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+    update public.push_campaigns
+       set status = 'PAUSED', status_detail = p_detail
+     where id = p_campaign and status in ('PENDING', 'PROCESSING')
+$$;
+
+-- Completes the campaign if no chunk is left, and writes its one notification_logs row. The caller has just updated
+-- the campaign's row and so holds its lock: of two workers finishing the last two chunks at the same moment the second
+-- waits here, then sees the first one's delete, and exactly one of them finds nothing left.
+create or replace function passbell.settle_campaign(p_campaign uuid) returns boolean
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    if v_campaign.status not in ('PROCESSING', 'CANCELLED') or exists (select from passbell.chunks k where k.campaign_id = p_campaign) then
+        return false;
+    end if;
+    if v_campaign.status = 'PROCESSING' then
+        update public.push_campaigns c
+           set status = 'COMPLETED', completed_at = passbell.now(), status_detail = passbell.closing_words(c)
+         where c.id = p_campaign;
+    end if;
+    perform passbell.log_campaign(p_campaign);
+    delete from passbell.rate_limits r where r.account = 'campaign:' || p_campaign;
+    return true;
+end
+$$;
+
+-- What a finished campaign says of itself: "488 of 500 matched; 12 not found. 480 buzzed; 8 skipped (8 opted out)."
+create or replace function passbell.closing_words(p_campaign public.push_campaigns) returns text
+language sql stable
+set search_path = ''
+as $$
+    select concat_ws(' ', passbell.list_summary(p_campaign.id),
+           case when p_campaign.recipient_count = 0 then 'Nobody to buzz.'
+                else concat_ws('; ', passbell.thousands(p_campaign.sent_count) || ' buzzed',
+                               string_agg(passbell.thousands(s.n) || ' ' || s.outcome || ' (' || s.reasons || ')', '; ' order by s.outcome desc))
+                     || '.' end)
+      from (select r.outcome, sum(r.n) as n,
+                   string_agg(passbell.thousands(r.n) || ' ' || replace(r.reason, '_', ' '), ', ' order by r.n desc, r.reason) as reasons
+              from (select d.outcome, d.reason, count(*) as n
+                      from passbell.deliveries d
+                     where d.campaign_id = p_campaign.id and d.outcome <> 'sent'
+                       and (p_campaign.failed_count > 0 or p_campaign.skipped_count > 0)
+                     group by d.outcome, d.reason) r
+             group by r.outcome) s
+$$;
+
+-- 4812 as people read it: 4,812.
+create or replace function passbell.thousands(p_n numeric) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select ltrim(to_char(p_n, '999,999,999,999,990'))
+$$;
+
+-- The owner's audit table: one row per finished campaign, brought up to date if failures were retried later. Columns
+-- that an older host lacks were added by the migrations.
+create or replace function passbell.log_campaign(p_campaign uuid) returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.notification_logs
+           (campaign_id, program_id, campaign_name, recipient_count, success_count, failed_count, message_content, target_segment)
+    select c.id, c.program_id, c.name, c.recipient_count, c.sent_count, c.failed_count, c.message_text,
+           coalesce(nullif(btrim(c.target_query), ''), case when nullif(btrim(c.csv_upload_url), '') is null then 'ALL' else 'CSV' end)
+      from public.push_campaigns c
+     where c.id = p_campaign
+    on conflict (campaign_id) where campaign_id is not null
+    do update set recipient_count = excluded.recipient_count, success_count = excluded.success_count, failed_count = excluded.failed_count
+$$;
+
+-- Turns what is left of cancelled campaigns into skipped/cancelled rows, so that the counts add up. Chunks that a
+-- worker holds are left to it: it reports what it had already sent and finish_chunk closes the rest; if it died, this
+-- function finds the chunk once its lease has run out. SKIP LOCKED, because finish_chunk locks chunk, then campaign,
+-- while a cancel already holds the campaign.
+create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_campaign  uuid;
+    v_count     integer;
+    v_total     integer := 0;
+begin
+    for v_campaign in
+        select c.id
+          from public.push_campaigns c
+         where c.status = 'CANCELLED' and (p_campaign is null or c.id = p_campaign)
+           and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= passbell.now()))
+         order by c.id
+    loop
+        with free as (
+            select k.campaign_id, k.chunk_no from passbell.chunks k
+             where k.campaign_id = v_campaign and (k.lease_until is null or k.lease_until <= passbell.now())
+               for update skip locked
+        ), gone as (
+            delete from passbell.chunks k using free f
+             where k.campaign_id = f.campaign_id and k.chunk_no = f.chunk_no
+            returning k.campaign_id, k.pass_ids, k.attempt
+        ), closed as (
+            insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+            select g.campaign_id, unnest(g.pass_ids), passbell.now(), g.attempt, 'skipped', 'cancelled' from gone g
+            returning 1
+        )
+        select count(*) into v_count from closed;
+        if v_count > 0 then
+            update public.push_campaigns set skipped_count = skipped_count + v_count where id = v_campaign;
+            v_total := v_total + v_count;
+        end if;
+        -- A campaign cancelled before it started has sent nothing and is not an event of the audit table.
+        if exists (select from public.push_campaigns c where c.id = v_campaign and c.started_at is not null) then
+            perform passbell.settle_campaign(v_campaign);
+        end if;
+    end loop;
+    return v_total;
+end
+$$;

@@ -1,0 +1,187 @@
+-- Takes the next campaign that is due and freezes its audience, all in one transaction; called by every daemon's
+-- campaign loop, on each wake-up, until it returns nothing. FOR UPDATE SKIP LOCKED on the PENDING row makes it ours.
+--
+--   action 'expanded'   its chunks are in the queue, it is PROCESSING (or already COMPLETED if nobody is to be reached)
+--   action 'failed'     the order is broken; status_detail says how
+--   action 'held'       PAUSED for a person to decide: a stale schedule or a double submit
+--   action 'download'   it has a list by URL: download it with this claim_token, then list_loaded() or list_failed()
+--
+-- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
+create or replace function passbell.claim_campaign(p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120)
+returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_campaign  public.push_campaigns;
+    v_program   record;
+    v_twin      record;
+    v_due       timestamptz;
+    v_message   text;
+begin
+    select c.* into v_campaign
+      from public.push_campaigns c
+      left join passbell.programs g on g.program_id = c.program_id
+      left join passbell.list_loads l on l.campaign_id = c.id
+     where c.status = 'PENDING'
+       and coalesce(c.scheduled_at, v_now) <= v_now
+       and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
+       and (c.kind = 'TEST' or g.program_id is null or g.suspended
+            or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
+     order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at), c.id
+     limit 1
+       for update of c skip locked;
+    if not found then
+        return;
+    end if;
+
+    campaign_id := v_campaign.id;
+    program_id := v_campaign.program_id;
+    recipients := 0;
+
+    -- An order that fires long after its time (a restored snapshot, a weekend without a daemon) is a person's decision.
+    v_due := coalesce(v_campaign.scheduled_at, v_campaign.submitted_at);
+    if v_campaign.released_at is null and v_due < v_now - interval '24 hours' then
+        detail := format('Held: it was due %s, more than 24 hours ago. Resume it to send it now, or cancel it.',
+                         to_char(v_due at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'));
+        perform passbell.hold_campaign(v_campaign.id, detail);
+        action := 'held';
+        return next;
+        return;
+    end if;
+
+    -- The same order twice within a minute is a form submitted twice. The earlier one goes, whoever is claimed first.
+    if v_campaign.released_at is null and v_campaign.kind = 'BROADCAST' then
+        select t.name, t.created_at into v_twin
+          from public.push_campaigns t
+         where t.program_id = v_campaign.program_id and t.kind = 'BROADCAST' and t.id <> v_campaign.id
+           and t.status not in ('DRAFT', 'FAILED', 'CANCELLED')
+           and t.created_at between v_campaign.created_at - interval '1 minute' and v_campaign.created_at
+           and (t.created_at, t.id) < (v_campaign.created_at, v_campaign.id)
+           and btrim(t.message_text) = btrim(v_campaign.message_text)
+           and upper(regexp_replace(coalesce(nullif(btrim(t.target_query), ''), 'ALL'), '\s', '', 'g'))
+               = upper(regexp_replace(coalesce(nullif(btrim(v_campaign.target_query), ''), 'ALL'), '\s', '', 'g'))
+           and coalesce(btrim(t.csv_upload_url), '') = coalesce(btrim(v_campaign.csv_upload_url), '')
+           and coalesce(t.scheduled_at, t.created_at) between coalesce(v_campaign.scheduled_at, v_campaign.created_at) - interval '1 minute'
+                                                          and coalesce(v_campaign.scheduled_at, v_campaign.created_at) + interval '1 minute'
+         order by t.created_at
+         limit 1;
+        if found then
+            detail := format('Held: "%s" with the same text and audience was submitted %s seconds before. Resume it to send it as well, or cancel it.',
+                             v_twin.name, greatest(0, round(extract(epoch from v_campaign.created_at - v_twin.created_at))));
+            perform passbell.hold_campaign(v_campaign.id, detail);
+            action := 'held';
+            return next;
+            return;
+        end if;
+    end if;
+
+    begin
+        select g.* into v_program from passbell.programs g where g.program_id = v_campaign.program_id;
+        if not found then
+            raise exception 'There is no program %.', coalesce(v_campaign.program_id::text, '(none given)') using errcode = 'PB400';
+        elsif v_program.suspended then
+            raise exception 'The program "%" is suspended: nothing may be sent.', v_program.name using errcode = 'PB400';
+        elsif v_program.passkit_program_id is null then
+            raise exception 'The program "%" is not provisioned yet: it has no PassKit program id.', v_program.name using errcode = 'PB400';
+        end if;
+        perform passbell.compile_message(v_campaign.message_text);
+        perform passbell.parse_target(v_campaign.target_query);
+
+        if passbell.is_list(v_campaign) and not exists (select from passbell.list_loads l where l.campaign_id = v_campaign.id and l.loaded) then
+            if nullif(btrim(v_campaign.csv_upload_url), '') is null then
+                raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
+            end if;
+            insert into passbell.list_loads as l (campaign_id, attempt, lease_until, claim_token, worker)
+            values (v_campaign.id, 1, v_now + make_interval(secs => p_lease_seconds), gen_random_uuid(), p_worker)
+            on conflict (campaign_id) do update
+               set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
+            returning l.claim_token into claim_token;
+            update public.push_campaigns set status_detail = 'Downloading the list.' where id = v_campaign.id;
+            csv_url := btrim(v_campaign.csv_upload_url);
+            action := 'download';
+            return next;
+            return;
+        end if;
+
+        recipients := passbell.expand_campaign(v_campaign.id, p_chunk_size);
+        action := 'expanded';
+    exception when others then
+        -- A broken order, not a broken database: those errors must surface and be tried again.
+        if sqlstate not like 'PB4%' and sqlstate not like '22%' and sqlstate not like '42%' then
+            raise;
+        end if;
+        get stacked diagnostics v_message = message_text;
+        detail := case when sqlstate like 'PB4%' then v_message
+                       else 'The audience could not be evaluated: ' || v_message || '.' end;
+        perform passbell.fail_campaign(v_campaign.id, detail);
+        action := 'failed';
+    end;
+    return next;
+end
+$$;
+
+-- Does the campaign's audience come from a list by URL? A URL always narrows: whatever the target says, a campaign
+-- with a list never goes to "everybody".
+create or replace function passbell.is_list(p_campaign public.push_campaigns) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select nullif(btrim(p_campaign.csv_upload_url), '') is not null
+        or exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'CSV')
+$$;
+
+-- The campaign's whole target: a URL without the word CSV still means CSV.
+create or replace function passbell.full_target(p_campaign public.push_campaigns) returns text
+language sql stable
+set search_path = ''
+as $$
+    select coalesce(nullif(btrim(p_campaign.target_query), ''), 'ALL')
+           || case when nullif(btrim(p_campaign.csv_upload_url), '') is not null then ' & CSV' else '' end
+$$;
+
+-- Freezes the audience of a PENDING campaign into chunks with one set-based statement and starts it. Who is in:
+-- every pass of the program that matches, is installed and active, and whose member did not opt out; the daily cap is
+-- judged later, when its chunk is claimed. DISTINCT, because a host that lost a primary key may show a pass twice.
+create or replace function passbell.expand_campaign(p_campaign uuid, p_chunk_size integer) returns integer
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_campaign    public.push_campaigns;
+    v_condition   text;
+    v_parameters  text[];
+    v_recipients  integer;
+    v_list        text;
+begin
+    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(passbell.full_target(v_campaign)) a;
+
+    v_list := passbell.report_list(v_campaign);
+
+    execute $q$
+        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
+        select $3, n.chunk_no, $1, array_agg(n.pass_id order by n.pass_id), $5
+          from (select p.pass_id, ((row_number() over (order by p.pass_id) - 1) / $4 + 1)::integer as chunk_no
+                  from (select distinct r.pass_id
+                          from passbell.recipients r
+                         where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) p) n
+         group by n.chunk_no $q$
+      using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
+
+    select coalesce(sum(cardinality(k.pass_ids)), 0) into v_recipients from passbell.chunks k where k.campaign_id = p_campaign;
+    insert into passbell.turns (program_id) values (v_campaign.program_id) on conflict do nothing;
+
+    update public.push_campaigns
+       set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_list
+     where id = p_campaign;
+    if v_recipients = 0 then
+        perform passbell.settle_campaign(p_campaign);
+    end if;
+    return v_recipients;
+end
+$$;

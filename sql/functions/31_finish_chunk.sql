@@ -1,0 +1,180 @@
+-- What a worker reports for a chunk it holds. Outcomes, beside pass_ids:
+--
+--   sent           PassKit took it                                   → ledger
+--   not_found      404: PassKit does not know the record             → ledger, failed
+--   rejected       400, 409, 501 …: will never work                  → ledger, failed
+--   server_error   500: may be a validation in disguise              → tried three times, then failed
+--   retry          the network or PassKit failed for this pass       → again with backoff, p_max_attempts times in all
+--   back           not sent, or it does not count (stopping, paused, breaker, throttled) → stays, no attempt burnt
+--
+-- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
+-- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
+-- goes on (a partial report). A chunk always has one attempt number: passes tried and failed move to a chunk of their
+-- own when others of the same chunk were not tried. If the campaign was cancelled meanwhile, the rest is closed here.
+-- If nearly all of a report is 404, the program or the region is wrong rather than the passes: the campaign is paused
+-- and nobody is failed, unless a person has resumed it after such a hold.
+--
+-- Raises PB412 (lease lost) and changes nothing if another worker holds the chunk by now. Locks chunk, then campaign.
+create or replace function passbell.finish_chunk(
+    p_campaign      uuid,
+    p_chunk_no      integer,
+    p_claim_token   uuid,
+    p_pass_ids      uuid[],
+    p_outcomes      text[],
+    p_http          smallint[] default null,
+    p_details       text[]     default null,
+    p_release       boolean    default true,
+    p_max_attempts  integer    default 5,
+    p_wait_seconds  numeric    default 0)
+returns table (remaining integer, status text)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_chunk     passbell.chunks;
+    v_campaign  public.push_campaigns;
+    v_tried     smallint;
+    v_wrong     boolean := false;
+    v_sent      integer;
+    v_failed    integer;
+    v_skipped   integer := 0;
+    v_again     uuid[];
+    v_back      uuid[];
+    v_texts     text[];
+    v_a_texts   text[];
+    v_wait      interval;
+begin
+    select k.* into v_chunk
+      from passbell.chunks k
+     where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no and k.claim_token = p_claim_token
+       for update;
+    if not found then
+        raise exception 'the lease on chunk % of campaign % is lost', p_chunk_no, p_campaign using errcode = 'PB412';
+    end if;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    v_tried := v_chunk.attempt + 1;
+
+    if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
+        select n.missing >= 0.9 * n.decided
+               and n.missing + case when v_campaign.sent_count = 0 then v_campaign.failed_count else 0 end >= 10
+          into v_wrong
+          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o <> 'back') as decided
+                  from unnest(p_outcomes) o) n
+         where n.missing > 0;
+        v_wrong := coalesce(v_wrong, false);
+    end if;
+
+    -- The ledger: what is decided. The text is kept only where a later retry must repeat it.
+    with report as (
+        select i.n, i.pass_id, i.text, x.http, x.detail,
+               case
+                   when x.outcome = 'sent' then 'sent'
+                   when x.outcome = 'not_found' and not v_wrong then 'not_found'
+                   when x.outcome = 'rejected' then 'rejected'
+                   when x.outcome = 'retry' and v_tried >= p_max_attempts then 'attempts_exhausted'
+                   when x.outcome = 'server_error' and v_tried >= least(3, p_max_attempts) then 'attempts_exhausted'
+                   when x.outcome in ('retry', 'server_error') then 'again'
+                   else 'back'
+               end as verdict
+          from unnest(v_chunk.pass_ids, v_chunk.texts) with ordinality as i (pass_id, text, n)
+          left join unnest(p_pass_ids, p_outcomes, p_http, p_details) as x (pass_id, outcome, http, detail) on x.pass_id = i.pass_id
+    ), plain as (
+        select case when v_chunk.texts is null then hashtextextended(v_campaign.message_text, 0) end as hash
+    ), ledger as (
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, http_status, outcome, reason, detail, text)
+        select p_campaign, r.pass_id, v_now, coalesce(hashtextextended(r.text, 0), plain.hash), v_tried, r.http,
+               case when r.verdict = 'sent' then 'sent' else 'failed' end,
+               nullif(r.verdict, 'sent'), case when r.verdict <> 'sent' then left(r.detail, 300) end,
+               case when r.verdict <> 'sent' then coalesce(r.text, v_campaign.message_text) end
+          from report r cross join plain
+         where r.verdict not in ('again', 'back')
+        returning outcome
+    )
+    select (select count(*) from ledger where outcome = 'sent'), (select count(*) from ledger where outcome = 'failed'),
+           array_agg(r.pass_id order by r.n) filter (where r.verdict = 'again'), array_agg(r.pass_id order by r.n) filter (where r.verdict = 'back'),
+           array_agg(r.text order by r.n) filter (where r.verdict = 'back'), array_agg(r.text order by r.n) filter (where r.verdict = 'again')
+      into v_sent, v_failed, v_again, v_back, v_texts, v_a_texts
+      from report r;
+
+    if v_campaign.status = 'CANCELLED' and p_release then
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+        select p_campaign, u, v_now, v_chunk.attempt, 'skipped', 'cancelled' from unnest(v_again || v_back) u;
+        v_skipped := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
+        v_again := null;
+        v_back := null;
+    end if;
+
+    -- The chunk: what is left. Backoff 1, 2, 4 … seconds, at most 5 minutes, with jitter; longer if PassKit asked for it.
+    v_wait := make_interval(secs => greatest(p_wait_seconds, least(300, power(2, v_chunk.attempt)) * (0.75 + random() * 0.5)));
+    if v_again is null and v_back is null then
+        delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+    elsif v_again is not null and v_back is null and p_release then
+        update passbell.chunks k
+           set pass_ids = v_again, texts = case when v_chunk.texts is not null then v_a_texts end, attempt = v_tried,
+               not_before = v_now + v_wait, lease_until = null, claim_token = null, worker = null
+         where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+    else
+        if v_again is not null then
+            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, attempt, not_before)
+            select p_campaign, max(k.chunk_no) + 1, v_chunk.program_id, v_again, case when v_chunk.texts is not null then v_a_texts end,
+                   true, v_tried, v_now + v_wait
+              from passbell.chunks k where k.campaign_id = p_campaign;
+        end if;
+        if v_back is null then
+            delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+        else
+            update passbell.chunks k
+               set pass_ids = v_back, texts = case when v_chunk.texts is not null then v_texts end,
+                   not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
+                   lease_until = case when not p_release then k.lease_until end,
+                   claim_token = case when not p_release then k.claim_token end,
+                   worker      = case when not p_release then k.worker end
+             where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+        end if;
+    end if;
+
+    if v_sent > 0 or v_failed > 0 or v_skipped > 0 then
+        update public.push_campaigns c
+           set sent_count = sent_count + v_sent, failed_count = failed_count + v_failed, skipped_count = skipped_count + v_skipped
+         where c.id = p_campaign;
+    end if;
+    if v_wrong then
+        perform passbell.hold_campaign(p_campaign,
+            'Held: PassKit answers 404 for nearly every pass. Wrong region (api.pub1 or api.pub2) or program? Nobody was failed for it; resume to go on all the same.');
+    end if;
+    if v_again is null and v_back is null then
+        perform passbell.settle_campaign(p_campaign);
+    end if;
+
+    remaining := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
+    select c.status into status from public.push_campaigns c where c.id = p_campaign;
+    return next;
+end
+$$;
+
+-- Extends the leases a worker holds and tells what it must stop: a token missing from the answer is lost; one with
+-- go_on = false belongs to a campaign that was paused or cancelled, or to a program that was suspended: hand back what
+-- is unsent. Called about twice a second while chunks are in flight, so that a stop takes effect within one second.
+create or replace function passbell.renew_leases(p_worker uuid, p_claim_tokens uuid[], p_lease_seconds numeric, p_extend boolean default true)
+returns table (claim_token uuid, go_on boolean)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+    if p_extend then
+        update passbell.chunks k
+           set lease_until = passbell.now() + make_interval(secs => p_lease_seconds)
+         where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
+    end if;
+    return query
+        select k.claim_token, c.status = 'PROCESSING' and not coalesce(g.suspended, true)
+          from passbell.chunks k
+          join public.push_campaigns c on c.id = k.campaign_id
+          left join passbell.programs g on g.program_id = k.program_id
+         where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
+end
+$$;

@@ -1,0 +1,54 @@
+-- Hands out p_n consecutive slots of an account's rate: GCRA, one row, one UPDATE, the database's clock. The limit
+-- belongs to the PassKit account, so all daemons draw from the same row. The clock never runs behind the present, so
+-- time nobody used is gone and is never caught up in a burst; it never starts before blocked_until (429).
+--
+-- Slots are a hair wider than 1/rate: between call k and call k + rate lie 1,014 ms instead of 1,000, so that 14 ms of
+-- scheduling and network jitter still keep the count of any sliding second at or below the rate, while 98.6 % of it is
+-- used. A row with a p_rate of its own (a campaign's) is kept at that rate.
+--
+-- Returns: when the first slot starts, the database's time now, and the width of a slot in seconds. The caller turns
+-- the first two into its own clock and may start call i at starts_at + i * spacing.
+create or replace function passbell.take_slots(p_account text, p_n integer, p_rate numeric default null,
+    out starts_at timestamptz, out clock timestamptz, out spacing double precision)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into passbell.rate_limits (account, rate_per_second) 
+    select p_account, coalesce(p_rate, s.rate_per_second) from passbell.settings s
+     where not exists (select from passbell.rate_limits l where l.account = p_account)
+    on conflict do nothing;
+
+    update passbell.rate_limits l
+       set next_slot = greatest(l.next_slot, l.blocked_until, clock_timestamp()) + make_interval(secs => p_n * passbell.slot_width(l)),
+           rate_per_second = coalesce(p_rate, l.rate_per_second)
+     where l.account = p_account
+    returning passbell.slot_width(l), l.next_slot - make_interval(secs => p_n * passbell.slot_width(l)) into spacing, starts_at;
+    clock := clock_timestamp();
+end
+$$;
+
+-- Seconds per call at the rate now: the configured one, or what is left of it after PassKit throttled us. A cut heals
+-- by 2 % of the full rate per second.
+create or replace function passbell.slot_width(p_limit passbell.rate_limits) returns double precision
+language sql stable
+set search_path = ''
+as $$
+    select 1.014 / greatest(0.1, least(p_limit.rate_per_second,
+               coalesce(p_limit.cut_rate + p_limit.rate_per_second * 0.02 * extract(epoch from clock_timestamp() - p_limit.cut_at),
+                        p_limit.rate_per_second)))::double precision
+$$;
+
+-- PassKit said 429: nobody of this account sends before Retry-After (1 second if it named none), then at 70 % of the
+-- rate, healing. Several reports of the same episode count once.
+create or replace function passbell.throttle(p_account text, p_seconds numeric default null) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.rate_limits l
+       set cut_rate = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_rate
+                           else greatest(1, 0.7 / (passbell.slot_width(l) / 1.014)) end,
+           cut_at = clock_timestamp(),
+           blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, coalesce(p_seconds, 1))))
+     where l.account = p_account
+$$;

@@ -1,0 +1,32 @@
+-- Keeps status_detail true for campaigns that wait: for the hour, for PassKit, for a suspended program; and clears it
+-- when they no longer do. Called by the campaign loop at every turn; writes only rows whose words change.
+create or replace function passbell.explain_waiting(p_account text default '') returns void
+language sql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+    with waiting as (
+        select c.id, c.status, c.status_detail,
+               case
+                   when g.suspended and c.status = 'PROCESSING' then format('Waiting: the program "%s" is suspended.', g.name)
+                   when c.scheduled_at > passbell.now() and c.status = 'PENDING' then
+                        format('Scheduled for %s %s.', to_char(c.scheduled_at at time zone passbell.zone(g.timezone), 'YYYY-MM-DD HH24:MI'), passbell.zone(g.timezone))
+                   when c.kind <> 'TEST' and not passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end) then
+                        format('Quiet hours: holding until %s %s.', to_char(g.push_window_start, 'HH24:MI'), passbell.zone(g.timezone))
+                   when c.status = 'PROCESSING' and b.breaker = 'open' and b.breaker_kind = 'credentials' then
+                        format('Waiting: PassKit refuses the credentials (%s). Nobody is lost; sending goes on by itself when they work again.', b.breaker_reason)
+                   when c.status = 'PROCESSING' and b.breaker = 'open' then
+                        format('Waiting: PassKit does not answer (%s). Nobody is lost; sending goes on by itself when it does.', b.breaker_reason)
+               end as words
+          from public.push_campaigns c
+          left join passbell.programs g on g.program_id = c.program_id
+          left join passbell.rate_limits b on b.account = p_account
+         where c.status in ('PENDING', 'PROCESSING')
+    )
+    update public.push_campaigns c
+       set status_detail = coalesce(w.words, passbell.list_summary(w.id))
+      from waiting w
+     where c.id = w.id and c.status = w.status
+       and (w.words is not null or w.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)')
+       and c.status_detail is distinct from coalesce(w.words, passbell.list_summary(w.id))
+$$;

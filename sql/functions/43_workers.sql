@@ -1,0 +1,81 @@
+-- A daemon says hello: enters itself, sets the account's rate and what previews count with, and takes back at once
+-- what a dead predecessor on the same machine still holds (same boot and pid namespace, no such process any more:
+-- p_alive lists the processes the caller can see). Leases of daemons elsewhere run out by themselves.
+create or replace function passbell.register_worker(
+    p_worker uuid, p_host text, p_pid integer, p_process text, p_version text, p_account text, p_rate numeric, p_daily_cap integer) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into passbell.workers (id, host, pid, process, version, account, started_at, heartbeat_at, doing)
+    values (p_worker, p_host, p_pid, p_process, p_version, p_account, clock_timestamp(), clock_timestamp(), 'starting')
+    on conflict (id) do update set heartbeat_at = clock_timestamp();
+    insert into passbell.rate_limits (account, rate_per_second) values (p_account, p_rate)
+    on conflict (account) do update set rate_per_second = excluded.rate_per_second
+     where passbell.rate_limits.rate_per_second <> excluded.rate_per_second;
+    update passbell.settings s set rate_per_second = p_rate, daily_cap = p_daily_cap
+     where (s.rate_per_second, s.daily_cap) is distinct from (p_rate, p_daily_cap);
+end
+$$;
+
+-- Still alive. Forgets workers that were silent for a day. False if the worker was forgotten: register again.
+create or replace function passbell.heartbeat(p_worker uuid, p_doing text) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_known  boolean;
+begin
+    update passbell.workers w set heartbeat_at = clock_timestamp(), doing = p_doing where w.id = p_worker;
+    v_known := found;
+    delete from passbell.workers w
+     where w.heartbeat_at < clock_timestamp() - interval '1 day' and w.id <> p_worker
+       and not exists (select from passbell.chunks k where k.worker = w.id);
+    return v_known;
+end
+$$;
+
+-- The other workers on this machine, for the caller to see which of them are dead processes.
+create or replace function passbell.neighbours(p_worker uuid, p_namespace text)
+returns table (id uuid, process text)
+language sql stable
+set search_path = ''
+as $$
+    select w.id, w.process from passbell.workers w where w.id <> p_worker and starts_with(w.process, p_namespace || ':')
+$$;
+
+-- These workers are dead for certain (the caller looked): their chunks and lists are free at once, texts kept.
+-- Locks chunks in their primary key's order and skips those somebody is just claiming.
+create or replace function passbell.bury_workers(p_dead uuid[]) returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_freed  integer;
+begin
+    with held as (
+        select k.campaign_id, k.chunk_no from passbell.chunks k
+         where k.worker = any (p_dead) order by k.campaign_id, k.chunk_no for update skip locked
+    )
+    update passbell.chunks k
+       set lease_until = null, claim_token = null, worker = null
+      from held h
+     where k.campaign_id = h.campaign_id and k.chunk_no = h.chunk_no;
+    get diagnostics v_freed = row_count;
+    update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.worker = any (p_dead);
+    update passbell.birthday_runs b set lease_until = null, worker = null where b.worker = any (p_dead);
+    delete from passbell.workers w
+     where w.id = any (p_dead) and not exists (select from passbell.chunks k where k.worker = w.id);
+    if v_freed > 0 then
+        perform pg_notify('passbell', 'processing');
+    end if;
+    return v_freed;
+end
+$$;
+
+create or replace function passbell.unregister_worker(p_worker uuid) returns void
+language sql
+set search_path = ''
+as $$
+    delete from passbell.workers w where w.id = p_worker and not exists (select from passbell.chunks k where k.worker = p_worker)
+$$;

@@ -1,0 +1,259 @@
+-- What people call: from Supabase Studio, psql, RPC, the command line, the API. Each is one transaction and raises a
+-- sentence that can be shown as it is: PB400 (the request), PB404 (no such thing), PB409 (the audience moved), PB422
+-- (an illegal edge), PB403 (not your program).
+
+-- May the caller act for this program? Everybody who reaches the database with a role of the server's own may;
+-- Supabase's `authenticated` only for the programs of their admin_profiles row.
+create or replace function passbell.require_program(p_program uuid) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if current_setting('role', true) = 'authenticated' and not passbell.is_admin_of(p_program) then
+        raise exception 'You are not an administrator of this program.' using errcode = 'PB403';
+    end if;
+    if not exists (select from passbell.programs g where g.program_id = p_program) then
+        raise exception 'There is no program %.', coalesce(p_program::text, '(none given)') using errcode = 'PB404';
+    end if;
+end
+$$;
+
+-- Is the signed-in Supabase user an administrator of the program? False where the host has no admin_profiles.
+create or replace function passbell.is_admin_of(p_program uuid) returns boolean
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+declare
+    v_user   text := coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
+                              nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub');
+    v_admin  boolean := false;
+begin
+    if v_user is not null and to_regclass('public.admin_profiles') is not null then
+        execute 'select exists (select from public.admin_profiles a where a.id::text = $1 and a.program_id = $2)' into v_admin using v_user, p_program;
+    end if;
+    return v_admin;
+end
+$$;
+
+-- The honest count: matched by the target → in a wallet → not opted out → not capped today → reachable, and when it
+-- would be done at the present rate behind what is already waiting. in_wallet, opted_out and capped are counted among
+-- those left by the step before.
+create or replace function public.push_preview(program_id uuid, target text default 'ALL')
+returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz)
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_condition   text;
+    v_parameters  text[];
+    v_cap         integer;
+    v_rate        numeric;
+    v_waiting     bigint;
+begin
+    perform passbell.require_program(push_preview.program_id);
+    if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'CSV') then
+        raise exception 'A CSV audience can be counted only once its file was read: create the campaign with csv_upload_url.' using errcode = 'PB400';
+    end if;
+    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(push_preview.target) a;
+    select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
+
+    begin
+        execute $q$
+            select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
+                   count(*) filter (where a.reachable and a.opted_in and a.capped)
+              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.pass_id is not null as capped
+                      from passbell.recipients r
+                      left join (select d.pass_id
+                                   from passbell.deliveries d
+                                  where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
+                                    and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
+                                  group by d.pass_id having count(*) >= $3) f on f.pass_id = r.pass_id
+                     where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$
+           into matched, in_wallet, opted_out, capped
+          using push_preview.program_id, v_parameters, v_cap, passbell.now();
+    exception when data_exception or syntax_error_or_access_rule_violation then
+        raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
+    end;
+    reachable := in_wallet - opted_out - capped;
+
+    select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
+      into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';
+    seconds_at_rate := round(reachable / v_rate, 1);
+    finishes_at := passbell.now() + make_interval(secs => ((reachable + v_waiting) / v_rate)::double precision);
+    return next;
+end
+$$;
+
+-- Inserts a campaign. With p `expected` (the number that a preview showed) it refuses with PB409 if the audience has
+-- moved since; the message carries the new number.
+create or replace function public.push_send(
+    program_id uuid, message text, target text default 'ALL', name text default null,
+    scheduled_at timestamptz default null, expected integer default null) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    v_reachable  bigint;
+    v_id         uuid;
+begin
+    perform passbell.require_program(program_id);
+    perform passbell.compile_message(message);
+    perform passbell.parse_target(target);
+    if expected is not null then
+        select p.reachable into v_reachable from public.push_preview(program_id, target) p;
+        if v_reachable <> expected then
+            raise exception 'The audience has changed: % phones now, % when you looked.', passbell.thousands(v_reachable), passbell.thousands(expected)
+                  using errcode = 'PB409', detail = v_reachable::text;
+        end if;
+    end if;
+    insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at)
+    values (program_id, name, message, target, scheduled_at)
+    returning id into v_id;
+    return v_id;
+end
+$$;
+
+-- One real push to one pass, ahead of everything else, whatever the hour; quiet hours, holds and double-submit guards
+-- do not apply, opt-out, cap and wallet do.
+create or replace function public.push_test(program_id uuid, external_id text, message text) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    v_id  uuid;
+begin
+    perform passbell.require_program(program_id);
+    perform passbell.compile_message(message);
+    if not exists (select from passbell.recipients r
+                    where r.program_id = push_test.program_id and lower(btrim(r.external_id)) = lower(btrim(push_test.external_id))) then
+        raise exception 'There is no pass "%" in this program.', left(external_id, 80) using errcode = 'PB404';
+    end if;
+    insert into public.push_campaigns (program_id, name, message_text, target_query, kind)
+    values (program_id, 'Test to ' || btrim(external_id), message, 'IDS:' || btrim(external_id), 'TEST')
+    returning id into v_id;
+    return v_id;
+end
+$$;
+
+-- The four verbs. Each returns the campaign as it is afterwards.
+create or replace function passbell.set_status(p_campaign uuid, p_status text) returns public.push_campaigns
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
+    end if;
+    perform passbell.require_program(v_campaign.program_id);
+    if v_campaign.status <> p_status then
+        update public.push_campaigns c set status = p_status where c.id = p_campaign returning c.* into v_campaign;
+    end if;
+    return v_campaign;
+end
+$$;
+
+create or replace function public.push_pause(id uuid) returns public.push_campaigns
+language sql security definer set search_path = ''
+as $$ select passbell.set_status(id, 'PAUSED') $$;
+
+create or replace function public.push_cancel(id uuid) returns public.push_campaigns
+language sql security definer set search_path = ''
+as $$
+    select passbell.set_status(id, 'CANCELLED');
+    select c from public.push_campaigns c where c.id = push_cancel.id;
+$$;
+
+create or replace function public.push_resume(id uuid) returns public.push_campaigns
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_resume.id;
+    if v_campaign.status in ('PENDING', 'PROCESSING') then
+        perform passbell.require_program(v_campaign.program_id);
+        return v_campaign;
+    end if;
+    if v_campaign.status is not null and v_campaign.status <> 'PAUSED' then
+        raise exception 'A campaign that is % cannot be resumed.', v_campaign.status using errcode = 'PB422';
+    end if;
+    v_campaign := passbell.set_status(id, 'PENDING');
+    if v_campaign.status = 'PROCESSING' then
+        perform passbell.settle_campaign(id);       -- the pause came after the last push
+    end if;
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_resume.id;
+    return v_campaign;
+end
+$$;
+
+create or replace function public.push_retry_failed(id uuid) returns public.push_campaigns
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_retry_failed.id;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(id::text, '(none given)') using errcode = 'PB404';
+    end if;
+    perform passbell.require_program(v_campaign.program_id);
+    perform passbell.reopen_failed(id);
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_retry_failed.id;
+    return v_campaign;
+end
+$$;
+
+-- How far it is: counts, what it sends per second now (over the last ten seconds), when it will be done.
+create or replace function public.push_progress(id uuid)
+returns table (campaign_id uuid, name text, status text, status_detail text, recipient_count integer, sent integer, failed integer, skipped integer,
+               remaining integer, percent numeric, rate_per_second numeric, finishes_at timestamptz)
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_campaign  public.push_campaigns;
+    v_recent    bigint;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_progress.id;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(push_progress.id::text, '(none given)') using errcode = 'PB404';
+    end if;
+    if current_setting('role', true) = 'authenticated' then
+        perform passbell.require_program(v_campaign.program_id);
+    end if;
+    campaign_id := v_campaign.id;      name := v_campaign.name;
+    status := v_campaign.status;       status_detail := v_campaign.status_detail;
+    recipient_count := v_campaign.recipient_count;
+    sent := v_campaign.sent_count;     failed := v_campaign.failed_count;     skipped := v_campaign.skipped_count;
+    remaining := recipient_count - sent - failed - skipped;
+    percent := case when recipient_count > 0 then round(100.0 * (recipient_count - remaining) / recipient_count, 1)
+                    when v_campaign.completed_at is not null then 100 else 0 end;
+    rate_per_second := 0;
+    if v_campaign.status = 'PROCESSING' then
+        select round(greatest(0, v_campaign.sent_count)
+                     / greatest(1, extract(epoch from clock_timestamp() - v_campaign.started_at)), 1) into rate_per_second;
+        if remaining > 0 and rate_per_second > 0 then
+            finishes_at := clock_timestamp() + make_interval(secs => (remaining / rate_per_second)::double precision);
+        end if;
+    end if;
+    return next;
+end
+$$;

@@ -1,0 +1,2507 @@
+-- passbell: the whole schema in one file, generated from sql/migrations and sql/functions by `make sql`.
+--
+--   passbell migrate                        does this for you, in one transaction
+--   psql -1 -f sql/passbell.sql DATABASE    the same by hand
+--   supabase/migrations/<time>_passbell.sql a copy of this file
+--
+-- Running it again changes nothing.
+
+set check_function_bodies = off;
+
+
+-- migrations/0001_tables.sql ─────────────────────────────────────────────────────────────────────────────────────
+
+-- 0001: everything passbell stores.
+--
+-- Every statement is additive and may run again: the host's tables are only ever given columns they lack, and
+-- our own tables appear beside them. The host may be at any generation, or not be there at all.
+
+create schema if not exists passbell;
+comment on schema passbell is 'passbell: rings the lock screen of wallet passes. Queue, ledger and rules.';
+
+create table if not exists passbell.migrations (
+    version     integer     primary key,
+    name        text        not null,
+    applied_at  timestamptz not null default now()
+);
+
+-- What an installation is: one row, kept by `migrate` (bundle) and by the daemons (pace and cap, so that a
+-- preview in SQL counts with the numbers the daemons really use).
+create table if not exists passbell.settings (
+    only_row         boolean primary key default true check (only_row),
+    schema_version   integer not null default 0,
+    bundle           text,
+    program_version  text,
+    rate_per_second  numeric not null default 50 check (rate_per_second > 0),
+    daily_cap        integer not null default 3  check (daily_cap >= 0)
+);
+insert into passbell.settings default values on conflict do nothing;
+
+-- ── what people insert and watch ────────────────────────────────────────────────────────────────────────────
+
+create table if not exists public.push_campaigns (
+    id              uuid        primary key default gen_random_uuid(),
+    program_id      uuid,
+    name            text,
+    message_text    text,
+    target_query    text,
+    csv_upload_url  text,
+    status          text        not null default 'PENDING',
+    sent_count      integer     not null default 0,
+    failed_count    integer     not null default 0,
+    created_at      timestamptz not null default now()
+);
+
+do $$
+declare
+    v_column text;
+begin
+    -- The owner's table may be there already with fewer columns; a missing one is added with its default.
+    for v_column in
+        select c.definition
+          from (values ('name', 'name text'),
+                       ('message_text', 'message_text text'),
+                       ('target_query', 'target_query text'),
+                       ('csv_upload_url', 'csv_upload_url text'),
+                       ('status', 'status text not null default ''PENDING'''),
+                       ('sent_count', 'sent_count integer not null default 0'),
+                       ('failed_count', 'failed_count integer not null default 0'),
+                       ('created_at', 'created_at timestamptz not null default now()'),
+                       ('recipient_count', 'recipient_count integer not null default 0'),
+                       ('skipped_count', 'skipped_count integer not null default 0'),
+                       ('scheduled_at', 'scheduled_at timestamptz'),
+                       ('started_at', 'started_at timestamptz'),
+                       ('completed_at', 'completed_at timestamptz'),
+                       ('status_detail', 'status_detail text'),
+                       ('kind', 'kind text not null default ''BROADCAST'''),
+                       ('rate_per_second', 'rate_per_second numeric'),
+                       ('created_by', 'created_by text'),
+                       ('updated_at', 'updated_at timestamptz not null default now()'),
+                       ('submitted_at', 'submitted_at timestamptz'),
+                       ('released_at', 'released_at timestamptz')) as c (name, definition)
+         where not exists (select from pg_catalog.pg_attribute a
+                            where a.attrelid = 'public.push_campaigns'::regclass
+                              and a.attname = c.name and a.attnum > 0 and not a.attisdropped)
+    loop
+        execute 'alter table public.push_campaigns add column ' || v_column;
+    end loop;
+
+    for v_column in
+        select format('add constraint %I check (%s) not valid', c.name, c.condition)
+          from (values ('push_campaigns_status_known',
+                        'status in (''DRAFT'', ''PENDING'', ''PROCESSING'', ''PAUSED'', ''COMPLETED'', ''FAILED'', ''CANCELLED'')'),
+                       ('push_campaigns_kind_known', 'kind in (''BROADCAST'', ''BIRTHDAY'', ''TEST'')'),
+                       ('push_campaigns_rate_positive', 'rate_per_second > 0'),
+                       ('push_campaigns_counts', 'sent_count >= 0 and failed_count >= 0 and skipped_count >= 0'
+                        ' and (recipient_count = 0 or sent_count + failed_count + skipped_count <= recipient_count)')
+               ) as c (name, condition)
+         where not exists (select from pg_catalog.pg_constraint k
+                            where k.conrelid = 'public.push_campaigns'::regclass and k.conname = c.name)
+    loop
+        execute 'alter table public.push_campaigns ' || v_column;
+    end loop;
+end
+$$;
+
+comment on table  public.push_campaigns is 'One row is one push campaign. (program_id, name, message_text) is a complete order.';
+comment on column public.push_campaigns.target_query is 'Who: ALL, VIP[:points], WHALE[:points], SLUMBER[:days], LOCAL:zip, CITY:name, TIER:1..4, IDS:a,b … see passbell.segments. & intersects.';
+comment on column public.push_campaigns.status is 'DRAFT, PENDING, PROCESSING, PAUSED, COMPLETED, FAILED, CANCELLED. People set DRAFT, PENDING, PAUSED, CANCELLED.';
+comment on column public.push_campaigns.status_detail is 'In plain words: what is going on, or what went wrong.';
+comment on column public.push_campaigns.submitted_at is 'When the campaign became PENDING; kept by a trigger.';
+comment on column public.push_campaigns.released_at is 'When a person resumed it after passbell had held it; it is not held for the same reason again.';
+
+-- Waiting orders in the order they are due; running ones by program; the double-submit guard; the history page.
+create index if not exists push_campaigns_pending on public.push_campaigns (submitted_at) where status = 'PENDING';
+create index if not exists push_campaigns_processing on public.push_campaigns (program_id, started_at) where status = 'PROCESSING';
+create index if not exists push_campaigns_program on public.push_campaigns (program_id, created_at);
+
+-- ── named audiences ─────────────────────────────────────────────────────────────────────────────────────────
+
+create table if not exists passbell.segments (
+    name               text    primary key,
+    description        text    not null default '',
+    predicate          text    not null,
+    default_parameter  text,
+    parameter_kind     text    not null default 'text'
+                       check (parameter_kind in ('none', 'number', 'days', 'tier', 'list', 'text')),
+    aliases            text[]  not null default '{}',
+    builtin            boolean not null default false
+);
+comment on table  passbell.segments is 'Named audiences. Only the owner of the database may write here: predicates are SQL.';
+comment on column passbell.segments.predicate is 'A condition over passbell.recipients; $1 is the parameter, always bound, always text.';
+comment on column passbell.segments.default_parameter is 'What $1 is when the target names none; NULL with a kind other than none or text means that one must be given.';
+
+-- ── the queue ───────────────────────────────────────────────────────────────────────────────────────────────
+
+create table if not exists passbell.chunks (
+    campaign_id  uuid        not null,
+    chunk_no     integer     not null,
+    program_id   uuid        not null,
+    pass_ids     uuid[]      not null check (cardinality(pass_ids) > 0),
+    texts        text[],
+    rendered     boolean     not null default false,
+    attempt      smallint    not null default 0,
+    not_before   timestamptz not null default now(),
+    lease_until  timestamptz,
+    claim_token  uuid,
+    worker       uuid,
+    ready_at     timestamptz not null generated always as (greatest(not_before, lease_until)) stored,
+    primary key (campaign_id, chunk_no),
+    check (texts is null or cardinality(texts) = cardinality(pass_ids))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+comment on table  passbell.chunks is 'The queue: passes still to do. A chunk shrinks as its deliveries are appended and is deleted when empty.';
+comment on column passbell.chunks.texts is 'Beside pass_ids, the text chosen for each. NULL element: not chosen yet. NULL column on a rendered chunk: everybody gets message_text as it stands.';
+comment on column passbell.chunks.rendered is 'The texts are fixed: from here on a repeat sends identical bytes.';
+comment on column passbell.chunks.ready_at is 'From when on anybody may claim it.';
+
+create index if not exists chunks_ready on passbell.chunks (campaign_id, ready_at, chunk_no);
+-- Passes whose text may be on its way: what the daily cap and the same-text rule must also look at.
+create index if not exists chunks_rendered on passbell.chunks (program_id) where rendered;
+create index if not exists chunks_worker on passbell.chunks (worker) where worker is not null;
+
+-- Whose turn it is: one row per program that ever sent. Also the lock that orders claims inside a program.
+create table if not exists passbell.turns (
+    program_id  uuid        primary key,
+    last_turn   timestamptz not null default '-infinity'
+) with (fillfactor = 50);
+
+-- ── the ledger ──────────────────────────────────────────────────────────────────────────────────────────────
+
+create table if not exists passbell.deliveries (
+    campaign_id  uuid        not null,
+    pass_id      uuid        not null,
+    sent_at      timestamptz not null default now(),
+    text_hash    bigint,
+    attempts     smallint    not null default 0,
+    http_status  smallint,
+    outcome      text        not null check (outcome in ('sent', 'failed', 'skipped')),
+    reason       text        check (reason in ('not_installed', 'opted_out', 'capped', 'same_text', 'unknown_member', 'duplicate',
+                                               'cancelled', 'render_error', 'not_found', 'rejected', 'attempts_exhausted')),
+    detail       text,
+    text         text,
+    primary key (campaign_id, pass_id),
+    check ((outcome = 'sent') = (reason is null))
+) with (autovacuum_vacuum_insert_scale_factor = 0.05);
+comment on table  passbell.deliveries is 'The ledger, append-only: what became of each recipient of each campaign.';
+comment on column passbell.deliveries.sent_at is 'When the outcome was recorded.';
+comment on column passbell.deliveries.text_hash is 'hashtextextended(text, 0) of what was handed to PassKit; NULL if nothing was.';
+comment on column passbell.deliveries.text is 'Only of failed deliveries: the text, so that a retry sends identical bytes.';
+
+create index if not exists deliveries_pass on passbell.deliveries (pass_id, sent_at);
+
+-- Rows of hit lists (CSV or IDS) and what each became; problems stay readable for the admin.
+create table if not exists passbell.list_entries (
+    campaign_id  uuid    not null,
+    row_number   integer not null,
+    value        text    not null,
+    pass_id      uuid,
+    reason       text    check (reason in ('unknown_member', 'other_program', 'duplicate', 'not_installed', 'opted_out', 'unusable')),
+    primary key (campaign_id, row_number)
+);
+comment on table passbell.list_entries is 'Hit lists: each row with the pass it matched, or the reason why nobody is reached by it.';
+create index if not exists list_entries_pass on passbell.list_entries (campaign_id, pass_id) where pass_id is not null;
+
+-- A list that is being downloaded: at most one daemon at a time, leased like a chunk.
+create table if not exists passbell.list_loads (
+    campaign_id  uuid        primary key,
+    attempt      smallint    not null default 0,
+    not_before   timestamptz not null default now(),
+    lease_until  timestamptz,
+    claim_token  uuid,
+    worker       uuid,
+    loaded       boolean     not null default false
+);
+
+-- ── pace, trouble, who is alive ─────────────────────────────────────────────────────────────────────────────
+
+create table if not exists passbell.rate_limits (
+    account          text        primary key,
+    rate_per_second  numeric     not null default 50 check (rate_per_second > 0),
+    next_slot        timestamptz not null default '-infinity',
+    blocked_until    timestamptz not null default '-infinity',
+    cut_rate         numeric,
+    cut_at           timestamptz,
+    breaker          text        not null default 'closed' check (breaker in ('closed', 'open')),
+    breaker_kind     text        check (breaker_kind in ('credentials', 'outage')),
+    breaker_reason   text,
+    opened_at        timestamptz,
+    closed_at        timestamptz,
+    probes           integer     not null default 0,
+    probe_at         timestamptz
+) with (fillfactor = 50);
+comment on table passbell.rate_limits is 'One row per PassKit account (and per campaign with a rate of its own): GCRA clock, throttling, breaker.';
+
+create table if not exists passbell.workers (
+    id            uuid        primary key,
+    host          text        not null,
+    pid           integer     not null,
+    process       text        not null,
+    version       text        not null,
+    account       text,
+    started_at    timestamptz not null default now(),
+    heartbeat_at  timestamptz not null default now(),
+    doing         text
+);
+comment on column passbell.workers.process is 'Kernel boot, pid namespace, pid and start time: the same text means the very same process.';
+
+-- ── birthdays ───────────────────────────────────────────────────────────────────────────────────────────────
+
+create table if not exists passbell.birthday_runs (
+    program_id    uuid        not null,
+    local_date    date        not null,
+    started_at    timestamptz not null default now(),
+    completed_at  timestamptz,
+    campaign_id   uuid,
+    eligible      integer     not null default 0,
+    gifted        integer     not null default 0,
+    failed        integer     not null default 0,
+    not_before    timestamptz not null default now(),
+    worker        uuid,
+    lease_until   timestamptz,
+    detail        text,
+    primary key (program_id, local_date)
+);
+
+-- ── the host's tables, additively ───────────────────────────────────────────────────────────────────────────
+
+create table if not exists public.birthday_logs (
+    id          uuid        primary key default gen_random_uuid(),
+    pass_id     uuid        not null,
+    program_id  uuid,
+    year        integer     not null,
+    created_at  timestamptz not null default now(),
+    unique (pass_id, year)
+);
+
+create table if not exists public.notification_logs (
+    id               uuid        primary key default gen_random_uuid(),
+    program_id       uuid,
+    campaign_name    text,
+    recipient_count  integer     default 0,
+    success_count    integer     default 0,
+    failed_count     integer     default 0,
+    message_content  text,
+    target_segment   text,
+    created_at       timestamptz default now()
+);
+
+do $$
+declare
+    v_add record;
+begin
+    for v_add in
+        select a.relation, a.name, a.definition
+          from (values ('public.notification_logs', 'campaign_id', 'uuid'),
+                       ('public.programs', 'timezone', 'text default ''America/New_York'''),
+                       ('public.programs', 'push_window_start', 'time'),
+                       ('public.programs', 'push_window_end', 'time'),
+                       ('public.programs', 'birthday_bot_enabled', 'boolean default false'),
+                       ('public.programs', 'birthday_reward_points', 'integer default 0'),
+                       ('public.programs', 'birthday_message', 'text default ''Happy Birthday! We added points to your pass.'''),
+                       ('public.programs', 'birthday_send_at', 'time default ''09:00'''),
+                       ('public.programs', 'birthday_leap_day', 'text default ''FEB_28'''),
+                       ('public.users', 'birth_date', 'date'),
+                       ('public.users', 'marketing_opt_in', 'boolean default true'),
+                       ('public.users', 'phone_number', 'text')) as a (relation, name, definition)
+         where to_regclass(a.relation) is not null
+           and not exists (select from pg_catalog.pg_attribute x
+                            where x.attrelid = to_regclass(a.relation)
+                              and x.attname = a.name and x.attnum > 0 and not x.attisdropped)
+    loop
+        execute format('alter table %s add column %I %s', v_add.relation, v_add.name, v_add.definition);
+    end loop;
+
+    if to_regclass('public.programs') is not null
+       and not exists (select from pg_catalog.pg_constraint where conname = 'programs_birthday_leap_day_known') then
+        alter table public.programs add constraint programs_birthday_leap_day_known
+              check (birthday_leap_day in ('FEB_28', 'MAR_01')) not valid;
+    end if;
+end
+$$;
+
+create unique index if not exists notification_logs_campaign on public.notification_logs (campaign_id) where campaign_id is not null;
+
+-- The owner's index on the day of the year, and the two that the joins need; a host that has an index starting
+-- with the column already is left alone.
+do $$
+declare
+    v_index record;
+begin
+    if to_regclass('public.users') is not null then
+        create index if not exists idx_users_birthday on public.users (extract(month from birth_date), extract(day from birth_date));
+    end if;
+    for v_index in
+        select w.name, w.relation, w.col
+          from (values ('passes_master_user', 'public.passes_master', 'user_id'),
+                       ('passes_master_program', 'public.passes_master', 'program_id')) as w (name, relation, col)
+          join pg_catalog.pg_attribute a on a.attrelid = to_regclass(w.relation) and a.attname = w.col and a.attnum > 0
+         where not exists (select from pg_catalog.pg_index i
+                            where i.indrelid = a.attrelid and i.indkey[0] = a.attnum and i.indpred is null)
+    loop
+        execute format('create index if not exists %I on %s (%I)', v_index.name, v_index.relation, v_index.col);
+    end loop;
+end
+$$;
+
+
+insert into passbell.migrations (version, name) values (1, 'tables') on conflict do nothing;
+
+
+-- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
+
+-- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
+-- put it. Inside one transaction it does not move.
+create or replace function passbell.now() returns timestamptz
+language sql stable
+set search_path = ''
+as $$
+    select coalesce(nullif(current_setting('passbell.now', true), '')::timestamptz, pg_catalog.now())
+$$;
+
+-- A time zone name that PostgreSQL accepts: the given one, or America/New_York (the host's own default) when it is
+-- missing or misspelt. One typing error in a form must not stop a program's pushes or anybody else's.
+create or replace function passbell.zone(p_name text) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if nullif(btrim(p_name), '') is null then
+        return 'America/New_York';
+    end if;
+    perform pg_catalog.now() at time zone btrim(p_name);
+    return btrim(p_name);
+exception when invalid_parameter_value then
+    return 'America/New_York';
+end
+$$;
+
+-- Is `p_at` inside the daily window [start, end) of the zone? No window means always; a window may span midnight.
+create or replace function passbell.in_window(p_at timestamptz, p_zone text, p_start time, p_end time) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select case
+               when p_start is null or p_end is null or p_start = p_end then true
+               when p_start < p_end then (p_at at time zone p_zone)::time >= p_start and (p_at at time zone p_zone)::time < p_end
+               else (p_at at time zone p_zone)::time >= p_start or (p_at at time zone p_zone)::time < p_end
+           end
+$$;
+
+
+-- functions/01_adapters.sql ─────────────────────────────────────────────────────────────────────────────────────
+
+-- The only place that knows the host's columns. Builds, from the tables and columns that are really there:
+--
+--   passbell.programs     one row per program: name, PassKit id, zone, quiet hours, suspension, tiers, birthday settings
+--   passbell.recipients   one row per pass: how to reach it, whether it may be reached, what a message can say
+--
+-- A missing table gives an empty view, a missing column gives NULL. Enums are cast to text, because comparing them
+-- with a text parameter fails. A view that an operator has replaced by their own (its comment no longer says
+-- "generated by passbell") is left alone. Called by every migrate.
+create or replace function passbell.build_adapters() returns void
+language plpgsql
+set search_path = ''
+as $fn$
+declare
+    v_pass      constant text := 'public.passes_master';
+    v_program   constant text := 'public.programs';
+    v_sql       text;
+begin
+    -- programs ------------------------------------------------------------------------------------------------
+    v_sql := format($v$
+        select p.id                                                       as program_id,
+               %s                                                         as name,
+               %s                                                         as protocol,
+               nullif(btrim(%s), '')                                      as passkit_program_id,
+               %s                                                         as timezone,
+               coalesce(%s, false)                                        as suspended,
+               %s                                                         as push_window_start,
+               %s                                                         as push_window_end,
+               coalesce(%s, 999)::bigint                                  as tier_bronze_max,
+               coalesce(%s, 4999)::bigint                                 as tier_silver_max,
+               coalesce(%s, 14999)::bigint                                as tier_gold_max,
+               coalesce(%s, false)                                        as birthday_bot_enabled,
+               coalesce(%s, 0)::integer                                   as birthday_reward_points,
+               %s                                                         as birthday_message,
+               coalesce(%s, '09:00'::time)                                as birthday_send_at,
+               coalesce(%s, 'FEB_28')                                     as birthday_leap_day
+          from public.programs p $v$,
+        passbell.host_column(v_program, 'p', 'name', 'text'),
+        'upper(' || passbell.host_column(v_program, 'p', 'protocol', 'text') || ')',
+        passbell.host_column(v_program, 'p', 'passkit_program_id', 'text'),
+        passbell.host_column(v_program, 'p', 'timezone', 'text'),
+        passbell.host_column(v_program, 'p', 'is_suspended', 'boolean'),
+        passbell.host_column(v_program, 'p', 'push_window_start', 'time'),
+        passbell.host_column(v_program, 'p', 'push_window_end', 'time'),
+        passbell.host_column(v_program, 'p', 'tier_bronze_max', 'bigint'),
+        passbell.host_column(v_program, 'p', 'tier_silver_max', 'bigint'),
+        passbell.host_column(v_program, 'p', 'tier_gold_max', 'bigint'),
+        passbell.host_column(v_program, 'p', 'birthday_bot_enabled', 'boolean'),
+        passbell.host_column(v_program, 'p', 'birthday_reward_points', 'integer'),
+        passbell.host_column(v_program, 'p', 'birthday_message', 'text'),
+        passbell.host_column(v_program, 'p', 'birthday_send_at', 'time'),
+        passbell.host_column(v_program, 'p', 'birthday_leap_day', 'text'));
+    if to_regclass(v_program) is null then
+        v_sql := $v$
+        select null::uuid as program_id, null::text as name, null::text as protocol, null::text as passkit_program_id,
+               null::text as timezone, null::boolean as suspended, null::time as push_window_start, null::time as push_window_end,
+               null::bigint as tier_bronze_max, null::bigint as tier_silver_max, null::bigint as tier_gold_max,
+               null::boolean as birthday_bot_enabled, null::integer as birthday_reward_points, null::text as birthday_message,
+               null::time as birthday_send_at, null::text as birthday_leap_day
+         where false $v$;
+    end if;
+    perform passbell.replace_adapter('programs', v_sql);
+
+    -- recipients ----------------------------------------------------------------------------------------------
+    v_sql := format($v$
+        select p.id                                                             as pass_id,
+               p.program_id                                                     as program_id,
+               %1$s                                                             as passkit_program_id,
+               nullif(btrim(%2$s), '')                                          as passkit_id,
+               nullif(btrim(%3$s), '')                                          as external_id,
+               coalesce(upper(%4$s), upper(%5$s), 'MEMBERSHIP')                 as protocol,
+               coalesce(%6$s, true) and coalesce(upper(%7$s) = 'INSTALLED', false)
+                   and nullif(btrim(%2$s), '') is not null                      as reachable,
+               coalesce(%8$s, true)                                             as opted_in,
+               %9$s                                                             as user_id,
+               coalesce(nullif(btrim(%10$s), ''), nullif(btrim(%11$s), ''))     as email,
+               coalesce(nullif(btrim(%12$s), ''), nullif(btrim(%13$s), ''))     as first_name,
+               coalesce(nullif(btrim(%14$s), ''), nullif(btrim(%15$s), ''))     as last_name,
+               %16$s                                                            as birth_date,
+               coalesce(%17$s, %18$s)                                           as points,
+               %19$s                                                            as tier_points,
+               %20$s                                                            as zip,
+               %21$s                                                            as city,
+               %22$s                                                            as last_activity,
+               %23$s                                                            as coupon_expires_on,
+               %24$s                                                            as redeemed_at,
+               %25$s                                                            as checked_in_at
+          from public.passes_master p $v$,
+        'nullif(btrim(' || passbell.host_column(v_program, 'g', 'passkit_program_id', 'text') || '), '''')',
+        passbell.host_column(v_pass, 'p', 'passkit_internal_id', 'text'),
+        passbell.host_column(v_pass, 'p', 'external_id', 'text'),
+        passbell.host_column(v_pass, 'p', 'protocol', 'text'),
+        passbell.host_column(v_program, 'g', 'protocol', 'text'),
+        passbell.host_column(v_pass, 'p', 'is_active', 'boolean'),
+        passbell.host_column(v_pass, 'p', 'status', 'text'),
+        passbell.host_column('public.users', 'u', 'marketing_opt_in', 'boolean'),
+        passbell.host_column(v_pass, 'p', 'user_id', 'uuid'),
+        passbell.host_column('public.users', 'u', 'email', 'text'),
+        passbell.host_column(v_pass, 'p', 'member_email', 'text'),
+        passbell.host_column('public.users', 'u', 'first_name', 'text'),
+        passbell.host_column(v_pass, 'p', 'member_first_name', 'text'),
+        passbell.host_column('public.users', 'u', 'last_name', 'text'),
+        passbell.host_column(v_pass, 'p', 'member_last_name', 'text'),
+        passbell.host_column('public.users', 'u', 'birth_date', 'date'),
+        passbell.host_column(v_pass, 'p', 'points_balance', 'bigint'),
+        passbell.host_column('public.protocol_membership', 'm', 'points_balance', 'bigint'),
+        passbell.host_column('public.protocol_membership', 'm', 'tier_points', 'bigint'),
+        passbell.host_column('public.users', 'u', 'zip', 'text'),
+        passbell.host_column('public.users', 'u', 'city', 'text'),
+        passbell.host_column(v_pass, 'p', 'last_updated', 'timestamptz'),
+        passbell.host_column('public.protocol_coupon', 'c', 'expiry_date', 'date'),
+        passbell.host_column('public.protocol_coupon', 'c', 'redeemed_at', 'timestamptz'),
+        passbell.host_column('public.protocol_event_ticket', 't', 'checked_in_at', 'timestamptz'));
+    if to_regclass(v_program) is not null then
+        v_sql := v_sql || ' left join public.programs g on g.id = p.program_id';
+    end if;
+    if to_regclass('public.users') is not null and passbell.host_column(v_pass, 'p', 'user_id', 'uuid') not like 'null%' then
+        v_sql := v_sql || ' left join public.users u on u.id = p.user_id';
+    elsif to_regclass('public.users') is not null then
+        v_sql := v_sql || ' left join public.users u on false';
+    end if;
+    if to_regclass('public.protocol_membership') is not null then
+        v_sql := v_sql || ' left join public.protocol_membership m on m.pass_id = p.id';
+    end if;
+    if to_regclass('public.protocol_coupon') is not null then
+        v_sql := v_sql || ' left join public.protocol_coupon c on c.pass_id = p.id';
+    end if;
+    if to_regclass('public.protocol_event_ticket') is not null then
+        v_sql := v_sql || ' left join public.protocol_event_ticket t on t.pass_id = p.id';
+    end if;
+    if to_regclass(v_pass) is null then
+        v_sql := $v$
+        select null::uuid as pass_id, null::uuid as program_id, null::text as passkit_program_id, null::text as passkit_id,
+               null::text as external_id, null::text as protocol, null::boolean as reachable, null::boolean as opted_in,
+               null::uuid as user_id, null::text as email, null::text as first_name, null::text as last_name,
+               null::date as birth_date, null::bigint as points, null::bigint as tier_points, null::text as zip,
+               null::text as city, null::timestamptz as last_activity, null::date as coupon_expires_on,
+               null::timestamptz as redeemed_at, null::timestamptz as checked_in_at
+         where false $v$;
+    end if;
+    perform passbell.replace_adapter('recipients', v_sql);
+
+    perform passbell.build_award_points();
+end
+$fn$;
+
+-- The expression that reads a host column: alias.column cast to the type we work with, or a NULL of that type.
+create or replace function passbell.host_column(p_table text, p_alias text, p_column text, p_type text) returns text
+language sql stable
+set search_path = ''
+as $$
+    select case
+               when exists (select from pg_catalog.pg_attribute a
+                             where a.attrelid = to_regclass(p_table) and a.attname = p_column
+                               and a.attnum > 0 and not a.attisdropped)
+               then format('%I.%I::%s', p_alias, p_column, p_type)
+               else format('null::%s', p_type)
+           end
+$$;
+
+-- Creates the view, or recreates it when its definition changed; hands off one that an operator wrote.
+create or replace function passbell.replace_adapter(p_name text, p_sql text) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_mark     constant text := 'generated by passbell ' || md5(p_sql);
+    v_comment  text := obj_description(to_regclass('passbell.' || quote_ident(p_name)), 'pg_class');
+begin
+    if to_regclass('passbell.' || quote_ident(p_name)) is not null then
+        if v_comment = v_mark or coalesce(v_comment, '') not like 'generated by passbell %' then
+            return;
+        end if;
+        execute format('drop view passbell.%I', p_name);
+    end if;
+    execute format('create view passbell.%I as %s', p_name, p_sql);
+    execute format('comment on view passbell.%I is %L', p_name, v_mark);
+end
+$$;
+
+
+-- functions/02_award_points.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- Builds passbell.award_points(pass_id, points, note) around whichever signature of the host's
+-- process_membership_transaction exists. The host reports failure by *returning* {"success": false, "error": …};
+-- the wrapper raises it instead, so that a failed award undoes the transaction it stands in. Preferred: the
+-- signature by external id with the most arguments we know; then the legacy one by member id; then the _atomic twin.
+-- Returns the new balance if the host tells it. Raises PB502 with the host's reason.
+create or replace function passbell.build_award_points() returns void
+language plpgsql
+set search_path = ''
+as $fn$
+declare
+    v_proc  record;
+    v_args  text;
+begin
+    select p.oid, p.proname, p.proargnames, p.proargtypes::oid[] as types
+      into v_proc
+      from pg_catalog.pg_proc p
+     where p.pronamespace = to_regnamespace('public')
+       and p.proname in ('process_membership_transaction', 'process_membership_transaction_atomic')
+       and (p.proargnames[1 : p.pronargs] @> array['p_external_id', 'p_action', 'p_amount']
+            or p.proargnames[1 : p.pronargs] @> array['p_member_id', 'p_transaction_type', 'p_points'])
+     order by p.proname = 'process_membership_transaction_atomic',
+              not p.proargnames @> array['p_external_id'],
+              p.pronargs desc
+     limit 1;
+
+    if found then
+        select string_agg(format('%I => %s::%s', n.name,
+                                 case n.name
+                                     when 'p_external_id'      then 'v_external_id'
+                                     when 'p_action'           then quote_literal('MEMBER_EARN')
+                                     when 'p_amount'           then 'p_points'
+                                     when 'p_member_id'        then 'p_pass_id'
+                                     when 'p_transaction_type' then quote_literal('EARN')
+                                     when 'p_points'           then 'p_points'
+                                     when 'p_description'      then 'p_note'
+                                     when 'p_metadata'         then quote_literal('{"source": "passbell"}')
+                                     else 'null'
+                                 end,
+                                 format_type(v_proc.types[n.ord - 1], null)), ', ')
+          into v_args
+          from unnest(v_proc.proargnames) with ordinality as n (name, ord)
+         where n.ord <= coalesce(array_length(v_proc.types, 1), 0)
+           and n.name in ('p_external_id', 'p_action', 'p_amount', 'p_transaction_amount',
+                          'p_member_id', 'p_transaction_type', 'p_points', 'p_description', 'p_metadata');
+    end if;
+
+    execute format($v$
+        create or replace function passbell.award_points(p_pass_id uuid, p_points integer, p_note text) returns bigint
+        language plpgsql
+        as $award$
+        declare
+            v_external_id  text;
+            v_answer       jsonb;
+        begin
+            select r.external_id into v_external_id from passbell.recipients r where r.pass_id = p_pass_id limit 1;
+            if not found then
+                raise exception 'the pass is not there any more' using errcode = 'PB502';
+            end if;
+            %s
+            if (v_answer ->> 'success')::boolean is not true then
+                raise exception '%%', coalesce(v_answer ->> 'error', v_answer ->> 'message', 'the award function gave no reason')
+                      using errcode = 'PB502';
+            end if;
+            return nullif(v_answer ->> 'new_balance', '')::numeric::bigint;
+        end
+        $award$ $v$,
+        case
+            when v_args is null
+            then 'raise exception ''this database has no process_membership_transaction: points cannot be awarded'' using errcode = ''PB502'';'
+            else format('v_answer := to_jsonb(public.%I(%s));', v_proc.proname, v_args)
+        end);
+    revoke all on function passbell.award_points(uuid, integer, text) from public;
+end
+$fn$;
+
+
+-- functions/10_targets.sql ──────────────────────────────────────────────────────────────────────────────────────
+
+-- One list entry per comma, as an anchored pattern: '90210, 902*' → '^(90210|902.*)$', upper case, everything but a
+-- closing '*' taken literally. NULL when there is no entry.
+create or replace function passbell.list_pattern(p_list text) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select '^(' || string_agg(case when e.entry like '%*'
+                                   then regexp_replace(left(e.entry, -1), '([^[:alnum:][:space:]])', '\\\1', 'g') || '.*'
+                                   else regexp_replace(e.entry, '([^[:alnum:][:space:]])', '\\\1', 'g') end, '|') || ')$'
+      from (select upper(btrim(x)) as entry from unnest(string_to_array(p_list, ',')) as x) e
+     where e.entry <> ''
+$$;
+
+-- The ids of IDS:a,b,c, trimmed and lower case.
+create or replace function passbell.id_list(p_list text) returns text[]
+language sql immutable
+set search_path = ''
+as $$
+    select coalesce(array_agg(lower(btrim(x))) filter (where btrim(x) <> ''), '{}')
+      from unnest(string_to_array(p_list, ',')) as x
+$$;
+
+-- Reads a target such as 'whale & LOCAL:90210, 902*' into its segments, in order. Only names are looked up and only
+-- parameters are kept: nothing a person types becomes SQL. Raises PB400 with a sentence that lists what is known.
+create or replace function passbell.parse_target(p_target text)
+returns table (segment text, parameter text, predicate text)
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_part     text;
+    v_name     text;
+    v_param    text;
+    v_segment  passbell.segments;
+    v_known    text;
+begin
+    foreach v_part in array string_to_array(coalesce(nullif(btrim(p_target, E' \t\r\n'), ''), 'ALL'), '&') loop
+        v_part  := btrim(v_part, E' \t\r\n');
+        v_name  := upper(regexp_replace(btrim(split_part(v_part, ':', 1)), '\s+', ' ', 'g'));
+        v_param := case when position(':' in v_part) > 0 then btrim(substr(v_part, position(':' in v_part) + 1)) end;
+
+        select s.* into v_segment
+          from passbell.segments s
+         where upper(btrim(s.name)) = v_name or v_name = any (select upper(a) from unnest(s.aliases) a)
+         order by upper(btrim(s.name)) = v_name desc, s.builtin desc
+         limit 1;
+        if not found then
+            select string_agg(s.name || case s.parameter_kind when 'none' then '' when 'text' then ''
+                                             else case when s.default_parameter is null then ':…' else '[:…]' end end,
+                              ', ' order by s.builtin desc, s.name)
+              into v_known from passbell.segments s;
+            raise exception 'Unknown audience "%". Known: %. Join several with &.', left(v_part, 60), v_known using errcode = 'PB400';
+        end if;
+
+        if v_param is null then
+            v_param := v_segment.default_parameter;
+            if v_param is null and v_segment.parameter_kind in ('number', 'days', 'tier', 'list') then
+                raise exception 'The audience % needs a value, such as %.', v_segment.name,
+                      v_segment.name || case v_segment.parameter_kind when 'tier' then ':2' when 'list' then ':a,b' else ':30' end
+                      using errcode = 'PB400';
+            end if;
+        elsif v_segment.parameter_kind = 'none' then
+            raise exception 'The audience % takes no value, but "%" was given.', v_segment.name, left(v_param, 60) using errcode = 'PB400';
+        elsif v_segment.parameter_kind = 'number' and v_param !~ '^\d{1,12}(\.\d{1,6})?$' then
+            raise exception 'The audience % needs a number, not "%".', v_segment.name, left(v_param, 60) using errcode = 'PB400';
+        elsif v_segment.parameter_kind = 'days' and v_param !~ '^\d{1,5}$' then
+            raise exception 'The audience % needs a number of days, not "%".', v_segment.name, left(v_param, 60) using errcode = 'PB400';
+        elsif v_segment.parameter_kind = 'tier' and v_param !~ '^[1-4]$' then
+            raise exception 'The audience % needs a tier from 1 to 4, not "%".', v_segment.name, left(v_param, 60) using errcode = 'PB400';
+        elsif v_segment.parameter_kind = 'list' and passbell.list_pattern(v_param) is null then
+            raise exception 'The audience % needs at least one entry.', v_segment.name using errcode = 'PB400';
+        end if;
+
+        segment := v_segment.name;
+        parameter := v_param;
+        predicate := v_segment.predicate;
+        return next;
+    end loop;
+end
+$$;
+
+-- A target as one condition over `passbell.recipients r`, to be EXECUTEd USING program_id uuid ($1), the parameters
+-- text[] ($2) and the campaign's id ($3, for lists). Predicates come from passbell.segments alone; in them $1 is the
+-- parameter and $2 the program.
+create or replace function passbell.audience_condition(p_target text, out condition text, out parameters text[])
+language sql stable
+set search_path = ''
+as $$
+    select string_agg('(' || replace(replace(
+                          regexp_replace(regexp_replace(t.predicate, '\$1(?![0-9])', chr(1), 'g'), '\$2(?![0-9])', chr(2), 'g'),
+                          chr(1), '($2)[' || t.n || ']'), chr(2), '$1') || ')', ' and ' order by t.n),
+           array_agg(t.parameter order by t.n)
+      from (select p.*, row_number() over () as n from passbell.parse_target(p_target) p) t
+$$;
+
+
+-- functions/11_segments.sql ─────────────────────────────────────────────────────────────────────────────────────
+
+-- The audiences that every installation knows. Rows of your own are never touched; a built-in one is brought back to
+-- what this file says.
+insert into passbell.segments (name, description, predicate, default_parameter, parameter_kind, aliases, builtin)
+values
+    ('ALL', 'All active members', 'true', null, 'none', '{ALL ACTIVE MEMBERS,EVERYBODY}', true),
+    ('VIP', 'More than 1,000 tier points', 'tier_points > $1::numeric', '1000', 'number', '{}', true),
+    ('WHALE', 'A balance of more than 500 points', 'points > $1::numeric', '500', 'number', '{}', true),
+    ('SLUMBER', 'No activity for more than 30 days',
+     'last_activity < (select passbell.now()) - make_interval(days => $1::integer)', '30', 'days', '{DORMANT}', true),
+    ('LOCAL', 'By zip code; an entry ending in * is a prefix', 'upper(btrim(zip)) ~ passbell.list_pattern($1)', null, 'list', '{ZIP,GEO}', true),
+    ('CITY', 'By city; an entry ending in * is a prefix', 'upper(btrim(city)) ~ passbell.list_pattern($1)', null, 'list', '{}', true),
+    ('TIER', 'By tier, 1 (bronze) to 4 (platinum), from the thresholds of the program',
+     'case $1::integer
+           when 1 then coalesce(tier_points, 0) <= (select g.tier_bronze_max from passbell.programs g where g.program_id = $2)
+           when 2 then tier_points > (select g.tier_bronze_max from passbell.programs g where g.program_id = $2)
+                   and tier_points <= (select g.tier_silver_max from passbell.programs g where g.program_id = $2)
+           when 3 then tier_points > (select g.tier_silver_max from passbell.programs g where g.program_id = $2)
+                   and tier_points <= (select g.tier_gold_max from passbell.programs g where g.program_id = $2)
+           when 4 then tier_points > (select g.tier_gold_max from passbell.programs g where g.program_id = $2)
+       end', null, 'tier', '{}', true),
+    ('UNREDEEMED', 'Coupons not redeemed yet', 'protocol = ''COUPON'' and redeemed_at is null', null, 'none', '{}', true),
+    ('EXPIRING', 'Coupons not redeemed that expire within 7 days',
+     'protocol = ''COUPON'' and redeemed_at is null and coupon_expires_on between
+        ((select passbell.now()) at time zone (select passbell.zone(g.timezone) from passbell.programs g where g.program_id = $2))::date
+        and ((select passbell.now()) at time zone (select passbell.zone(g.timezone) from passbell.programs g where g.program_id = $2))::date + $1::integer',
+     '7', 'days', '{}', true),
+    ('CHECKED_IN', 'Event tickets that were checked in', 'protocol = ''EVENT_TICKET'' and checked_in_at is not null', null, 'none', '{CHECKED IN}', true),
+    ('NOT_CHECKED_IN', 'Event tickets not checked in yet', 'protocol = ''EVENT_TICKET'' and checked_in_at is null', null, 'none', '{NOT CHECKED IN}', true),
+    ('IDS', 'These members, by external id, else by pass id',
+     'lower(btrim(external_id)) = any (passbell.id_list($1)) or pass_id::text = any (passbell.id_list($1))', null, 'list', '{}', true),
+    ('CSV', 'The members listed in the file at csv_upload_url',
+     'pass_id in (select e.pass_id from passbell.list_entries e where e.campaign_id = $3)', null, 'none', '{}', true)
+on conflict (name) do update
+   set description = excluded.description, predicate = excluded.predicate, default_parameter = excluded.default_parameter,
+       parameter_kind = excluded.parameter_kind, aliases = excluded.aliases, builtin = true
+ where (segments.description, segments.predicate, segments.default_parameter, segments.parameter_kind, segments.aliases, segments.builtin)
+       is distinct from
+       (excluded.description, excluded.predicate, excluded.default_parameter, excluded.parameter_kind, excluded.aliases, true);
+
+
+-- functions/12_messages.sql ─────────────────────────────────────────────────────────────────────────────────────
+
+-- Reads a message once into what rendering needs: a format() string and, for each placeholder in turn, the field and
+-- the fallback. '{{' and '}}' are literal braces. Raises PB400 for an unknown placeholder, a lone brace or an empty
+-- message, so that a broken text stops the campaign before anything is sent.
+create or replace function passbell.compile_message(p_text text, out layout text, out fields text[], out fallbacks text[])
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+    v_token     text;
+    v_field     text;
+    v_known     constant text[] := array['points', 'first_name', 'last_name', 'tier_points', 'program'];
+begin
+    if coalesce(btrim(p_text, E' \t\r\n'), '') = '' then
+        raise exception 'The message is empty.' using errcode = 'PB400';
+    end if;
+    if length(p_text) > 1000 then
+        raise exception 'The message has % characters; a lock screen shows about 140, and 1,000 is the limit.', length(p_text) using errcode = 'PB400';
+    end if;
+    layout := '';
+    fields := '{}';
+    fallbacks := '{}';
+    for v_token in
+        select m[1] from regexp_matches(p_text, '(\{\{|\}\}|\{[^{}]*\}|[^{}]+|[{}])', 'g') as m
+    loop
+        if v_token = '{{' then
+            layout := layout || '{';
+        elsif v_token = '}}' then
+            layout := layout || '}';
+        elsif v_token in ('{', '}') then
+            raise exception 'The message has a lone "%". Write {{ or }} for a brace, or a placeholder such as {first_name|there}.', v_token
+                  using errcode = 'PB400';
+        elsif left(v_token, 1) = '{' then
+            v_field := lower(btrim(split_part(substr(v_token, 2, length(v_token) - 2), '|', 1)));
+            if not v_field = any (v_known) then
+                raise exception 'Unknown placeholder %. Known: {%}.', left(v_token, 60), array_to_string(v_known, '}, {') using errcode = 'PB400';
+            end if;
+            fields := fields || v_field;
+            -- Points that nobody ever booked are zero; a missing name without a fallback is left out.
+            fallbacks := fallbacks || case
+                when position('|' in v_token) > 0 then substr(v_token, position('|' in v_token) + 1, length(v_token) - position('|' in v_token) - 1)
+                when v_field in ('points', 'tier_points') then '0'
+                else '' end;
+            layout := layout || '%s';
+        else
+            layout := layout || replace(v_token, '%', '%%');
+        end if;
+    end loop;
+end
+$$;
+
+-- One member's text. A placeholder that turned out empty takes the space before it along ("Hi {first_name}, …" reads
+-- "Hi, …"). Control characters in members' data become spaces. NULL if nothing is left to say.
+create or replace function passbell.render_message(
+    p_layout text, p_fields text[], p_fallbacks text[],
+    p_points bigint, p_first_name text, p_last_name text, p_tier_points bigint, p_program text) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select nullif(btrim(case when bool_or(v.value = '')
+                             then regexp_replace(regexp_replace(
+                                      format(p_layout, variadic array_agg(coalesce(nullif(v.value, ''), chr(1)) order by v.n)),
+                                      ' ?' || chr(1), '', 'g'), '^[\s,;:!.]+', '')
+                             else format(p_layout, variadic array_agg(v.value order by v.n)) end), '')
+      from (select f.n,
+                   coalesce(nullif(btrim(regexp_replace(case f.field
+                       when 'points'      then p_points::text
+                       when 'first_name'  then p_first_name
+                       when 'last_name'   then p_last_name
+                       when 'tier_points' then p_tier_points::text
+                       when 'program'     then p_program end, '[[:cntrl:]]+', ' ', 'g')), ''), f.fallback) as value
+              from unnest(p_fields, p_fallbacks) with ordinality as f (field, fallback, n)) v
+$$;
+
+-- Invisible variation number p_n of a text: 0 is the text itself, each step adds a zero-width space at the end. A
+-- wallet shows a message only when the field's value changed, so the same words twice need a different value
+-- (PassKit help centre 4097979; Apple, PassFieldContent.changeMessage).
+create or replace function passbell.vary(p_text text, p_n integer) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select p_text || repeat(chr(8203), p_n)
+$$;
+
+-- The first variation of the text that is none of those the phone may be showing.
+create or replace function passbell.vary_from(p_text text, p_shown bigint[]) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select passbell.vary(p_text, n)
+      from generate_series(0, coalesce(cardinality(p_shown), 0)) as n
+     where hashtextextended(passbell.vary(p_text, n), 0) <> all (coalesce(p_shown, '{}'))
+     order by n
+     limit 1
+$$;
+
+
+-- functions/20_campaign_guard.sql ───────────────────────────────────────────────────────────────────────────────
+
+-- Stands before every write to push_campaigns. People (a form, SQL, the API) may insert DRAFT or PENDING and move a
+-- campaign along the legal edges; the counters and times belong to the engine, whose functions run with
+-- passbell.engine = on. A form that writes a whole row back therefore does no harm: what is not the person's to set
+-- keeps its value. Raises PB422 for an illegal edge and for editing an order that has started.
+create or replace function passbell.campaign_guard() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+begin
+    if tg_op = 'DELETE' then
+        if old.status in ('PROCESSING', 'PAUSED') and exists (select from passbell.chunks c where c.campaign_id = old.id) then
+            raise exception 'Campaign "%" is being sent: cancel it before deleting it.', old.name using errcode = 'PB422';
+        end if;
+        delete from passbell.chunks       c where c.campaign_id = old.id;
+        delete from passbell.deliveries   d where d.campaign_id = old.id;
+        delete from passbell.list_entries e where e.campaign_id = old.id;
+        delete from passbell.list_loads   l where l.campaign_id = old.id;
+        delete from passbell.rate_limits  r where r.account = 'campaign:' || old.id;
+        return old;
+    end if;
+
+    new.updated_at := passbell.now();
+    new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
+
+    if tg_op = 'INSERT' then
+        new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
+        new.name := coalesce(nullif(btrim(new.name), ''), initcap(new.kind) || ' ' || to_char(passbell.now(), 'YYYY-MM-DD HH24:MI'));
+        new.created_at := coalesce(new.created_at, passbell.now());
+        new.created_by := coalesce(new.created_by, passbell.caller());
+        if not v_engine then
+            if new.status not in ('DRAFT', 'PENDING') then
+                raise exception 'A new campaign is DRAFT or PENDING, not %.', new.status using errcode = 'PB422';
+            end if;
+            new.sent_count := 0;  new.failed_count := 0;  new.skipped_count := 0;  new.recipient_count := 0;
+            new.started_at := null;  new.completed_at := null;  new.released_at := null;
+        end if;
+        new.submitted_at := case when new.status = 'PENDING' then passbell.now() end;
+        return new;
+    end if;
+
+    if new.status <> old.status and not passbell.is_legal_edge(old.status, new.status, v_engine) then
+        raise exception 'A campaign that is % cannot become %.', old.status, new.status using errcode = 'PB422';
+    end if;
+    if v_engine then
+        return new;
+    end if;
+
+    if old.started_at is not null
+       and (new.program_id, new.message_text, new.target_query, new.csv_upload_url)
+           is distinct from (old.program_id, old.message_text, old.target_query, old.csv_upload_url) then
+        raise exception 'Campaign "%" has started: its text and audience can no longer be changed.', old.name using errcode = 'PB422';
+    end if;
+    new.sent_count := old.sent_count;  new.failed_count := old.failed_count;  new.skipped_count := old.skipped_count;
+    new.recipient_count := old.recipient_count;
+    new.started_at := old.started_at;  new.completed_at := old.completed_at;  new.kind := old.kind;
+    new.submitted_at := old.submitted_at;  new.released_at := old.released_at;  new.status_detail := old.status_detail;
+
+    if new.status <> old.status then
+        case new.status
+            when 'PAUSED' then
+                new.status_detail := 'Paused by ' || passbell.caller() || '. Resume it to go on with those not reached yet.';
+            when 'CANCELLED' then
+                new.status_detail := 'Cancelled by ' || passbell.caller() || '.';
+                new.completed_at := passbell.now();
+            else
+                -- Submitted or resumed. Where it goes on depends on how far it had come, not on what was typed.
+                new.status := case when old.started_at is null then 'PENDING' else 'PROCESSING' end;
+                new.submitted_at := passbell.now();
+                new.released_at := case when old.status = 'PAUSED' then passbell.now() end;
+                new.status_detail := null;
+        end case;
+    end if;
+    return new;
+end
+$$;
+
+-- The edges of a campaign's life. People pause, resume, submit and cancel; starting, finishing, failing and reopening
+-- are the engine's.
+create or replace function passbell.is_legal_edge(p_from text, p_to text, p_engine boolean) returns boolean
+language sql immutable
+set search_path = ''
+as $$
+    select (p_from, p_to) in (('DRAFT', 'PENDING'), ('DRAFT', 'CANCELLED'), ('PENDING', 'PAUSED'), ('PENDING', 'CANCELLED'),
+                              ('PROCESSING', 'PAUSED'), ('PROCESSING', 'CANCELLED'),
+                              ('PAUSED', 'PENDING'), ('PAUSED', 'PROCESSING'), ('PAUSED', 'CANCELLED'))
+        or p_engine and (p_from, p_to) in (('PENDING', 'PROCESSING'), ('PENDING', 'FAILED'), ('PENDING', 'COMPLETED'),
+                                           ('PROCESSING', 'COMPLETED'), ('PROCESSING', 'FAILED'), ('PAUSED', 'COMPLETED'),
+                                           ('COMPLETED', 'PROCESSING'))
+$$;
+
+-- Who is asking, as status_detail and created_by name them: the e-mail in Supabase's JWT, else the database role.
+create or replace function passbell.caller() returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return coalesce(nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email', ''),
+                    nullif(nullif(current_setting('role', true), 'none'), ''), session_user);
+exception when others then
+    return session_user;
+end
+$$;
+
+-- After a status changed: wake the daemons (an accelerator only; they poll as well), and if it was cancelled, close
+-- what nobody is sending right now.
+create or replace function passbell.campaign_changed() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if new.status = 'CANCELLED' then
+        perform passbell.drain_cancelled(new.id);
+    end if;
+    if new.status in ('PENDING', 'PROCESSING', 'PAUSED', 'CANCELLED') then
+        perform pg_notify('passbell', lower(new.status));
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger passbell_guard before insert or update or delete on public.push_campaigns
+    for each row execute function passbell.campaign_guard();
+create or replace trigger passbell_inserted after insert on public.push_campaigns
+    for each row execute function passbell.campaign_changed();
+create or replace trigger passbell_changed after update of status on public.push_campaigns
+    for each row when (old.status is distinct from new.status) execute function passbell.campaign_changed();
+
+
+-- functions/21_campaign_ends.sql ────────────────────────────────────────────────────────────────────────────────
+
+-- The order is broken: nothing was sent and nothing will be. Called by the claim and by the list loader.
+create or replace function passbell.fail_campaign(p_campaign uuid, p_detail text) returns void
+language sql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+    update public.push_campaigns
+       set status = 'FAILED', status_detail = left(p_detail, 1000), completed_at = passbell.now()
+     where id = p_campaign and status = 'PENDING'
+$$;
+
+-- Held for a person to look at; resuming it sends it. Used for stale schedules, double submits, wrong regions.
+create or replace function passbell.hold_campaign(p_campaign uuid, p_detail text) returns void
+language sql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+    update public.push_campaigns
+       set status = 'PAUSED', status_detail = p_detail
+     where id = p_campaign and status in ('PENDING', 'PROCESSING')
+$$;
+
+-- Completes the campaign if no chunk is left, and writes its one notification_logs row. The caller has just updated
+-- the campaign's row and so holds its lock: of two workers finishing the last two chunks at the same moment the second
+-- waits here, then sees the first one's delete, and exactly one of them finds nothing left.
+create or replace function passbell.settle_campaign(p_campaign uuid) returns boolean
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    if v_campaign.status not in ('PROCESSING', 'CANCELLED') or exists (select from passbell.chunks k where k.campaign_id = p_campaign) then
+        return false;
+    end if;
+    if v_campaign.status = 'PROCESSING' then
+        update public.push_campaigns c
+           set status = 'COMPLETED', completed_at = passbell.now(), status_detail = passbell.closing_words(c)
+         where c.id = p_campaign;
+    end if;
+    perform passbell.log_campaign(p_campaign);
+    delete from passbell.rate_limits r where r.account = 'campaign:' || p_campaign;
+    return true;
+end
+$$;
+
+-- What a finished campaign says of itself: "488 of 500 matched; 12 not found. 480 buzzed; 8 skipped (8 opted out)."
+create or replace function passbell.closing_words(p_campaign public.push_campaigns) returns text
+language sql stable
+set search_path = ''
+as $$
+    select concat_ws(' ', passbell.list_summary(p_campaign.id),
+           case when p_campaign.recipient_count = 0 then 'Nobody to buzz.'
+                else concat_ws('; ', passbell.thousands(p_campaign.sent_count) || ' buzzed',
+                               string_agg(passbell.thousands(s.n) || ' ' || s.outcome || ' (' || s.reasons || ')', '; ' order by s.outcome desc))
+                     || '.' end)
+      from (select r.outcome, sum(r.n) as n,
+                   string_agg(passbell.thousands(r.n) || ' ' || replace(r.reason, '_', ' '), ', ' order by r.n desc, r.reason) as reasons
+              from (select d.outcome, d.reason, count(*) as n
+                      from passbell.deliveries d
+                     where d.campaign_id = p_campaign.id and d.outcome <> 'sent'
+                       and (p_campaign.failed_count > 0 or p_campaign.skipped_count > 0)
+                     group by d.outcome, d.reason) r
+             group by r.outcome) s
+$$;
+
+-- 4812 as people read it: 4,812.
+create or replace function passbell.thousands(p_n numeric) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select ltrim(to_char(p_n, '999,999,999,999,990'))
+$$;
+
+-- The owner's audit table: one row per finished campaign, brought up to date if failures were retried later. Columns
+-- that an older host lacks were added by the migrations.
+create or replace function passbell.log_campaign(p_campaign uuid) returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.notification_logs
+           (campaign_id, program_id, campaign_name, recipient_count, success_count, failed_count, message_content, target_segment)
+    select c.id, c.program_id, c.name, c.recipient_count, c.sent_count, c.failed_count, c.message_text,
+           coalesce(nullif(btrim(c.target_query), ''), case when nullif(btrim(c.csv_upload_url), '') is null then 'ALL' else 'CSV' end)
+      from public.push_campaigns c
+     where c.id = p_campaign
+    on conflict (campaign_id) where campaign_id is not null
+    do update set recipient_count = excluded.recipient_count, success_count = excluded.success_count, failed_count = excluded.failed_count
+$$;
+
+-- Turns what is left of cancelled campaigns into skipped/cancelled rows, so that the counts add up. Chunks that a
+-- worker holds are left to it: it reports what it had already sent and finish_chunk closes the rest; if it died, this
+-- function finds the chunk once its lease has run out. SKIP LOCKED, because finish_chunk locks chunk, then campaign,
+-- while a cancel already holds the campaign.
+create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_campaign  uuid;
+    v_count     integer;
+    v_total     integer := 0;
+begin
+    for v_campaign in
+        select c.id
+          from public.push_campaigns c
+         where c.status = 'CANCELLED' and (p_campaign is null or c.id = p_campaign)
+           and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= passbell.now()))
+         order by c.id
+    loop
+        with free as (
+            select k.campaign_id, k.chunk_no from passbell.chunks k
+             where k.campaign_id = v_campaign and (k.lease_until is null or k.lease_until <= passbell.now())
+               for update skip locked
+        ), gone as (
+            delete from passbell.chunks k using free f
+             where k.campaign_id = f.campaign_id and k.chunk_no = f.chunk_no
+            returning k.campaign_id, k.pass_ids, k.attempt
+        ), closed as (
+            insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+            select g.campaign_id, unnest(g.pass_ids), passbell.now(), g.attempt, 'skipped', 'cancelled' from gone g
+            returning 1
+        )
+        select count(*) into v_count from closed;
+        if v_count > 0 then
+            update public.push_campaigns set skipped_count = skipped_count + v_count where id = v_campaign;
+            v_total := v_total + v_count;
+        end if;
+        -- A campaign cancelled before it started has sent nothing and is not an event of the audit table.
+        if exists (select from public.push_campaigns c where c.id = v_campaign and c.started_at is not null) then
+            perform passbell.settle_campaign(v_campaign);
+        end if;
+    end loop;
+    return v_total;
+end
+$$;
+
+
+-- functions/22_claim_campaign.sql ───────────────────────────────────────────────────────────────────────────────
+
+-- Takes the next campaign that is due and freezes its audience, all in one transaction; called by every daemon's
+-- campaign loop, on each wake-up, until it returns nothing. FOR UPDATE SKIP LOCKED on the PENDING row makes it ours.
+--
+--   action 'expanded'   its chunks are in the queue, it is PROCESSING (or already COMPLETED if nobody is to be reached)
+--   action 'failed'     the order is broken; status_detail says how
+--   action 'held'       PAUSED for a person to decide: a stale schedule or a double submit
+--   action 'download'   it has a list by URL: download it with this claim_token, then list_loaded() or list_failed()
+--
+-- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
+create or replace function passbell.claim_campaign(p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120)
+returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_campaign  public.push_campaigns;
+    v_program   record;
+    v_twin      record;
+    v_due       timestamptz;
+    v_message   text;
+begin
+    select c.* into v_campaign
+      from public.push_campaigns c
+      left join passbell.programs g on g.program_id = c.program_id
+      left join passbell.list_loads l on l.campaign_id = c.id
+     where c.status = 'PENDING'
+       and coalesce(c.scheduled_at, v_now) <= v_now
+       and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
+       and (c.kind = 'TEST' or g.program_id is null or g.suspended
+            or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
+     order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at), c.id
+     limit 1
+       for update of c skip locked;
+    if not found then
+        return;
+    end if;
+
+    campaign_id := v_campaign.id;
+    program_id := v_campaign.program_id;
+    recipients := 0;
+
+    -- An order that fires long after its time (a restored snapshot, a weekend without a daemon) is a person's decision.
+    v_due := coalesce(v_campaign.scheduled_at, v_campaign.submitted_at);
+    if v_campaign.released_at is null and v_due < v_now - interval '24 hours' then
+        detail := format('Held: it was due %s, more than 24 hours ago. Resume it to send it now, or cancel it.',
+                         to_char(v_due at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'));
+        perform passbell.hold_campaign(v_campaign.id, detail);
+        action := 'held';
+        return next;
+        return;
+    end if;
+
+    -- The same order twice within a minute is a form submitted twice. The earlier one goes, whoever is claimed first.
+    if v_campaign.released_at is null and v_campaign.kind = 'BROADCAST' then
+        select t.name, t.created_at into v_twin
+          from public.push_campaigns t
+         where t.program_id = v_campaign.program_id and t.kind = 'BROADCAST' and t.id <> v_campaign.id
+           and t.status not in ('DRAFT', 'FAILED', 'CANCELLED')
+           and t.created_at between v_campaign.created_at - interval '1 minute' and v_campaign.created_at
+           and (t.created_at, t.id) < (v_campaign.created_at, v_campaign.id)
+           and btrim(t.message_text) = btrim(v_campaign.message_text)
+           and upper(regexp_replace(coalesce(nullif(btrim(t.target_query), ''), 'ALL'), '\s', '', 'g'))
+               = upper(regexp_replace(coalesce(nullif(btrim(v_campaign.target_query), ''), 'ALL'), '\s', '', 'g'))
+           and coalesce(btrim(t.csv_upload_url), '') = coalesce(btrim(v_campaign.csv_upload_url), '')
+           and coalesce(t.scheduled_at, t.created_at) between coalesce(v_campaign.scheduled_at, v_campaign.created_at) - interval '1 minute'
+                                                          and coalesce(v_campaign.scheduled_at, v_campaign.created_at) + interval '1 minute'
+         order by t.created_at
+         limit 1;
+        if found then
+            detail := format('Held: "%s" with the same text and audience was submitted %s seconds before. Resume it to send it as well, or cancel it.',
+                             v_twin.name, greatest(0, round(extract(epoch from v_campaign.created_at - v_twin.created_at))));
+            perform passbell.hold_campaign(v_campaign.id, detail);
+            action := 'held';
+            return next;
+            return;
+        end if;
+    end if;
+
+    begin
+        select g.* into v_program from passbell.programs g where g.program_id = v_campaign.program_id;
+        if not found then
+            raise exception 'There is no program %.', coalesce(v_campaign.program_id::text, '(none given)') using errcode = 'PB400';
+        elsif v_program.suspended then
+            raise exception 'The program "%" is suspended: nothing may be sent.', v_program.name using errcode = 'PB400';
+        elsif v_program.passkit_program_id is null then
+            raise exception 'The program "%" is not provisioned yet: it has no PassKit program id.', v_program.name using errcode = 'PB400';
+        end if;
+        perform passbell.compile_message(v_campaign.message_text);
+        perform passbell.parse_target(v_campaign.target_query);
+
+        if passbell.is_list(v_campaign) and not exists (select from passbell.list_loads l where l.campaign_id = v_campaign.id and l.loaded) then
+            if nullif(btrim(v_campaign.csv_upload_url), '') is null then
+                raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
+            end if;
+            insert into passbell.list_loads as l (campaign_id, attempt, lease_until, claim_token, worker)
+            values (v_campaign.id, 1, v_now + make_interval(secs => p_lease_seconds), gen_random_uuid(), p_worker)
+            on conflict (campaign_id) do update
+               set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
+            returning l.claim_token into claim_token;
+            update public.push_campaigns set status_detail = 'Downloading the list.' where id = v_campaign.id;
+            csv_url := btrim(v_campaign.csv_upload_url);
+            action := 'download';
+            return next;
+            return;
+        end if;
+
+        recipients := passbell.expand_campaign(v_campaign.id, p_chunk_size);
+        action := 'expanded';
+    exception when others then
+        -- A broken order, not a broken database: those errors must surface and be tried again.
+        if sqlstate not like 'PB4%' and sqlstate not like '22%' and sqlstate not like '42%' then
+            raise;
+        end if;
+        get stacked diagnostics v_message = message_text;
+        detail := case when sqlstate like 'PB4%' then v_message
+                       else 'The audience could not be evaluated: ' || v_message || '.' end;
+        perform passbell.fail_campaign(v_campaign.id, detail);
+        action := 'failed';
+    end;
+    return next;
+end
+$$;
+
+-- Does the campaign's audience come from a list by URL? A URL always narrows: whatever the target says, a campaign
+-- with a list never goes to "everybody".
+create or replace function passbell.is_list(p_campaign public.push_campaigns) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select nullif(btrim(p_campaign.csv_upload_url), '') is not null
+        or exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'CSV')
+$$;
+
+-- The campaign's whole target: a URL without the word CSV still means CSV.
+create or replace function passbell.full_target(p_campaign public.push_campaigns) returns text
+language sql stable
+set search_path = ''
+as $$
+    select coalesce(nullif(btrim(p_campaign.target_query), ''), 'ALL')
+           || case when nullif(btrim(p_campaign.csv_upload_url), '') is not null then ' & CSV' else '' end
+$$;
+
+-- Freezes the audience of a PENDING campaign into chunks with one set-based statement and starts it. Who is in:
+-- every pass of the program that matches, is installed and active, and whose member did not opt out; the daily cap is
+-- judged later, when its chunk is claimed. DISTINCT, because a host that lost a primary key may show a pass twice.
+create or replace function passbell.expand_campaign(p_campaign uuid, p_chunk_size integer) returns integer
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_campaign    public.push_campaigns;
+    v_condition   text;
+    v_parameters  text[];
+    v_recipients  integer;
+    v_list        text;
+begin
+    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(passbell.full_target(v_campaign)) a;
+
+    v_list := passbell.report_list(v_campaign);
+
+    execute $q$
+        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
+        select $3, n.chunk_no, $1, array_agg(n.pass_id order by n.pass_id), $5
+          from (select p.pass_id, ((row_number() over (order by p.pass_id) - 1) / $4 + 1)::integer as chunk_no
+                  from (select distinct r.pass_id
+                          from passbell.recipients r
+                         where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) p) n
+         group by n.chunk_no $q$
+      using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
+
+    select coalesce(sum(cardinality(k.pass_ids)), 0) into v_recipients from passbell.chunks k where k.campaign_id = p_campaign;
+    insert into passbell.turns (program_id) values (v_campaign.program_id) on conflict do nothing;
+
+    update public.push_campaigns
+       set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_list
+     where id = p_campaign;
+    if v_recipients = 0 then
+        perform passbell.settle_campaign(p_campaign);
+    end if;
+    return v_recipients;
+end
+$$;
+
+
+-- functions/23_lists.sql ────────────────────────────────────────────────────────────────────────────────────────
+
+-- "488 of 500 matched; 12 not found; 3 opted out." NULL for a campaign without a list.
+create or replace function passbell.list_summary(p_campaign uuid) returns text
+language sql stable
+set search_path = ''
+as $$
+    select passbell.thousands(sum(r.n) filter (where r.matched)) || ' of ' || passbell.thousands(sum(r.n)) || ' matched'
+           || coalesce('; ' || string_agg(passbell.thousands(r.n) || ' ' || r.words, '; ' order by r.n desc, r.words) filter (where r.words is not null), '') || '.'
+      from (select e.reason,
+                   e.reason is null or e.reason in ('not_installed', 'opted_out') as matched,
+                   case e.reason when 'unknown_member' then 'not found' when 'other_program' then 'of another program'
+                                 when 'duplicate' then 'listed twice' when 'not_installed' then 'not in a wallet'
+                                 else replace(e.reason, '_', ' ') end as words,
+                   count(*) as n
+              from passbell.list_entries e
+             where e.campaign_id = p_campaign
+             group by e.reason) r
+    having count(*) > 0
+$$;
+
+-- Matches the campaign's list (rows staged by the loader, or the ids of an IDS: target) to passes of its program and
+-- records for every row what it became. Returns the summary, NULL if the campaign has no list. Raises PB400 for a
+-- list of which nothing matches: an empty audience is an error there, never "everybody".
+create or replace function passbell.report_list(p_campaign public.push_campaigns) returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_summary  text;
+begin
+    insert into passbell.list_entries (campaign_id, row_number, value)
+    select p_campaign.id, (row_number() over (order by i.t, i.n))::integer, i.value
+      from (select t.ordinality as t, v.ordinality as n, btrim(v.value) as value
+              from passbell.parse_target(p_campaign.target_query) with ordinality as t,
+                   unnest(string_to_array(t.parameter, ',')) with ordinality as v (value)
+             where t.segment = 'IDS' and btrim(v.value) <> '') i
+    on conflict do nothing;
+
+    with matched as (
+        select e.row_number, coalesce(x.pass_id, y.pass_id) as pass_id, row_number() over (partition by coalesce(x.pass_id, y.pass_id) order by e.row_number) as nth
+          from passbell.list_entries e
+          left join lateral (select r.pass_id from passbell.recipients r
+                              where r.program_id = p_campaign.program_id and lower(btrim(r.external_id)) = lower(e.value) limit 1) x on true
+          left join lateral (select r.pass_id from passbell.recipients r
+                              where r.program_id = p_campaign.program_id and x.pass_id is null and r.pass_id::text = lower(e.value) limit 1) y on true
+         where e.campaign_id = p_campaign.id and e.reason is null
+    )
+    update passbell.list_entries e
+       set pass_id = case when m.nth = 1 then m.pass_id end,
+           reason = case
+               when m.pass_id is null then 'unknown_member'
+               when m.nth > 1 then 'duplicate'
+               else (select case when not r.reachable then 'not_installed' when not r.opted_in then 'opted_out' end
+                       from passbell.recipients r where r.pass_id = m.pass_id limit 1) end
+      from matched m
+     where e.campaign_id = p_campaign.id and e.row_number = m.row_number;
+
+    v_summary := passbell.list_summary(p_campaign.id);
+    if passbell.is_list(p_campaign) and v_summary is null then
+        raise exception 'The list is empty: there is no member id in it.' using errcode = 'PB400';
+    end if;
+    if v_summary is not null
+       and not exists (select from passbell.list_entries e where e.campaign_id = p_campaign.id and e.pass_id is not null) then
+        raise exception 'Nobody on the list was found in this program (%).', rtrim(v_summary, '.') using errcode = 'PB400';
+    end if;
+    return v_summary;
+end
+$$;
+
+
+-- functions/30_claim_chunk.sql ──────────────────────────────────────────────────────────────────────────────────
+
+-- Hands one chunk of passes to a worker: the heart of the queue. Called by every daemon whenever it has room.
+--
+-- Which chunk: of the programs that have something ready, the one whose turn lies furthest back; in it, test sends
+-- first, then the oldest campaign; in that, the first chunk that nobody holds (never claimed, handed back and due, or
+-- leased by someone whose lease ran out). So a campaign of 50 passes starts at once beside one of 1,000,000.
+-- `p_busy_programs` are those the caller wants no more of for now, `p_busy_campaigns` likewise.
+--
+-- What it guarantees. The chunk is leased until now + p_lease_seconds under a fresh claim_token, which every later
+-- write must carry (fencing). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
+-- the meantime is skipped with the reason. The texts are chosen and stored before anybody is sent anything, so that a
+-- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
+-- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). Cap and same text look at the ledger *and* at
+-- what other campaigns have in flight; the program's turn row, locked first, puts the claims inside one program in a
+-- row, so that two of them cannot overlook each other.
+--
+-- Uses chunks_ready to find, chunks_rendered for what is in flight, deliveries_pass for what was sent.
+-- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
+create or replace function passbell.claim_chunk(
+    p_worker          uuid,
+    p_account         text    default '',
+    p_lease_seconds   numeric default 60,
+    p_daily_cap       integer default 3,
+    p_same_text       text    default 'vary',
+    p_busy_programs   uuid[]  default '{}',
+    p_busy_campaigns  uuid[]  default '{}')
+returns table (
+    campaign_id uuid, chunk_no integer, claim_token uuid, attempt integer, program_id uuid, kind text, rate_per_second numeric,
+    pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, texts text[])
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_program   uuid;
+    v_campaign  public.push_campaigns;
+    v_chunk     passbell.chunks;
+begin
+    if exists (select from passbell.rate_limits l
+                where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second')) then
+        return;
+    end if;
+
+    for v_program in
+        select t.program_id
+          from passbell.turns t
+         where t.program_id <> all (p_busy_programs)
+           and exists (select from public.push_campaigns c where c.program_id = t.program_id and c.status = 'PROCESSING')
+         order by t.last_turn
+    loop
+        perform from passbell.turns t where t.program_id = v_program for update;
+        loop
+            v_chunk := passbell.next_chunk(v_program, p_busy_campaigns);
+            exit when v_chunk.campaign_id is null;
+            select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
+
+            v_chunk := passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
+            continue when v_chunk.campaign_id is null;      -- everybody in it was skipped: the chunk is gone
+
+            claim_token := gen_random_uuid();
+            update passbell.chunks k
+               set pass_ids = v_chunk.pass_ids, texts = v_chunk.texts, rendered = true,
+                   lease_until = v_now + make_interval(secs => p_lease_seconds), claim_token = claim_chunk.claim_token, worker = p_worker
+             where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
+            update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
+
+            campaign_id := v_chunk.campaign_id;
+            chunk_no := v_chunk.chunk_no;
+            attempt := v_chunk.attempt;
+            program_id := v_program;
+            kind := v_campaign.kind;
+            rate_per_second := v_campaign.rate_per_second;
+            select array_agg(i.pass_id::text order by i.n), array_agg(r.passkit_id order by i.n), array_agg(r.external_id order by i.n),
+                   array_agg(r.protocol order by i.n), min(r.passkit_program_id),
+                   array_agg(coalesce(i.text, v_campaign.message_text) order by i.n)
+              into pass_ids, passkit_ids, external_ids, protocols, passkit_program_id, texts
+              from unnest(v_chunk.pass_ids, v_chunk.texts) with ordinality as i (pass_id, text, n)
+              join (select distinct on (x.pass_id) x.pass_id, x.passkit_id, x.external_id, x.protocol, x.passkit_program_id
+                      from passbell.recipients x where x.pass_id = any (v_chunk.pass_ids)) r on r.pass_id = i.pass_id;
+            return next;
+            return;
+        end loop;
+    end loop;
+end
+$$;
+
+-- The next chunk of a program that may be claimed now, locked; NULL if there is none. Quiet hours and the kill switch
+-- stop everything but test sends (quiet hours) and everything (suspension).
+create or replace function passbell.next_chunk(p_program uuid, p_busy_campaigns uuid[]) returns passbell.chunks
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_open      boolean;
+    v_campaign  uuid;
+    v_chunk     passbell.chunks;
+begin
+    select passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
+      into v_open
+      from passbell.programs g
+     where g.program_id = p_program and not g.suspended and g.passkit_program_id is not null;
+    if not found then
+        return null;
+    end if;
+    for v_campaign in
+        select c.id from public.push_campaigns c
+         where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+           and (v_open or c.kind = 'TEST')
+         order by c.kind = 'TEST' desc, c.started_at, c.id
+    loop
+        select k.* into v_chunk
+          from passbell.chunks k
+         where k.campaign_id = v_campaign and k.ready_at <= v_now
+         order by k.ready_at, k.chunk_no
+         limit 1
+           for update skip locked;
+        if found then
+            return v_chunk;
+        end if;
+    end loop;
+    return null;
+end
+$$;
+
+-- Judges and words a locked chunk: returns it without those who are skipped (their ledger rows and the counters are
+-- written here) and with the texts chosen, or NULL if nobody is left, in which case it is deleted.
+create or replace function passbell.prepare_chunk(
+    p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text) returns passbell.chunks
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_message   record;
+    v_plain     text;
+    v_program   text;
+    v_skipped   uuid[];
+    v_reasons   text[];
+    v_keep      uuid[];
+    v_texts     text[];
+    v_uniform   boolean;
+begin
+    select m.* into v_message from passbell.compile_message(p_campaign.message_text) m;
+    select g.name into v_program from passbell.programs g where g.program_id = p_chunk.program_id;
+    v_plain := case when v_message.fields = '{}' then format(v_message.layout) end;
+
+    with todo as (
+        select i.n, i.pass_id, i.text as fixed
+          from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as i (pass_id, text, n)
+    ), flight as (              -- what other campaigns have under way for the same passes
+        select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes
+          from passbell.chunks k
+          join public.push_campaigns o on o.id = k.campaign_id
+          cross join lateral unnest(k.pass_ids, k.texts) as f (pass_id, text)
+         where not p_chunk.rendered and k.program_id = p_chunk.program_id and k.rendered and k.campaign_id <> p_chunk.campaign_id
+           and f.pass_id = any (p_chunk.pass_ids)
+         group by f.pass_id
+    ), member as (
+        select distinct on (t.n) t.n, t.pass_id, t.fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
+               r.points, r.first_name, r.last_name, r.tier_points, past.sent_today, past.shown, flight.hashes
+          from todo t
+          left join passbell.recipients r on r.pass_id = t.pass_id and r.program_id = p_chunk.program_id
+          left join flight on flight.pass_id = t.pass_id
+          left join lateral (
+                select count(*) filter (where d.outcome = 'sent' and d.sent_at > v_now - interval '24 hours') as sent_today,
+                       array_agg(d.text_hash) filter (where d.newer_sent = 0 and d.text_hash is not null) as shown
+                  from (select d.sent_at, d.outcome, d.text_hash,
+                               count(*) filter (where d.outcome = 'sent')
+                                   over (order by d.sent_at desc rows between unbounded preceding and 1 preceding) as newer_sent
+                          from passbell.deliveries d
+                         where d.pass_id = t.pass_id
+                         order by d.sent_at desc
+                         limit greatest(p_daily_cap, 0) + 4) d) past on not p_chunk.rendered
+         order by t.n
+    ), worded as (
+        select m.*,
+               case
+                   when m.fixed is not null then m.fixed
+                   when p_chunk.rendered then v_plain
+                   else coalesce(v_plain, passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, m.points,
+                                                                  m.first_name, m.last_name, m.tier_points, v_program))
+               end as text
+          from member m
+    ), judged as (
+        select w.n, w.pass_id, w.fixed, w.text, w.shown || w.hashes as shown,
+               case
+                   when w.gone then 'unknown_member'
+                   when not w.reachable then 'not_installed'
+                   when not w.opted_in then 'opted_out'
+                   when not p_chunk.rendered and p_daily_cap > 0
+                        and coalesce(w.sent_today, 0) + coalesce(cardinality(w.hashes), 0) >= p_daily_cap then 'capped'
+                   when w.text is null then 'render_error'
+                   when not p_chunk.rendered and w.fixed is null and p_same_text = 'skip'
+                        and hashtextextended(w.text, 0) = any (w.shown || w.hashes) then 'same_text'
+               end as reason
+          from worded w
+    )
+    select array_agg(j.pass_id order by j.n) filter (where j.reason is not null),
+           array_agg(j.reason order by j.n) filter (where j.reason is not null),
+           array_agg(j.pass_id order by j.n) filter (where j.reason is null),
+           array_agg(case when j.fixed is not null or p_chunk.rendered or p_same_text <> 'vary' or j.shown is null then j.text
+                          else passbell.vary_from(j.text, j.shown) end order by j.n) filter (where j.reason is null)
+      into v_skipped, v_reasons, v_keep, v_texts
+      from judged j;
+
+    if v_skipped is not null then
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+        select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt, case when s.reason = 'render_error' then 'failed' else 'skipped' end, s.reason
+          from unnest(v_skipped, v_reasons) as s (pass_id, reason);
+    end if;
+    if v_keep is null then
+        delete from passbell.chunks k where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+    elsif v_skipped is not null then
+        update passbell.chunks k set pass_ids = v_keep, texts = v_texts
+         where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+    end if;
+    if v_skipped is not null then
+        update public.push_campaigns c
+           set skipped_count = skipped_count + (select count(*) from unnest(v_reasons) r where r <> 'render_error'),
+               failed_count  = failed_count  + (select count(*) from unnest(v_reasons) r where r = 'render_error')
+         where c.id = p_chunk.campaign_id;
+    end if;
+    if v_keep is null then
+        perform passbell.settle_campaign(p_chunk.campaign_id);
+        return null;
+    end if;
+
+    -- Everybody gets the message as it stands: nothing to store.
+    v_uniform := v_plain is not null and p_campaign.message_text = all (v_texts);
+    p_chunk.pass_ids := v_keep;
+    p_chunk.texts := case when not v_uniform then v_texts end;
+    return p_chunk;
+end
+$$;
+
+
+-- functions/31_finish_chunk.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- What a worker reports for a chunk it holds. Outcomes, beside pass_ids:
+--
+--   sent           PassKit took it                                   → ledger
+--   not_found      404: PassKit does not know the record             → ledger, failed
+--   rejected       400, 409, 501 …: will never work                  → ledger, failed
+--   server_error   500: may be a validation in disguise              → tried three times, then failed
+--   retry          the network or PassKit failed for this pass       → again with backoff, p_max_attempts times in all
+--   back           not sent, or it does not count (stopping, paused, breaker, throttled) → stays, no attempt burnt
+--
+-- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
+-- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
+-- goes on (a partial report). A chunk always has one attempt number: passes tried and failed move to a chunk of their
+-- own when others of the same chunk were not tried. If the campaign was cancelled meanwhile, the rest is closed here.
+-- If nearly all of a report is 404, the program or the region is wrong rather than the passes: the campaign is paused
+-- and nobody is failed, unless a person has resumed it after such a hold.
+--
+-- Raises PB412 (lease lost) and changes nothing if another worker holds the chunk by now. Locks chunk, then campaign.
+create or replace function passbell.finish_chunk(
+    p_campaign      uuid,
+    p_chunk_no      integer,
+    p_claim_token   uuid,
+    p_pass_ids      uuid[],
+    p_outcomes      text[],
+    p_http          smallint[] default null,
+    p_details       text[]     default null,
+    p_release       boolean    default true,
+    p_max_attempts  integer    default 5,
+    p_wait_seconds  numeric    default 0)
+returns table (remaining integer, status text)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_chunk     passbell.chunks;
+    v_campaign  public.push_campaigns;
+    v_tried     smallint;
+    v_wrong     boolean := false;
+    v_sent      integer;
+    v_failed    integer;
+    v_skipped   integer := 0;
+    v_again     uuid[];
+    v_back      uuid[];
+    v_texts     text[];
+    v_a_texts   text[];
+    v_wait      interval;
+begin
+    select k.* into v_chunk
+      from passbell.chunks k
+     where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no and k.claim_token = p_claim_token
+       for update;
+    if not found then
+        raise exception 'the lease on chunk % of campaign % is lost', p_chunk_no, p_campaign using errcode = 'PB412';
+    end if;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    v_tried := v_chunk.attempt + 1;
+
+    if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
+        select n.missing >= 0.9 * n.decided
+               and n.missing + case when v_campaign.sent_count = 0 then v_campaign.failed_count else 0 end >= 10
+          into v_wrong
+          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o <> 'back') as decided
+                  from unnest(p_outcomes) o) n
+         where n.missing > 0;
+        v_wrong := coalesce(v_wrong, false);
+    end if;
+
+    -- The ledger: what is decided. The text is kept only where a later retry must repeat it.
+    with report as (
+        select i.n, i.pass_id, i.text, x.http, x.detail,
+               case
+                   when x.outcome = 'sent' then 'sent'
+                   when x.outcome = 'not_found' and not v_wrong then 'not_found'
+                   when x.outcome = 'rejected' then 'rejected'
+                   when x.outcome = 'retry' and v_tried >= p_max_attempts then 'attempts_exhausted'
+                   when x.outcome = 'server_error' and v_tried >= least(3, p_max_attempts) then 'attempts_exhausted'
+                   when x.outcome in ('retry', 'server_error') then 'again'
+                   else 'back'
+               end as verdict
+          from unnest(v_chunk.pass_ids, v_chunk.texts) with ordinality as i (pass_id, text, n)
+          left join unnest(p_pass_ids, p_outcomes, p_http, p_details) as x (pass_id, outcome, http, detail) on x.pass_id = i.pass_id
+    ), plain as (
+        select case when v_chunk.texts is null then hashtextextended(v_campaign.message_text, 0) end as hash
+    ), ledger as (
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, http_status, outcome, reason, detail, text)
+        select p_campaign, r.pass_id, v_now, coalesce(hashtextextended(r.text, 0), plain.hash), v_tried, r.http,
+               case when r.verdict = 'sent' then 'sent' else 'failed' end,
+               nullif(r.verdict, 'sent'), case when r.verdict <> 'sent' then left(r.detail, 300) end,
+               case when r.verdict <> 'sent' then coalesce(r.text, v_campaign.message_text) end
+          from report r cross join plain
+         where r.verdict not in ('again', 'back')
+        returning outcome
+    )
+    select (select count(*) from ledger where outcome = 'sent'), (select count(*) from ledger where outcome = 'failed'),
+           array_agg(r.pass_id order by r.n) filter (where r.verdict = 'again'), array_agg(r.pass_id order by r.n) filter (where r.verdict = 'back'),
+           array_agg(r.text order by r.n) filter (where r.verdict = 'back'), array_agg(r.text order by r.n) filter (where r.verdict = 'again')
+      into v_sent, v_failed, v_again, v_back, v_texts, v_a_texts
+      from report r;
+
+    if v_campaign.status = 'CANCELLED' and p_release then
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+        select p_campaign, u, v_now, v_chunk.attempt, 'skipped', 'cancelled' from unnest(v_again || v_back) u;
+        v_skipped := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
+        v_again := null;
+        v_back := null;
+    end if;
+
+    -- The chunk: what is left. Backoff 1, 2, 4 … seconds, at most 5 minutes, with jitter; longer if PassKit asked for it.
+    v_wait := make_interval(secs => greatest(p_wait_seconds, least(300, power(2, v_chunk.attempt)) * (0.75 + random() * 0.5)));
+    if v_again is null and v_back is null then
+        delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+    elsif v_again is not null and v_back is null and p_release then
+        update passbell.chunks k
+           set pass_ids = v_again, texts = case when v_chunk.texts is not null then v_a_texts end, attempt = v_tried,
+               not_before = v_now + v_wait, lease_until = null, claim_token = null, worker = null
+         where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+    else
+        if v_again is not null then
+            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, attempt, not_before)
+            select p_campaign, max(k.chunk_no) + 1, v_chunk.program_id, v_again, case when v_chunk.texts is not null then v_a_texts end,
+                   true, v_tried, v_now + v_wait
+              from passbell.chunks k where k.campaign_id = p_campaign;
+        end if;
+        if v_back is null then
+            delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+        else
+            update passbell.chunks k
+               set pass_ids = v_back, texts = case when v_chunk.texts is not null then v_texts end,
+                   not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
+                   lease_until = case when not p_release then k.lease_until end,
+                   claim_token = case when not p_release then k.claim_token end,
+                   worker      = case when not p_release then k.worker end
+             where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+        end if;
+    end if;
+
+    if v_sent > 0 or v_failed > 0 or v_skipped > 0 then
+        update public.push_campaigns c
+           set sent_count = sent_count + v_sent, failed_count = failed_count + v_failed, skipped_count = skipped_count + v_skipped
+         where c.id = p_campaign;
+    end if;
+    if v_wrong then
+        perform passbell.hold_campaign(p_campaign,
+            'Held: PassKit answers 404 for nearly every pass. Wrong region (api.pub1 or api.pub2) or program? Nobody was failed for it; resume to go on all the same.');
+    end if;
+    if v_again is null and v_back is null then
+        perform passbell.settle_campaign(p_campaign);
+    end if;
+
+    remaining := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
+    select c.status into status from public.push_campaigns c where c.id = p_campaign;
+    return next;
+end
+$$;
+
+-- Extends the leases a worker holds and tells what it must stop: a token missing from the answer is lost; one with
+-- go_on = false belongs to a campaign that was paused or cancelled, or to a program that was suspended: hand back what
+-- is unsent. Called about twice a second while chunks are in flight, so that a stop takes effect within one second.
+create or replace function passbell.renew_leases(p_worker uuid, p_claim_tokens uuid[], p_lease_seconds numeric, p_extend boolean default true)
+returns table (claim_token uuid, go_on boolean)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+    if p_extend then
+        update passbell.chunks k
+           set lease_until = passbell.now() + make_interval(secs => p_lease_seconds)
+         where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
+    end if;
+    return query
+        select k.claim_token, c.status = 'PROCESSING' and not coalesce(g.suspended, true)
+          from passbell.chunks k
+          join public.push_campaigns c on c.id = k.campaign_id
+          left join passbell.programs g on g.program_id = k.program_id
+         where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
+end
+$$;
+
+
+-- functions/32_retry_failed.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- Takes the failed deliveries of a completed campaign out of the ledger and back into chunks: the one way, beside
+-- retention, that a row leaves the ledger. A text that may have reached PassKit is kept and sent again identically.
+create or replace function passbell.reopen_failed(p_campaign uuid) returns integer
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_campaign  public.push_campaigns;
+    v_count     integer;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    if v_campaign.status <> 'COMPLETED' then
+        raise exception 'Only a completed campaign can retry its failures; this one is %.', v_campaign.status using errcode = 'PB422';
+    end if;
+    with failed as (
+        delete from passbell.deliveries d
+         where d.campaign_id = p_campaign and d.outcome = 'failed'
+        returning d.pass_id, d.text
+    )
+    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, not_before)
+    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), passbell.now()
+      from (select x.pass_id, x.text, ((row_number() over (order by x.pass_id) - 1) / 50 + 1)::integer as chunk_no from failed x) f
+     group by f.chunk_no;
+    select coalesce(sum(cardinality(k.pass_ids)), 0) into v_count from passbell.chunks k where k.campaign_id = p_campaign;
+    if v_count > 0 then
+        update public.push_campaigns
+           set status = 'PROCESSING', failed_count = failed_count - v_count, completed_at = null, released_at = passbell.now(),
+               status_detail = format('Trying %s again that had failed.', passbell.thousands(v_count))
+         where id = p_campaign;
+    end if;
+    return v_count;
+end
+$$;
+
+
+-- functions/40_rate.sql ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- Hands out p_n consecutive slots of an account's rate: GCRA, one row, one UPDATE, the database's clock. The limit
+-- belongs to the PassKit account, so all daemons draw from the same row. The clock never runs behind the present, so
+-- time nobody used is gone and is never caught up in a burst; it never starts before blocked_until (429).
+--
+-- Slots are a hair wider than 1/rate: between call k and call k + rate lie 1,014 ms instead of 1,000, so that 14 ms of
+-- scheduling and network jitter still keep the count of any sliding second at or below the rate, while 98.6 % of it is
+-- used. A row with a p_rate of its own (a campaign's) is kept at that rate.
+--
+-- Returns: when the first slot starts, the database's time now, and the width of a slot in seconds. The caller turns
+-- the first two into its own clock and may start call i at starts_at + i * spacing.
+create or replace function passbell.take_slots(p_account text, p_n integer, p_rate numeric default null,
+    out starts_at timestamptz, out clock timestamptz, out spacing double precision)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into passbell.rate_limits (account, rate_per_second) 
+    select p_account, coalesce(p_rate, s.rate_per_second) from passbell.settings s
+     where not exists (select from passbell.rate_limits l where l.account = p_account)
+    on conflict do nothing;
+
+    update passbell.rate_limits l
+       set next_slot = greatest(l.next_slot, l.blocked_until, clock_timestamp()) + make_interval(secs => p_n * passbell.slot_width(l)),
+           rate_per_second = coalesce(p_rate, l.rate_per_second)
+     where l.account = p_account
+    returning passbell.slot_width(l), l.next_slot - make_interval(secs => p_n * passbell.slot_width(l)) into spacing, starts_at;
+    clock := clock_timestamp();
+end
+$$;
+
+-- Seconds per call at the rate now: the configured one, or what is left of it after PassKit throttled us. A cut heals
+-- by 2 % of the full rate per second.
+create or replace function passbell.slot_width(p_limit passbell.rate_limits) returns double precision
+language sql stable
+set search_path = ''
+as $$
+    select 1.014 / greatest(0.1, least(p_limit.rate_per_second,
+               coalesce(p_limit.cut_rate + p_limit.rate_per_second * 0.02 * extract(epoch from clock_timestamp() - p_limit.cut_at),
+                        p_limit.rate_per_second)))::double precision
+$$;
+
+-- PassKit said 429: nobody of this account sends before Retry-After (1 second if it named none), then at 70 % of the
+-- rate, healing. Several reports of the same episode count once.
+create or replace function passbell.throttle(p_account text, p_seconds numeric default null) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.rate_limits l
+       set cut_rate = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_rate
+                           else greatest(1, 0.7 / (passbell.slot_width(l) / 1.014)) end,
+           cut_at = clock_timestamp(),
+           blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, coalesce(p_seconds, 1))))
+     where l.account = p_account
+$$;
+
+
+-- functions/41_breaker.sql ──────────────────────────────────────────────────────────────────────────────────────
+
+-- The breaker of a PassKit account. Open: no chunk is claimed by anybody, nothing is failed, campaigns wait and say
+-- why. One daemon at a time probes (claim_probe); a good probe closes it (close_breaker).
+
+-- Opens it. Kind 'credentials' (401, 403) or 'outage' (many failures in a row and the probe fails as well). The pause
+-- before the first probe is 1 second; if the breaker had only just been closed (the probe passes, the work does not),
+-- it keeps its count, so that the pauses grow to 30 seconds.
+create or replace function passbell.open_breaker(p_account text, p_kind text, p_reason text) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_opened  boolean;
+begin
+    insert into passbell.rate_limits (account) values (p_account) on conflict do nothing;
+    update passbell.rate_limits l
+       set breaker = 'open', breaker_kind = p_kind, breaker_reason = left(p_reason, 300), opened_at = clock_timestamp(),
+           probes = case when l.closed_at > clock_timestamp() - interval '15 seconds' then l.probes else 0 end,
+           probe_at = clock_timestamp() + make_interval(secs => case when l.closed_at > clock_timestamp() - interval '15 seconds'
+                                                                     then least(30, power(1.5, l.probes)) else 1 end)
+     where l.account = p_account and l.breaker = 'closed';
+    v_opened := found;
+    if v_opened then
+        perform passbell.explain_waiting(p_account);
+    end if;
+    return v_opened;
+end
+$$;
+
+-- May this daemon probe now? True for one of them, then not again until the pause is over: 1, 1.5, 2.25 … at most 5 s.
+create or replace function passbell.claim_probe(p_account text) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update passbell.rate_limits l
+       set probes = l.probes + 1, probe_at = clock_timestamp() + make_interval(secs => least(5, power(1.5, least(l.probes, 20))))
+     where l.account = p_account and l.breaker = 'open' and l.probe_at <= clock_timestamp();
+    return found;
+end
+$$;
+
+create or replace function passbell.close_breaker(p_account text) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_closed  boolean;
+begin
+    update passbell.rate_limits l
+       set breaker = 'closed', closed_at = clock_timestamp(), breaker_reason = null, breaker_kind = null
+     where l.account = p_account and l.breaker = 'open';
+    v_closed := found;
+    if v_closed then
+        perform passbell.explain_waiting(p_account);
+        perform pg_notify('passbell', 'processing');
+    end if;
+    return v_closed;
+end
+$$;
+
+
+-- functions/42_explain_waiting.sql ──────────────────────────────────────────────────────────────────────────────
+
+-- Keeps status_detail true for campaigns that wait: for the hour, for PassKit, for a suspended program; and clears it
+-- when they no longer do. Called by the campaign loop at every turn; writes only rows whose words change.
+create or replace function passbell.explain_waiting(p_account text default '') returns void
+language sql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+    with waiting as (
+        select c.id, c.status, c.status_detail,
+               case
+                   when g.suspended and c.status = 'PROCESSING' then format('Waiting: the program "%s" is suspended.', g.name)
+                   when c.scheduled_at > passbell.now() and c.status = 'PENDING' then
+                        format('Scheduled for %s %s.', to_char(c.scheduled_at at time zone passbell.zone(g.timezone), 'YYYY-MM-DD HH24:MI'), passbell.zone(g.timezone))
+                   when c.kind <> 'TEST' and not passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end) then
+                        format('Quiet hours: holding until %s %s.', to_char(g.push_window_start, 'HH24:MI'), passbell.zone(g.timezone))
+                   when c.status = 'PROCESSING' and b.breaker = 'open' and b.breaker_kind = 'credentials' then
+                        format('Waiting: PassKit refuses the credentials (%s). Nobody is lost; sending goes on by itself when they work again.', b.breaker_reason)
+                   when c.status = 'PROCESSING' and b.breaker = 'open' then
+                        format('Waiting: PassKit does not answer (%s). Nobody is lost; sending goes on by itself when it does.', b.breaker_reason)
+               end as words
+          from public.push_campaigns c
+          left join passbell.programs g on g.program_id = c.program_id
+          left join passbell.rate_limits b on b.account = p_account
+         where c.status in ('PENDING', 'PROCESSING')
+    )
+    update public.push_campaigns c
+       set status_detail = coalesce(w.words, passbell.list_summary(w.id))
+      from waiting w
+     where c.id = w.id and c.status = w.status
+       and (w.words is not null or w.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)')
+       and c.status_detail is distinct from coalesce(w.words, passbell.list_summary(w.id))
+$$;
+
+
+-- functions/43_workers.sql ──────────────────────────────────────────────────────────────────────────────────────
+
+-- A daemon says hello: enters itself, sets the account's rate and what previews count with, and takes back at once
+-- what a dead predecessor on the same machine still holds (same boot and pid namespace, no such process any more:
+-- p_alive lists the processes the caller can see). Leases of daemons elsewhere run out by themselves.
+create or replace function passbell.register_worker(
+    p_worker uuid, p_host text, p_pid integer, p_process text, p_version text, p_account text, p_rate numeric, p_daily_cap integer) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into passbell.workers (id, host, pid, process, version, account, started_at, heartbeat_at, doing)
+    values (p_worker, p_host, p_pid, p_process, p_version, p_account, clock_timestamp(), clock_timestamp(), 'starting')
+    on conflict (id) do update set heartbeat_at = clock_timestamp();
+    insert into passbell.rate_limits (account, rate_per_second) values (p_account, p_rate)
+    on conflict (account) do update set rate_per_second = excluded.rate_per_second
+     where passbell.rate_limits.rate_per_second <> excluded.rate_per_second;
+    update passbell.settings s set rate_per_second = p_rate, daily_cap = p_daily_cap
+     where (s.rate_per_second, s.daily_cap) is distinct from (p_rate, p_daily_cap);
+end
+$$;
+
+-- Still alive. Forgets workers that were silent for a day. False if the worker was forgotten: register again.
+create or replace function passbell.heartbeat(p_worker uuid, p_doing text) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_known  boolean;
+begin
+    update passbell.workers w set heartbeat_at = clock_timestamp(), doing = p_doing where w.id = p_worker;
+    v_known := found;
+    delete from passbell.workers w
+     where w.heartbeat_at < clock_timestamp() - interval '1 day' and w.id <> p_worker
+       and not exists (select from passbell.chunks k where k.worker = w.id);
+    return v_known;
+end
+$$;
+
+-- The other workers on this machine, for the caller to see which of them are dead processes.
+create or replace function passbell.neighbours(p_worker uuid, p_namespace text)
+returns table (id uuid, process text)
+language sql stable
+set search_path = ''
+as $$
+    select w.id, w.process from passbell.workers w where w.id <> p_worker and starts_with(w.process, p_namespace || ':')
+$$;
+
+-- These workers are dead for certain (the caller looked): their chunks and lists are free at once, texts kept.
+-- Locks chunks in their primary key's order and skips those somebody is just claiming.
+create or replace function passbell.bury_workers(p_dead uuid[]) returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_freed  integer;
+begin
+    with held as (
+        select k.campaign_id, k.chunk_no from passbell.chunks k
+         where k.worker = any (p_dead) order by k.campaign_id, k.chunk_no for update skip locked
+    )
+    update passbell.chunks k
+       set lease_until = null, claim_token = null, worker = null
+      from held h
+     where k.campaign_id = h.campaign_id and k.chunk_no = h.chunk_no;
+    get diagnostics v_freed = row_count;
+    update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.worker = any (p_dead);
+    update passbell.birthday_runs b set lease_until = null, worker = null where b.worker = any (p_dead);
+    delete from passbell.workers w
+     where w.id = any (p_dead) and not exists (select from passbell.chunks k where k.worker = w.id);
+    if v_freed > 0 then
+        perform pg_notify('passbell', 'processing');
+    end if;
+    return v_freed;
+end
+$$;
+
+create or replace function passbell.unregister_worker(p_worker uuid) returns void
+language sql
+set search_path = ''
+as $$
+    delete from passbell.workers w where w.id = p_worker and not exists (select from passbell.chunks k where k.worker = p_worker)
+$$;
+
+
+-- functions/44_conservation.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- The conservation law, checked: for every campaign recipient_count = passes in chunks + rows in the ledger, no pass
+-- is in both or twice in chunks, and the counters say what the ledger says. Returns the campaigns that break it,
+-- normally none. One statement, so it looks at one instant.
+create or replace function passbell.check_conservation(id uuid default null)
+returns table (campaign_id uuid, name text, status text, recipient_count integer, in_chunks bigint, in_ledger bigint, twice bigint, violation text)
+language sql stable
+set search_path = ''
+as $$
+    select v.id, v.name, v.status, v.recipient_count, v.in_chunks, v.in_ledger, v.twice, v.violation
+      from (select c.id, c.name, c.status, c.recipient_count, coalesce(q.n, 0) as in_chunks, coalesce(l.n, 0) as in_ledger,
+                   coalesce(q.n, 0) - coalesce(q.different, 0) + coalesce(b.n, 0) as twice,
+                   case
+                       when c.recipient_count <> coalesce(q.n, 0) + coalesce(l.n, 0) then
+                            format('%s recipients, but %s in chunks and %s in the ledger', c.recipient_count, coalesce(q.n, 0), coalesce(l.n, 0))
+                       when coalesce(b.n, 0) > 0 then format('%s passes are both in chunks and in the ledger', b.n)
+                       when coalesce(q.n, 0) <> coalesce(q.different, 0) then format('%s passes are twice in chunks', q.n - q.different)
+                       when (c.sent_count, c.failed_count, c.skipped_count)
+                            is distinct from (coalesce(l.sent, 0), coalesce(l.failed, 0), coalesce(l.skipped, 0)) then
+                            format('counters say %s sent, %s failed, %s skipped; the ledger says %s, %s, %s', c.sent_count, c.failed_count,
+                                   c.skipped_count, coalesce(l.sent, 0), coalesce(l.failed, 0), coalesce(l.skipped, 0))
+                       when c.status = 'COMPLETED' and coalesce(q.n, 0) > 0 then format('completed with %s passes still in chunks', q.n)
+                   end as violation
+              from public.push_campaigns c
+              left join lateral (select count(*) as n, count(distinct u.pass_id) as different
+                                   from passbell.chunks k cross join lateral unnest(k.pass_ids) as u (pass_id)
+                                  where k.campaign_id = c.id) q on true
+              left join lateral (select count(*) as n, count(*) filter (where d.outcome = 'sent') as sent,
+                                        count(*) filter (where d.outcome = 'failed') as failed, count(*) filter (where d.outcome = 'skipped') as skipped
+                                   from passbell.deliveries d where d.campaign_id = c.id) l on true
+              left join lateral (select count(*) as n
+                                   from passbell.chunks k cross join lateral unnest(k.pass_ids) as u (pass_id)
+                                   join passbell.deliveries d on d.campaign_id = c.id and d.pass_id = u.pass_id
+                                  where k.campaign_id = c.id) b on true
+             where c.started_at is not null and (check_conservation.id is null or c.id = check_conservation.id)) v
+     where v.violation is not null
+$$;
+
+
+-- functions/50_push.sql ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- What people call: from Supabase Studio, psql, RPC, the command line, the API. Each is one transaction and raises a
+-- sentence that can be shown as it is: PB400 (the request), PB404 (no such thing), PB409 (the audience moved), PB422
+-- (an illegal edge), PB403 (not your program).
+
+-- May the caller act for this program? Everybody who reaches the database with a role of the server's own may;
+-- Supabase's `authenticated` only for the programs of their admin_profiles row.
+create or replace function passbell.require_program(p_program uuid) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if current_setting('role', true) = 'authenticated' and not passbell.is_admin_of(p_program) then
+        raise exception 'You are not an administrator of this program.' using errcode = 'PB403';
+    end if;
+    if not exists (select from passbell.programs g where g.program_id = p_program) then
+        raise exception 'There is no program %.', coalesce(p_program::text, '(none given)') using errcode = 'PB404';
+    end if;
+end
+$$;
+
+-- Is the signed-in Supabase user an administrator of the program? False where the host has no admin_profiles.
+create or replace function passbell.is_admin_of(p_program uuid) returns boolean
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+declare
+    v_user   text := coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
+                              nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub');
+    v_admin  boolean := false;
+begin
+    if v_user is not null and to_regclass('public.admin_profiles') is not null then
+        execute 'select exists (select from public.admin_profiles a where a.id::text = $1 and a.program_id = $2)' into v_admin using v_user, p_program;
+    end if;
+    return v_admin;
+end
+$$;
+
+-- The honest count: matched by the target → in a wallet → not opted out → not capped today → reachable, and when it
+-- would be done at the present rate behind what is already waiting. in_wallet, opted_out and capped are counted among
+-- those left by the step before.
+create or replace function public.push_preview(program_id uuid, target text default 'ALL')
+returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz)
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_condition   text;
+    v_parameters  text[];
+    v_cap         integer;
+    v_rate        numeric;
+    v_waiting     bigint;
+begin
+    perform passbell.require_program(push_preview.program_id);
+    if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'CSV') then
+        raise exception 'A CSV audience can be counted only once its file was read: create the campaign with csv_upload_url.' using errcode = 'PB400';
+    end if;
+    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(push_preview.target) a;
+    select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
+
+    begin
+        execute $q$
+            select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
+                   count(*) filter (where a.reachable and a.opted_in and a.capped)
+              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.pass_id is not null as capped
+                      from passbell.recipients r
+                      left join (select d.pass_id
+                                   from passbell.deliveries d
+                                  where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
+                                    and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
+                                  group by d.pass_id having count(*) >= $3) f on f.pass_id = r.pass_id
+                     where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$
+           into matched, in_wallet, opted_out, capped
+          using push_preview.program_id, v_parameters, v_cap, passbell.now();
+    exception when data_exception or syntax_error_or_access_rule_violation then
+        raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
+    end;
+    reachable := in_wallet - opted_out - capped;
+
+    select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
+      into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';
+    seconds_at_rate := round(reachable / v_rate, 1);
+    finishes_at := passbell.now() + make_interval(secs => ((reachable + v_waiting) / v_rate)::double precision);
+    return next;
+end
+$$;
+
+-- Inserts a campaign. With p `expected` (the number that a preview showed) it refuses with PB409 if the audience has
+-- moved since; the message carries the new number.
+create or replace function public.push_send(
+    program_id uuid, message text, target text default 'ALL', name text default null,
+    scheduled_at timestamptz default null, expected integer default null) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    v_reachable  bigint;
+    v_id         uuid;
+begin
+    perform passbell.require_program(program_id);
+    perform passbell.compile_message(message);
+    perform passbell.parse_target(target);
+    if expected is not null then
+        select p.reachable into v_reachable from public.push_preview(program_id, target) p;
+        if v_reachable <> expected then
+            raise exception 'The audience has changed: % phones now, % when you looked.', passbell.thousands(v_reachable), passbell.thousands(expected)
+                  using errcode = 'PB409', detail = v_reachable::text;
+        end if;
+    end if;
+    insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at)
+    values (program_id, name, message, target, scheduled_at)
+    returning id into v_id;
+    return v_id;
+end
+$$;
+
+-- One real push to one pass, ahead of everything else, whatever the hour; quiet hours, holds and double-submit guards
+-- do not apply, opt-out, cap and wallet do.
+create or replace function public.push_test(program_id uuid, external_id text, message text) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    v_id  uuid;
+begin
+    perform passbell.require_program(program_id);
+    perform passbell.compile_message(message);
+    if not exists (select from passbell.recipients r
+                    where r.program_id = push_test.program_id and lower(btrim(r.external_id)) = lower(btrim(push_test.external_id))) then
+        raise exception 'There is no pass "%" in this program.', left(external_id, 80) using errcode = 'PB404';
+    end if;
+    insert into public.push_campaigns (program_id, name, message_text, target_query, kind)
+    values (program_id, 'Test to ' || btrim(external_id), message, 'IDS:' || btrim(external_id), 'TEST')
+    returning id into v_id;
+    return v_id;
+end
+$$;
+
+-- The four verbs. Each returns the campaign as it is afterwards.
+create or replace function passbell.set_status(p_campaign uuid, p_status text) returns public.push_campaigns
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
+    end if;
+    perform passbell.require_program(v_campaign.program_id);
+    if v_campaign.status <> p_status then
+        update public.push_campaigns c set status = p_status where c.id = p_campaign returning c.* into v_campaign;
+    end if;
+    return v_campaign;
+end
+$$;
+
+create or replace function public.push_pause(id uuid) returns public.push_campaigns
+language sql security definer set search_path = ''
+as $$ select passbell.set_status(id, 'PAUSED') $$;
+
+create or replace function public.push_cancel(id uuid) returns public.push_campaigns
+language sql security definer set search_path = ''
+as $$
+    select passbell.set_status(id, 'CANCELLED');
+    select c from public.push_campaigns c where c.id = push_cancel.id;
+$$;
+
+create or replace function public.push_resume(id uuid) returns public.push_campaigns
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_resume.id;
+    if v_campaign.status in ('PENDING', 'PROCESSING') then
+        perform passbell.require_program(v_campaign.program_id);
+        return v_campaign;
+    end if;
+    if v_campaign.status is not null and v_campaign.status <> 'PAUSED' then
+        raise exception 'A campaign that is % cannot be resumed.', v_campaign.status using errcode = 'PB422';
+    end if;
+    v_campaign := passbell.set_status(id, 'PENDING');
+    if v_campaign.status = 'PROCESSING' then
+        perform passbell.settle_campaign(id);       -- the pause came after the last push
+    end if;
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_resume.id;
+    return v_campaign;
+end
+$$;
+
+create or replace function public.push_retry_failed(id uuid) returns public.push_campaigns
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_retry_failed.id;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(id::text, '(none given)') using errcode = 'PB404';
+    end if;
+    perform passbell.require_program(v_campaign.program_id);
+    perform passbell.reopen_failed(id);
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_retry_failed.id;
+    return v_campaign;
+end
+$$;
+
+-- How far it is: counts, what it sends per second now (over the last ten seconds), when it will be done.
+create or replace function public.push_progress(id uuid)
+returns table (campaign_id uuid, name text, status text, status_detail text, recipient_count integer, sent integer, failed integer, skipped integer,
+               remaining integer, percent numeric, rate_per_second numeric, finishes_at timestamptz)
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_campaign  public.push_campaigns;
+    v_recent    bigint;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = push_progress.id;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(push_progress.id::text, '(none given)') using errcode = 'PB404';
+    end if;
+    if current_setting('role', true) = 'authenticated' then
+        perform passbell.require_program(v_campaign.program_id);
+    end if;
+    campaign_id := v_campaign.id;      name := v_campaign.name;
+    status := v_campaign.status;       status_detail := v_campaign.status_detail;
+    recipient_count := v_campaign.recipient_count;
+    sent := v_campaign.sent_count;     failed := v_campaign.failed_count;     skipped := v_campaign.skipped_count;
+    remaining := recipient_count - sent - failed - skipped;
+    percent := case when recipient_count > 0 then round(100.0 * (recipient_count - remaining) / recipient_count, 1)
+                    when v_campaign.completed_at is not null then 100 else 0 end;
+    rate_per_second := 0;
+    if v_campaign.status = 'PROCESSING' then
+        select round(greatest(0, v_campaign.sent_count)
+                     / greatest(1, extract(epoch from clock_timestamp() - v_campaign.started_at)), 1) into rate_per_second;
+        if remaining > 0 and rate_per_second > 0 then
+            finishes_at := clock_timestamp() + make_interval(secs => (remaining / rate_per_second)::double precision);
+        end if;
+    end if;
+    return next;
+end
+$$;
+
+
+-- functions/90_grants.sql ───────────────────────────────────────────────────────────────────────────────────────
+
+-- Row level security and grants, beside each other. EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC;
+-- Supabase's roles get theirs back only where they exist. Since 30 Oct 2026 new tables in `public` need explicit
+-- grants for the Data API, service_role included. The owner of the tables (whom the daemon uses) is not subject to RLS.
+do $$
+declare
+    v_function  record;
+    v_role      text;
+begin
+    for v_function in
+        select p.oid::regprocedure as signature, n.nspname as schema, p.proname as name
+          from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+         where n.nspname = 'passbell'
+            or (n.nspname = 'public' and p.proname in ('push_preview', 'push_send', 'push_test', 'push_pause', 'push_resume', 'push_cancel',
+                                                       'push_retry_failed', 'push_progress', 'get_birthdays_today', 'run_birthdays'))
+    loop
+        execute format('revoke execute on function %s from public', v_function.signature);
+        for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
+            execute format('revoke execute on function %s from %I', v_function.signature, v_role);
+            if v_role = 'service_role'
+               or (v_role = 'authenticated' and (v_function.schema = 'public' and v_function.name like 'push\_%'
+                                                 or v_function.name in ('is_admin_of'))) then
+                execute format('grant execute on function %s to %I', v_function.signature, v_role);
+            end if;
+        end loop;
+    end loop;
+
+    alter table public.push_campaigns enable row level security;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema passbell to service_role;
+        grant select, insert, update, delete on public.push_campaigns, public.birthday_logs, public.notification_logs to service_role;
+        grant select on all tables in schema passbell to service_role;
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        grant usage on schema passbell to authenticated;
+        revoke all on all tables in schema passbell from authenticated;
+        grant select, insert, update on public.push_campaigns to authenticated;
+        drop policy if exists passbell_select on public.push_campaigns;
+        drop policy if exists passbell_insert on public.push_campaigns;
+        drop policy if exists passbell_update on public.push_campaigns;
+        create policy passbell_select on public.push_campaigns for select to authenticated using (passbell.is_admin_of(program_id));
+        create policy passbell_insert on public.push_campaigns for insert to authenticated with check (passbell.is_admin_of(program_id));
+        create policy passbell_update on public.push_campaigns for update to authenticated
+               using (passbell.is_admin_of(program_id)) with check (passbell.is_admin_of(program_id));
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+        revoke all on public.push_campaigns from anon;
+        revoke all on all tables in schema passbell from anon;
+    end if;
+end
+$$;
+
+
+-- functions/91_migration_warnings.sql ───────────────────────────────────────────────────────────────────────────
+
+-- What a person should know after a migration: things that passbell may not mend by itself.
+create or replace function passbell.migration_warnings() returns table (warning text)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if to_regclass('public.programs') is null or to_regclass('public.passes_master') is null then
+        return query select 'The platform''s tables (programs, passes_master) are not there yet: migrate again when they are.';
+    end if;
+end
+$$;
+
+select passbell.build_adapters();
+update passbell.settings set bundle = 'cd82dcfb58dfb5b6', schema_version = 1
+ where (bundle, schema_version) is distinct from ('cd82dcfb58dfb5b6', 1);
+notify pgrst, 'reload schema';
+reset check_function_bodies;
