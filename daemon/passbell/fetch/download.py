@@ -7,6 +7,7 @@ follow one redirect (back to the start) or stream the body. Every cap of `FetchP
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -96,15 +97,15 @@ async def download(url: str, into: BinaryIO, policy: FetchPolicy, *, network: Ne
 async def _ask(
     target: Target, transport: PinnedTransport, into: BinaryIO, policy: FetchPolicy
 ) -> Downloaded | str:
-    """Ask one place. Returns the finished download, or the Location of a redirect."""
-    timeout = httpx.Timeout(policy.timeout, connect=policy.connect_timeout)
+    """Ask one place. Returns the finished download, or the Location of a redirect.
+
+    The transport is driven without an `httpx.AsyncClient`: a client parses Location itself, even when it is
+    not to follow it, and brings proxies, cookies and netrc, none of which has a place here.
+    """
+    seconds = httpx.Timeout(policy.timeout, connect=policy.connect_timeout).as_dict()
+    request = httpx.Request("GET", target.url, headers=_HEADERS, extensions={"timeout": seconds})
     try:
-        async with (
-            httpx.AsyncClient(
-                transport=transport, trust_env=False, headers=_HEADERS, timeout=timeout
-            ) as client,
-            client.stream("GET", target.url, follow_redirects=False) as response,
-        ):
+        async with transport, contextlib.aclosing(await transport.handle_async_request(request)) as response:
             if response.status_code in _REDIRECTS and response.headers.get("location"):
                 return str(response.headers["location"])
             if response.status_code != httpx.codes.OK:

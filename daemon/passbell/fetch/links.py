@@ -36,7 +36,19 @@ _LONGEST_SHOWN = 24
 # Names that mean "inside" wherever they are asked: RFC 6761, 6762, 7686, 8375, 9476, ICANN's `.internal`, and
 # the top-level names that ICANN does not delegate because private networks use them.
 _INSIDE = frozenset(
-    {"localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "onion", "alt"}
+    {
+        "alt",
+        "corp",
+        "home",
+        "internal",
+        "intranet",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+        "onion",
+        "private",
+    }
 )
 _INSIDE_SUFFIX = ".home.arpa"
 # Metadata services by name. Their addresses are refused anyway; this one does not even ask.
