@@ -59,6 +59,8 @@ class HttpxTransport:
 async def _read(response: httpx.Response) -> tuple[int, Mapping[str, str], bytes]:
     # httpx gives the names of response headers in lower case.
     headers = dict(response.headers.items())
+    if response.is_stream_consumed:  # made in memory by a test's transport
+        return response.status_code, headers, response.content
     body = b""
     async for part in response.aiter_raw():
         body = body + part if body else part
@@ -74,10 +76,11 @@ def _over_aiohttp(concurrency: int, proxy: str | None) -> httpx.AsyncBaseTranspo
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=concurrency, ssl=ssl_context, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=proxy,
         )
         # aiohttp repeats a PUT by itself when a kept connection turns out closed. That request would leave
         # without a rate slot, and there is no public switch.
         session._retry_connection = False  # noqa: SLF001
         return session
 
-    return AiohttpTransport(verify=ssl_context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
+    return AiohttpTransport(verify=ssl_context, client=session)
