@@ -6,11 +6,10 @@
     ├── SchemaTooNew                    exit 4  end the process; a newer passbell has migrated the database
     ├── DatabaseUnavailable             exit 1  retry with backoff; the daemon keeps its process
     ├── LeaseLost                       exit 1  drop the chunk; another worker holds it now
-    ├── CampaignError                   exit 1  tell the person who asked; SQLSTATE PB4xx, nothing was changed
-    └── PassKitError                    exit 1
-        ├── PassKitUnavailable                  retry the pass: network, time-out, 429, 500, 502, 503, 504
-        ├── PassKitDenied                       pause the account (breaker): 401, 403; no pass is failed
-        └── PassKitRefused                      fail the pass for good: 400, 404, 409, 501
+    └── CampaignError                   exit 1  tell the person who asked; SQLSTATE PB4xx, nothing was changed
+
+Modules with an error of their own derive it from one of these. What PassKit answers is no exception but a
+value, `passkit.answers.Verdict`: it fails one pass or pauses one account, never a process.
 
 A message is one plain sentence for a person and never holds a secret.
 """
@@ -27,10 +26,6 @@ __all__ = [
     "ConfigurationError",
     "DatabaseUnavailable",
     "LeaseLost",
-    "PassKitDenied",
-    "PassKitError",
-    "PassKitRefused",
-    "PassKitUnavailable",
     "PassbellError",
     "SchemaBehind",
     "SchemaTooNew",
@@ -75,44 +70,13 @@ class CampaignError(PassbellError):
 
     Attributes:
         sqlstate: five characters, `PB4xx`; the last three follow the HTTP status with the same meaning
-            (PB404 unknown, PB409 conflict, PB422 not understood).
+            (PB400 the request, PB403 not your program, PB404 unknown, PB409 the audience moved, PB422 an
+            illegal edge).
     """
 
     def __init__(self, message: str, sqlstate: str = "PB400") -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
-
-
-class PassKitError(PassbellError):
-    """PassKit did not take an update.
-
-    Attributes:
-        status: HTTP status of the answer; None when there was none.
-    """
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class PassKitUnavailable(PassKitError):
-    """Network, time-out, 429, 500, 502, 503 or 504: retry the pass.
-
-    Attributes:
-        retry_after: seconds that PassKit asked us to wait; None when it did not say.
-    """
-
-    def __init__(self, message: str, status: int | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message, status)
-        self.retry_after = retry_after
-
-
-class PassKitDenied(PassKitError):
-    """401 or 403, the credentials: pause the account, fail no pass."""
-
-
-class PassKitRefused(PassKitError):
-    """400, 404, 409 or 501, this one record: fail the pass for good."""
 
 
 # SQLSTATEs that mean "the server is not there for us just now": connection exceptions (class 08), shutdown
@@ -130,6 +94,8 @@ def from_database(error: psycopg.Error) -> PassbellError:
     message = (error.diag.message_primary or "").strip() or _first_line(error)
     if sqlstate is None or sqlstate.startswith(_GONE):
         return DatabaseUnavailable(f"The database cannot be reached: {message}")
+    if sqlstate == "PB412":
+        return LeaseLost(message)
     if sqlstate.startswith("PB4"):
         return CampaignError(message, sqlstate)
     if sqlstate in {"3F000", "42P01", "42883"}:  # no such schema, table, function

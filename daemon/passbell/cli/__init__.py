@@ -1,0 +1,91 @@
+"""The command `passbell`: each subcommand is imported only when it is called, so that --help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from passbell import __version__
+from passbell.cli.lazy import LazyGroup
+from passbell.errors import PassbellError, from_database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main", "passbell"]
+
+INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+
+# name -> where it lives, and the line that `passbell --help` shows without importing it
+COMMANDS = {
+    "demo": ("passbell.demo.command:demo", "See it work: a database, a sandbox, thousands of phones."),
+    "migrate": ("passbell.cli.migrate:migrate", "Install or upgrade passbell on the database."),
+    "check": ("passbell.cli.check:check", "Check configuration, database, host tables, PassKit and clock."),
+    "run": ("passbell.cli.run:run", "Run the daemon until SIGTERM."),
+    "preview": ("passbell.cli.preview:preview", "Count honestly whom a campaign would reach."),
+    "send": ("passbell.cli.send:send", "Create a campaign."),
+    "status": ("passbell.cli.status:status", "Show the latest campaigns, or one of them."),
+    "pause": ("passbell.cli.control:pause", "Pause a campaign."),
+    "resume": ("passbell.cli.control:resume", "Resume a paused campaign."),
+    "cancel": ("passbell.cli.control:cancel", "Cancel a campaign: what is not sent yet is skipped."),
+    "retry-failed": ("passbell.cli.control:retry_failed", "Try the failed passes of a campaign again."),
+    "verify": ("passbell.cli.verify:verify", "Check that no member was lost: the conservation law."),
+    "sandbox": ("passbell.sandbox.command:sandbox", "Run a local PassKit with phones."),
+}
+
+
+@click.group(cls=LazyGroup, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="passbell", message="%(prog)s %(version)s")
+def passbell() -> None:
+    """Ring the lock screen of wallet passes.
+
+    Settings come from the environment; PASSBELL_DATABASE_URL is the only one that every command needs.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: an error is one plain sentence on stderr, never a traceback."""
+    try:
+        result: Any = passbell.main(
+            args=None if arguments is None else list(arguments), prog_name="passbell", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("Stopped.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # `passbell status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("PASSBELL_DEBUG"):
+            raise
+        known = _known(error)
+        if known is None:
+            _say(
+                f"Unexpected {type(error).__name__}: {str(error) or 'no further detail'}. "
+                "PASSBELL_DEBUG=1 shows where it happened."
+            )
+            sys.exit(1)
+        _say(str(known))
+        sys.exit(known.exit_code)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _known(error: Exception) -> PassbellError | None:
+    """Return one of our errors, translated if the driver raised it; None for a defect."""
+    if isinstance(error, PassbellError):
+        return error
+    psycopg = sys.modules.get("psycopg")  # not imported just to look
+    return from_database(error) if psycopg is not None and isinstance(error, psycopg.Error) else None
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"passbell: {sentence}", err=True)

@@ -1,0 +1,163 @@
+"""`passbell check`: everything that must be right before the first campaign."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING
+
+import click
+
+from passbell.cli.database import connect, one, resolve_program
+from passbell.cli.output import as_json, json_option
+from passbell.cli.watch import watch
+from passbell.errors import PassbellError
+from passbell.settings import Need, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import SecretStr
+
+    from passbell.cli.database import Connection
+
+MAX_SKEW = 5.0  # seconds; PassKit refuses tokens from a clock that is further off
+TEST_MESSAGE = "Test from passbell: if you can read this, it works."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: `ok` None means that it could not be looked at, or is only worth knowing."""
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+@click.command()
+@click.option(
+    "--send", "send_to", metavar="EXTERNAL_ID", help="Send one real test push to this member's pass."
+)
+@click.option("--program", metavar="ID", help="The program of that member.")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, *, send_to: str | None, program: str | None, json_wanted: bool) -> None:
+    """Check configuration, database, schema, host tables, PassKit credentials, region and clock."""
+    if send_to and not program:
+        raise click.UsageError("--send needs --program as well.")
+    settings = Settings.for_command(Need.NOTHING)
+    findings = [*_configuration(settings), *_database(settings), *asyncio.run(_passkit(settings))]
+    failed = any(finding.ok is False for finding in findings)
+    if json_wanted:
+        as_json({"ok": not failed, "checks": [dataclasses.asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
+            click.echo(f"{mark} {finding.name}: {finding.detail}")
+    if failed or not send_to:
+        ctx.exit(1 if failed else 0)
+    with connect(settings) as connection:
+        program_id = resolve_program(connection, program or "")
+        campaign = one(
+            connection, "select public.push_test(%s, %s, %s) as id", (program_id, send_to, TEST_MESSAGE)
+        )["id"]
+        ctx.exit(watch(connection, campaign, json_wanted=json_wanted))
+
+
+def _configuration(settings: Settings) -> Iterator[Finding]:
+    missing = settings.missing(Need.DATABASE | Need.PASSKIT)
+    for line in missing:
+        yield Finding("configuration", ok=False, detail=line)
+    for warning in settings.warnings:
+        yield Finding("configuration", ok=None, detail=warning)
+    if not missing:
+        yield Finding("configuration", ok=True, detail="every required setting is there")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    """Look from the outside in, and stop at the first thing that fails: the rest would only repeat it."""
+    if settings.database_url is None:
+        return
+    try:
+        with connect(settings) as connection:
+            version = connection.execute("select current_setting('server_version') as version").fetchone()
+            yield Finding(
+                "database",
+                ok=True,
+                detail=f"PostgreSQL {(version or {})['version']} at {settings.redacted_database_url}",
+            )
+            yield _schema(settings)
+            yield from _host(connection)
+    except PassbellError as error:
+        yield Finding("database", ok=False, detail=str(error))
+
+
+def _schema(settings: Settings) -> Finding:
+    from passbell.db import migrate as schema  # noqa: PLC0415 - reads all SQL files
+
+    try:
+        comparison = schema.check(settings.database_dsn)
+    except PassbellError as error:
+        return Finding("schema", ok=False, detail=str(error))
+    if comparison.current:
+        return Finding("schema", ok=True, detail=f"version {comparison.installed}")
+    return Finding("schema", ok=False, detail="behind this program: run `passbell migrate`")
+
+
+HOST = """
+    select (select count(*) from passbell.programs) as programs,
+           count(*) as passes,
+           count(*) filter (where reachable) as reachable,
+           count(*) filter (where reachable and not opted_in) as opted_out,
+           count(*) filter (where reachable and passkit_program_id is null) as unprovisioned
+      from passbell.recipients
+"""
+
+
+def _host(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(HOST).fetchone() or {}
+    detail = (
+        f"{row['programs']:,} programs, {row['passes']:,} passes, {row['reachable']:,} in a wallet, "
+        f"{row['opted_out']:,} of them opted out"
+    )
+    yield Finding("host tables", ok=True if row["reachable"] else None, detail=detail)
+    if row["unprovisioned"]:
+        yield Finding(
+            "host tables",
+            ok=None,
+            detail=f"{row['unprovisioned']:,} passes belong to programs without a PassKit program id",
+        )
+
+
+async def _passkit(settings: Settings) -> list[Finding]:
+    """Ask PassKit one harmless question."""
+    if settings.dry_run:
+        return [Finding("PassKit", ok=None, detail="not asked: PASSBELL_DRY_RUN=true sends nothing")]
+    if settings.missing(Need.PASSKIT):
+        return []
+    from passbell.passkit import Credentials, PassKit, Verdict  # noqa: PLC0415 - httpx takes its time
+
+    credentials = Credentials(
+        _reveal(settings.passkit_api_key),
+        _reveal(settings.passkit_api_secret),
+        _reveal(settings.passkit_token),
+    )
+    async with PassKit(
+        settings.passkit_url, credentials, timeout=settings.request_timeout, http_client=settings.http_client
+    ) as passkit:
+        answer = await passkit.probe()
+        skew = passkit.clock_skew
+    reached = Finding(
+        "PassKit",
+        ok=answer.verdict is Verdict.SENT,
+        detail=f"{settings.passkit_url} accepts the credentials"
+        if answer.verdict is Verdict.SENT
+        else answer.detail,
+    )
+    if not answer.answered:
+        return [reached]
+    return [reached, Finding("clock", ok=abs(skew) <= MAX_SKEW, detail=f"{skew:+.1f} s beside PassKit's")]
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

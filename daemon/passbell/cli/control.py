@@ -1,0 +1,44 @@
+"""`passbell pause | resume | cancel | retry-failed`: one SQL function each."""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+import click
+
+from passbell.cli.database import connect, one, parse_campaign
+from passbell.cli.output import as_json, json_option
+
+
+def _verb(name: str, sql: LiteralString, help_text: str) -> click.Command:
+    @click.command(name, help=help_text)
+    @click.argument("campaign")
+    @json_option
+    def command(*, campaign: str, json_wanted: bool) -> None:
+        with connect() as connection:
+            row = one(connection, sql, (parse_campaign(campaign),))
+        if json_wanted:
+            as_json(row)
+        else:
+            detail = f": {row['status_detail']}" if row["status_detail"] else ""
+            click.echo(f"Campaign {row['id']} is {row['status']}{detail}")
+
+    return command
+
+
+pause = _verb(
+    "pause", "select * from public.push_pause(%s)", "Pause CAMPAIGN; sending stops within a second."
+)
+resume = _verb(
+    "resume",
+    "select * from public.push_resume(%s)",
+    "Resume the paused CAMPAIGN with exactly those not reached.",
+)
+cancel = _verb(
+    "cancel",
+    "select * from public.push_cancel(%s)",
+    "Cancel CAMPAIGN; what is not sent yet counts as skipped.",
+)
+retry_failed = _verb(
+    "retry-failed", "select * from public.push_retry_failed(%s)", "Try the failed passes of CAMPAIGN again."
+)

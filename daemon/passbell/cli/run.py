@@ -1,0 +1,25 @@
+"""`passbell run`: the daemon."""
+
+from __future__ import annotations
+
+import click
+import structlog
+
+from passbell.log import configure_logging
+from passbell.settings import Need, Settings
+
+
+@click.command()
+@click.pass_context
+def run(ctx: click.Context) -> None:
+    """Run the daemon, all loops, until SIGTERM or Ctrl-C.
+
+    The first signal lets calls in flight end and hands the rest back; the second cuts.
+    """
+    settings = Settings.for_command(Need.DATABASE | Need.PASSKIT)
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
+    for warning in settings.warnings:
+        structlog.get_logger("passbell.settings").warning("setting_doubtful", detail=warning)
+    from passbell.engine.daemon import main  # noqa: PLC0415 - a wrong setting should be told at once
+
+    ctx.exit(main(settings))

@@ -1,0 +1,31 @@
+"""`passbell verify`: nobody was lost, nobody is counted twice."""
+
+from __future__ import annotations
+
+import click
+
+from passbell.cli.database import connect, parse_campaign
+from passbell.cli.output import as_json, json_option
+
+
+@click.command()
+@click.argument("campaign", required=False)
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, *, campaign: str | None, json_wanted: bool) -> None:
+    """Check the conservation law for every campaign, or for one CAMPAIGN.
+
+    Everybody a campaign was meant for is either still waiting or has an outcome, and never both. Exit code 1
+    with the campaigns that break it.
+    """
+    chosen = None if campaign is None else parse_campaign(campaign)
+    with connect() as connection:
+        violations = connection.execute("select * from passbell.check_conservation(%s)", (chosen,)).fetchall()
+    if json_wanted:
+        as_json({"ok": not violations, "violations": violations})
+    elif not violations:
+        click.echo("Every recipient is accounted for.")
+    else:
+        for row in violations:
+            click.echo(f"{row['campaign_id']} {row['name'] or '-'}: {row['violation']}")
+    ctx.exit(1 if violations else 0)

@@ -1,0 +1,31 @@
+-- A few members of an audience with the text each would get: what `passbell send --dry-run` and the page show before
+-- anything is sent. Reads only; raises the same sentences as push_send. Members who would be skipped are left out;
+-- the daily cap is not looked at.
+create or replace function passbell.sample_messages(p_program uuid, p_message text, p_target text default 'ALL', p_limit integer default 5)
+returns table (pass_id uuid, external_id text, first_name text, message text)
+language plpgsql stable
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_condition   text;
+    v_parameters  text[];
+    v_message     record;
+begin
+    perform passbell.require_program(p_program);
+    v_message := passbell.compile_message(p_message);
+    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_target) a;
+    return query execute $q$
+        select r.pass_id, r.external_id, r.first_name,
+               case when cardinality($4) = 0 then format($3)
+                    else passbell.render_message($3, $4, $5, r.points, r.first_name, r.last_name, r.tier_points, g.name) end
+          from passbell.recipients r
+          join passbell.programs g on g.program_id = r.program_id
+         where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)
+         order by r.external_id
+         limit $6 $q$
+     using p_program, v_parameters, v_message.layout, v_message.fields, v_message.fallbacks, greatest(p_limit, 0);
+exception when data_exception or syntax_error_or_access_rule_violation then
+    raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
+end
+$$;
