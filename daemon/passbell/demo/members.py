@@ -178,6 +178,12 @@ _DRAW_CONSTANTS: Final[dict[str, object]] = {
     "place_count": len(PLACES),
 }
 
+# Foreign keys are checked by a trigger per row: over half of the time for a million passes. What is drawn here holds
+# together by construction, so a superuser (on a private server one always is) skips them for this transaction.
+_TRUST_OURSELVES: Final = """
+select set_config('session_replication_role', 'replica', true) where current_setting('is_superuser') = 'on'
+"""
+
 _RECORDS: Final = """
 select g.passkit_program_id as program_id, p.passkit_internal_id as passkit_id, p.external_id,
        p.protocol::text as protocol,
@@ -217,6 +223,7 @@ def populate(
             program.name: _create_program(conn, types["programs"], program, f"{seed}:{number}")
             for number, program in enumerate(programs)
         }
+        conn.execute(_TRUST_OURSELVES)
         conn.execute("select setseed(%s::double precision)", [seed % 1_000 / 1_000])
         conn.execute(CREATE_PEOPLE)
         passes_left, shares_left = passes, sum(program.share for program in programs)

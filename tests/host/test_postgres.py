@@ -1,0 +1,124 @@
+"""The private PostgreSQL comes up anywhere, and goes away whatever happens to its owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from passbell.demo.binaries import PostgresUnavailableError, debian_binaries, wheel_binaries
+from passbell.demo.postgres import EmbeddedPostgres
+from support.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import MakeDatabase
+
+INSTALLATIONS = [*wheel_binaries(), *debian_binaries()]
+
+OWNER = """
+import time
+from passbell.demo.postgres import EmbeddedPostgres
+with EmbeddedPostgres(durable=False) as postgres:
+    print(postgres.directory, postgres.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("binaries", INSTALLATIONS, ids=lambda path: path.parent.name)
+def test_every_installation_on_this_machine_works(binaries: Path) -> None:
+    """Whichever PostgreSQL is found: it starts, answers, knows time zones, and leaves nothing."""
+    with EmbeddedPostgres(durable=False, bin_directory=binaries) as postgres:
+        with psycopg.connect(postgres.url()) as conn:
+            row = conn.execute(
+                "select lower('É'), now() at time zone 'Pacific/Auckland' is not null"
+            ).fetchone()
+        assert row == ("é", True)
+        directory, pid = postgres.directory, postgres.pid
+    assert not directory.exists()
+    assert not alive(pid)
+
+
+def test_two_servers_run_side_by_side() -> None:
+    """A second demo, or a second test session, neither finds nor hurts the first."""
+    with EmbeddedPostgres(durable=False) as first, EmbeddedPostgres(durable=False) as second:
+        assert first.port != second.port
+        with psycopg.connect(first.url(), autocommit=True) as conn:
+            conn.execute("create database only_here")
+        with psycopg.connect(second.url()) as conn:
+            assert conn.execute("select from pg_database where datname = 'only_here'").fetchone() is None
+        second.stop()
+        psycopg.connect(first.url("only_here")).close()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that another account can reach: pytest's own are private, and root's server is not root."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_data_in_a_kept_directory_is_there_the_next_time(open_folder: Path) -> None:
+    """A directory of your own keeps the cluster, and only its own password opens it."""
+    kept = open_folder / "cluster"
+    with EmbeddedPostgres(kept, durable=False) as postgres, psycopg.connect(postgres.url()) as conn:
+        conn.execute("create table kept (n int)")
+        conn.commit()
+    with EmbeddedPostgres(kept, durable=False) as postgres:
+        with psycopg.connect(postgres.url()) as conn:
+            assert conn.execute("select count(*) from kept").fetchone() == (0,)
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(host="127.0.0.1", port=postgres.port, user="postgres", password="guess")
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name
+)
+def test_the_server_goes_when_its_owner_dies(number: signal.Signals) -> None:
+    """Neither kill -9 nor Ctrl-C leaves a server or a directory behind."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        directory, pid = owner.stdout.readline().split()
+        assert alive(int(pid))
+        owner.send_signal(number)
+        owner.wait(30)
+    wait_until(
+        lambda: not alive(int(pid)) and not Path(directory).exists(), "the server and its directory are gone"
+    )
+
+
+def test_a_missing_installation_is_one_plain_sentence(tmp_path: Path) -> None:
+    """A wrong folder is named, not hidden in a traceback of subprocess."""
+    with pytest.raises(PostgresUnavailableError, match="does not contain initdb and postgres"):
+        EmbeddedPostgres(bin_directory=tmp_path)
+
+
+def test_each_database_of_a_test_is_its_own(database: MakeDatabase) -> None:
+    """What one test writes, no other database of the same template shows."""
+    first, second = database("1", migrated=False), database("1", migrated=False)
+    with psycopg.connect(first, autocommit=True) as conn:
+        conn.execute("insert into campaign_runs default values")
+    with psycopg.connect(second) as conn:
+        assert conn.execute("select count(*) from campaign_runs").fetchone() == (0,)
