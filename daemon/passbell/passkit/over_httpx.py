@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 import httpx
@@ -57,12 +57,12 @@ class HttpxTransport:
 
 
 async def _read(response: httpx.Response) -> tuple[int, Mapping[str, str], bytes]:
-    # httpx gives the names of response headers in lower case.
-    headers = dict(response.headers.items())
-    if response.is_stream_consumed:  # made in memory by a test's transport
-        return response.status_code, headers, response.content
+    # The raw headers and the stream itself: httpx's conveniences around them are a tenth of a request's cost.
+    headers = {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw
+    }
     body = b""
-    async for part in response.aiter_raw():
+    async for part in cast("httpx.AsyncByteStream", response.stream):
         body = body + part if body else part
         if len(body) > MAX_BODY:
             raise BodyTooLong(response.status_code, headers, body)

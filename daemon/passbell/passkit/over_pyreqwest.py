@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.http import Url
 from pyreqwest.proxy import ProxyBuilder
 
 from passbell.passkit.transport import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble, environment_proxy
@@ -38,13 +40,14 @@ class PyreqwestTransport:
         proxy = environment_proxy(base_url)
         builder = builder.proxy(ProxyBuilder.all(proxy)) if proxy else builder.no_proxy()
         self._client = builder.build()
-        self._base_url = base_url
+        # Updates share three paths, so most URLs are parsed once.
+        self._url = lru_cache(maxsize=64)(lambda path: Url(base_url + path))
 
     async def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         """See `Transport.request`."""
-        builder = self._client.request(method, self._base_url + path).headers(headers)
+        builder = self._client.request(method, self._url(path)).headers(headers)
         if body is not None:
             builder = builder.body_bytes(body)
         try:
