@@ -135,12 +135,6 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def certificate(authority: trustme.CA, names: Sequence[str]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    return context
-
-
 NAMES = (
     "files.example.com",
     "other.example.com",
@@ -151,12 +145,18 @@ NAMES = (
 )
 
 
+@pytest.fixture(scope="session")
+def certificate(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*NAMES).configure_cert(context)
+    return context
+
+
 @pytest.fixture
-async def host(authority: trustme.CA) -> AsyncIterator[FileHost]:
+async def host(certificate: ssl.SSLContext) -> AsyncIterator[FileHost]:
     """The file host behind TLS, with a certificate for NAMES."""
     host = FileHost()
-    tls = certificate(authority, NAMES)
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, ssl=certificate)
     host.port = server.sockets[0].getsockname()[1]
     async with server:
         yield host

@@ -118,7 +118,7 @@ def check_link(link: str, policy: FetchPolicy, trail: Sequence[httpx.URL] = ()) 
         raise FetchRefused(
             f"{subject} leads to {host}, which is not on the list of allowed hosts (PASSBELL_CSV_HOSTS)."
         )
-    return Target(direct_link(url.copy_with(host=host, fragment=None)), host, port, literal)
+    return Target(direct_link(url.copy_with(host=host)).copy_with(fragment=None), host, port, literal)
 
 
 def subject_of(trail: Sequence[httpx.URL]) -> str:
