@@ -1425,6 +1425,46 @@ end
 $$;
 
 
+-- functions/24_list_loads.sql ───────────────────────────────────────────────────────────────────────────────────
+
+-- The loader has staged every row of the campaign's list (in this same transaction): the next claim expands it.
+-- Raises PB412 if another daemon holds the load by now.
+create or replace function passbell.list_loaded(p_campaign uuid, p_claim_token uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update passbell.list_loads l
+       set loaded = true, lease_until = null, claim_token = null, worker = null
+     where l.campaign_id = p_campaign and l.claim_token = p_claim_token;
+    if not found then
+        raise exception 'the lease on the list of campaign % is lost', p_campaign using errcode = 'PB412';
+    end if;
+    perform pg_notify('passbell', 'pending');
+end
+$$;
+
+-- The list could not be had. A trouble that may pass is tried again, three times in all; then the campaign fails with
+-- the sentence.
+create or replace function passbell.list_failed(p_campaign uuid, p_claim_token uuid, p_detail text, p_again boolean) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_attempt  smallint;
+begin
+    update passbell.list_loads l
+       set lease_until = null, claim_token = null, worker = null,
+           not_before = passbell.now() + make_interval(secs => 5 * power(4, l.attempt - 1))
+     where l.campaign_id = p_campaign and l.claim_token = p_claim_token
+    returning l.attempt into v_attempt;
+    if found and not (p_again and v_attempt < 3) then
+        perform passbell.fail_campaign(p_campaign, p_detail);
+    end if;
+end
+$$;
+
+
 -- functions/30_claim_chunk.sql ──────────────────────────────────────────────────────────────────────────────────
 
 -- Hands one chunk of passes to a worker: the heart of the queue. Called by every daemon whenever it has room.
@@ -1887,6 +1927,26 @@ end
 $$;
 
 
+-- functions/33_release_orphans.sql ──────────────────────────────────────────────────────────────────────────────
+
+-- Frees chunks that stand under the worker's name although it does not know their tokens: a claim whose answer was
+-- lost on the wire. The worker calls it between claims, never while one is under way.
+create or replace function passbell.release_orphans(p_worker uuid, p_known uuid[]) returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_freed  integer;
+begin
+    update passbell.chunks k
+       set lease_until = null, claim_token = null, worker = null
+     where k.worker = p_worker and k.claim_token <> all (p_known);
+    get diagnostics v_freed = row_count;
+    return v_freed;
+end
+$$;
+
+
 -- functions/40_rate.sql ─────────────────────────────────────────────────────────────────────────────────────────
 
 -- Hands out p_n consecutive slots of an account's rate: GCRA, one row, one UPDATE, the database's clock. The limit
@@ -1930,17 +1990,17 @@ as $$
                         p_limit.rate_per_second)))::double precision
 $$;
 
--- PassKit said 429: nobody of this account sends before Retry-After (1 second if it named none), then at 70 % of the
--- rate, healing. Several reports of the same episode count once.
+-- PassKit said 429: nobody of this account sends before Retry-After (a quarter of a second if it named none), then at
+-- 80 % of the rate, never less than a fifth of the configured one, healing. Reports within a second count as one.
 create or replace function passbell.throttle(p_account text, p_seconds numeric default null) returns void
 language sql
 set search_path = ''
 as $$
     update passbell.rate_limits l
        set cut_rate = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_rate
-                           else greatest(1, 0.7 / (passbell.slot_width(l) / 1.014)) end,
-           cut_at = clock_timestamp(),
-           blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, coalesce(p_seconds, 1))))
+                           else greatest(l.rate_per_second * 0.2, 0.8 * (1.014 / passbell.slot_width(l))::numeric) end,
+           cut_at = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_at else clock_timestamp() end,
+           blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, coalesce(p_seconds, 0.25))::double precision))
      where l.account = p_account
 $$;
 
@@ -2237,13 +2297,13 @@ begin
         execute $q$
             select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
                    count(*) filter (where a.reachable and a.opted_in and a.capped)
-              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.pass_id is not null as capped
+              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.capped_pass is not null as capped
                       from passbell.recipients r
-                      left join (select d.pass_id
+                      left join (select d.pass_id as capped_pass
                                    from passbell.deliveries d
                                   where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
                                     and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
-                                  group by d.pass_id having count(*) >= $3) f on f.pass_id = r.pass_id
+                                  group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id
                      where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$
            into matched, in_wallet, opted_out, capped
           using push_preview.program_id, v_parameters, v_cap, passbell.now();
@@ -2392,7 +2452,7 @@ begin
 end
 $$;
 
--- How far it is: counts, what it sends per second now (over the last ten seconds), when it will be done.
+-- How far it is: counts, what it has sent per second since it started, and when it will be done at that pace.
 create or replace function public.push_progress(id uuid)
 returns table (campaign_id uuid, name text, status text, status_detail text, recipient_count integer, sent integer, failed integer, skipped integer,
                remaining integer, percent numeric, rate_per_second numeric, finishes_at timestamptz)
@@ -2403,7 +2463,6 @@ as $$
 #variable_conflict use_column
 declare
     v_campaign  public.push_campaigns;
-    v_recent    bigint;
 begin
     select c.* into v_campaign from public.push_campaigns c where c.id = push_progress.id;
     if not found then
@@ -2428,6 +2487,41 @@ begin
         end if;
     end if;
     return next;
+end
+$$;
+
+
+-- functions/51_samples.sql ──────────────────────────────────────────────────────────────────────────────────────
+
+-- A few members of an audience with the text each would get: what `passbell send --dry-run` and the page show before
+-- anything is sent. Reads only; raises the same sentences as push_send. Members who would be skipped are left out;
+-- the daily cap is not looked at.
+create or replace function passbell.sample_messages(p_program uuid, p_message text, p_target text default 'ALL', p_limit integer default 5)
+returns table (pass_id uuid, external_id text, first_name text, message text)
+language plpgsql stable
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_condition   text;
+    v_parameters  text[];
+    v_message     record;
+begin
+    perform passbell.require_program(p_program);
+    v_message := passbell.compile_message(p_message);
+    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_target) a;
+    return query execute $q$
+        select r.pass_id, r.external_id, r.first_name,
+               case when cardinality($4) = 0 then format($3)
+                    else passbell.render_message($3, $4, $5, r.points, r.first_name, r.last_name, r.tier_points, g.name) end
+          from passbell.recipients r
+          join passbell.programs g on g.program_id = r.program_id
+         where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)
+         order by r.external_id
+         limit $6 $q$
+     using p_program, v_parameters, v_message.layout, v_message.fields, v_message.fallbacks, greatest(p_limit, 0);
+exception when data_exception or syntax_error_or_access_rule_violation then
+    raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
 end
 $$;
 
@@ -2501,7 +2595,7 @@ end
 $$;
 
 select passbell.build_adapters();
-update passbell.settings set bundle = 'cd82dcfb58dfb5b6', schema_version = 1
- where (bundle, schema_version) is distinct from ('cd82dcfb58dfb5b6', 1);
+update passbell.settings set bundle = '041cce7402341d59', schema_version = 1
+ where (bundle, schema_version) is distinct from ('041cce7402341d59', 1);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -39,16 +39,16 @@ as $$
                         p_limit.rate_per_second)))::double precision
 $$;
 
--- PassKit said 429: nobody of this account sends before Retry-After (1 second if it named none), then at 70 % of the
--- rate, healing. Several reports of the same episode count once.
+-- PassKit said 429: nobody of this account sends before Retry-After (a quarter of a second if it named none), then at
+-- 80 % of the rate, never less than a fifth of the configured one, healing. Reports within a second count as one.
 create or replace function passbell.throttle(p_account text, p_seconds numeric default null) returns void
 language sql
 set search_path = ''
 as $$
     update passbell.rate_limits l
        set cut_rate = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_rate
-                           else greatest(1, 0.7 / (passbell.slot_width(l) / 1.014)) end,
-           cut_at = clock_timestamp(),
-           blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, coalesce(p_seconds, 1))))
+                           else greatest(l.rate_per_second * 0.2, 0.8 * (1.014 / passbell.slot_width(l))::numeric) end,
+           cut_at = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_at else clock_timestamp() end,
+           blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, coalesce(p_seconds, 0.25))::double precision))
      where l.account = p_account
 $$;

@@ -64,13 +64,13 @@ begin
         execute $q$
             select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
                    count(*) filter (where a.reachable and a.opted_in and a.capped)
-              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.pass_id is not null as capped
+              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.capped_pass is not null as capped
                       from passbell.recipients r
-                      left join (select d.pass_id
+                      left join (select d.pass_id as capped_pass
                                    from passbell.deliveries d
                                   where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
                                     and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
-                                  group by d.pass_id having count(*) >= $3) f on f.pass_id = r.pass_id
+                                  group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id
                      where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$
            into matched, in_wallet, opted_out, capped
           using push_preview.program_id, v_parameters, v_cap, passbell.now();
@@ -219,7 +219,7 @@ begin
 end
 $$;
 
--- How far it is: counts, what it sends per second now (over the last ten seconds), when it will be done.
+-- How far it is: counts, what it has sent per second since it started, and when it will be done at that pace.
 create or replace function public.push_progress(id uuid)
 returns table (campaign_id uuid, name text, status text, status_detail text, recipient_count integer, sent integer, failed integer, skipped integer,
                remaining integer, percent numeric, rate_per_second numeric, finishes_at timestamptz)
@@ -230,7 +230,6 @@ as $$
 #variable_conflict use_column
 declare
     v_campaign  public.push_campaigns;
-    v_recent    bigint;
 begin
     select c.* into v_campaign from public.push_campaigns c where c.id = push_progress.id;
     if not found then

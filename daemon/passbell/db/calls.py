@@ -1,0 +1,232 @@
+"""The SQL functions that the daemon calls, typed. One call is one transaction; see the files in sql/functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, LiteralString
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from passbell.db.database import Database
+
+__all__ = ["ClaimedCampaign", "ClaimedChunk", "Queue", "Slots"]
+
+EXPAND_SECONDS: Final = 600.0
+"""Deadline for freezing an audience; a million members take a few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedCampaign:
+    """What claim_campaign did: action is expanded, failed, held or download."""
+
+    campaign_id: UUID
+    action: str
+    detail: str | None
+    recipients: int
+    program_id: UUID | None
+    csv_url: str | None
+    claim_token: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedChunk:
+    """Passes to push now, as parallel lists, under a lease that every report must prove with `claim_token`."""
+
+    campaign_id: UUID
+    chunk_no: int
+    claim_token: UUID
+    attempt: int
+    program_id: UUID
+    kind: str
+    rate_per_second: float | None
+    pass_ids: list[str]
+    passkit_ids: list[str | None]
+    external_ids: list[str | None]
+    protocols: list[str]
+    passkit_program_id: str | None
+    texts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """A block of the account's rate: first start, the clock it refers to (both unix seconds), width (seconds)."""
+
+    starts_at: float
+    clock: float
+    spacing: float
+
+
+class Queue:
+    """The queue as one worker sees it."""
+
+    def __init__(self, database: Database, worker: UUID, account: str) -> None:
+        """`account` names the PassKit account whose limit and breaker count."""
+        self.database = database
+        self.worker = worker
+        self.account = account
+
+    async def tick(self) -> None:
+        """Close what was cancelled, keep the words of waiting campaigns true."""
+        await self.database.fetch(
+            "select passbell.drain_cancelled(), passbell.explain_waiting(%s)", (self.account,), deadline=60
+        )
+
+    async def claim_campaign(self, chunk_size: int, lease_seconds: float) -> ClaimedCampaign | None:
+        """Take the next due campaign and freeze its audience; None when there is none."""
+        row = await self.database.row(
+            "select * from passbell.claim_campaign(%s, %s, %s)",
+            (self.worker, chunk_size, int(max(60, lease_seconds))),
+            deadline=EXPAND_SECONDS,
+        )
+        return ClaimedCampaign(*row) if row else None
+
+    async def list_failed(self, campaign: UUID, claim_token: UUID, detail: str, *, again: bool) -> None:
+        """The campaign's list could not be had; `again`: it may work later."""
+        await self.database.fetch(
+            "select passbell.list_failed(%s, %s, %s, %s)", (campaign, claim_token, detail, again)
+        )
+
+    async def claim_chunk(
+        self,
+        lease_seconds: float,
+        daily_cap: int,
+        same_text: str,
+        busy_programs: Sequence[UUID] = (),
+        busy_campaigns: Sequence[UUID] = (),
+    ) -> ClaimedChunk | None:
+        """Take the next chunk; None when nothing may be sent now."""
+        row = await self.database.row(
+            "select campaign_id, chunk_no, claim_token, attempt, program_id, kind, rate_per_second::float8, pass_ids,"
+            " passkit_ids, external_ids, protocols, passkit_program_id, texts"
+            " from passbell.claim_chunk(%s, %s, %s, %s, %s, %s::uuid[], %s::uuid[])",
+            (
+                self.worker,
+                self.account,
+                lease_seconds,
+                daily_cap,
+                same_text,
+                list(busy_programs),
+                list(busy_campaigns),
+            ),
+        )
+        return ClaimedChunk(*row) if row else None
+
+    async def finish_chunk(
+        self,
+        chunk: ClaimedChunk,
+        outcomes: Sequence[tuple[str, str, int | None, str]],
+        *,
+        release: bool,
+        max_attempts: int,
+        wait_seconds: float = 0.0,
+    ) -> tuple[int, str]:
+        """Report outcomes (pass id, outcome, HTTP status, detail); returns what remains and the campaign's status.
+
+        Raises:
+            LeaseLost: another worker holds the chunk; nothing was written.
+        """
+        details = [detail or None for _, _, _, detail in outcomes]
+        row = await self.database.row(
+            _FINISH,
+            (
+                chunk.campaign_id,
+                chunk.chunk_no,
+                chunk.claim_token,
+                [pass_id for pass_id, _, _, _ in outcomes],
+                [outcome for _, outcome, _, _ in outcomes],
+                [status for _, _, status, _ in outcomes],
+                details if any(details) else None,
+                release,
+                max_attempts,
+                wait_seconds,
+            ),
+            deadline=30,
+        )
+        return (row[0], row[1]) if row else (0, "")
+
+    async def renew_leases(self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool) -> dict[UUID, bool]:
+        """Claim tokens still ours, each with whether it may go on."""
+        rows = await self.database.fetch(
+            "select * from passbell.renew_leases(%s, %s::uuid[], %s, %s)",
+            (self.worker, list(tokens), lease_seconds, extend),
+        )
+        return {token: go_on for token, go_on in rows}
+
+    async def release_orphans(self, known: Sequence[UUID]) -> int:
+        """Free chunks entered under our name by a call whose answer was lost."""
+        row = await self.database.row(
+            "select passbell.release_orphans(%s, %s::uuid[])", (self.worker, list(known))
+        )
+        return row[0] if row else 0
+
+    async def take_slots(self, key: str, count: int, rate: float | None = None) -> Slots:
+        """Reserve `count` consecutive slots of a rate limit row."""
+        row = await self.database.row(
+            "select extract(epoch from starts_at)::float8, extract(epoch from clock)::float8, spacing"
+            " from passbell.take_slots(%s, %s, %s)",
+            (key, count, rate),
+        )
+        assert row is not None  # noqa: S101 - the function has OUT parameters: always one row
+        return Slots(*row)
+
+    async def throttle(self, seconds: float | None) -> None:
+        """PassKit said 429: slow down all daemons."""
+        await self.database.fetch("select passbell.throttle(%s, %s::numeric)", (self.account, seconds))
+
+    async def open_breaker(self, kind: str, reason: str) -> bool:
+        """Stop the account; true if this call opened it."""
+        row = await self.database.row(
+            "select passbell.open_breaker(%s, %s, %s)", (self.account, kind, reason), deadline=30
+        )
+        return bool(row and row[0])
+
+    async def claim_probe(self) -> bool:
+        """Whether the breaker is open and this daemon shall probe now."""
+        row = await self.database.row("select passbell.claim_probe(%s)", (self.account,))
+        return bool(row and row[0])
+
+    async def is_closed(self) -> bool:
+        """Whether the account's breaker is closed, by whomever."""
+        row = await self.database.row(
+            "select not exists (select from passbell.rate_limits where account = %s and breaker = 'open')", (self.account,)
+        )
+        return bool(row and row[0])
+
+    async def close_breaker(self) -> bool:
+        """PassKit works again; true if this call closed it."""
+        row = await self.database.row("select passbell.close_breaker(%s)", (self.account,), deadline=30)
+        return bool(row and row[0])
+
+    async def register(self, host: str, pid: int, process: str, version: str, rate: float, daily_cap: int) -> None:
+        """Enter this daemon and its pace."""
+        await self.database.fetch(
+            "select passbell.register_worker(%s, %s, %s, %s, %s, %s, %s, %s)",
+            (self.worker, host, pid, process, version, self.account, rate, daily_cap),
+        )
+
+    async def heartbeat(self, doing: str) -> bool:
+        """Still alive; false if the database does not know us (any more)."""
+        row = await self.database.row("select passbell.heartbeat(%s, %s)", (self.worker, doing))
+        return bool(row and row[0])
+
+    async def neighbours(self, namespace: str) -> list[tuple[UUID, str]]:
+        """Id and process of the other workers of this machine."""
+        rows = await self.database.fetch("select * from passbell.neighbours(%s, %s)", (self.worker, namespace))
+        return [(worker, process) for worker, process in rows]
+
+    async def bury(self, dead: Sequence[UUID]) -> int:
+        """Free at once what these dead workers held; returns the number of chunks."""
+        row = await self.database.row("select passbell.bury_workers(%s::uuid[])", (list(dead),))
+        return row[0] if row else 0
+
+    async def unregister(self) -> None:
+        """Say goodbye."""
+        await self.database.fetch("select passbell.unregister_worker(%s)", (self.worker,), deadline=3)
+
+
+_FINISH: Final[LiteralString] = """
+    select remaining, status
+      from passbell.finish_chunk(%s, %s, %s, %s::uuid[], %s::text[], %s::smallint[], %s::text[], %s, %s, %s)
+"""

@@ -1,0 +1,121 @@
+"""The daemon's way to PostgreSQL: a small pool, one function call per transaction, every call with a deadline.
+
+Nothing here depends on a session: autocommit, no prepared statements, no session locks, so a transaction pooler
+(PgBouncer, Supavisor) may stand between. Driver errors leave as `passbell.errors` in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, LiteralString, Self
+
+import psycopg
+import psycopg_pool
+import structlog
+
+from passbell.errors import DatabaseUnavailable, LeaseLost, from_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from types import TracebackType
+
+__all__ = ["CONNECTION_OPTIONS", "Database"]
+
+log = structlog.get_logger()
+
+CONNECTION_OPTIONS: dict[str, Any] = {
+    "autocommit": True,
+    "prepare_threshold": None,
+    "application_name": "passbell",
+    "connect_timeout": 10,
+    # A dead wire (NAT, failover) is noticed within half a minute instead of hours.
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+_LEASE_LOST = "PB412"
+_CLOSE_SECONDS = 2.0
+_GONE_STATES = ("25006",)  # read-only transaction: a failover's standby; the primary will be back
+
+
+class Database:
+    """A pool of connections. Use as an async context manager; opening does not wait for the server."""
+
+    def __init__(self, url: str, *, size: int = 4) -> None:
+        """`size`: connections at most."""
+        self._pool = psycopg_pool.AsyncConnectionPool(
+            url,
+            kwargs=CONNECTION_OPTIONS,
+            min_size=1,
+            max_size=size,
+            max_idle=300,
+            reconnect_timeout=5,
+            open=False,
+            name="passbell",
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open(wait=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close(timeout=_CLOSE_SECONDS)
+
+    async def fetch(
+        self, query: LiteralString, params: Sequence[Any] = (), *, deadline: float = 10.0
+    ) -> list[tuple[Any, ...]]:
+        """Run one statement in its own transaction and return its rows.
+
+        Args:
+            query: SQL with %s placeholders.
+            params: one value per placeholder.
+            deadline: seconds for everything, waiting for a connection included.
+
+        Raises:
+            DatabaseUnavailable: no connection, it was cut, or the deadline passed. Whether a writing call took
+                effect is then unknown; our SQL functions may all be called again.
+            LeaseLost: SQLSTATE PB412.
+            CampaignError: another PB4xx.
+            PassbellError: the server refused for another reason.
+        """
+        try:
+            async with asyncio.timeout(deadline), self._connection(deadline) as connection:
+                cursor = await connection.execute(query, params)
+                return await cursor.fetchall() if cursor.description else []
+        except TimeoutError:
+            raise DatabaseUnavailable(f"The database did not answer within {deadline:g} seconds.") from None
+        except psycopg_pool.PoolTimeout:
+            raise DatabaseUnavailable("The database cannot be reached.") from None
+        except psycopg.Error as error:
+            if error.sqlstate == _LEASE_LOST:
+                raise LeaseLost(error.diag.message_primary or "the lease is lost") from None
+            if error.sqlstate in _GONE_STATES:
+                raise DatabaseUnavailable("The database is read-only at the moment.") from None
+            raise from_database(error) from error
+
+    async def row(
+        self, query: LiteralString, params: Sequence[Any] = (), *, deadline: float = 10.0
+    ) -> tuple[Any, ...] | None:
+        """Like `fetch`, for statements that return one row or none."""
+        rows = await self.fetch(query, params, deadline=deadline)
+        return rows[0] if rows else None
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, deadline: float) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """A connection from the pool; one whose call was interrupted is thrown away, its state is unknown."""
+        connection = await self._pool.getconn(timeout=deadline)
+        try:
+            yield connection
+        except BaseException as error:
+            if not isinstance(error, psycopg.Error) or connection.broken:
+                # Closing the socket at once: a cancel request would need the same dead wire.
+                connection.pgconn.finish()
+            raise
+        finally:
+            await self._pool.putconn(connection)

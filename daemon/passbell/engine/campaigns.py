@@ -1,0 +1,56 @@
+"""The campaign loop: claims due campaigns and freezes their audiences, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from passbell.engine.backoff import Backoff
+from passbell.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from passbell.db.calls import ClaimedCampaign, Queue
+    from passbell.engine.wakeups import Bell
+    from passbell.settings import Settings
+
+__all__ = ["run_campaigns"]
+
+log = structlog.get_logger()
+
+
+async def run_campaigns(
+    settings: Settings,
+    queue: Queue,
+    bell: Bell,
+    expanded: Callable[[], None],
+    download: Callable[[ClaimedCampaign], Awaitable[None]],
+) -> None:
+    """Claim until nothing is due, then wait for a ring or the poll.
+
+    `expanded()` is called when chunks are there; `download(campaign)` when its list must be fetched first.
+    """
+    backoff = Backoff()
+    while True:
+        try:
+            await queue.tick()
+            while (campaign := await queue.claim_campaign(settings.chunk_size, settings.lease_seconds)) is not None:
+                log.info(
+                    f"campaign_{campaign.action}",
+                    campaign=str(campaign.campaign_id),
+                    recipients=campaign.recipients,
+                    detail=campaign.detail,
+                )
+                if campaign.action == "expanded":
+                    expanded()
+                elif campaign.action == "download":
+                    await download(campaign)
+            backoff.reset()
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", where="claim_campaign", reason=str(error))
+            await asyncio.sleep(backoff.next())
+            continue
+        await bell.wait(settings.poll_seconds)

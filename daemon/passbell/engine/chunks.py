@@ -1,0 +1,246 @@
+"""The chunk loop: claims work while there is room, and owns every chunk in this daemon's hands until it is reported."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from passbell.engine.backoff import Backoff
+from passbell.engine.held import HeldChunk
+from passbell.engine.pacing import Pacer
+from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from passbell.db.calls import Queue, Slots
+    from passbell.engine.sending import Sender
+    from passbell.engine.wakeups import Bell
+    from passbell.settings import Settings
+
+__all__ = ["ChunkLoop"]
+
+log = structlog.get_logger()
+
+CONTROL_SECONDS: Final = 0.4
+"""Between looks whether chunks in hand may go on, so that pause and cancel take effect within a second."""
+FLUSH_SECONDS: Final = 1.0
+"""A decided outcome is reported at the latest after this, also in the middle of a slow chunk."""
+MAX_HELD: Final = 64
+REPORT_PATIENCE: Final = 5.0
+
+
+class ChunkLoop:
+    """Claims, starts and finishes chunks."""
+
+    def __init__(self, settings: Settings, queue: Queue, sender: Sender, bell: Bell) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._sender = sender
+        self._bell = bell
+        self._held: dict[UUID, HeldChunk] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._own_rates: dict[UUID, Pacer] = {}
+        self._stopping = False
+        self.sent = 0
+        """Pushes that PassKit took since the start."""
+
+    @property
+    def doing(self) -> str:
+        """In a few words, for the workers table and systemd."""
+        if not self._held:
+            return "waiting for work"
+        campaigns = {held.chunk.campaign_id for held in self._held.values()}
+        return f"sending {len(self._held)} chunks of {len(campaigns)} campaigns"
+
+    def stop_all(self, why: str) -> None:
+        """Send nothing more from the chunks in hand; what is in flight ends, the rest is handed back."""
+        for held in self._held.values():
+            held.stop(why)
+
+    async def run(self) -> None:
+        """Claim while there is room. Ends after `stop()`, when the last chunk is reported."""
+        backoff = Backoff()
+        orphans = False
+        while not self._stopping:
+            self._bell.beat = time.monotonic()
+            try:
+                if orphans:
+                    await self._queue.release_orphans(list(self._held))
+                    orphans = False
+                claimed = await self._claim()
+                backoff.reset()
+            except DatabaseUnavailable as error:
+                # The claim may have been entered although its answer was lost.
+                orphans = True
+                log.warning("database_unavailable", where="claim_chunk", reason=str(error))
+                await self._bell.wait(backoff.next())
+                continue
+            if not claimed:
+                await self._bell.wait(self._settings.poll_seconds)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def stop(self) -> None:
+        """Claim no more and hand back what is unsent."""
+        self._stopping = True
+        self.stop_all("stopping")
+        self._bell.ring()
+
+    async def _claim(self) -> bool:
+        settings = self._settings
+        full = len(self._held) >= MAX_HELD
+        if full:
+            return False
+        # One chunk is being sent, the next is in hand: more would only wait here instead of in the database. A
+        # program that has none in hand yet may always add one, so a small campaign starts beside a huge one.
+        slow = [held for held in self._held.values() if held.chunk.rate_per_second]
+        waiting = sum(held.unpicked for held in self._held.values() if not held.chunk.rate_per_second)
+        busy = {held.chunk.program_id for held in self._held.values() if not held.chunk.rate_per_second}
+        begun = time.monotonic()
+        chunk = await self._queue.claim_chunk(
+            settings.lease_seconds,
+            settings.daily_cap,
+            settings.same_text,
+            list(busy) if waiting > 0 else [],
+            [held.chunk.campaign_id for held in slow],
+        )
+        if chunk is None:
+            return False
+        held = HeldChunk(chunk, settings.lease_seconds, begun)
+        if self._stopping:
+            held.stop("stopping")
+        self._held[chunk.claim_token] = held
+        task = asyncio.create_task(self._work(held), name=f"chunk {chunk.campaign_id}/{chunk.chunk_no}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _work(self, held: HeldChunk) -> None:
+        chunk = held.chunk
+        try:
+            await self._sender.send(held, self._settings.concurrency, self._own_rate(held))
+        except Exception:
+            log.exception("chunk_failed", campaign=str(chunk.campaign_id), chunk=chunk.chunk_no)
+            held.stop("error")
+        finally:
+            await self._finish(held)
+            self._held.pop(chunk.claim_token, None)
+            if not any(other.chunk.campaign_id == chunk.campaign_id for other in self._held.values()):
+                self._own_rates.pop(chunk.campaign_id, None)
+            self._bell.ring()
+
+    def _own_rate(self, held: HeldChunk) -> Pacer | None:
+        """The pacer of a campaign that has a rate of its own, shared with all daemons as well."""
+        chunk = held.chunk
+        rate = chunk.rate_per_second
+        if not rate:
+            return None
+        if chunk.campaign_id not in self._own_rates:
+
+            async def take(count: int) -> Slots:
+                return await self._queue.take_slots(f"campaign:{chunk.campaign_id}", count, rate)
+
+            self._own_rates[chunk.campaign_id] = Pacer(take, rate)
+        return self._own_rates[chunk.campaign_id]
+
+    # ── reporting ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _finish(self, held: HeldChunk) -> None:
+        """Report until the database takes it or the chunk is another's. A lost answer looks like a lost lease."""
+        backoff = Backoff()
+        while not held.lost:
+            try:
+                await self._report(held, release=True)
+            except LeaseLost:
+                held.stop("lost")
+            except DatabaseUnavailable as error:
+                log.warning("database_unavailable", where="finish_chunk", reason=str(error))
+                await asyncio.sleep(backoff.next())
+            except PassbellError as error:
+                log.error("report_refused", campaign=str(held.chunk.campaign_id), reason=str(error))
+                return
+            else:
+                return
+        log.warning(
+            "lease_lost",
+            campaign=str(held.chunk.campaign_id),
+            chunk=held.chunk.chunk_no,
+            unreported=len(held.outcomes),
+        )
+
+    async def _report(self, held: HeldChunk, *, release: bool) -> None:
+        async with held.reporting:
+            outcomes = list(held.outcomes)
+            if not outcomes and not release:
+                return
+            if held.stopped == "breaker":
+                # It was PassKit, not these passes: no attempt is burnt.
+                outcomes = [
+                    (pass_id, "back" if outcome in {"retry", "server_error"} else outcome, status, detail)
+                    for pass_id, outcome, status, detail in outcomes
+                ]
+            remaining, status = await self._queue.finish_chunk(
+                held.chunk, outcomes, release=release, max_attempts=self._settings.max_attempts
+            )
+            del held.outcomes[: len(outcomes)]
+            held.first_unreported = time.monotonic()
+        sent = sum(outcome == "sent" for _, outcome, _, _ in outcomes)
+        self.sent += sent
+        if release:
+            log.info(
+                "chunk_finished",
+                campaign=str(held.chunk.campaign_id),
+                chunk=held.chunk.chunk_no,
+                sent=sent,
+                others=len(outcomes) - sent,
+                remaining=remaining,
+                stopped=held.stopped,
+                status=status,
+            )
+            if status == "COMPLETED":
+                log.info("campaign_completed", campaign=str(held.chunk.campaign_id))
+
+    # ── leases ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def watch(self, bell: Bell) -> None:
+        """Renew leases, notice pauses and lost leases, report outcomes of slow chunks in between."""
+        backoff = Backoff()
+        while True:
+            await bell.wait(CONTROL_SECONDS if self._held else self._settings.poll_seconds)
+            if not self._held:
+                continue
+            try:
+                await self._look()
+                await self._flush()
+                backoff.reset()
+            except LeaseLost:
+                continue  # finish_chunk will say so for the chunk it concerns
+            except DatabaseUnavailable as error:
+                log.warning("database_unavailable", where="renew_leases", reason=str(error))
+                await asyncio.sleep(backoff.next())
+
+    async def _look(self) -> None:
+        begun = time.monotonic()
+        held_now = dict(self._held)
+        lease = self._settings.lease_seconds
+        extend = any(begun - held.renewed_at > lease / 3 for held in held_now.values())
+        answer = await self._queue.renew_leases(list(held_now), lease, extend=extend)
+        for token, held in held_now.items():
+            if token not in self._held:
+                continue  # reported meanwhile
+            if token not in answer:
+                held.stop("lost")
+            elif not answer[token]:
+                held.stop("paused")
+            if extend and token in answer and begun < held.lease_ends:
+                held.renewed_at = begun
+                held.lease_ends = begun + lease
+
+    async def _flush(self) -> None:
+        for held in list(self._held.values()):
+            if held.outcomes and not held.lost and time.monotonic() - held.first_unreported > FLUSH_SECONDS:
+                await self._report(held, release=False)

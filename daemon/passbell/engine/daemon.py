@@ -1,0 +1,211 @@
+"""`passbell run`: puts the loops together, starts and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import structlog
+
+from passbell import __version__
+from passbell.db.calls import Queue, Slots
+from passbell.db.database import Database
+from passbell.db.migrate import check
+from passbell.engine import systemd
+from passbell.engine.backoff import Backoff
+from passbell.engine.campaigns import run_campaigns
+from passbell.engine.chunks import ChunkLoop
+from passbell.engine.dryrun import DryTransport
+from passbell.engine.health import Health
+from passbell.engine.listener import run_listener
+from passbell.engine.lists import ListLoader
+from passbell.engine.pacing import Pacer
+from passbell.engine.sending import Sender
+from passbell.engine.wakeups import Bell
+from passbell.engine.worker import run_heartbeat
+from passbell.errors import DatabaseUnavailable, SchemaBehind
+from passbell.passkit import Credentials, PassKit
+
+if TYPE_CHECKING:
+    from passbell.settings import Settings
+
+__all__ = ["Daemon", "main"]
+
+log = structlog.get_logger()
+
+
+class Daemon:
+    """One daemon: `run()` returns its exit code after `stop()`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._worker = uuid.uuid4()
+        self._stop = asyncio.Event()
+        self.campaign_bell = Bell()
+        self.chunk_bell = Bell()
+        self.watch_bell = Bell()
+        self.health_bell = Bell()
+        self.heartbeat_bell = Bell()
+
+    def stop(self) -> None:
+        """Begin the graceful stop: claim nothing more, end what is in flight, hand back the rest."""
+        self._stop.set()
+
+    def heard(self, payload: str) -> None:
+        """A notification arrived (or the listener just connected): look now instead of at the next poll."""
+        if payload in {"paused", "cancelled", ""}:
+            self.watch_bell.ring()
+        if payload in {"pending", "cancelled", ""}:
+            self.campaign_bell.ring()
+        if payload in {"processing", ""}:
+            self.chunk_bell.ring()
+
+    async def run(self) -> int:
+        """Run until stopped.
+
+        Raises:
+            SchemaBehind, SchemaTooNew: the database is not the one this program needs.
+            ExceptionGroup: a loop ended with an error; the process should end non-zero.
+        """
+        settings = self._settings
+        if not await self._ready():
+            return 0
+        async with contextlib.AsyncExitStack() as stack:
+            database = await stack.enter_async_context(Database(settings.database_dsn, size=6))
+            queue = Queue(database, self._worker, settings.account)
+
+            async def take(count: int) -> Slots:
+                return await queue.take_slots(settings.account, count, settings.rate_per_second)
+
+            pacer = Pacer(take, settings.rate_per_second)
+            passkit = await stack.enter_async_context(self._passkit(lambda: sender.before_call()))
+            health = Health(
+                queue,
+                passkit,
+                stop_all=lambda why: chunks.stop_all(why),
+                resume=lambda: (self.chunk_bell.ring(), self.campaign_bell.ring(), None)[-1],
+            )
+            sender = Sender(passkit, health, pacer, merge=settings.metadata == "merge")
+            chunks = ChunkLoop(settings, queue, sender, self.chunk_bell)
+            lists = ListLoader(settings, queue)
+            log.info(
+                "daemon_started",
+                version=__version__,
+                worker=str(self._worker),
+                account=settings.account,
+                rate=settings.rate_per_second,
+                dry_run=settings.dry_run,
+            )
+            async with asyncio.TaskGroup() as group:
+                loops = [
+                    group.create_task(coroutine, name=name)
+                    for name, coroutine in {
+                        "campaigns": run_campaigns(
+                            settings, queue, self.campaign_bell, self.chunk_bell.ring, lists.load
+                        ),
+                        "watch": chunks.watch(self.watch_bell),
+                        "health": health.run(self.health_bell, settings.poll_seconds),
+                        "heartbeat": run_heartbeat(settings, queue, self.heartbeat_bell, lambda: chunks.doing),
+                        "listener": run_listener(settings.listen_dsn, database, self.heard),
+                        "systemd": self._feed_systemd(chunks),
+                    }.items()
+                ]
+                sending = group.create_task(chunks.run(), name="chunks")
+                systemd.notify("READY=1")
+                await self._stop.wait()
+                log.info("daemon_stopping", held=chunks.doing)
+                systemd.notify("STOPPING=1\nSTATUS=ending what is in flight")
+                chunks.stop()
+                await sending
+                for loop in loops:
+                    loop.cancel()
+            with contextlib.suppress(DatabaseUnavailable):
+                await queue.unregister()
+        log.info("daemon_stopped", sent=chunks.sent)
+        return 0
+
+    async def _ready(self) -> bool:
+        """Wait for the database and look at its schema; false if we were stopped meanwhile."""
+        backoff = Backoff(limit=5)
+        while not self._stop.is_set():
+            try:
+                report = await asyncio.to_thread(check, self._settings.database_dsn)
+            except DatabaseUnavailable as error:
+                log.warning("database_unavailable", where="start", reason=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), backoff.next())
+                continue
+            if not report.current:
+                raise SchemaBehind(
+                    f"The database is at schema version {report.installed}, this passbell needs its own "
+                    f"{report.available}: run `passbell migrate` first."
+                )
+            return True
+        return False
+
+    def _passkit(self, before_call: object) -> PassKit:
+        settings = self._settings
+        secret = lambda value: None if value is None else value.get_secret_value()  # noqa: E731
+        credentials = (
+            Credentials(token="dry-run")
+            if settings.dry_run
+            else Credentials(
+                secret(settings.passkit_api_key), secret(settings.passkit_api_secret), secret(settings.passkit_token)
+            )
+        )
+        return PassKit(
+            settings.passkit_url,
+            credentials,
+            message_key=settings.message_key,
+            timeout=settings.request_timeout,
+            concurrency=settings.concurrency,
+            transport=DryTransport() if settings.dry_run else None,
+            before_call=before_call,  # type: ignore[arg-type]
+            http_client=settings.http_client,
+        )
+
+    async def _feed_systemd(self, chunks: ChunkLoop) -> None:
+        """Feed the watchdog as long as the chunk loop goes round, and say what the daemon does."""
+        every = systemd.watchdog_seconds() or 10.0
+        while True:
+            late = time.monotonic() - self.chunk_bell.beat
+            if late < max(60.0, 2 * self._settings.poll_seconds):
+                systemd.notify(f"WATCHDOG=1\nSTATUS={chunks.doing}; {chunks.sent} sent")
+            await asyncio.sleep(every)
+
+
+async def _serve(settings: Settings) -> int:
+    daemon = Daemon(settings)
+    loop = asyncio.get_running_loop()
+    running = asyncio.create_task(daemon.run(), name="daemon")
+    signals = 0
+
+    def on_signal(name: str) -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            log.info("signal_received", signal=name, action="graceful stop; a second one cuts")
+            daemon.stop()
+        else:
+            log.warning("signal_received", signal=name, action="cut")
+            running.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        return 1
+
+
+def main(settings: Settings) -> int:
+    """Run the daemon until SIGTERM or SIGINT; the exit code: 0 after a clean stop, 1 when cut or failed."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.run(_serve(settings))
+    return uvloop.run(_serve(settings))

@@ -1,0 +1,135 @@
+"""Is it PassKit or is it this pass? And what is done when it is PassKit: the breaker.
+
+A failure that passes with time burns one of a pass's attempts only while PassKit is known to be up. After a few
+failures in a row a probe decides, a request that touches no member. If the probe fails too, the breaker in the
+database opens for all daemons, and whoever waited is handed back untouched: an outage never burns an audience. Refused
+credentials (401, 403) open it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from passbell.engine.backoff import Backoff
+from passbell.errors import DatabaseUnavailable
+from passbell.passkit import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from passbell.db.calls import Queue
+    from passbell.engine.wakeups import Bell
+    from passbell.passkit import Answer, PassKit
+
+__all__ = ["Health"]
+
+log = structlog.get_logger()
+
+SUSPICIOUS_FAILURES: Final = 3
+PROBES: Final = 3
+PROBE_PAUSE: Final = 0.25
+OPEN_TURN: Final = 0.5
+"""Seconds between looks at an open breaker; who probes, and how often, the database decides."""
+
+
+class Health:
+    """What this daemon knows about PassKit's state."""
+
+    def __init__(self, queue: Queue, passkit: PassKit, *, stop_all: Callable[[str], None], resume: Callable[[], None]) -> None:
+        """`stop_all(why)` stops the chunks in hand, `resume()` wakes the chunk loop."""
+        self._queue = queue
+        self._passkit = passkit
+        self._stop_all = stop_all
+        self._resume = resume
+        self._failures = 0
+        self._verdict: asyncio.Task[bool] | None = None
+        self.broken = False
+        """Whether the breaker is open, as far as we know."""
+
+    def succeeded(self) -> None:
+        """PassKit answered and was not in trouble."""
+        self._failures = 0
+
+    async def is_down(self, answer: Answer) -> bool:
+        """After a failure that may pass: whether it is PassKit as a whole. Opens the breaker if so."""
+        self._failures += 1
+        if self.broken:
+            return True
+        if self._failures < SUSPICIOUS_FAILURES:
+            return False
+        if self._verdict is None:
+            self._verdict = asyncio.create_task(self._judge(answer), name="probe")
+        task = self._verdict
+        try:
+            return await asyncio.shield(task)
+        finally:
+            if task.done():
+                self._verdict = None
+
+    async def refused(self, answer: Answer) -> None:
+        """401 or 403: nobody is failed; the account waits."""
+        await self._open("credentials", answer.detail)
+
+    async def _judge(self, answer: Answer) -> bool:
+        probe = answer
+        for turn in range(PROBES):
+            if turn:
+                await asyncio.sleep(PROBE_PAUSE)
+            probe = await self._passkit.probe()
+            if probe.verdict not in {Verdict.RETRY, Verdict.SERVER_ERROR, Verdict.REFUSED}:
+                self._failures = 0
+                return False
+        await self._open("credentials" if probe.verdict is Verdict.REFUSED else "outage", probe.detail or answer.detail)
+        return True
+
+    async def _open(self, kind: str, reason: str) -> None:
+        if self.broken:
+            return
+        self.broken = True
+        self._stop_all("breaker")
+        try:
+            if await self._queue.open_breaker(kind, reason):
+                log.warning("breaker_opened", kind=kind, reason=reason)
+        except DatabaseUnavailable as error:
+            # Then nobody claims anything anyway; the next failure opens it.
+            self.broken = False
+            log.warning("breaker_not_recorded", reason=str(error))
+
+    async def run(self, bell: Bell, poll_seconds: float) -> None:
+        """Watch the breaker, probe when it is our turn, close it when PassKit works."""
+        backoff = Backoff()
+        while True:
+            await bell.wait(OPEN_TURN if self.broken else poll_seconds)
+            try:
+                if await self._queue.claim_probe():
+                    if not self.broken:
+                        self.broken = True
+                        self._stop_all("breaker")
+                    await self._probe()
+                elif self.broken and await self._queue.is_closed():
+                    self._recover()
+                backoff.reset()
+            except DatabaseUnavailable:
+                await asyncio.sleep(backoff.next())
+
+    async def _probe(self) -> None:
+        answer = await self._passkit.probe()
+        if answer.verdict in {Verdict.SENT, Verdict.NOT_FOUND, Verdict.REJECTED}:
+            if await self._queue.close_breaker():
+                log.info("breaker_closed")
+            self._recover()
+        else:
+            log.info("breaker_still_open", reason=answer.detail)
+
+    def _recover(self) -> None:
+        self.broken = False
+        self._failures = 0
+        self._resume()
+
+    async def throttled(self, seconds: float | None) -> None:
+        """429: slow down all daemons of the account."""
+        log.warning("throttled", retry_after=seconds)
+        await self._queue.throttle(seconds)

@@ -1,0 +1,81 @@
+"""A chunk in this daemon's hands: what is unsent, what came of the rest, whether we may go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from passbell.passkit import Recipient
+
+if TYPE_CHECKING:
+    from passbell.db.calls import ClaimedChunk
+
+__all__ = ["HeldChunk", "Outcome", "SendStopped"]
+
+Outcome = tuple[str, str, int | None, str]
+"""pass id, outcome as finish_chunk knows it, HTTP status, detail."""
+
+
+class SendStopped(Exception):  # noqa: N818 - not an error: the chunk must not go on
+    """Raised instead of a request when its chunk was stopped while it waited for its turn."""
+
+
+class HeldChunk:
+    """Lanes take recipients from the front; outcomes are reported in parts and at the end."""
+
+    def __init__(self, chunk: ClaimedChunk, lease_seconds: float, claimed_at: float) -> None:
+        """`claimed_at`: time.monotonic() from before the claim was asked for, so our idea of the lease ends first."""
+        self.chunk = chunk
+        self.recipients = [
+            Recipient(pass_id, protocol, passkit_id, external_id, chunk.passkit_program_id)
+            for pass_id, protocol, passkit_id, external_id in zip(
+                chunk.pass_ids, chunk.protocols, chunk.passkit_ids, chunk.external_ids, strict=True
+            )
+        ]
+        self.claimed_at = claimed_at
+        self.lease_ends = claimed_at + lease_seconds
+        self.renewed_at = claimed_at
+        self.stopped: str | None = None
+        """Why nothing more may be sent: stopping, paused, lost, breaker, throttled."""
+        self.outcomes: list[Outcome] = []
+        """Decided and not yet reported."""
+        self.first_unreported = 0.0
+        self.reporting = asyncio.Lock()
+        self.decided = 0
+        self.picked = 0
+
+    @property
+    def unpicked(self) -> int:
+        """Recipients that no lane has taken yet."""
+        return 0 if self.stopped else len(self.recipients) - self.picked
+
+    @property
+    def lost(self) -> bool:
+        """Whether the chunk is another worker's by now, for all we know."""
+        return self.stopped == "lost" or time.monotonic() >= self.lease_ends
+
+    def pick(self) -> int | None:
+        """Index of the next recipient; None if there is none or nothing may be sent."""
+        if self.stopped or self.picked >= len(self.recipients):
+            return None
+        self.picked += 1
+        return self.picked - 1
+
+    def stop(self, why: str) -> None:
+        """Send nothing more. The first reason stays, except that a lost lease overrides it."""
+        if self.stopped is None or why == "lost":
+            self.stopped = why
+
+    def is_over(self) -> bool:
+        """Whether nothing more may be sent: stopped, or the lease has run out unrenewed."""
+        if self.stopped is None and time.monotonic() >= self.lease_ends:
+            self.stop("lost")
+        return self.stopped is not None
+
+    def decide(self, index: int, outcome: str, status: int | None, detail: str) -> None:
+        """Note what became of a recipient."""
+        if not self.outcomes:
+            self.first_unreported = time.monotonic()
+        self.outcomes.append((self.recipients[index].pass_id, outcome, status, detail))
+        self.decided += 1

@@ -1,0 +1,27 @@
+"""sd_notify: one datagram to the service manager. See sd_notify(3)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+__all__ = ["notify", "watchdog_seconds"]
+
+
+def notify(state: str) -> None:
+    """Send a state such as READY=1; does nothing where no service manager listens."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address or address[0] not in "@/":
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def watchdog_seconds() -> float | None:
+    """How often the watchdog wants to be fed (half of WatchdogSec=), None if there is none."""
+    micros = os.environ.get("WATCHDOG_USEC", "")
+    pid = os.environ.get("WATCHDOG_PID", "")
+    if not micros.isdigit() or (pid and pid != str(os.getpid())):
+        return None
+    return int(micros) / 2_000_000

@@ -1,0 +1,86 @@
+"""Who this daemon is, that it is alive, and which of its neighbours on this machine are not.
+
+A killed daemon leaves leased chunks behind. Elsewhere they are free when the lease runs out; on the same machine
+(same boot, same pid namespace) another daemon can see for certain that the process is gone and frees them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from passbell import __version__
+from passbell.engine.backoff import Backoff
+from passbell.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from passbell.db.calls import Queue
+    from passbell.engine.wakeups import Bell
+    from passbell.settings import Settings
+
+__all__ = ["run_heartbeat"]
+
+log = structlog.get_logger()
+
+HEARTBEAT_SECONDS: Final = 5.0
+_START_FIELD: Final = 19  # of /proc/PID/stat after the name: start time in clock ticks since boot
+
+
+def _namespace() -> str:
+    """Name of everything in which a pid means one process: this boot, this pid namespace. Empty if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a magic link
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str | None:
+    """Start time of a process, None if there is no such process (a zombie counts as gone)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else fields[_START_FIELD]
+
+
+def _is_dead(process: str) -> bool:
+    """Whether the process of a `namespace:pid:start` text in our own namespace is gone."""
+    _, _, rest = process.partition(":")[2].partition(":")
+    pid, _, started = rest.partition(":")
+    return pid.isdigit() and _started(int(pid)) != started
+
+
+async def run_heartbeat(settings: Settings, queue: Queue, bell: Bell, doing: Callable[[], str]) -> None:
+    """Register, then beat; free what dead neighbours held."""
+    namespace = _namespace()
+    pid = os.getpid()
+    process = f"{namespace}:{pid}:{_started(pid)}" if namespace else f"?:{queue.worker}"
+    backoff = Backoff()
+    known = False
+    while True:
+        try:
+            if not known:
+                await queue.register(
+                    socket.gethostname(), pid, process, __version__, settings.rate_per_second, settings.daily_cap
+                )
+            known = await queue.heartbeat(doing())
+            if namespace:
+                dead = [worker for worker, text in await queue.neighbours(namespace) if _is_dead(text)]
+                if dead:
+                    freed = await queue.bury(dead)
+                    log.warning("dead_worker_found", workers=[str(worker) for worker in dead], chunks_freed=freed)
+            backoff.reset()
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", where="heartbeat", reason=str(error))
+            await asyncio.sleep(backoff.next())
+            continue
+        if known:
+            await bell.wait(HEARTBEAT_SECONDS)
