@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["Server", "server_choice"]
+__all__ = ["Server", "ServerChoice", "server_choice"]
 
 IMAGE = "postgres:17-alpine"
 

@@ -24,9 +24,10 @@ from passbell.errors import PassbellError
 __all__ = [
     "Account",
     "PostgresUnavailableError",
+    "copied_binaries",
     "find_binaries",
+    "may_run",
     "postgres_version",
-    "reachable_binaries",
     "server_account",
 ]
 
@@ -105,25 +106,12 @@ def server_account() -> Account | None:
     )
 
 
-def reachable_binaries(bin_directory: Path, account: Account | None, scratch: Path) -> Path:
-    """Return `bin_directory`, or a copy of its installation inside `scratch` when `account` cannot enter it.
-
-    A virtualenv in root's home (mode 0700) is the usual case: 30 MB are copied in a tenth of a second.
-    """
-    if account is None or _may_run(bin_directory / "postgres", account):
-        return bin_directory
-    copy = scratch / "installation"
-    if not copy.exists():
-        # Headers and the client tools are of no use to a server.
-        shutil.copytree(
-            bin_directory.parent, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
-        )
-    return copy / "bin"
-
-
-def _may_run(program: Path, account: Account) -> bool:
+def may_run(bin_directory: Path, account: Account | None) -> bool:
+    """Whether `account` can start the server there: a virtualenv in root's home is closed to it."""
+    if account is None:
+        return True
     probe = subprocess.run(  # noqa: S603
-        ["/bin/sh", "-c", 'test -x "$0"', str(program)],
+        ["/bin/sh", "-c", 'test -x "$0"', str(bin_directory / "postgres")],
         user=account.uid,
         group=account.gid,
         extra_groups=[],
@@ -131,6 +119,17 @@ def _may_run(program: Path, account: Account) -> bool:
         check=False,
     )
     return probe.returncode == 0
+
+
+def copied_binaries(bin_directory: Path, scratch: Path) -> Path:
+    """Copy an installation (30 MB) into `scratch` and return the copy's bin directory."""
+    copy = scratch / "installation"
+    if not copy.exists():
+        # Headers and the client tools are of no use to a server.
+        shutil.copytree(
+            bin_directory.parent, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
+        )
+    return copy / "bin"
 
 
 def _is_complete(directory: Path) -> bool:

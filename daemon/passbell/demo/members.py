@@ -178,8 +178,8 @@ _DRAW_CONSTANTS: Final[dict[str, object]] = {
     "place_count": len(PLACES),
 }
 
-# Foreign keys are checked by a trigger per row: over half of the time for a million passes. What is drawn here holds
-# together by construction, so a superuser (on a private server one always is) skips them for this transaction.
+# Foreign keys are checked by a trigger per row, about half of the time for a million passes. What is drawn
+# here holds together by construction, so a superuser (as one is on a private server) skips them this once.
 _TRUST_OURSELVES: Final = """
 select set_config('session_replication_role', 'replica', true) where current_setting('is_superuser') = 'on'
 """

@@ -26,9 +26,10 @@ import psycopg
 from passbell.demo.binaries import (
     Account,
     PostgresUnavailableError,
+    copied_binaries,
     find_binaries,
+    may_run,
     postgres_version,
-    reachable_binaries,
     server_account,
 )
 
@@ -42,6 +43,8 @@ SUPERUSER: Final = "postgres"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
 PORT_ATTEMPTS: Final = 5
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
+MEMORY_NEEDED: Final = 4 * 2**30  # bytes; containers often have 64 MB there
 
 # $1 is the directory to remove after the pipe was closed ("" = keep it), the rest is the server's command.
 # A server that ends by itself leaves its directory to us: to read the log, and perhaps to start it again.
@@ -60,7 +63,7 @@ if [ -n "$leftover" ] && [ -e "$leftover/released" ]; then cd /; rm -rf -- "$lef
 exit "$code"
 """
 
-DURABLE_SETTINGS: Final = {"fsync": "on", "synchronous_commit": "on"}
+DURABLE_SETTINGS: Final = {"fsync": "on", "synchronous_commit": "on", "max_wal_size": "4GB"}
 # For data that nobody will miss after a power cut: tests.
 FLEETING_SETTINGS: Final = {
     "fsync": "off",
@@ -68,6 +71,7 @@ FLEETING_SETTINGS: Final = {
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    "max_wal_size": "1GB",
     "checkpoint_timeout": "30min",
 }
 
@@ -101,7 +105,6 @@ class EmbeddedPostgres:
             "timezone": "UTC",
             "log_timezone": "UTC",
             "max_connections": "200",
-            "max_wal_size": "4GB",
             **(DURABLE_SETTINGS if durable else FLEETING_SETTINGS),
             **(settings or {}),
         }
@@ -145,7 +148,8 @@ class EmbeddedPostgres:
         self._account = server_account()
         self._prepare_directory()
         try:
-            self._binaries = reachable_binaries(self._binaries, self._account, self.directory)
+            if not may_run(self._binaries, self._account):
+                self._binaries = copied_binaries(self._binaries, self.directory)
             self._create_cluster()
             self._run()
         except BaseException:
@@ -180,7 +184,10 @@ class EmbeddedPostgres:
 
     def _prepare_directory(self) -> None:
         if self._kept_directory is None:
-            self.directory = Path(tempfile.mkdtemp(prefix="passbell-postgres-"))
+            # A copy of the programs may have to live here too, and /dev/shm is often mounted noexec.
+            in_memory = not self._durable and may_run(self._binaries, self._account)
+            parent = _memory_folder() if in_memory else None
+            self.directory = Path(tempfile.mkdtemp(prefix="passbell-postgres-", dir=parent))
         else:
             self.directory = self._kept_directory.absolute()
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -278,6 +285,16 @@ class EmbeddedPostgres:
         with contextlib.suppress(OSError):
             return " | ".join(self.log_path.read_text(errors="replace").splitlines()[-5:])
         return "it left no log"
+
+
+def _memory_folder() -> Path | None:
+    """Return a folder in memory with room for a test's data, if the system has one.
+
+    Measured beside other work on one disk: copying an 8 MB database took 0.07 s here and 0.5 s there.
+    """
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED:
+        return MEMORY
+    return None
 
 
 def _free_port() -> int:
