@@ -53,7 +53,7 @@ async def client(server: Server, http_client: str, credentials: Credentials) -> 
             given: dict[str, Any] = {
                 "credentials": credentials,
                 "http_client": http_client,
-                "timeout": 5.0,
+                "timeout": 30.0,
             } | options
             made = PassKit(given.pop("base_url", server.url), given.pop("credentials"), **given)
             stack.push_async_exit(made)
