@@ -1,0 +1,183 @@
+"""Templates, and the classes that records belong to: programs, coupon campaigns, productions.
+
+A template field shows a value on the pass. `uniqueName` says which: `meta.<key>` for a record's metaData,
+`person.<field>`, `members.member.points` and its like, or `custom.<name>`, whose text is fixed in the
+template unless its default value is an expression such as `${meta.<key>}`. A field with a change message
+makes a phone show that message, `%@` replaced by the new value, when the value on the phone changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from passbell.sandbox.records import Record
+
+__all__ = ["KINDS", "Field", "Kind", "Owner", "Template", "new_id"]
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_EXPRESSION = re.compile(r"\$\{([^}]+)\}")
+
+Values = dict[str, str]
+Show = Callable[["Record", Values], str]
+
+
+def new_id(rng: Random) -> str:
+    """A PassKit id: 22 characters of base 62."""
+    return "".join(rng.choices(_ALPHABET, k=22))
+
+
+def id_from(text: str) -> str:
+    """A PassKit id that is always the same for a text."""
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+    letters = []
+    for _ in range(22):
+        number, letter = divmod(number, 62)
+        letters.append(_ALPHABET[letter])
+    return "".join(letters)
+
+
+class Kind(NamedTuple):
+    """One of the three protocols and its words.
+
+    Attributes:
+        name: member, coupon or ticket.
+        protocol: PassKit's name of it.
+        owner: what the owner is called in errors.
+        external: the field with the caller's own id.
+        belongs: the field with the owner's id.
+    """
+
+    name: str
+    protocol: str
+    owner: str
+    external: str
+    belongs: str
+
+
+KINDS = {
+    "member": Kind("member", "MEMBERSHIP", "program", "externalId", "programId"),
+    "coupon": Kind("coupon", "SINGLE_USE_COUPON", "coupon campaign", "externalId", "campaignId"),
+    "ticket": Kind("ticket", "EVENT_TICKETING", "production", "ticketNumber", "productionId"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A data field of a template; `change_message` is empty for a silent one."""
+
+    name: str
+    change_message: str = ""
+    label: str = ""
+    default: str = ""
+
+    def show(self) -> Show:
+        """The function that reads the shown value from a record and its metaData."""
+        return _reader(self.name, self.default)
+
+    def as_json(self) -> dict[str, Any]:
+        """As `GET /template/data/{id}` shows it."""
+        kinds = {"meta": "META", "person": "PII", "universal": "UNIVERSAL_FIELDS", "custom": "CUSTOM_FIELDS"}
+        return {
+            "uniqueName": self.name,
+            "fieldType": kinds.get(self.name.partition(".")[0], "PROTOCOL_FIELDS"),
+            "label": self.label or self.name.rpartition(".")[2],
+            "dataType": "TEXT",
+            "defaultValue": self.default,
+            "appleWalletFieldRenderOptions": {
+                "changeMessage": self.change_message,
+                "localizedChangeMessage": None,
+            },
+        }
+
+
+class Template:
+    """A pass design: its fields in order, and which of them ring."""
+
+    def __init__(self, template_id: str, kind: Kind, fields: tuple[Field, ...], organisation: str) -> None:
+        self.id = template_id
+        self.kind = kind
+        self.fields = fields
+        self.organisation = organisation
+        self.ringing = tuple((item, item.show()) for item in fields if item.change_message)
+        self.shown = tuple((item, item.show()) for item in fields)
+        # Whether anything but metaData can ring: if not, a call that leaves metaData alone is silent.
+        self.only_meta = all(item.name.startswith("meta.") for item, _ in self.ringing)
+
+    @classmethod
+    def plain(cls, owner_id: str, kind: Kind, message_key: str) -> Template:
+        """The design made for an owner that was named without one: a message, and silent fields."""
+        fields: tuple[Field, ...] = (
+            Field(f"meta.{message_key}", "%@", "News"),
+            Field("person.displayName", label="Name"),
+        )
+        if kind.name == "member":
+            fields += (Field("members.member.points", label="Points"),)
+        return cls(id_from(f"template of {owner_id}"), kind, fields, "Sandbox")
+
+    def as_json(self) -> dict[str, Any]:
+        """The template as PassKit shows it, as far as a push daemon looks at it."""
+        return {
+            "id": self.id,
+            "name": f"template {self.id}",
+            "protocol": self.kind.protocol,
+            "revision": 1,
+            "organizationName": self.organisation,
+            "data": {"dataFields": [item.as_json() for item in self.fields]},
+        }
+
+
+@dataclass(slots=True, eq=False)
+class Owner:
+    """A program, coupon campaign or production, and its records by the caller's own id.
+
+    Attributes:
+        uid: a production's second name, usable instead of the id.
+        group: id of the tier, offer or ticket type that links to the template.
+    """
+
+    id: str
+    kind: Kind
+    template: Template
+    name: str = ""
+    uid: str = ""
+    group: str = "base"
+    by_external: dict[str, Record] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The program, campaign or production itself."""
+        return {"id": self.id, "uid": self.uid, "name": self.name or self.id, "status": ["PROJECT_PUBLISHED"]}
+
+    def group_json(self) -> dict[str, Any]:
+        """Its one tier, offer or ticket type: the object that names the template."""
+        link = "passTemplateId" if self.kind.name == "member" else "beforeRedeemPassTemplateId"
+        return {"id": self.group, "name": self.group, self.kind.belongs: self.id, link: self.template.id}
+
+
+def _reader(name: str, default: str) -> Show:
+    space, _, key = name.partition(".")
+    if space == "meta":
+        missing = f"missing: {name}"
+        return lambda _, meta: meta.get(key, missing)
+    if space == "person":
+        return lambda record, _: str(record.more().get("person", {}).get(key, ""))
+    if space == "custom" and "${" in default:
+        parts = {inner: _reader(inner, "") for inner in _EXPRESSION.findall(default)}
+        return lambda record, meta: _EXPRESSION.sub(lambda hit: parts[hit[1]](record, meta), default)
+    attribute = {
+        "members.member.points": "points",
+        "members.member.secondaryPoints": "secondary_points",
+        "members.member.tierPoints": "tier_points",
+    }.get(name)
+    if attribute is not None:
+        return lambda record, _: str(getattr(record, attribute))
+    if name == "members.tier.name":
+        return lambda record, _: str(record.more().get("tierId") or record.owner.group)
+    return lambda _, __: default

@@ -1,0 +1,249 @@
+"""Clients for the control endpoint of a running sandbox: `Remote` for scripts, `AsyncRemote` for a loop."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+__all__ = ["AsyncRemote", "Remote", "SandboxError"]
+
+Values = dict[str, Any]
+_BATCH = 20_000
+_TIMEOUT = httpx.Timeout(90.0)
+
+
+class SandboxError(Exception):
+    """The control endpoint refused a call; the text says why."""
+
+
+def _read(answer: httpx.Response) -> Values:
+    data: Values = orjson.loads(answer.content)
+    if answer.is_error:
+        raise SandboxError(str(data.get("error") or data.get("message") or answer.status_code))
+    return data
+
+
+def _batches(records: Iterable[Values]) -> Iterator[bytes]:
+    rows = iter(records)
+    while batch := list(islice(rows, _BATCH)):
+        yield b"\n".join(map(orjson.dumps, batch))
+
+
+def _query(values: Values) -> Values:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _request(name: str, values: Values) -> tuple[str, str, Values]:
+    """Verb, path and arguments of httpx for a call by name."""
+    verb, _, path = name.partition(" ")
+    if verb in {"GET", "DELETE"}:
+        return verb, f"/sandbox{path}", {"params": _query(values)}
+    return verb, f"/sandbox{path}", {"content": orjson.dumps(_query(values))}
+
+
+class Remote:
+    """Synchronous client; a context manager. Every method answers the endpoint's JSON as a dict."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def call(self, name: str, **values: Any) -> Values:
+        """Any call, for example `call("GET /calls", status=503)`.
+
+        Raises:
+            SandboxError: it was refused.
+        """
+        verb, path, rest = _request(name, values)
+        return _read(self._http.request(verb, path, **rest))
+
+    def seed(self, records: Iterable[Values] = (), owners: Iterable[Values] = ()) -> int:
+        """Bring in owners, then records; how many records. A million take some seconds."""
+        self.call("POST /seed", owners=list(owners))
+        return sum(
+            int(_read(self._http.post("/sandbox/seed", content=part))["records"])
+            for part in _batches(records)
+        )
+
+    def generate(self, owner: str, count: int, **rest: Any) -> int:
+        """Plain records with the own ids M1, M2, …; see `seeds`."""
+        return int(self.call("POST /seed", generate={"owner": owner, "count": count, **rest})["records"])
+
+    def fault(self, kind: str, **values: Any) -> Values:
+        """Switch a fault on; its number is in the answer."""
+        return self.call("POST /faults", kind=kind, **values)
+
+    def faults_off(self, number: int | None = None) -> Values:
+        """Switch one fault or all of them off."""
+        return self.call("DELETE /faults" if number is None else f"DELETE /faults/{number}")
+
+    def options(self, **switches: Any) -> Values:
+        """Change switches; all of them as they are now."""
+        return self.call("PATCH /options", **switches)
+
+    def overview(self) -> Values:
+        """Numbers so far; costs nothing."""
+        return self.call("GET ")
+
+    def record(self, name: str) -> Values:
+        """A record by either id, with what its phones show."""
+        return self.call(f"GET /records/{name}")
+
+    def phone(self, record: str, phone: int = 0, **changes: bool) -> Values:
+        """Install, remove, mute, or take offline a phone."""
+        return self.call("POST /phones", record=record, phone=phone, **changes)
+
+    def buzzes(self, **values: Any) -> list[Values]:
+        """All alerts from `after` on, page by page."""
+        found: list[Values] = []
+        after = values.pop("after", 0)
+        while True:
+            page = self.call("GET /buzzes", after=after, **values)
+            found += page["buzzes"]
+            after = page["next"]
+            if after >= page["total"]:
+                return found
+
+    def calls(self, **values: Any) -> list[Values]:
+        """All calls from `after` on, page by page."""
+        found: list[Values] = []
+        after = values.pop("after", 0)
+        while True:
+            page = self.call("GET /calls", after=after, **values)
+            found += page["calls"]
+            after = page["next"]
+            if after >= page["total"]:
+                return found
+
+    def summary(self, **values: Any) -> Values:
+        """Who was buzzed, how often, with what."""
+        return self.call("POST /summary", **values)
+
+    def repeats(self, **values: Any) -> Values:
+        """Records updated more than once, and whether with the same bytes."""
+        return self.call("GET /repeats", **values)
+
+    def window(self, **values: Any) -> Values:
+        """The highest number of calls in a sliding second, and how full a limit was used."""
+        return self.call("GET /window", **values)
+
+    def wait(self, timeout: float = 30.0, **numbers: int) -> bool:
+        """Until `calls`, `pushes`, `buzzes` or `recordsBuzzed` are reached; False when time ran out."""
+        return bool(self.call("GET /wait", timeout=timeout, **numbers)["reached"])
+
+    def reset(self, *what: str, seed: int = 0) -> Values:
+        """Drop records (and history), history, or faults; all when none is named."""
+        return self.call("POST /reset", what=list(what) or None, seed=seed)
+
+
+class AsyncRemote:
+    """The same for an event loop; an asynchronous context manager. See `Remote` for what each call does."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def call(self, name: str, **values: Any) -> Values:
+        """Any call by verb and path.
+
+        Raises:
+            SandboxError: it was refused.
+        """
+        verb, path, rest = _request(name, values)
+        return _read(await self._http.request(verb, path, **rest))
+
+    async def seed(self, records: Iterable[Values] = (), owners: Iterable[Values] = ()) -> int:
+        """Bring in owners, then records; how many records."""
+        await self.call("POST /seed", owners=list(owners))
+        made = 0
+        for part in _batches(records):
+            made += int(_read(await self._http.post("/sandbox/seed", content=part))["records"])
+        return made
+
+    async def generate(self, owner: str, count: int, **rest: Any) -> int:
+        """Plain records with the own ids M1, M2, …."""
+        answer = await self.call("POST /seed", generate={"owner": owner, "count": count, **rest})
+        return int(answer["records"])
+
+    async def fault(self, kind: str, **values: Any) -> Values:
+        """Switch a fault on."""
+        return await self.call("POST /faults", kind=kind, **values)
+
+    async def faults_off(self, number: int | None = None) -> Values:
+        """Switch one fault or all of them off."""
+        return await self.call("DELETE /faults" if number is None else f"DELETE /faults/{number}")
+
+    async def options(self, **switches: Any) -> Values:
+        """Change switches."""
+        return await self.call("PATCH /options", **switches)
+
+    async def overview(self) -> Values:
+        """Numbers so far."""
+        return await self.call("GET ")
+
+    async def record(self, name: str) -> Values:
+        """A record by either id, with what its phones show."""
+        return await self.call(f"GET /records/{name}")
+
+    async def phone(self, record: str, phone: int = 0, **changes: bool) -> Values:
+        """Install, remove, mute, or take offline a phone."""
+        return await self.call("POST /phones", record=record, phone=phone, **changes)
+
+    async def buzzes(self, **values: Any) -> list[Values]:
+        """All alerts from `after` on, page by page."""
+        return await self._pages("buzzes", values)
+
+    async def calls(self, **values: Any) -> list[Values]:
+        """All calls from `after` on, page by page."""
+        return await self._pages("calls", values)
+
+    async def _pages(self, name: str, values: Values) -> list[Values]:
+        found: list[Values] = []
+        after = values.pop("after", 0)
+        while True:
+            page = await self.call(f"GET /{name}", after=after, **values)
+            found += page[name]
+            after = page["next"]
+            if after >= page["total"]:
+                return found
+
+    async def summary(self, **values: Any) -> Values:
+        """Who was buzzed, how often, with what."""
+        return await self.call("POST /summary", **values)
+
+    async def repeats(self, **values: Any) -> Values:
+        """Records updated more than once, and whether with the same bytes."""
+        return await self.call("GET /repeats", **values)
+
+    async def window(self, **values: Any) -> Values:
+        """The highest number of calls in a sliding second."""
+        return await self.call("GET /window", **values)
+
+    async def wait(self, timeout: float = 30.0, **numbers: int) -> bool:  # noqa: ASYNC109 - the server's
+        """Until the numbers are reached; False when time ran out."""
+        return bool((await self.call("GET /wait", timeout=timeout, **numbers))["reached"])
+
+    async def reset(self, *what: str, seed: int = 0) -> Values:
+        """Drop records (and history), history, or faults; all when none is named."""
+        return await self.call("POST /reset", what=list(what) or None, seed=seed)

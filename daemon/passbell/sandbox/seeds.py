@@ -1,0 +1,134 @@
+"""Seeds: owners, templates and records brought in through the control endpoint, many at once.
+
+A body is one JSON object `{"owners": […], "records": […], "generate": {…}}`, or lines (NDJSON), each with
+one record or with one such object. Seeding a record again replaces it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from passbell.sandbox.catalog import KINDS, Field, Kind, Template, id_from
+from passbell.sandbox.messages import float32
+from passbell.sandbox.phones import phones_from
+
+if TYPE_CHECKING:
+    from passbell.sandbox.records import Record
+    from passbell.sandbox.world import World
+
+__all__ = ["seed"]
+
+_OWN = frozenset(
+    (
+        "id",
+        "externalId",
+        "owner",
+        "kind",
+        "metaData",
+        "points",
+        "secondaryPoints",
+        "tierPoints",
+        "status",
+        "phones",
+        "installed",
+    )
+)
+
+
+def seed(world: World, body: bytes, wall: float) -> dict[str, Any]:
+    """Bring in what a body holds; returns how many records, and their ids in the order given.
+
+    Raises:
+        ValueError: something in it is not understood; what stood before it has been brought in.
+    """
+    body = body.strip()
+    try:
+        parts = [orjson.loads(body)]
+    except orjson.JSONDecodeError:
+        parts = [orjson.loads(line) for line in body.splitlines() if line.strip()]
+    ids: list[str] = []
+    for part in parts:
+        for item in part if isinstance(part, list) else [part]:
+            _bring_in(world, item, wall, ids)
+    return {"records": len(ids), "ids": ids if len(ids) <= 1000 else []}  # noqa: PLR2004 - answers stay short
+
+
+def _bring_in(world: World, item: dict[str, Any], wall: float, ids: list[str]) -> None:
+    if "owner" in item:
+        ids.append(_record(world, item, wall).id)
+        return
+    unknown = item.keys() - {"owners", "records", "generate"}
+    if unknown:
+        raise ValueError(f"a seed has no {', '.join(sorted(unknown))}; a record needs `owner`")
+    for owner in item.get("owners") or ():
+        _owner(world, owner)
+    ids.extend(_record(world, record, wall).id for record in item.get("records") or ())
+    if item.get("generate"):
+        _generate(world, wall, ids, **item["generate"])
+
+
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
+        raise ValueError(f"kind is one of {', '.join(KINDS)}, not {name!r}")
+    return KINDS[name]
+
+
+def _owner(world: World, item: dict[str, Any]) -> None:
+    kind = _kind(item.get("kind", "member"))
+    template = None
+    if "fields" in item:
+        fields = tuple(
+            Field(one["name"], one.get("changeMessage", ""), one.get("label", ""), one.get("default", ""))
+            for one in item["fields"]
+        )
+        template_id = item.get("template") or id_from(f"template of {item['id']}")
+        template = Template(template_id, kind, fields, item.get("organisation", "Sandbox"))
+    owner = world.own(item["id"], kind, template)
+    owner.name = item.get("name", owner.name)
+    owner.uid = item.get("uid", owner.uid)
+    owner.group = item.get("group", owner.group)
+
+
+def _record(world: World, item: dict[str, Any], wall: float) -> Record:
+    owner = world.owners.get(item["owner"])
+    if owner is None or "kind" in item:
+        owner = world.own(item["owner"], _kind(item.get("kind", "member")))
+    record_id, external = item.get("id") or "", item.get("externalId") or ""
+    for old in (world.by_id.get(record_id), owner.by_external.get(external)):
+        if old is not None:
+            world.remove(old)
+    phones = phones_from(item.get("phones"), installed=item.get("installed", True))
+    record = world.add(owner, record_id, external, phones, wall)
+    meta = item.get("metaData")
+    if meta:
+        record.meta = orjson.dumps(meta)
+    if "points" in item:
+        record.points = float32(item["points"])
+    record.secondary_points = item.get("secondaryPoints", 0)
+    record.tier_points = item.get("tierPoints", 0)
+    record.status = item.get("status", record.status)
+    extra = {name: value for name, value in item.items() if name not in _OWN}
+    if extra:
+        record.extra = orjson.dumps(extra)
+    return record
+
+
+def _generate(
+    world: World,
+    wall: float,
+    ids: list[str],
+    *,
+    owner: str,
+    count: int,
+    kind: str = "member",
+    prefix: str = "M",
+) -> None:
+    """Plain records in bulk: own ids `prefix` and a number from 1, ids derived from them, one phone each."""
+    owned = world.own(owner, _kind(kind))
+    phones = phones_from(None)
+    for number in range(1, count + 1):
+        external = f"{prefix}{number}"
+        if external not in owned.by_external:
+            ids.append(world.add(owned, id_from(f"{owner}/{external}"), external, phones, wall).id)
