@@ -347,6 +347,76 @@ $$;
 insert into passbell.migrations (version, name) values (1, 'tables') on conflict do nothing;
 
 
+-- migrations/0002_birthdays.sql ──────────────────────────────────────────────────────────────────────────────────
+
+-- 0002: what the birthday bot stores beyond birthday_runs, and the proof that a gift is given once.
+
+-- The pass number of a run: a failed award is tried once per pass.
+alter table passbell.birthday_runs add column if not exists attempt integer not null default 0;
+comment on table  passbell.birthday_runs is 'One row per program and local date: whoever inserts it, or takes it over once its lease ran out, gives the gifts.';
+comment on column passbell.birthday_runs.attempt is 'Pass over the members: goes up when failed awards are to be tried again.';
+comment on column passbell.birthday_runs.completed_at is 'Everybody of that day has the gift. Empty while awards fail; they are tried again for seven days.';
+
+create index if not exists birthday_runs_open on passbell.birthday_runs (local_date) where completed_at is null;
+
+-- Since when a program's bot is on, in its own dates: the days before are never caught up. Also the lock that puts the
+-- gifts of one program in a row.
+create table if not exists passbell.birthday_programs (
+    program_id  uuid  primary key,
+    since       date  not null
+);
+comment on table passbell.birthday_programs is 'Programs whose birthday bot is on, with their first local date. Gone when the bot is switched off.';
+
+create table if not exists passbell.birthday_failures (
+    program_id  uuid         not null,
+    local_date  date         not null,
+    pass_id     uuid         not null,
+    reason      text         not null,
+    attempt     integer      not null,
+    attempts    integer      not null default 1,
+    last_at     timestamptz  not null default now(),
+    primary key (program_id, local_date, pass_id)
+);
+comment on table passbell.birthday_failures is 'Gifts that could not be given, with the reason. The row goes when the gift is given.';
+
+-- The host's birthday_logs, additively. points_awarded and message_sent are there since its generation 2.
+do $$
+declare
+    v_column    text;
+    v_table     constant regclass := 'public.birthday_logs';
+begin
+    for v_column in
+        select c.name || ' ' || c.type
+          from (values ('program_id', 'uuid'), ('created_at', 'timestamptz default now()'), ('points_awarded', 'integer'),
+                       ('message_sent', 'text'), ('local_date', 'date')) as c (name, type)
+         where not exists (select from pg_catalog.pg_attribute a
+                            where a.attrelid = v_table and a.attname = c.name and a.attnum > 0 and not a.attisdropped)
+    loop
+        execute 'alter table public.birthday_logs add column ' || v_column;
+    end loop;
+end
+$$;
+comment on column public.birthday_logs.local_date is 'The birthday that the gift was for, in the program''s zone.';
+
+-- One live copy has lost UNIQUE (pass_id, year). It is made again unless duplicates forbid it: then migrate names them
+-- (migration_warnings) and the birthday bot refuses to run, because without it nothing proves that a gift is given once.
+do $$
+begin
+    if not exists (select from pg_catalog.pg_index i
+                    where i.indrelid = 'public.birthday_logs'::regclass and i.indisunique and i.indisvalid and i.indimmediate
+                      and i.indpred is null and i.indexprs is null and i.indnkeyatts = 2
+                      and (select array_agg(a.attname::text order by a.attname) from pg_catalog.pg_attribute a
+                            where a.attrelid = i.indrelid and a.attnum in (i.indkey[0], i.indkey[1])) = '{pass_id,year}')
+       and not exists (select from public.birthday_logs l where l.pass_id is not null group by l.pass_id, l.year having count(*) > 1) then
+        create unique index birthday_logs_pass_id_year_once on public.birthday_logs (pass_id, year);
+    end if;
+end
+$$;
+
+
+insert into passbell.migrations (version, name) values (2, 'birthdays') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
@@ -2526,6 +2596,740 @@ end
 $$;
 
 
+-- functions/60_birthdays.sql ────────────────────────────────────────────────────────────────────────────────────
+
+-- Whose birthday is it? Everything here only reads.
+
+-- Refuses (PB422) unless UNIQUE (pass_id, year) guards birthday_logs: it is the proof that a gift is given once, across
+-- restarts, daemons and whoever else writes there. Called before every gift.
+create or replace function passbell.require_birthday_guard() returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if not passbell.birthday_guard_exists() then
+        raise exception 'Birthday gifts are off: public.birthday_logs has no UNIQUE (pass_id, year), so nothing proves that a gift is given once. Remove the duplicates that `passbell migrate` names (%), then migrate again.',
+              coalesce(passbell.birthday_duplicates(), 'none at the moment') using errcode = 'PB422';
+    end if;
+end
+$$;
+
+-- Is there a unique index on exactly (pass_id, year), in either order?
+create or replace function passbell.birthday_guard_exists() returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select exists (select from pg_catalog.pg_index i
+                    where i.indrelid = to_regclass('public.birthday_logs') and i.indisunique and i.indisvalid and i.indimmediate
+                      and i.indpred is null and i.indexprs is null and i.indnkeyatts = 2
+                      and (select array_agg(a.attname::text order by a.attname) from pg_catalog.pg_attribute a
+                            where a.attrelid = i.indrelid and a.attnum in (i.indkey[0], i.indkey[1])) = '{pass_id,year}')
+$$;
+
+-- The first rows that stand in the way of that index, for people: "pass 1b9d… in 2026: 3 rows". NULL if there are none.
+create or replace function passbell.birthday_duplicates() returns text
+language sql stable
+set search_path = ''
+as $$
+    select string_agg(format('pass %s in %s: %s rows', d.pass_id, d.year, d.n), '; ' order by d.year desc, d.pass_id)
+           || case when max(d.groups) > 5 then format('; and %s more', max(d.groups) - 5) else '' end
+      from (select l.pass_id, l.year, count(*) as n, count(*) over () as groups
+              from public.birthday_logs l
+             where l.pass_id is not null
+             group by l.pass_id, l.year having count(*) > 1
+             order by l.year desc, l.pass_id
+             limit 5) d
+$$;
+
+-- The greeting of a program, ready to be a campaign's message. A message that cannot be used (an unknown placeholder,
+-- nothing at all) never stops a gift: a plain greeting stands in, and `problem` says why.
+create or replace function passbell.birthday_greeting(p_message text, out message text, out problem text)
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    perform passbell.compile_message(p_message);
+    message := p_message;
+exception when sqlstate 'PB400' then
+    message := 'Happy Birthday!';
+    problem := format('The birthday message could not be used (%s). A plain greeting is sent instead.', rtrim(sqlerrm, '.'));
+end
+$$;
+
+-- The people of one program whose birthday is on a local date, one pass each.
+--
+-- 29 February is kept on the 28th or on 1 March in common years, as the program wishes. Placeholders that forms and
+-- imports leave behind (1900-01-01, 1970-01-01, 1904-01-01), future dates and ages over 120 are no birth dates. A pass
+-- that is not on a phone is not there. Of two passes of one person the one that has this year's gift stands for both,
+-- else the one with the lower id. already_gifted: the person has, on whichever pass of this program, the gift of that
+-- year, or one for a birthday less than 300 days away (a birth date corrected to farm points). A gift is dated by
+-- local_date, unless the row was written or edited by somebody else: then by created_at.
+--
+-- Uses idx_users_birthday → passes_master_user → UNIQUE (pass_id, year); for a small program the planner may start
+-- from passes_master_program. Planned anew for each call (force_custom_plan), so that it sees which one it is.
+create or replace function passbell.birthday_people(p_program uuid, p_date date)
+returns table (pass_id uuid, external_id text, first_name text, birth_date date, opted_in boolean, already_gifted boolean)
+language plpgsql stable
+set search_path = ''
+set plan_cache_mode = 'force_custom_plan'
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_zone   text;
+    v_leap   boolean;
+    v_year   constant integer := extract(year from p_date);
+    v_month  constant numeric := extract(month from p_date);
+    v_day    constant numeric := extract(day from p_date);
+begin
+    -- The leap day's substitute: 28 February or 1 March of a year that has no 29th.
+    select passbell.zone(g.timezone),
+           v_month * 100 + v_day = case when upper(btrim(g.birthday_leap_day)) = 'MAR_01' then 301 else 228 end
+           and extract(day from make_date(v_year, 3, 1) - 1) = 28
+      into v_zone, v_leap
+      from passbell.programs g
+     where g.program_id = p_program;
+
+    return query
+        with member as (
+            select r.pass_id, r.external_id, r.first_name, r.birth_date, r.opted_in, r.reachable, coalesce(r.user_id, r.pass_id) as person
+              from passbell.recipients r
+             where r.program_id = p_program
+               and (extract(month from r.birth_date) = v_month and extract(day from r.birth_date) = v_day
+                    or v_leap and extract(month from r.birth_date) = 2 and extract(day from r.birth_date) = 29)
+               and r.birth_date <= p_date
+               and v_year - extract(year from r.birth_date) <= 120
+               and r.birth_date not in ('1900-01-01', '1970-01-01', '1904-01-01')
+        ), gift as (
+            select m.person,
+                   bool_or(l.year = v_year
+                           or abs(p_date - case when extract(year from l.local_date) = l.year then l.local_date
+                                                else (l.created_at at time zone v_zone)::date end) < 300) as had,
+                   array_agg(m.pass_id) filter (where l.year = v_year) as on_passes
+              from member m
+              join public.birthday_logs l on l.pass_id = m.pass_id and l.year = any (array[v_year - 1, v_year, v_year + 1])
+             group by m.person
+        )
+        select distinct on (m.person) m.pass_id, m.external_id, m.first_name, m.birth_date, m.opted_in, coalesce(g.had, false)
+          from member m
+          left join gift g on g.person = m.person
+         where m.reachable
+         order by m.person, m.pass_id = any (coalesce(g.on_passes, '{}')) desc, m.pass_id;
+end
+$$;
+
+-- What public.get_birthdays_today returns, see there.
+create or replace function passbell.birthdays_today(p_program uuid, p_date date)
+returns table (pass_id uuid, program_id uuid, external_id text, first_name text, birth_date date, birthday_year integer,
+               reward_points integer, message text, already_gifted boolean)
+language plpgsql stable
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_program   record;
+    v_message   record;
+    v_date      date;
+begin
+    if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
+        raise exception 'There is no program %.', p_program using errcode = 'PB404';
+    end if;
+    for v_program in
+        select g.*
+          from passbell.programs g
+         where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+           and (p_program is null or g.program_id = p_program)
+         order by g.program_id
+    loop
+        v_date := coalesce(p_date, (passbell.now() at time zone passbell.zone(v_program.timezone))::date);
+        select c.layout, c.fields, c.fallbacks into v_message
+          from passbell.birthday_greeting(v_program.birthday_message) b, passbell.compile_message(b.message) c;
+        if v_message.fields = '{}' then
+            return query
+                select b.pass_id, v_program.program_id, b.external_id, b.first_name, b.birth_date, extract(year from v_date)::integer,
+                       greatest(v_program.birthday_reward_points, 0), format(v_message.layout), b.already_gifted
+                  from passbell.birthday_people(v_program.program_id, v_date) b;
+        else
+            return query
+                select b.pass_id, v_program.program_id, b.external_id, b.first_name, b.birth_date, extract(year from v_date)::integer,
+                       greatest(v_program.birthday_reward_points, 0),
+                       passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks,
+                                               coalesce(r.points, 0) + case when b.already_gifted then 0 else greatest(v_program.birthday_reward_points, 0) end,
+                                               r.first_name, r.last_name, r.tier_points, v_program.name),
+                       b.already_gifted
+                  from passbell.birthday_people(v_program.program_id, v_date) b
+                  left join lateral (select x.points, x.first_name, x.last_name, x.tier_points
+                                       from passbell.recipients x where x.pass_id = b.pass_id limit 1) r on true;
+        end if;
+    end loop;
+end
+$$;
+
+-- Whose birthday it is: in one program or in all whose bot is on, today in each program's own zone or on a given local
+-- date. `message` is the greeting as that member would read it, with the balance after the award; already_gifted says
+-- that nothing more will come. Changes nothing. A program that is off, suspended or not provisioned has no rows.
+create or replace function public.get_birthdays_today(program_id uuid default null, on_date date default null)
+returns table (pass_id uuid, program_id uuid, external_id text, first_name text, birth_date date, birthday_year integer,
+               reward_points integer, message text, already_gifted boolean)
+language sql stable
+security definer
+set search_path = ''
+as $$ select b.* from passbell.birthdays_today($1, $2) b $$;
+
+
+-- functions/61_gifts.sql ────────────────────────────────────────────────────────────────────────────────────────
+
+-- Giving: one member, some members, their greetings. The callers hold the program's row of birthday_programs
+-- (lock_birthdays), so that the gifts of one program come one after the other, whoever gives them.
+-- Locks: birthday_programs, birthday_runs, the host's rows, then campaign, then chunks.
+
+-- Puts the gifts of a program in a row: waits for whoever is giving there now.
+create or replace function passbell.lock_birthdays(p_program uuid) returns void
+language sql
+set search_path = ''
+as $$
+    insert into passbell.birthday_programs (program_id, since)
+    select g.program_id, (passbell.now() at time zone passbell.zone(g.timezone))::date
+      from passbell.programs g
+     where g.program_id = p_program
+    on conflict do nothing;
+    select b.program_id from passbell.birthday_programs b where b.program_id = p_program for update;
+$$;
+
+-- Gives one member the gift, or nothing: the birthday_logs row and the points stand or fall together, in a
+-- subtransaction, so that an award that fails takes nobody else along. Outcomes:
+--
+--   gifted, already_gifted
+--   failed        with the reason: the award function refused, raised, or waited three seconds for a lock
+--   timed_out     the caller's statement_timeout struck while this member's award hung. It strikes once per statement:
+--                 the caller must start nobody else
+--
+-- A cancel that is not the time-out's (Ctrl-C, pg_cancel_backend) goes through.
+create or replace function passbell.gift_member(
+    p_program uuid, p_program_name text, p_points integer, p_date date, p_pass uuid, p_message text, p_fields text[],
+    out outcome text, out reason text)
+language plpgsql
+set search_path = ''
+set lock_timeout = '3s'
+as $$
+declare
+    v_year     constant integer := extract(year from p_date);
+    v_timeout  numeric;
+begin
+    begin
+        insert into public.birthday_logs (pass_id, program_id, year, local_date, created_at, points_awarded, message_sent)
+        values (p_pass, p_program, v_year, p_date, passbell.now(), p_points, p_message)
+        on conflict (pass_id, year) do nothing;
+        if not found then
+            outcome := 'already_gifted';
+            return;
+        end if;
+        if p_points > 0 then
+            perform passbell.award_gift(p_pass, p_points, 'Birthday ' || v_year);
+        end if;
+        if p_fields <> '{}' then        -- the text with this member's name and the balance as it is now
+            update public.birthday_logs l
+               set message_sent = passbell.render_message(m.layout, m.fields, m.fallbacks, r.points, r.first_name, r.last_name, r.tier_points, p_program_name)
+              from passbell.compile_message(p_message) m, passbell.recipients r
+             where l.pass_id = p_pass and l.year = v_year and r.pass_id = p_pass;
+        end if;
+        outcome := 'gifted';
+    exception
+        when query_canceled then
+            select s.setting::numeric into v_timeout from pg_catalog.pg_settings s where s.name = 'statement_timeout';
+            if v_timeout = 0 or extract(epoch from clock_timestamp() - statement_timestamp()) * 1000 < v_timeout - 20 then
+                raise;
+            end if;
+            outcome := 'timed_out';
+            reason := 'the award took too long';
+        when others then
+            outcome := 'failed';
+            reason := coalesce(nullif(btrim(sqlerrm), ''), sqlstate);
+    end;
+end
+$$;
+
+-- The award itself, with the search path that the host's function was written for: the callers' is empty, and a
+-- function of the host that names its tables without a schema would not find them.
+create or replace function passbell.award_gift(p_pass uuid, p_points integer, p_note text) returns void
+language plpgsql
+set search_path = public, extensions
+as $$
+begin
+    perform passbell.award_points(p_pass, p_points, p_note);
+end
+$$;
+
+-- Gives up to p_limit members of a run their gifts (NULL: all), starting nobody after p_until, and hands those who did
+-- not opt out to the day's campaign. A member whose award fails is recorded and left alone until the next pass.
+-- `remaining` counts those not tried in this pass yet; it is 0 when the program may no longer give.
+create or replace function passbell.give_gifts(
+    p_program uuid, p_date date, p_limit integer, p_until timestamptz, p_greet_at timestamptz,
+    out gifted integer, out already_gifted integer, out failed integer, out remaining integer, out stopped boolean,
+    out failed_passes uuid[], out reasons text[])
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_program  record;
+    v_run      passbell.birthday_runs;
+    v_message  record;
+    v_member   record;
+    v_gift     record;
+    v_greet    uuid[] := '{}';
+begin
+    gifted := 0;  already_gifted := 0;  failed := 0;  remaining := 0;  stopped := false;
+    failed_passes := '{}';  reasons := '{}';
+    select g.* into v_program
+      from passbell.programs g
+     where g.program_id = p_program and g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null;
+    if not found then
+        stopped := true;
+        return;
+    end if;
+    select r.* into strict v_run from passbell.birthday_runs r where r.program_id = p_program and r.local_date = p_date for update;
+    select b.message, b.problem, c.fields into v_message
+      from passbell.birthday_greeting(v_program.birthday_message) b, passbell.compile_message(b.message) c;
+
+    for v_member in
+        select b.pass_id, b.opted_in, count(*) over () as todo
+          from passbell.birthday_people(p_program, p_date) b
+         where not b.already_gifted
+           and not exists (select from passbell.birthday_failures f
+                            where f.program_id = p_program and f.local_date = p_date and f.pass_id = b.pass_id and f.attempt = v_run.attempt)
+         order by b.pass_id
+         limit p_limit
+    loop
+        remaining := coalesce(nullif(remaining, 0), v_member.todo);
+        exit when stopped or clock_timestamp() >= p_until;
+        select m.* into v_gift
+          from passbell.gift_member(p_program, v_program.name, greatest(v_program.birthday_reward_points, 0), p_date, v_member.pass_id,
+                                    case when v_member.opted_in then v_message.message end,
+                                    case when v_member.opted_in then v_message.fields else '{}' end) m;
+        case v_gift.outcome
+            when 'gifted' then
+                gifted := gifted + 1;
+                if v_member.opted_in then
+                    v_greet := v_greet || v_member.pass_id;
+                end if;
+                delete from passbell.birthday_failures f
+                 where f.program_id = p_program and f.local_date = p_date and f.pass_id = v_member.pass_id;
+            when 'already_gifted' then
+                already_gifted := already_gifted + 1;
+            else
+                failed := failed + 1;
+                failed_passes := failed_passes || v_member.pass_id;
+                reasons := reasons || v_gift.reason;
+                insert into passbell.birthday_failures as f (program_id, local_date, pass_id, reason, attempt, last_at)
+                values (p_program, p_date, v_member.pass_id, left(v_gift.reason, 500), v_run.attempt, passbell.now())
+                on conflict (program_id, local_date, pass_id) do update
+                   set reason = excluded.reason, attempt = excluded.attempt, attempts = f.attempts + 1, last_at = excluded.last_at;
+                stopped := v_gift.outcome = 'timed_out';
+        end case;
+    end loop;
+    remaining := remaining - gifted - already_gifted - failed;
+
+    perform passbell.greet(v_run, v_message.message, v_message.problem, v_greet, p_greet_at);
+    update passbell.birthday_runs r
+       set gifted = r.gifted + give_gifts.gifted
+     where r.program_id = p_program and r.local_date = p_date and give_gifts.gifted > 0;
+end
+$$;
+
+-- Adds passes to the day's BIRTHDAY campaign of the program, which is made with the first of them; recipient_count
+-- grows with the chunks. The last chunk is held back (not_before infinity) until the next batch comes or the run ends
+-- (release_greetings), so that the campaign cannot complete while gifts are still being given; one that had completed,
+-- before awards that failed in the morning worked at noon, goes on. Nobody is greeted in a cancelled campaign, and
+-- nobody twice in the same.
+create or replace function passbell.greet(
+    p_run passbell.birthday_runs, p_message text, p_problem text, p_passes uuid[], p_greet_at timestamptz) returns void
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_campaign  public.push_campaigns;
+    v_passes    uuid[];
+    v_last      integer;
+    v_size      constant integer := 50;
+begin
+    if p_passes = '{}' then
+        return;
+    end if;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_run.campaign_id for update;
+    if not found then
+        insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
+        values (p_run.program_id, 'Birthdays ' || p_run.local_date, p_message, 'BIRTHDAY', 'BIRTHDAY', 'PROCESSING', passbell.now(), p_problem)
+        returning * into v_campaign;
+        update passbell.birthday_runs r
+           set campaign_id = v_campaign.id, detail = p_problem
+         where r.program_id = p_run.program_id and r.local_date = p_run.local_date;
+        insert into passbell.turns (program_id) values (p_run.program_id) on conflict do nothing;
+    elsif v_campaign.status in ('CANCELLED', 'FAILED') then
+        return;
+    end if;
+
+    select array_agg(p.pass_id order by p.pass_id) into v_passes
+      from unnest(p_passes) as p (pass_id)
+     where not exists (select from passbell.deliveries d where d.campaign_id = v_campaign.id and d.pass_id = p.pass_id)
+       and not exists (select from passbell.chunks k where k.campaign_id = v_campaign.id and p.pass_id = any (k.pass_ids));
+    if v_passes is null then
+        return;
+    end if;
+    update passbell.chunks k set not_before = p_greet_at where k.campaign_id = v_campaign.id and k.not_before = 'infinity';
+    select coalesce(max(k.chunk_no), 0) into v_last from passbell.chunks k where k.campaign_id = v_campaign.id;
+    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
+    select v_campaign.id, v_last + n.chunk_no, p_run.program_id, array_agg(n.pass_id order by n.pass_id),
+           case when n.chunk_no = (cardinality(v_passes) - 1) / v_size + 1 then 'infinity' else p_greet_at end
+      from (select p.pass_id, ((p.n - 1) / v_size + 1)::integer as chunk_no from unnest(v_passes) with ordinality as p (pass_id, n)) n
+     group by n.chunk_no;
+    update public.push_campaigns c
+       set recipient_count = c.recipient_count + cardinality(v_passes), completed_at = null,
+           status = case when c.status = 'COMPLETED' then 'PROCESSING' else c.status end
+     where c.id = v_campaign.id;
+end
+$$;
+
+-- Lets the held chunk go: no more greetings come for now.
+create or replace function passbell.release_greetings(p_campaign uuid, p_greet_at timestamptz) returns void
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+begin
+    perform from public.push_campaigns c where c.id = p_campaign for update;
+    update passbell.chunks k set not_before = p_greet_at where k.campaign_id = p_campaign and k.not_before = 'infinity';
+    if found then
+        perform pg_notify('passbell', 'processing');
+    end if;
+end
+$$;
+
+-- When a run of the daemon may buzz: from the program's hour on, in its own zone. A birthday that is caught up at
+-- three in the morning gets its points then and its greeting at nine.
+create or replace function passbell.greet_at(p_program uuid) returns timestamptz
+language sql stable
+set search_path = ''
+as $$
+    select greatest(passbell.now(), ((passbell.now() at time zone passbell.zone(g.timezone))::date + g.birthday_send_at) at time zone passbell.zone(g.timezone))
+      from passbell.programs g
+     where g.program_id = p_program
+$$;
+
+
+-- functions/62_birthday_runs.sql ────────────────────────────────────────────────────────────────────────────────
+
+-- Birthday runs: one per program and local date. The scheduler in every daemon only ticks; these rows decide.
+
+-- Takes the next run that is due, or nothing. Called by every daemon at every tick, until it returns nothing.
+--
+-- Due is every local date from the program's first day with the bot on, at most seven days back, that no run has
+-- completed; today only from birthday_send_at on, by the wall clock of the program's zone (a send time inside a DST gap
+-- comes when the clock has jumped over it; one that an overlap shows twice counts once, because the row is there). The
+-- oldest date first. The insert decides who runs: of two daemons one gets the row back. A run whose worker died is
+-- taken over when its lease has run out, one with failed awards when its pause is over. A lease or pause that lies
+-- further ahead than any we give was written before the clock jumped back, and does not count.
+create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_seconds numeric default 60)
+returns table (program_id uuid, local_date date, attempt integer)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now   constant timestamptz := passbell.now();
+    v_due   record;
+begin
+    perform passbell.require_birthday_guard();
+    perform passbell.note_birthday_programs();
+    perform passbell.close_birthday_runs();
+
+    for v_due in
+        select b.program_id, d.local_date::date as local_date
+          from (select g.program_id, g.birthday_send_at, w.since, v_now at time zone passbell.zone(g.timezone) as local_now
+                  from passbell.programs g
+                  join passbell.birthday_programs w on w.program_id = g.program_id
+                 where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null) b
+         cross join lateral generate_series(greatest(b.since, b.local_now::date - 7)::timestamp, b.local_now::date::timestamp, interval '1 day') as d (local_date)
+          left join passbell.birthday_runs r on r.program_id = b.program_id and r.local_date = d.local_date::date
+         where (d.local_date < b.local_now::date or b.local_now::time >= b.birthday_send_at)
+           and (r.program_id is null or passbell.may_take_run(r, p_lease_seconds))
+         order by d.local_date, b.program_id
+    loop
+        insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until)
+        values (v_due.program_id, v_due.local_date, v_now, v_now, p_worker, v_now + make_interval(secs => p_lease_seconds::double precision))
+        on conflict (program_id, local_date) do update
+           set worker = excluded.worker, lease_until = excluded.lease_until
+         where passbell.may_take_run(r, p_lease_seconds)
+        returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
+        if found then
+            return next;
+            return;
+        end if;
+    end loop;
+end
+$$;
+
+-- Is the run open, unleased and not pausing? See claim_birthday_run for the upper bounds.
+create or replace function passbell.may_take_run(p_run passbell.birthday_runs, p_lease_seconds numeric) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select p_run.completed_at is null
+       and not coalesce(p_run.lease_until > n.t and p_run.lease_until <= n.t + make_interval(secs => greatest(p_lease_seconds, 600)::double precision), false)
+       and not (p_run.not_before > n.t and p_run.not_before <= n.t + interval '1 hour')
+      from (select passbell.now() as t) n
+$$;
+
+-- Remembers since when each program's bot is on: its own date when it was first seen ready. So switching it on starts
+-- with today, never seven days back, and what fell into a time with the bot off is not caught up.
+create or replace function passbell.note_birthday_programs() returns void
+language sql
+set search_path = ''
+as $$
+    delete from passbell.birthday_programs b
+     using (select w.program_id
+              from passbell.birthday_programs w
+             where not exists (select from passbell.programs g where g.program_id = w.program_id and g.birthday_bot_enabled)
+               for update skip locked) gone
+     where b.program_id = gone.program_id;
+    insert into passbell.birthday_programs (program_id, since)
+    select g.program_id, (passbell.now() at time zone passbell.zone(g.timezone))::date
+      from passbell.programs g
+     where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+       and not exists (select from passbell.birthday_programs b where b.program_id = g.program_id)
+    on conflict do nothing;
+$$;
+
+-- Open runs that nobody will take any more: the bot was switched off in the middle, or their week is over. Lets held
+-- greetings go; a run whose week is over is completed and says how many gifts were never given.
+create or replace function passbell.close_birthday_runs() returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_run  record;
+begin
+    for v_run in
+        select r.program_id, r.local_date, r.campaign_id,
+               r.local_date < coalesce((passbell.now() at time zone passbell.zone(g.timezone))::date, r.local_date) - 7 as over
+          from passbell.birthday_runs r
+          left join passbell.programs g on g.program_id = r.program_id
+         where r.completed_at is null and coalesce(r.lease_until, '-infinity') <= passbell.now()
+           and (r.local_date < coalesce((passbell.now() at time zone passbell.zone(g.timezone))::date, r.local_date) - 7
+                or not coalesce(g.birthday_bot_enabled, false)
+                   and exists (select from passbell.chunks k where k.campaign_id = r.campaign_id and k.not_before = 'infinity'))
+           for update of r skip locked
+    loop
+        if v_run.campaign_id is not null then
+            perform passbell.release_greetings(v_run.campaign_id, passbell.now());
+        end if;
+        if v_run.over then
+            update passbell.birthday_runs r
+               set completed_at = passbell.now(), worker = null, lease_until = null,
+                   detail = case when r.failed > 0 then format('Given up after seven days: %s gifts could not be given, see passbell.birthday_failures.', r.failed)
+                                 else 'Left off: its week was over.' end
+             where r.program_id = v_run.program_id and r.local_date = v_run.local_date;
+        end if;
+    end loop;
+end
+$$;
+
+-- Gives some members of a claimed run their gifts, in one transaction, and extends the lease. The daemon calls it until
+-- `remaining` is 0 or `stopped`, then finish_birthday_run. Call it with a statement_timeout some seconds longer than
+-- p_seconds: a hanging award is then cut, recorded and left behind, and the gifts before it stand.
+-- Raises PB412 if another worker has the run by now.
+create or replace function passbell.gift_batch(
+    p_program uuid, p_date date, p_worker uuid, p_limit integer default 50, p_seconds numeric default 5, p_lease_seconds numeric default 60)
+returns table (gifted integer, already_gifted integer, failed integer, remaining integer, stopped boolean, failed_passes uuid[], reasons text[])
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+begin
+    perform passbell.require_birthday_guard();
+    perform passbell.lock_birthdays(p_program);
+    update passbell.birthday_runs r
+       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+     where r.program_id = p_program and r.local_date = p_date and r.worker = p_worker;
+    if not found then
+        raise exception 'the lease on the birthday run of % in program % is lost', p_date, p_program using errcode = 'PB412';
+    end if;
+    return query
+        select g.gifted, g.already_gifted, g.failed, g.remaining, g.stopped, g.failed_passes, g.reasons
+          from passbell.give_gifts(p_program, p_date, p_limit, clock_timestamp() + make_interval(secs => p_seconds::double precision),
+                                   passbell.greet_at(p_program)) g;
+end
+$$;
+
+-- Ends a pass over a claimed run. Everybody has the gift: completed. Somebody has not: open, and taken up again after
+-- 1, 2, 4 … 60 minutes. Raises PB412 if another worker has the run by now.
+create or replace function passbell.finish_birthday_run(p_program uuid, p_date date, p_worker uuid)
+returns table (eligible integer, gifted integer, failed integer, completed boolean, campaign_id uuid)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+begin
+    perform passbell.lock_birthdays(p_program);
+    if not exists (select from passbell.birthday_runs r where r.program_id = p_program and r.local_date = p_date and r.worker = p_worker) then
+        raise exception 'the lease on the birthday run of % in program % is lost', p_date, p_program using errcode = 'PB412';
+    end if;
+    return query
+        select r.eligible, r.gifted, r.failed, r.completed_at is not null, r.campaign_id
+          from passbell.end_birthday_pass(p_program, p_date, passbell.greet_at(p_program)) r;
+end
+$$;
+
+-- The same for whoever holds the program's lock: counts, completes or pauses, lets the greetings go. A run is complete
+-- only once its hour has come, so that one started by hand at seven does not hide those who join before nine. A run
+-- of a program that was suspended meanwhile stays open.
+create or replace function passbell.end_birthday_pass(p_program uuid, p_date date, p_greet_at timestamptz) returns passbell.birthday_runs
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_run       passbell.birthday_runs;
+    v_eligible  integer;
+    v_open      integer;
+    v_due       boolean;
+    v_reason    text;
+begin
+    select (v_now at time zone passbell.zone(g.timezone)) >= least(p_date + g.birthday_send_at, (p_date + 1)::timestamp)
+           and g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+      into v_due
+      from passbell.programs g where g.program_id = p_program;
+    select count(*), count(*) filter (where not b.already_gifted) into v_eligible, v_open from passbell.birthday_people(p_program, p_date) b;
+    if v_open > 0 then
+        select f.reason into v_reason
+          from passbell.birthday_failures f where f.program_id = p_program and f.local_date = p_date
+         order by f.last_at desc, f.pass_id limit 1;
+    end if;
+
+    update passbell.birthday_runs r
+       set eligible = v_eligible, failed = v_open, worker = null, lease_until = null,
+           completed_at = case when v_open = 0 and v_due then coalesce(r.completed_at, v_now) end,
+           attempt = r.attempt + (v_reason is not null)::integer,
+           not_before = case when v_open = 0 then v_now else v_now + make_interval(mins => least(60, power(2, least(r.attempt, 6)))::integer) end,
+           detail = case when v_reason is not null then format('%s gifts could not be given and are tried again. The last reason: %s', v_open, left(v_reason, 300))
+                         when r.detail like '%are tried again%' then null
+                         else r.detail end
+     where r.program_id = p_program and r.local_date = p_date
+    returning r.* into v_run;
+    if v_run.campaign_id is not null then
+        perform passbell.release_greetings(v_run.campaign_id, p_greet_at);
+    end if;
+    return v_run;
+end
+$$;
+
+-- A daemon that stops hands back its runs at once.
+create or replace function passbell.release_birthday_runs(p_worker uuid) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.birthday_runs r set worker = null, lease_until = null where r.worker = p_worker
+$$;
+
+-- What public.run_birthdays does, see there.
+create or replace function passbell.run_birthdays_by_hand(p_program uuid, p_date date)
+returns table (program_id uuid, local_date date, eligible integer, gifted integer, already_gifted integer, failed integer, campaign_id uuid)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_program  record;
+    v_run      passbell.birthday_runs;
+    v_gifts    record;
+    v_until    timestamptz;
+    v_words    text;
+    v_stopped  boolean := false;
+begin
+    perform passbell.require_birthday_guard();
+    if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
+        raise exception 'There is no program %.', p_program using errcode = 'PB404';
+    end if;
+    -- With a statement_timeout (Supabase gives every API role one) stop in time and keep what was given.
+    select case when s.setting = '0' then 'infinity' else statement_timestamp() + make_interval(secs => s.setting::double precision / 1000 * 0.7) end
+      into v_until
+      from pg_catalog.pg_settings s where s.name = 'statement_timeout';
+
+    for v_program in
+        select g.program_id, g.name, g.timezone
+          from passbell.programs g
+         where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+           and (p_program is null or g.program_id = p_program)
+         order by g.program_id
+    loop
+        program_id := v_program.program_id;
+        local_date := coalesce(p_date, (passbell.now() at time zone passbell.zone(v_program.timezone))::date);
+        eligible := 0;  gifted := 0;  already_gifted := 0;  failed := 0;  campaign_id := null;
+        begin
+            perform passbell.lock_birthdays(v_program.program_id);
+            insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before)
+            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), passbell.now())
+            on conflict do nothing;
+            -- What failed before is tried again now.
+            update passbell.birthday_runs r set attempt = r.attempt + 1
+             where r.program_id = v_program.program_id and r.local_date = run_birthdays_by_hand.local_date
+               and exists (select from passbell.birthday_failures f
+                            where f.program_id = r.program_id and f.local_date = r.local_date and f.attempt = r.attempt);
+            select count(*), count(*) filter (where b.already_gifted) into eligible, already_gifted
+              from passbell.birthday_people(v_program.program_id, run_birthdays_by_hand.local_date) b;
+
+            if eligible > already_gifted then
+                select g.* into v_gifts
+                  from passbell.give_gifts(v_program.program_id, run_birthdays_by_hand.local_date, null, v_until, passbell.now()) g;
+                gifted := v_gifts.gifted;
+                failed := v_gifts.failed;
+                already_gifted := already_gifted + v_gifts.already_gifted;
+                v_stopped := v_gifts.stopped;
+            end if;
+            select r.* into v_run
+              from passbell.birthday_runs r where r.program_id = v_program.program_id and r.local_date = run_birthdays_by_hand.local_date;
+            if v_run.completed_at is null or gifted > 0 or failed > 0 then
+                v_run := passbell.end_birthday_pass(v_program.program_id, run_birthdays_by_hand.local_date, passbell.now());
+            end if;
+            campaign_id := v_run.campaign_id;
+        exception when others then
+            -- This program's trouble is not the others'.
+            if p_program is not null then
+                raise;
+            end if;
+            get stacked diagnostics v_words = message_text;
+            raise warning 'birthdays of program "%": %', v_program.name, v_words;
+            insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, detail)
+            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), passbell.now(), left(v_words, 500))
+            on conflict (program_id, local_date) do update set detail = excluded.detail;
+            gifted := 0;
+            failed := eligible - already_gifted;
+        end;
+        return next;
+        exit when v_stopped;
+    end loop;
+end
+$$;
+
+-- Gives today's birthday gifts now, in one program or in all whose bot is on, whatever the hour; or those of a given
+-- local date. For psql, Supabase Studio, RPC and the command line; daemons do the same in smaller bites. Calling it
+-- again, even at the same moment, gives nothing twice: it waits, then finds nothing to do. One row per program; with a
+-- statement_timeout it stops in time, and eligible is then more than gifted + already_gifted + failed: call it again.
+-- A member whose award fails is counted in `failed`, recorded in passbell.birthday_failures and tried again.
+create or replace function public.run_birthdays(program_id uuid default null, on_date date default null)
+returns table (program_id uuid, local_date date, eligible integer, gifted integer, already_gifted integer, failed integer, campaign_id uuid)
+language sql volatile
+security definer
+set search_path = ''
+as $$ select r.* from passbell.run_birthdays_by_hand($1, $2) r $$;
+
+
 -- functions/90_grants.sql ───────────────────────────────────────────────────────────────────────────────────────
 
 -- Row level security and grants, beside each other. EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC;
@@ -2591,11 +3395,15 @@ begin
     if to_regclass('public.programs') is null or to_regclass('public.passes_master') is null then
         return query select 'The platform''s tables (programs, passes_master) are not there yet: migrate again when they are.';
     end if;
+    if not passbell.birthday_guard_exists() then
+        return query select format('public.birthday_logs has no UNIQUE (pass_id, year) and duplicates forbid it: %s. Birthday gifts are off. Remove the duplicates, then migrate again.',
+                                   coalesce(passbell.birthday_duplicates(), 'none any more'));
+    end if;
 end
 $$;
 
 select passbell.build_adapters();
-update passbell.settings set bundle = '041cce7402341d59', schema_version = 1
- where (bundle, schema_version) is distinct from ('041cce7402341d59', 1);
+update passbell.settings set bundle = 'a7b3ccf17ba2ac9e', schema_version = 2
+ where (bundle, schema_version) is distinct from ('a7b3ccf17ba2ac9e', 2);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -7,5 +7,9 @@ begin
     if to_regclass('public.programs') is null or to_regclass('public.passes_master') is null then
         return query select 'The platform''s tables (programs, passes_master) are not there yet: migrate again when they are.';
     end if;
+    if not passbell.birthday_guard_exists() then
+        return query select format('public.birthday_logs has no UNIQUE (pass_id, year) and duplicates forbid it: %s. Birthday gifts are off. Remove the duplicates, then migrate again.',
+                                   coalesce(passbell.birthday_duplicates(), 'none any more'));
+    end if;
 end
 $$;

@@ -1,0 +1,308 @@
+-- Birthday runs: one per program and local date. The scheduler in every daemon only ticks; these rows decide.
+
+-- Takes the next run that is due, or nothing. Called by every daemon at every tick, until it returns nothing.
+--
+-- Due is every local date from the program's first day with the bot on, at most seven days back, that no run has
+-- completed; today only from birthday_send_at on, by the wall clock of the program's zone (a send time inside a DST gap
+-- comes when the clock has jumped over it; one that an overlap shows twice counts once, because the row is there). The
+-- oldest date first. The insert decides who runs: of two daemons one gets the row back. A run whose worker died is
+-- taken over when its lease has run out, one with failed awards when its pause is over. A lease or pause that lies
+-- further ahead than any we give was written before the clock jumped back, and does not count.
+create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_seconds numeric default 60)
+returns table (program_id uuid, local_date date, attempt integer)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now   constant timestamptz := passbell.now();
+    v_due   record;
+begin
+    perform passbell.require_birthday_guard();
+    perform passbell.note_birthday_programs();
+    perform passbell.close_birthday_runs();
+
+    for v_due in
+        select b.program_id, d.local_date::date as local_date
+          from (select g.program_id, g.birthday_send_at, w.since, v_now at time zone passbell.zone(g.timezone) as local_now
+                  from passbell.programs g
+                  join passbell.birthday_programs w on w.program_id = g.program_id
+                 where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null) b
+         cross join lateral generate_series(greatest(b.since, b.local_now::date - 7)::timestamp, b.local_now::date::timestamp, interval '1 day') as d (local_date)
+          left join passbell.birthday_runs r on r.program_id = b.program_id and r.local_date = d.local_date::date
+         where (d.local_date < b.local_now::date or b.local_now::time >= b.birthday_send_at)
+           and (r.program_id is null or passbell.may_take_run(r, p_lease_seconds))
+         order by d.local_date, b.program_id
+    loop
+        insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until)
+        values (v_due.program_id, v_due.local_date, v_now, v_now, p_worker, v_now + make_interval(secs => p_lease_seconds::double precision))
+        on conflict (program_id, local_date) do update
+           set worker = excluded.worker, lease_until = excluded.lease_until
+         where passbell.may_take_run(r, p_lease_seconds)
+        returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
+        if found then
+            return next;
+            return;
+        end if;
+    end loop;
+end
+$$;
+
+-- Is the run open, unleased and not pausing? See claim_birthday_run for the upper bounds.
+create or replace function passbell.may_take_run(p_run passbell.birthday_runs, p_lease_seconds numeric) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select p_run.completed_at is null
+       and not coalesce(p_run.lease_until > n.t and p_run.lease_until <= n.t + make_interval(secs => greatest(p_lease_seconds, 600)::double precision), false)
+       and not (p_run.not_before > n.t and p_run.not_before <= n.t + interval '1 hour')
+      from (select passbell.now() as t) n
+$$;
+
+-- Remembers since when each program's bot is on: its own date when it was first seen ready. So switching it on starts
+-- with today, never seven days back, and what fell into a time with the bot off is not caught up.
+create or replace function passbell.note_birthday_programs() returns void
+language sql
+set search_path = ''
+as $$
+    delete from passbell.birthday_programs b
+     using (select w.program_id
+              from passbell.birthday_programs w
+             where not exists (select from passbell.programs g where g.program_id = w.program_id and g.birthday_bot_enabled)
+               for update skip locked) gone
+     where b.program_id = gone.program_id;
+    insert into passbell.birthday_programs (program_id, since)
+    select g.program_id, (passbell.now() at time zone passbell.zone(g.timezone))::date
+      from passbell.programs g
+     where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+       and not exists (select from passbell.birthday_programs b where b.program_id = g.program_id)
+    on conflict do nothing;
+$$;
+
+-- Open runs that nobody will take any more: the bot was switched off in the middle, or their week is over. Lets held
+-- greetings go; a run whose week is over is completed and says how many gifts were never given.
+create or replace function passbell.close_birthday_runs() returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_run  record;
+begin
+    for v_run in
+        select r.program_id, r.local_date, r.campaign_id,
+               r.local_date < coalesce((passbell.now() at time zone passbell.zone(g.timezone))::date, r.local_date) - 7 as over
+          from passbell.birthday_runs r
+          left join passbell.programs g on g.program_id = r.program_id
+         where r.completed_at is null and coalesce(r.lease_until, '-infinity') <= passbell.now()
+           and (r.local_date < coalesce((passbell.now() at time zone passbell.zone(g.timezone))::date, r.local_date) - 7
+                or not coalesce(g.birthday_bot_enabled, false)
+                   and exists (select from passbell.chunks k where k.campaign_id = r.campaign_id and k.not_before = 'infinity'))
+           for update of r skip locked
+    loop
+        if v_run.campaign_id is not null then
+            perform passbell.release_greetings(v_run.campaign_id, passbell.now());
+        end if;
+        if v_run.over then
+            update passbell.birthday_runs r
+               set completed_at = passbell.now(), worker = null, lease_until = null,
+                   detail = case when r.failed > 0 then format('Given up after seven days: %s gifts could not be given, see passbell.birthday_failures.', r.failed)
+                                 else 'Left off: its week was over.' end
+             where r.program_id = v_run.program_id and r.local_date = v_run.local_date;
+        end if;
+    end loop;
+end
+$$;
+
+-- Gives some members of a claimed run their gifts, in one transaction, and extends the lease. The daemon calls it until
+-- `remaining` is 0 or `stopped`, then finish_birthday_run. Call it with a statement_timeout some seconds longer than
+-- p_seconds: a hanging award is then cut, recorded and left behind, and the gifts before it stand.
+-- Raises PB412 if another worker has the run by now.
+create or replace function passbell.gift_batch(
+    p_program uuid, p_date date, p_worker uuid, p_limit integer default 50, p_seconds numeric default 5, p_lease_seconds numeric default 60)
+returns table (gifted integer, already_gifted integer, failed integer, remaining integer, stopped boolean, failed_passes uuid[], reasons text[])
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+begin
+    perform passbell.require_birthday_guard();
+    perform passbell.lock_birthdays(p_program);
+    update passbell.birthday_runs r
+       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+     where r.program_id = p_program and r.local_date = p_date and r.worker = p_worker;
+    if not found then
+        raise exception 'the lease on the birthday run of % in program % is lost', p_date, p_program using errcode = 'PB412';
+    end if;
+    return query
+        select g.gifted, g.already_gifted, g.failed, g.remaining, g.stopped, g.failed_passes, g.reasons
+          from passbell.give_gifts(p_program, p_date, p_limit, clock_timestamp() + make_interval(secs => p_seconds::double precision),
+                                   passbell.greet_at(p_program)) g;
+end
+$$;
+
+-- Ends a pass over a claimed run. Everybody has the gift: completed. Somebody has not: open, and taken up again after
+-- 1, 2, 4 … 60 minutes. Raises PB412 if another worker has the run by now.
+create or replace function passbell.finish_birthday_run(p_program uuid, p_date date, p_worker uuid)
+returns table (eligible integer, gifted integer, failed integer, completed boolean, campaign_id uuid)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+begin
+    perform passbell.lock_birthdays(p_program);
+    if not exists (select from passbell.birthday_runs r where r.program_id = p_program and r.local_date = p_date and r.worker = p_worker) then
+        raise exception 'the lease on the birthday run of % in program % is lost', p_date, p_program using errcode = 'PB412';
+    end if;
+    return query
+        select r.eligible, r.gifted, r.failed, r.completed_at is not null, r.campaign_id
+          from passbell.end_birthday_pass(p_program, p_date, passbell.greet_at(p_program)) r;
+end
+$$;
+
+-- The same for whoever holds the program's lock: counts, completes or pauses, lets the greetings go. A run is complete
+-- only once its hour has come, so that one started by hand at seven does not hide those who join before nine. A run
+-- of a program that was suspended meanwhile stays open.
+create or replace function passbell.end_birthday_pass(p_program uuid, p_date date, p_greet_at timestamptz) returns passbell.birthday_runs
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_run       passbell.birthday_runs;
+    v_eligible  integer;
+    v_open      integer;
+    v_due       boolean;
+    v_reason    text;
+begin
+    select (v_now at time zone passbell.zone(g.timezone)) >= least(p_date + g.birthday_send_at, (p_date + 1)::timestamp)
+           and g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+      into v_due
+      from passbell.programs g where g.program_id = p_program;
+    select count(*), count(*) filter (where not b.already_gifted) into v_eligible, v_open from passbell.birthday_people(p_program, p_date) b;
+    if v_open > 0 then
+        select f.reason into v_reason
+          from passbell.birthday_failures f where f.program_id = p_program and f.local_date = p_date
+         order by f.last_at desc, f.pass_id limit 1;
+    end if;
+
+    update passbell.birthday_runs r
+       set eligible = v_eligible, failed = v_open, worker = null, lease_until = null,
+           completed_at = case when v_open = 0 and v_due then coalesce(r.completed_at, v_now) end,
+           attempt = r.attempt + (v_reason is not null)::integer,
+           not_before = case when v_open = 0 then v_now else v_now + make_interval(mins => least(60, power(2, least(r.attempt, 6)))::integer) end,
+           detail = case when v_reason is not null then format('%s gifts could not be given and are tried again. The last reason: %s', v_open, left(v_reason, 300))
+                         when r.detail like '%are tried again%' then null
+                         else r.detail end
+     where r.program_id = p_program and r.local_date = p_date
+    returning r.* into v_run;
+    if v_run.campaign_id is not null then
+        perform passbell.release_greetings(v_run.campaign_id, p_greet_at);
+    end if;
+    return v_run;
+end
+$$;
+
+-- A daemon that stops hands back its runs at once.
+create or replace function passbell.release_birthday_runs(p_worker uuid) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.birthday_runs r set worker = null, lease_until = null where r.worker = p_worker
+$$;
+
+-- What public.run_birthdays does, see there.
+create or replace function passbell.run_birthdays_by_hand(p_program uuid, p_date date)
+returns table (program_id uuid, local_date date, eligible integer, gifted integer, already_gifted integer, failed integer, campaign_id uuid)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_program  record;
+    v_run      passbell.birthday_runs;
+    v_gifts    record;
+    v_until    timestamptz;
+    v_words    text;
+    v_stopped  boolean := false;
+begin
+    perform passbell.require_birthday_guard();
+    if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
+        raise exception 'There is no program %.', p_program using errcode = 'PB404';
+    end if;
+    -- With a statement_timeout (Supabase gives every API role one) stop in time and keep what was given.
+    select case when s.setting = '0' then 'infinity' else statement_timestamp() + make_interval(secs => s.setting::double precision / 1000 * 0.7) end
+      into v_until
+      from pg_catalog.pg_settings s where s.name = 'statement_timeout';
+
+    for v_program in
+        select g.program_id, g.name, g.timezone
+          from passbell.programs g
+         where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+           and (p_program is null or g.program_id = p_program)
+         order by g.program_id
+    loop
+        program_id := v_program.program_id;
+        local_date := coalesce(p_date, (passbell.now() at time zone passbell.zone(v_program.timezone))::date);
+        eligible := 0;  gifted := 0;  already_gifted := 0;  failed := 0;  campaign_id := null;
+        begin
+            perform passbell.lock_birthdays(v_program.program_id);
+            insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before)
+            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), passbell.now())
+            on conflict do nothing;
+            -- What failed before is tried again now.
+            update passbell.birthday_runs r set attempt = r.attempt + 1
+             where r.program_id = v_program.program_id and r.local_date = run_birthdays_by_hand.local_date
+               and exists (select from passbell.birthday_failures f
+                            where f.program_id = r.program_id and f.local_date = r.local_date and f.attempt = r.attempt);
+            select count(*), count(*) filter (where b.already_gifted) into eligible, already_gifted
+              from passbell.birthday_people(v_program.program_id, run_birthdays_by_hand.local_date) b;
+
+            if eligible > already_gifted then
+                select g.* into v_gifts
+                  from passbell.give_gifts(v_program.program_id, run_birthdays_by_hand.local_date, null, v_until, passbell.now()) g;
+                gifted := v_gifts.gifted;
+                failed := v_gifts.failed;
+                already_gifted := already_gifted + v_gifts.already_gifted;
+                v_stopped := v_gifts.stopped;
+            end if;
+            select r.* into v_run
+              from passbell.birthday_runs r where r.program_id = v_program.program_id and r.local_date = run_birthdays_by_hand.local_date;
+            if v_run.completed_at is null or gifted > 0 or failed > 0 then
+                v_run := passbell.end_birthday_pass(v_program.program_id, run_birthdays_by_hand.local_date, passbell.now());
+            end if;
+            campaign_id := v_run.campaign_id;
+        exception when others then
+            -- This program's trouble is not the others'.
+            if p_program is not null then
+                raise;
+            end if;
+            get stacked diagnostics v_words = message_text;
+            raise warning 'birthdays of program "%": %', v_program.name, v_words;
+            insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, detail)
+            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), passbell.now(), left(v_words, 500))
+            on conflict (program_id, local_date) do update set detail = excluded.detail;
+            gifted := 0;
+            failed := eligible - already_gifted;
+        end;
+        return next;
+        exit when v_stopped;
+    end loop;
+end
+$$;
+
+-- Gives today's birthday gifts now, in one program or in all whose bot is on, whatever the hour; or those of a given
+-- local date. For psql, Supabase Studio, RPC and the command line; daemons do the same in smaller bites. Calling it
+-- again, even at the same moment, gives nothing twice: it waits, then finds nothing to do. One row per program; with a
+-- statement_timeout it stops in time, and eligible is then more than gifted + already_gifted + failed: call it again.
+-- A member whose award fails is counted in `failed`, recorded in passbell.birthday_failures and tried again.
+create or replace function public.run_birthdays(program_id uuid default null, on_date date default null)
+returns table (program_id uuid, local_date date, eligible integer, gifted integer, already_gifted integer, failed integer, campaign_id uuid)
+language sql volatile
+security definer
+set search_path = ''
+as $$ select r.* from passbell.run_birthdays_by_hand($1, $2) r $$;
