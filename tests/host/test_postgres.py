@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from passbell.demo.binaries import PostgresUnavailableError, debian_binaries, wheel_binaries
+from passbell.demo.binaries import PostgresUnavailableError, copied_binaries, debian_binaries, wheel_binaries
 from passbell.demo.postgres import EmbeddedPostgres
 from support.wait import wait_until
 
@@ -43,6 +43,14 @@ def alive(pid: int) -> bool:
     return True
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that another account can reach: pytest's own are private, and root's server is not root."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("binaries", INSTALLATIONS, ids=lambda path: path.parent.name)
 def test_every_installation_on_this_machine_works(binaries: Path) -> None:
@@ -58,6 +66,15 @@ def test_every_installation_on_this_machine_works(binaries: Path) -> None:
     assert not alive(pid)
 
 
+@pytest.mark.skipif(not wheel_binaries(), reason="the wheel is not installed")
+def test_a_copy_of_the_wheel_works_elsewhere(open_folder: Path) -> None:
+    """Root's virtualenv is closed to the server's account, so the programs are copied, with their libraries."""
+    copy = copied_binaries(wheel_binaries()[0], open_folder)
+    assert open_folder in copy.parents
+    with EmbeddedPostgres(durable=False, bin_directory=copy) as postgres:
+        psycopg.connect(postgres.url()).close()
+
+
 def test_two_servers_run_side_by_side() -> None:
     """A second demo, or a second test session, neither finds nor hurts the first."""
     with EmbeddedPostgres(durable=False) as first, EmbeddedPostgres(durable=False) as second:
@@ -68,14 +85,6 @@ def test_two_servers_run_side_by_side() -> None:
             assert conn.execute("select from pg_database where datname = 'only_here'").fetchone() is None
         second.stop()
         psycopg.connect(first.url("only_here")).close()
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that another account can reach: pytest's own are private, and root's server is not root."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
 
 
 def test_data_in_a_kept_directory_is_there_the_next_time(open_folder: Path) -> None:

