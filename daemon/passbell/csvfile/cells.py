@@ -8,7 +8,7 @@ from typing import Final
 
 # A spreadsheet takes a cell that begins with one of these for a formula (OWASP, "CSV Injection").
 # The full-width forms count: some input methods turn them into the plain ones.
-FORMULA_STARTS: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+FORMULA_STARTS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 # Zero-width joiners belong to Persian and Indic names, so words keep them and codes lose them.
 _JOINERS = "\u200c\u200d"
@@ -50,14 +50,18 @@ SCIENTIFIC_ADVICE: Final = (
 )
 
 
+def _is_formula(cell: str) -> bool:
+    return cell.lstrip(" ").startswith(FORMULA_STARTS)
+
+
 def unneutralise(cell: str) -> str:
     """Drop the apostrophe that `neutralise` (or a spreadsheet's user) put before a formula sign."""
-    return cell[1:] if cell[:1] == "'" and len(cell) > 1 and cell[1] in FORMULA_STARTS else cell
+    return cell[1:] if cell[:1] == "'" and _is_formula(cell[1:]) else cell
 
 
 def neutralise(cell: str) -> str:
     """Make a spreadsheet show the cell as text; `unneutralise` gives back what was there."""
-    return f"'{cell}" if cell.lstrip(" ")[:1] in FORMULA_STARTS and cell.strip(" ") else cell
+    return f"'{cell}" if _is_formula(cell) else cell
 
 
 def _unwrap_formula(text: str) -> str:
@@ -75,7 +79,7 @@ def clean_words(cell: str) -> str:
     if "  " in text:
         text = _MANY_SPACES.sub(" ", text)
     if text[:1] == "'":
-        text = unneutralise(text)
+        text = unneutralise(text).lstrip()
     return _unwrap_formula(text) if text[:1] == "=" else text
 
 

@@ -168,7 +168,7 @@ class DateRule:
         if isinstance(reading, Numbers):
             day = in_order(reading, self.order, self.today)
         elif isinstance(reading, Serial):
-            day = dates.from_serial(reading) if self.serials else Unreadable(dates.LOOKS_SERIAL)
+            day = dates.from_serial(reading) if self.serials else dates.without_serials(reading)
         elif isinstance(reading, ShortYear):
             year = dates.full_year(reading.year, reading.month, reading.day, self.today)
             day = dates.make(year, reading.month, reading.day)

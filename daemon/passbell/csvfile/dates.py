@@ -17,6 +17,7 @@ MAX_AGE_YEARS: Final = 120
 _EXCEL_EPOCH: Final = date(1899, 12, 30)
 _MAX_SERIAL: Final = 80_000  # the year 2119
 _PLACEHOLDERS: Final = frozenset({date(1900, 1, 1), date(1970, 1, 1), date(1904, 1, 1)})
+_FIRST_YEAR, _LAST_YEAR = 1900, 2100
 _CENTURY = 100
 _TWO_DIGITS = 2
 
@@ -25,6 +26,7 @@ NOT_A_DATE: Final = "this is not a date that can be read; write it as YYYY-MM-DD
 LOOKS_SERIAL: Final = (
     "this looks like Excel's number for a date; format the column as a date, or write YYYY-MM-DD"
 )
+ONLY_YEAR: Final = "this is only a year; write the whole date as YYYY-MM-DD"
 HASHES: Final = "the spreadsheet column was too narrow and the date was lost; widen it and save again"
 SHIFTED: Final = (
     "this date carries a time and a time zone, so the day may be off by one; write it as YYYY-MM-DD"
@@ -178,6 +180,11 @@ def read(text: str) -> Reading:  # noqa: PLR0911 -- one return per way to write 
     if text and not text.strip("#"):
         return Unreadable(HASHES)
     return _with_month_name(text)
+
+
+def without_serials(serial: Serial) -> Unreadable:
+    """Say what to do about a bare number in a column of ordinary dates."""
+    return Unreadable(ONLY_YEAR if _FIRST_YEAR <= serial.days <= _LAST_YEAR else LOOKS_SERIAL)
 
 
 def from_serial(serial: Serial) -> date | Unreadable:

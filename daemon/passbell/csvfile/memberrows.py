@@ -80,6 +80,11 @@ def id_key(external_id: str) -> str:
     return f"\0{external_id.casefold()}"
 
 
+def is_blank(cells: list[str]) -> bool:
+    """Say whether nothing can be seen in the row."""
+    return not any(map(clean_code, cells))
+
+
 def too_wide(cells: list[str], width: int) -> bool:
     """Say whether there is something in cells beyond the header; trailing delimiters are harmless."""
     return len(cells) > width and any(clean_words(cell) for cell in cells[width:])
@@ -110,7 +115,7 @@ class RowReader:
             return MemberRow(
                 row_number, problems=(Problem("", shorten(cells[0]), problem, fatal=True),), cells=original
             )
-        if not any(map(str.strip, cells)):
+        if is_blank(cells):
             return None
         problems: list[Problem] = []
         email = self._checked(cells, "email", problems)

@@ -18,7 +18,7 @@ from passbell.csvfile.dateorder import DateColumn, DateRule, Decision
 from passbell.csvfile.duplicates import LastRows
 from passbell.csvfile.errors import TooManyRows
 from passbell.csvfile.layout import Layout, sniff, unknown_columns
-from passbell.csvfile.memberrows import MemberRow, RowReader, id_key, too_wide
+from passbell.csvfile.memberrows import MemberRow, RowReader, id_key, is_blank, too_wide
 from passbell.csvfile.source import Source
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class MemberFile:
     def __iter__(self) -> Iterator[MemberRow]:
         with self.layout.open(self._source) as records:
             for record in records:
-                if any(record[1]) and (row := self._rows.read(record)):
+                if row := self._rows.read(record):
                     yield row
 
 
@@ -121,7 +121,7 @@ class _Survey:
         birth, email_at, id_at, width = self._birth, self._email, self._id, self._width
         dates, add = self.dates, self.last.add
         for row_number, cells, problem in records:
-            if not any(cells):
+            if is_blank(cells):
                 continue
             self.total += 1
             if self.total > self._max_rows:

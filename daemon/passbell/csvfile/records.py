@@ -27,6 +27,7 @@ MAX_LINE = 1 << 18
 MAX_LINES = 100  # of one record; an address has five
 KEPT_OF_LONG_LINE = 2_000
 
+CLOSING_QUOTE = 'a quote (") in this row closes one that was opened in an earlier row; remove it or double it'
 RUNAWAY_QUOTE = 'a quote (") is opened in this row and not closed where the cell ends; remove it or double it'
 LONG_CELL = f"a cell is longer than {csv.field_size_limit():,} characters"
 LONG_LINE = f"the row is longer than {MAX_LINE:,} characters"
@@ -53,6 +54,7 @@ class _Lines:
         self._again: deque[str] = deque()
         self.pending: list[str] = []
         self.cut_off = False
+        self._closing: str | None = None
 
     def _next(self) -> str:
         """Take the next line; beyond the block only if the record at hand is not complete."""
@@ -71,7 +73,8 @@ class _Lines:
                     pending
                 )  # the reader wanted more: it is inside quotes at the end of the file
                 return
-            line = line.replace("\0", "")
+            if "\0" in line:
+                line = line.replace("\0", "")
             pending.append(line)
             if len(line) >= MAX_LINE and line[-1] not in "\r\n":
                 while fresh and (rest := self._next()) and rest[-1] not in "\r\n":
@@ -79,9 +82,20 @@ class _Lines:
                 # In the middle of a record the quote is to blame; this line is then met again as the first
                 # one.
                 raise _GivenUpError(LONG_LINE if len(pending) == 1 else RUNAWAY_QUOTE)
+            if line is self._closing:
+                self._closing = None
+                raise _GivenUpError(CLOSING_QUOTE)
             if len(pending) > MAX_LINES:
                 raise _GivenUpError(RUNAWAY_QUOTE)
             yield line
+
+    def swallowed(self, delimiter: str, width: int) -> bool:
+        """Tell whether the record at hand is several records: each of its lines alone has every cell."""
+        lines = self.pending
+        if len(lines) == 1 or not all(line.count(delimiter) + 1 == width for line in lines):
+            return False
+        self._closing = lines[-1]
+        return True
 
     def give_up(self) -> str:
         """Return the first line of the record at hand; the others will be fed again."""
@@ -99,16 +113,13 @@ def split_naively(line: str, delimiter: str) -> list[str]:
 
 
 def unwrap(cell: str, delimiter: str) -> list[str]:
-    """Split a whole line that was put into one quoted cell."""
+    """Split a whole line that was put into one quoted cell; commas of the sheet around it may trail."""
+    if delimiter != ",":
+        cell = cell.rstrip(",")
     try:
         return next(csv.reader(io.StringIO(cell, newline=""), delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:
         return split_naively(cell, delimiter)
-
-
-def _swallowed(lines: list[str], delimiter: str, width: int) -> bool:
-    """Tell whether a record of several lines is several records: each line alone has every cell."""
-    return len(lines) > 1 and all(line.count(delimiter) + 1 == width for line in lines)
 
 
 def _plain(block: str, delimiter: str, row: int) -> Iterator[Record]:
@@ -126,7 +137,7 @@ def _careful(lines: _Lines, delimiter: str, row: int, width: int) -> Iterator[Re
         reader = csv.reader(lines.feed(), delimiter=delimiter, skipinitialspace=True)
         try:
             for cells in reader:
-                if lines.cut_off or (width and _swallowed(pending, delimiter, width)):
+                if lines.cut_off or (width and lines.swallowed(delimiter, width)):
                     raise _GivenUpError(RUNAWAY_QUOTE)  # noqa: TRY301 -- one way out for all reasons
                 pending.clear()
                 row += 1

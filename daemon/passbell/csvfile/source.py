@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import tempfile
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -29,14 +30,15 @@ class Source:
         self._path: Path | None = None
         self._stream: IO[bytes] | None = None
         if isinstance(file, Source):
+            self._owner = file  # keeps a spool open
             self._path, self._stream = file._path, file._stream  # noqa: SLF001 -- same class
         elif isinstance(file, str | os.PathLike):
             self._path = Path(file)
         elif file.seekable():
             self._stream = file
         else:
-            # Closed with the last reference: it must outlive this call and every pass over it.
             spool = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115
+            weakref.finalize(self, spool.close)  # it must outlive this call and every pass over it
             shutil.copyfileobj(file, spool)
             self._stream = spool
 
