@@ -209,3 +209,19 @@ def test_phone_shortcut_agrees_with_the_library(digits: str, form: str, region: 
     valid = phonenumbers.is_valid_number(number)
     expected = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if valid else None
     assert read_phone(text, region).value == expected
+
+
+def test_rejects_of_rejects_keep_one_reason() -> None:
+    """Rows rejected a second time carry the new reason only, and a row with too many cells stays one."""
+    first = b"email,city,first_name\nada@example.com,Portland, OR,Ada\n"
+    for _ in range(2):
+        file = read_members(io.BytesIO(first), today=TODAY)
+        (row,) = file
+        assert row.rejected
+        out = io.BytesIO()
+        write_rejects(out, [Reject(row.cells, row.reason)], layout=file.layout)
+        first = out.getvalue()
+    header, line = first.decode("utf-8-sig").splitlines()
+    assert header == "passbell_reason,email,city,first_name"
+    assert line.startswith("row 2: the row has 5 cells and the header 4;")
+    assert line.endswith(",ada@example.com,Portland,OR,Ada")

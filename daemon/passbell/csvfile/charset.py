@@ -1,9 +1,10 @@
 """Which encoding a file is in: byte-order mark, strict UTF-8, UTF-16 by its NULs, the configured code page.
 
-Statistical detectors guess wrong on lists of short names: on twelve code page files charset-normalizer got four
-right and chardet one, this ladder all twelve. UTF-8 is decided on the whole file, in one streaming pass, because the
-one `é` may be in the last row. A file that is UTF-8 except for a few bytes (two exports glued together) is read as
-UTF-8 with those bytes taken from the code page, so that one old row does not spoil every other name.
+Statistical detectors guess wrong on lists of short names: on twelve code page files charset-normalizer got
+four right and chardet one, this ladder all twelve. UTF-8 is decided on the whole file, in one streaming pass,
+because the one `é` may be in the last row. A file that is UTF-8 except for a few bytes (two exports glued
+together) is read as UTF-8 with those bytes taken from the code page, so that one old row does not spoil every
+other name.
 """
 
 from __future__ import annotations
