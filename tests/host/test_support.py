@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from support.databases import Databases
-from support.processes import Command
+from support.processes import Command, Daemon, Sandbox
 from support.proxy import Proxy
 from support.servers import ServerChoice, server_choice
 from support.wait import wait_until, wait_until_async
@@ -130,3 +130,20 @@ def test_two_sessions_on_one_server_do_not_collide() -> None:
         with psycopg.connect(server.url()) as conn:
             left = conn.execute("select datname from pg_database where datname like 'passbell%'").fetchall()
         assert left == []
+
+
+def test_a_sandbox_is_ready_on_entry_and_gone_after_the_block() -> None:
+    """A test gets an address that answers, and no process outlives it."""
+    with Sandbox() as sandbox:
+        address = urlsplit(sandbox.url)
+        socket.create_connection((address.hostname, address.port), 30).close()
+        process = sandbox.process
+    assert process.poll() is not None
+
+
+def test_a_daemon_that_ends_instead_of_starting_fails_the_test_with_its_words() -> None:
+    """The reason stands in the failure, and nothing is left running."""
+    daemon = Daemon("postgresql://127.0.0.1:1/nowhere", "http://127.0.0.1:1", RATE_PER_SECOND="much")
+    with pytest.raises(AssertionError, match=r"ended with 2 before it was ready:\n.*RATE_PER_SECOND"):
+        daemon.__enter__()
+    assert not daemon.running

@@ -108,6 +108,8 @@ DEFAULTS: Final = {"VIP": "1000", "WHALE": "500", "SLUMBER": "30", "EXPIRING": "
 
 def reachable(conn: psycopg.Connection[Any], generation: str, program: UUID) -> set[UUID]:
     """Return the passes of a program that are on a phone and whose owner did not opt out."""
+    if generation == "1_bare" and _has_column(conn, "users", "marketing_opt_in"):
+        generation = "1"
     return {row[0] for row in conn.execute(REACHABLE[generation], {"program": program})}
 
 
@@ -135,7 +137,7 @@ def _query(conn: psycopg.Connection[Any], generation: str, name: str) -> sql.Com
         return sql.SQL(WHALE["1" if generation.startswith("1") else "2"]).format()
     if name == "EXPIRING":
         zone = sql.SQL("'America/New_York'")
-        if _has_column(conn, "timezone"):
+        if _has_column(conn, "programs", "timezone"):
             zone = sql.SQL(
                 "(select g.timezone from passes_master p join programs g on g.id = p.program_id"
                 " where p.id = c.pass_id)"
@@ -154,11 +156,11 @@ def _query(conn: psycopg.Connection[Any], generation: str, name: str) -> sql.Com
     return sql.Composed([sql.SQL(EVERYWHERE[name])])
 
 
-def _has_column(conn: psycopg.Connection[Any], column: str) -> bool:
-    """Whether programs has a column that passbell adds where the host lacks it."""
+def _has_column(conn: psycopg.Connection[Any], table: str, column: str) -> bool:
+    """Whether the host has a column that passbell adds where it is missing."""
     found = conn.execute(
         "select true from information_schema.columns"
-        " where table_schema = 'public' and table_name = 'programs' and column_name = %s",
-        [column],
+        " where table_schema = 'public' and table_name = %s and column_name = %s",
+        [table, column],
     ).fetchone()
     return found is not None

@@ -51,15 +51,19 @@ class Command:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._show_log()
+            self.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self._folder is not None:
-            # pytest shows this beside the failure.
-            print(f"--- log of passbell {' '.join(self.arguments)} ---\n{self.log[-8_000:]}")  # noqa: T201
+        if error is not None:
+            self._show_log()
         self.close()
 
     def start(self) -> None:
@@ -160,6 +164,10 @@ class Command:
             return ""
         return (Path(self._folder.name) / name).read_text(encoding="utf-8", errors="replace")
 
+    def _show_log(self) -> None:
+        # pytest shows this beside the failure.
+        print(f"--- log of passbell {' '.join(self.arguments)} ---\n{self.log[-8_000:]}")  # noqa: T201
+
     def _check_alive(self) -> None:
         code = self.process.poll()
         if code is not None:
@@ -217,12 +225,17 @@ class Daemon(Command):
 
     def wait_ready(self, deadline: float = READY_SECONDS) -> None:
         """Wait until the daemon has said in the database that it is there."""
-        with psycopg.connect(self._database_url, autocommit=True) as conn:
-            wait_until(lambda: self._registered(conn), "the daemon is ready", deadline)
+        wait_until(self._registered, "the daemon is ready", deadline)
 
-    def _registered(self, conn: psycopg.Connection[Any]) -> bool:
+    def _registered(self) -> bool:
         self._check_alive()
-        found = conn.execute("select true from passbell.workers where pid = %s", [self.pid]).fetchone()
+        try:
+            with psycopg.connect(self._database_url) as conn:
+                found = conn.execute(
+                    "select true from passbell.workers where pid = %s", [self.pid]
+                ).fetchone()
+        except psycopg.OperationalError:
+            return False  # the database may be the very thing that a test has taken away
         return found is not None
 
 
