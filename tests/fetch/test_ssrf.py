@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import httpcore
 import pytest
 
-from passbell.fetch import FetchFailed, FetchRefused
-from passbell.fetch.network import SYSTEM, Network
+from passbell.fetch import FetchFailed, FetchPolicy, FetchRefused
+from passbell.fetch.links import check_link
+from passbell.fetch.network import SYSTEM, Network, PinnedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -283,3 +285,18 @@ async def test_the_next_address_is_tried_when_one_is_dead(
         "https://files.example.com/list.csv", network=Network(internet.network.resolve, connect)
     )
     assert body == b"member_id\n1\n"
+
+
+async def test_a_connection_goes_to_the_checked_place_or_nowhere(internet: Internet) -> None:
+    """Whatever the HTTP client asks for, only the checked name, port and addresses are connected to."""
+    target = check_link("https://files.example.com/list.csv", FetchPolicy())
+    backend = PinnedBackend(target, [ip_address(internet.public)], internet.network)
+    for host, port in (("other.example.com", 443), ("files.example.com", 80), ("127.0.0.1", 443)):
+        with pytest.raises(httpcore.ConnectError):
+            await backend.connect_tcp(host, port)
+    with pytest.raises(httpcore.ConnectError):
+        await backend.connect_unix_socket("/run/docker.sock")
+    assert internet.connected == []
+    stream = await backend.connect_tcp("files.example.com", 443)
+    await stream.aclose()
+    assert internet.connected == [f"{internet.public}:443"]
