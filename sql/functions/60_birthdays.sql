@@ -65,13 +65,16 @@ $$;
 -- year, or one for a birthday less than 300 days away (a birth date corrected to farm points). A gift is dated by
 -- local_date, unless the row was written or edited by somebody else: then by created_at.
 --
--- Uses idx_users_birthday → passes_master_user → UNIQUE (pass_id, year); for a small program the planner may start
--- from passes_master_program. Planned anew for each call (force_custom_plan), so that it sees which one it is.
+-- Uses idx_users_birthday → passes_master_user → UNIQUE (pass_id, year). The planner thinks that a day has far fewer
+-- birthdays than it has (it multiplies the chances of month, day and age) and would look up a whole program for each of
+-- them: the program is therefore compared in a way that no index serves. Planned anew for each call, so that the leap
+-- day costs nothing on other days.
 create or replace function passbell.birthday_people(p_program uuid, p_date date)
 returns table (pass_id uuid, external_id text, first_name text, birth_date date, opted_in boolean, already_gifted boolean)
 language plpgsql stable
 set search_path = ''
 set plan_cache_mode = 'force_custom_plan'
+set max_parallel_workers_per_gather = 0
 set jit = off
 as $$
 #variable_conflict use_column
@@ -91,31 +94,59 @@ begin
      where g.program_id = p_program;
 
     return query
-        with member as (
+        with member as materialized (
             select r.pass_id, r.external_id, r.first_name, r.birth_date, r.opted_in, r.reachable, coalesce(r.user_id, r.pass_id) as person
               from passbell.recipients r
-             where r.program_id = p_program
+             where coalesce(r.program_id = p_program, false)
                and (extract(month from r.birth_date) = v_month and extract(day from r.birth_date) = v_day
                     or v_leap and extract(month from r.birth_date) = 2 and extract(day from r.birth_date) = 29)
                and r.birth_date <= p_date
                and v_year - extract(year from r.birth_date) <= 120
                and r.birth_date not in ('1900-01-01', '1970-01-01', '1904-01-01')
-        ), gift as (
-            select m.person,
-                   bool_or(l.year = v_year
-                           or abs(p_date - case when extract(year from l.local_date) = l.year then l.local_date
-                                                else (l.created_at at time zone v_zone)::date end) < 300) as had,
-                   array_agg(m.pass_id) filter (where l.year = v_year) as on_passes
+        ), judged as (
+            select m.*, coalesce(l.this_year, false) as this_one, coalesce(bool_or(l.this_year or l.recent) over (partition by m.person), false) as had
               from member m
-              join public.birthday_logs l on l.pass_id = m.pass_id and l.year = any (array[v_year - 1, v_year, v_year + 1])
-             group by m.person
+             cross join lateral (
+                    select bool_or(l.year = v_year) as this_year,
+                           bool_or(abs(p_date - case when extract(year from l.local_date) = l.year then l.local_date
+                                                     else (l.created_at at time zone v_zone)::date end) < 300) as recent
+                      from public.birthday_logs l
+                     where l.pass_id = m.pass_id and l.year = any (array[v_year - 1, v_year, v_year + 1])) l
         )
-        select distinct on (m.person) m.pass_id, m.external_id, m.first_name, m.birth_date, m.opted_in, coalesce(g.had, false)
-          from member m
-          left join gift g on g.person = m.person
-         where m.reachable
-         order by m.person, m.pass_id = any (coalesce(g.on_passes, '{}')) desc, m.pass_id;
+        select distinct on (j.person) j.pass_id, j.external_id, j.first_name, j.birth_date, j.opted_in, j.had
+          from judged j
+         where j.reachable
+         order by j.person, j.this_one desc, j.pass_id;
 end
+$$;
+
+-- The message with a control character in the place of each field, for preview_message.
+create or replace function passbell.mark_message(p_layout text, p_fields text[]) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select format(p_layout, variadic coalesce(array_agg(case f.field when 'points' then chr(1) when 'first_name' then chr(2) when 'last_name' then chr(3)
+                                                                     when 'tier_points' then chr(4) else chr(5) end order by f.n), '{}'))
+      from unnest(p_fields) with ordinality as f (field, n)
+$$;
+
+-- render_message for a list of thousands: where every value is there and clean, replacing the marks gives the same text
+-- at a tenth of the time. No "set" clause, so that it is inlined.
+create or replace function passbell.preview_message(
+    p_layout text, p_fields text[], p_fallbacks text[], p_marked text,
+    p_points bigint, p_first_name text, p_last_name text, p_tier_points bigint, p_program text) returns text
+language sql immutable
+as $$
+    select case
+               when (position(chr(2) in p_marked) = 0 or btrim(p_first_name) <> '')
+                    and (position(chr(3) in p_marked) = 0 or btrim(p_last_name) <> '')
+                    and (position(chr(4) in p_marked) = 0 or p_tier_points is not null)
+                    and (position(chr(5) in p_marked) = 0 or btrim(p_program) <> '')
+                    and coalesce(p_first_name, '') || coalesce(p_last_name, '') || coalesce(p_program, '') !~ '[[:cntrl:]]'
+               then btrim(replace(replace(replace(replace(replace(p_marked, chr(1), p_points::text), chr(2), coalesce(btrim(p_first_name), '')),
+                          chr(3), coalesce(btrim(p_last_name), '')), chr(4), coalesce(p_tier_points::text, '')), chr(5), coalesce(btrim(p_program), '')))
+               else passbell.render_message(p_layout, p_fields, p_fallbacks, p_points, p_first_name, p_last_name, p_tier_points, p_program)
+           end
 $$;
 
 -- What public.get_birthdays_today returns, see there.
@@ -129,13 +160,14 @@ as $$
 declare
     v_program   record;
     v_message   record;
+    v_marked    text;
     v_date      date;
 begin
     if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
         raise exception 'There is no program %.', p_program using errcode = 'PB404';
     end if;
     for v_program in
-        select g.*
+        select g.program_id, g.name, g.timezone, g.birthday_message, greatest(g.birthday_reward_points, 0) as reward
           from passbell.programs g
          where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
            and (p_program is null or g.program_id = p_program)
@@ -144,18 +176,19 @@ begin
         v_date := coalesce(p_date, (passbell.now() at time zone passbell.zone(v_program.timezone))::date);
         select c.layout, c.fields, c.fallbacks into v_message
           from passbell.birthday_greeting(v_program.birthday_message) b, passbell.compile_message(b.message) c;
+        v_marked := passbell.mark_message(v_message.layout, v_message.fields);
         if v_message.fields = '{}' then
             return query
                 select b.pass_id, v_program.program_id, b.external_id, b.first_name, b.birth_date, extract(year from v_date)::integer,
-                       greatest(v_program.birthday_reward_points, 0), format(v_message.layout), b.already_gifted
+                       v_program.reward, format(v_message.layout), b.already_gifted
                   from passbell.birthday_people(v_program.program_id, v_date) b;
         else
             return query
                 select b.pass_id, v_program.program_id, b.external_id, b.first_name, b.birth_date, extract(year from v_date)::integer,
-                       greatest(v_program.birthday_reward_points, 0),
-                       passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks,
-                                               coalesce(r.points, 0) + case when b.already_gifted then 0 else greatest(v_program.birthday_reward_points, 0) end,
-                                               r.first_name, r.last_name, r.tier_points, v_program.name),
+                       v_program.reward,
+                       passbell.preview_message(v_message.layout, v_message.fields, v_message.fallbacks, v_marked,
+                                                coalesce(r.points, 0) + case when b.already_gifted then 0 else v_program.reward end,
+                                                r.first_name, r.last_name, r.tier_points, v_program.name),
                        b.already_gifted
                   from passbell.birthday_people(v_program.program_id, v_date) b
                   left join lateral (select x.points, x.first_name, x.last_name, x.tier_points

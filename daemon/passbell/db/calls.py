@@ -100,7 +100,7 @@ class Queue:
         row = await self.database.row(
             "select campaign_id, chunk_no, claim_token, attempt, program_id, kind, rate_per_second::float8, pass_ids,"
             " passkit_ids, external_ids, protocols, passkit_program_id, texts"
-            " from passbell.claim_chunk(%s, %s, %s, %s, %s, %s::uuid[], %s::uuid[])",
+            " from passbell.claim_chunk(%s, %s, %s::numeric, %s, %s, %s::uuid[], %s::uuid[])",
             (
                 self.worker,
                 self.account,
@@ -149,7 +149,7 @@ class Queue:
     async def renew_leases(self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool) -> dict[UUID, bool]:
         """Claim tokens still ours, each with whether it may go on."""
         rows = await self.database.fetch(
-            "select * from passbell.renew_leases(%s, %s::uuid[], %s, %s)",
+            "select * from passbell.renew_leases(%s, %s::uuid[], %s::numeric, %s)",
             (self.worker, list(tokens), lease_seconds, extend),
         )
         return {token: go_on for token, go_on in rows}
@@ -165,7 +165,7 @@ class Queue:
         """Reserve `count` consecutive slots of a rate limit row."""
         row = await self.database.row(
             "select extract(epoch from starts_at)::float8, extract(epoch from clock)::float8, spacing"
-            " from passbell.take_slots(%s, %s, %s)",
+            " from passbell.take_slots(%s, %s, %s::numeric)",
             (key, count, rate),
         )
         assert row is not None  # noqa: S101 - the function has OUT parameters: always one row
@@ -202,7 +202,7 @@ class Queue:
     async def register(self, host: str, pid: int, process: str, version: str, rate: float, daily_cap: int) -> None:
         """Enter this daemon and its pace."""
         await self.database.fetch(
-            "select passbell.register_worker(%s, %s, %s, %s, %s, %s, %s, %s)",
+            "select passbell.register_worker(%s, %s, %s, %s, %s, %s, %s::numeric, %s)",
             (self.worker, host, pid, process, version, self.account, rate, daily_cap),
         )
 
@@ -228,5 +228,5 @@ class Queue:
 
 _FINISH: Final[LiteralString] = """
     select remaining, status
-      from passbell.finish_chunk(%s, %s, %s, %s::uuid[], %s::text[], %s::smallint[], %s::text[], %s, %s, %s)
+      from passbell.finish_chunk(%s, %s, %s, %s::uuid[], %s::text[], %s::smallint[], %s::text[], %s, %s, %s::numeric)
 """

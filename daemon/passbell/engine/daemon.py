@@ -200,6 +200,19 @@ async def _serve(settings: Settings) -> int:
         return await running
     except asyncio.CancelledError:
         return 1
+    except BaseExceptionGroup as group:
+        # A loop that ends unasked ends the daemon; the service manager starts it again.
+        for error in _leaves(group):
+            log.error("loop_failed", reason=str(error) or type(error).__name__, exc_info=error)
+        return 1
+
+
+def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
+    """The errors inside a group, however deep."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 def main(settings: Settings) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from passbell.sandbox.api import Api
 from passbell.sandbox.control import Control
 from passbell.sandbox.options import Options
-from passbell.sandbox.server import Wire
+from passbell.sandbox.server import Desk, Wire
 from passbell.sandbox.window import Heartbeat
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         self.heartbeat = Heartbeat(loop)
         self.control = Control(self.api, self.heartbeat, freeze=self._freeze)
+        desk = Desk(loop)
         self._server = await loop.create_server(
-            lambda: Wire(self.api, self.control, self._wires), self._host, self._port, backlog=4096
+            lambda: Wire(self.api, self.control, desk, self._wires), self._host, self._port, backlog=4096
         )
         self._port = self._server.sockets[0].getsockname()[1]
         self.heartbeat.start()
