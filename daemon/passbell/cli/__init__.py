@@ -32,6 +32,7 @@ COMMANDS = {
     "resume": ("passbell.cli.control:resume", "Resume a paused campaign."),
     "cancel": ("passbell.cli.control:cancel", "Cancel a campaign: what is not sent yet is skipped."),
     "retry-failed": ("passbell.cli.control:retry_failed", "Try the failed passes of a campaign again."),
+    "birthdays": ("passbell.cli.birthdays:birthdays", "Give today's birthday gifts now, or list them."),
     "verify": ("passbell.cli.verify:verify", "Check that no member was lost: the conservation law."),
     "sandbox": ("passbell.sandbox.command:sandbox", "Run a local PassKit with phones."),
 }

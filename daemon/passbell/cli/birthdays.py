@@ -1,0 +1,155 @@
+"""`passbell birthdays`: today's gifts, given now or only listed."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import click
+
+from passbell.cli.database import STATEMENT_MILLISECONDS, connect, resolve_program
+from passbell.cli.output import as_json, json_option, number, print_table
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from passbell.cli.database import Connection, Row
+
+LIST = """
+    select b.*, coalesce(p.name, b.program_id::text) as program
+      from public.get_birthdays_today(%s, %s) b
+      left join passbell.programs p on p.program_id = b.program_id
+     order by program, b.external_id
+"""
+RUN = """
+    select r.*, coalesce(p.name, r.program_id::text) as program,
+           (select f.reason from passbell.birthday_failures f
+             where f.program_id = r.program_id and f.local_date = r.local_date
+             order by f.last_at desc, f.pass_id limit 1) as last_reason
+      from public.run_birthdays(%s, %s) r
+      left join passbell.programs p on p.program_id = r.program_id
+     order by program
+"""
+
+
+class Day(click.ParamType[date]):
+    """A date as ISO 8601 writes it."""
+
+    name = "date"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Read `2026-12-24`."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a date; write it like 2026-12-24", param, ctx)
+
+
+@click.command()
+@click.option(
+    "--program", metavar="ID", help="Only this program: its id, its PassKit program id or its exact name."
+)
+@click.option(
+    "--on", "day", type=Day(), help="The birthdays of this date instead of today's, in each program's zone."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Give nothing: list whose birthday it is and what they would read."
+)
+@json_option
+def birthdays(program: str | None, day: date | None, dry_run: bool, json_wanted: bool) -> None:  # noqa: FBT001
+    """Give today's birthday gifts now, whatever the hour, or list them.
+
+    The daemon does it by itself at each program's birthday_send_at. Running it again gives nothing twice.
+    """
+    with connect() as connection:
+        program_id = None if program is None else resolve_program(connection, program)
+        rows = (
+            connection.execute(LIST, (program_id, day)).fetchall()
+            if dry_run
+            else give(connection, program_id, day)
+        )
+    if json_wanted:
+        as_json(rows)
+    elif dry_run:
+        print_people(rows)
+    else:
+        print_runs(rows)
+
+
+def give(connection: Connection, program: UUID | None, day: date | None) -> list[Row]:
+    """Run until everybody was tried: a call stops by itself before its time limit and keeps what it gave."""
+    total: dict[UUID, Row] = {}
+    while True:
+        with connection.transaction():
+            connection.execute(
+                "select set_config('statement_timeout', %s, true)", (str(STATEMENT_MILLISECONDS),)
+            )
+            rows = connection.execute(RUN, (program, day)).fetchall()
+        for row in rows:
+            earlier = total.get(row["program_id"])
+            if earlier is not None:
+                row["gifted"] += earlier["gifted"]
+                row["already_gifted"] -= earlier["gifted"]
+        gained = any(
+            row["gifted"] > (total[row["program_id"]]["gifted"] if row["program_id"] in total else 0)
+            for row in rows
+        )
+        total |= {row["program_id"]: row for row in rows}
+        waiting = any(
+            row["eligible"] > row["gifted"] + row["already_gifted"] + row["failed"] for row in total.values()
+        )
+        if not waiting or not gained:
+            return list(total.values())
+
+
+def print_people(rows: list[Row]) -> None:
+    """One line per person."""
+    if not rows:
+        click.echo("No birthdays in programs whose birthday bot is on.")
+        return
+    print_table(
+        ["program", "member", "name", "born", "points", "gift", "message"],
+        [
+            (
+                row["program"],
+                row["external_id"] or "-",
+                row["first_name"] or "-",
+                row["birth_date"].isoformat(),
+                number(row["reward_points"]),
+                "given" if row["already_gifted"] else "due",
+                row["message"] or "-",
+            )
+            for row in rows
+        ],
+        right=["points"],
+    )
+
+
+def print_runs(rows: list[Row]) -> None:
+    """One line per program, with the reason if awards failed."""
+    if not rows:
+        click.echo("No program has its birthday bot on (programs.birthday_bot_enabled), or it is suspended.")
+        return
+    print_table(
+        ["program", "date", "birthdays", "gifted", "already gifted", "failed", "campaign"],
+        [
+            (
+                row["program"],
+                row["local_date"].isoformat(),
+                number(row["eligible"]),
+                number(row["gifted"]),
+                number(row["already_gifted"]),
+                number(row["failed"]),
+                str(row["campaign_id"] or "-"),
+            )
+            for row in rows
+        ],
+        right=["birthdays", "gifted", "already gifted", "failed"],
+    )
+    for row in rows:
+        if row["failed"]:
+            click.echo(
+                f"{row['program']}: {row['failed']} awards failed and are tried again: {row['last_reason']}"
+            )
