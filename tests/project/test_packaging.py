@@ -1,0 +1,95 @@
+"""What is shipped: the wheel, the lock file, the list of commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import passbell
+from passbell.errors import PassbellError
+from passbell.sqlfiles import sql_root
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_wheel_carries_the_sql(tmp_path: Path) -> None:
+    """A wheel has every SQL file, so that `passbell migrate` works without a checkout."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            tmp_path,
+            ROOT,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("passbell-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = set(archive.namelist())
+    expected = {f"passbell/sql/{file.relative_to(ROOT / 'sql')}" for file in (ROOT / "sql").rglob("*.sql")}
+    assert expected
+    assert expected <= shipped
+    assert "passbell/py.typed" in shipped
+    assert not [name for name in shipped if name.startswith(("tests", "daemon", "tools"))]
+
+
+def test_checkout_uses_its_own_sql() -> None:
+    """In a checkout the SQL files are those at its top, not a copy."""
+    assert sql_root() == ROOT / "sql"
+
+
+def test_lock_file_has_hashes_and_no_registry() -> None:
+    """Every pinned package has hashes, and nothing ties the file to one registry."""
+    text = (ROOT / "requirements.lock").read_text()
+    entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(entries) > 30
+    for entry in entries:
+        assert "==" in entry.splitlines()[0]
+        assert "--hash=sha256:" in entry
+    assert "://" not in text
+
+
+def test_lock_file_knows_every_dependency() -> None:
+    """Every direct dependency of pyproject.toml is pinned: `make lock` was not forgotten."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    names = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in wanted} - {"passbell"}
+    pinned = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE))
+    assert names <= pinned
+
+
+def test_make_lists_every_target() -> None:
+    """`make` alone prints the one list of commands."""
+    listed = subprocess.run(["make", "-s"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert {"setup", "demo", "test", "lint"} <= set(targets)
+    for target in targets:
+        assert f"make {target} " in listed
+
+
+def test_version_is_in_the_changelog() -> None:
+    """The changelog has a section for this version or for what is not released yet."""
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"[{passbell.__version__}]" in changelog or "[Unreleased]" in changelog
+
+
+def test_every_error_has_an_exit_code_that_the_contract_knows() -> None:
+    """Errors end a command with 1, 2, 3 or 4."""
+    kinds = [PassbellError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+        assert kind.exit_code in {1, 2, 3, 4}
