@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := daemon tests tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types lock clean
+.PHONY: help setup demo test lint format types sql lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ format: setup  ## let ruff write the formatting
 
 types: setup  ## mypy, strict
 	@$(BIN)/python -m mypy
+
+sql: setup  ## write sql/passbell.sql, the whole schema in one file, from migrations and functions
+	@$(BIN)/python -m passbell.db.bundle
 
 lock: setup  ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

@@ -225,8 +225,8 @@ def test_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_misspelt_variable_is_told_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A typing error in a variable's name is a warning, not silence."""
     monkeypatch.setenv("PASSBELL_CHUNK_SIZ", "5")
-    monkeypatch.setenv("PASSBELL_LISTEN_URL_FIL", "x")
+    monkeypatch.setenv("PASSBELL_API_KEYS_FIL", "x")
     assert Settings().warnings == (
+        "PASSBELL_API_KEYS_FIL is set, but there is no such setting; did you mean PASSBELL_API_KEYS_FILE?",
         "PASSBELL_CHUNK_SIZ is set, but there is no such setting; did you mean PASSBELL_CHUNK_SIZE?",
-        "PASSBELL_LISTEN_URL_FIL is set, but there is no such setting; did you mean PASSBELL_LISTEN_URL_FILE?",
     )
