@@ -79,7 +79,9 @@ class Sandbox:
         if self._server is not None:
             self._server.close()
             for wire in list(self._wires):
-                wire.close()
+                wire.abort()
+            while self._wires:
+                await asyncio.sleep(0)  # until each connection has ended its task
             await self._server.wait_closed()
 
 

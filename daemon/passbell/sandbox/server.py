@@ -107,9 +107,9 @@ class Wire(asyncio.Protocol):
             self._closing = True
             self.flush()
 
-    def close(self) -> None:
-        """Close from our side, when the sandbox ends."""
-        self._transport.close()
+    def abort(self) -> None:
+        """End it at once, when the sandbox ends."""
+        self._transport.abort()
 
     # -- the parser calls these --------------------------------------------------------------------------
 
