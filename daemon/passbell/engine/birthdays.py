@@ -1,8 +1,9 @@
-"""The birthday loop: ticks, claims due runs, gives the gifts batch by batch. The database decides what is due.
+"""The birthday loop: ticks, claims due runs, gives the gifts batch by batch.
 
-APScheduler only rings the bell, in every daemon; the row in passbell.birthday_runs says whose run it is, so two
-daemons, a restart or a clock that jumps neither repeat a day nor skip one (sql/functions/62_birthday_runs.sql).
-Each batch is a transaction of its own: a daemon killed anywhere loses only the batch in hand, not committed yet.
+APScheduler only rings the bell, in every daemon. The row in passbell.birthday_runs says what is due and whose
+run it is, so two daemons, a restart or a clock that jumps neither repeat a day nor skip one (see
+sql/functions/62_birthday_runs.sql). Each batch is a transaction of its own: a daemon that is killed loses only
+the batch in hand, which was not committed.
 """
 
 from __future__ import annotations

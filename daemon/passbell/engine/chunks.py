@@ -30,7 +30,7 @@ CONTROL_SECONDS: Final = 0.4
 FLUSH_SECONDS: Final = 1.0
 """A decided outcome is reported at the latest after this, also in the middle of a slow chunk."""
 MAX_HELD: Final = 64
-REPORT_PATIENCE: Final = 5.0
+AHEAD_SECONDS: Final = 0.25
 
 
 class ChunkLoop:
@@ -45,6 +45,10 @@ class ChunkLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_rates: dict[UUID, Pacer] = {}
         self._stopping = False
+        # In hand: what can be in flight, or a quarter of a second of work if that is more.
+        self._enough = max(
+            settings.concurrency, min(round(settings.rate_per_second * AHEAD_SECONDS), 4 * settings.chunk_size)
+        )
         self.sent = 0
         """Pushes that PassKit took since the start."""
 
@@ -95,17 +99,17 @@ class ChunkLoop:
         full = len(self._held) >= MAX_HELD
         if full:
             return False
-        # One chunk is being sent, the next is in hand: more would only wait here instead of in the database. A
-        # program that has none in hand yet may always add one, so a small campaign starts beside a huge one.
+        # More in hand than can be sent soon would only wait here instead of in the database. A program that has
+        # none in hand yet may always add one, so a small campaign starts beside a huge one.
         slow = [held for held in self._held.values() if held.chunk.rate_per_second]
-        waiting = sum(held.unpicked for held in self._held.values() if not held.chunk.rate_per_second)
+        waiting = sum(held.undecided for held in self._held.values() if not held.chunk.rate_per_second)
         busy = {held.chunk.program_id for held in self._held.values() if not held.chunk.rate_per_second}
         begun = time.monotonic()
         chunk = await self._queue.claim_chunk(
             settings.lease_seconds,
             settings.daily_cap,
             settings.same_text,
-            list(busy) if waiting > 0 else [],
+            list(busy) if waiting >= self._enough else [],
             [held.chunk.campaign_id for held in slow],
         )
         if chunk is None:

@@ -46,9 +46,9 @@ class HeldChunk:
         self.picked = 0
 
     @property
-    def unpicked(self) -> int:
-        """Recipients that no lane has taken yet."""
-        return 0 if self.stopped else len(self.recipients) - self.picked
+    def undecided(self) -> int:
+        """Recipients still to be sent, or in flight."""
+        return 0 if self.stopped else len(self.recipients) - self.decided
 
     @property
     def lost(self) -> bool:
