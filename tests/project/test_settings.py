@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
 
 from passbell.errors import ConfigurationError
 from passbell.settings import Need, Settings
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 URL = "postgresql://postgres:hunter2@db.example.com:5432/postgres"
 
 # The table of names and defaults that users rely on.
@@ -230,3 +229,13 @@ def test_misspelt_variable_is_told_with_the_nearest_name(monkeypatch: pytest.Mon
         "PASSBELL_API_KEYS_FIL is set, but there is no such setting; did you mean PASSBELL_API_KEYS_FILE?",
         "PASSBELL_CHUNK_SIZ is set, but there is no such setting; did you mean PASSBELL_CHUNK_SIZE?",
     )
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """The settings page lists every setting, and the default it names is the one that counts."""
+    rows = re.findall(r"^\| `(PASSBELL_\w+)` \|([^|]*)\|", DOCUMENT.read_text(), flags=re.MULTILINE)
+    documented = {name: default.strip(" `") for name, default in rows}
+    assert set(documented) == {"PASSBELL_" + field.upper() for field in Settings.model_fields}
+    for field, info in Settings.model_fields.items():
+        if info.default not in {None, ()}:
+            assert documented["PASSBELL_" + field.upper()].lower() == str(info.default).lower()
