@@ -36,7 +36,7 @@ begin
          order by d.local_date, b.program_id
     loop
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until)
-        values (v_due.program_id, v_due.local_date, v_now, v_now, p_worker, v_now + make_interval(secs => p_lease_seconds::double precision))
+        values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + make_interval(secs => p_lease_seconds::double precision))
         on conflict (program_id, local_date) do update
            set worker = excluded.worker, lease_until = excluded.lease_until
          where passbell.may_take_run(r, p_lease_seconds)
@@ -193,7 +193,7 @@ begin
        set eligible = v_eligible, failed = v_open, worker = null, lease_until = null,
            completed_at = case when v_open = 0 and v_due then coalesce(r.completed_at, v_now) end,
            attempt = r.attempt + (v_reason is not null)::integer,
-           not_before = case when v_open = 0 then v_now else v_now + make_interval(mins => least(60, power(2, least(r.attempt, 6)))::integer) end,
+           not_before = case when v_open = 0 then '-infinity' else v_now + make_interval(mins => least(60, power(2, least(r.attempt, 6)))::integer) end,
            detail = case when v_reason is not null then format('%s gifts could not be given and are tried again. The last reason: %s', v_open, left(v_reason, 300))
                          when r.detail like '%are tried again%' then null
                          else r.detail end
@@ -252,7 +252,7 @@ begin
         begin
             perform passbell.lock_birthdays(v_program.program_id);
             insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before)
-            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), passbell.now())
+            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), '-infinity')
             on conflict do nothing;
             -- What failed before is tried again now.
             update passbell.birthday_runs r set attempt = r.attempt + 1
@@ -284,7 +284,7 @@ begin
             get stacked diagnostics v_words = message_text;
             raise warning 'birthdays of program "%": %', v_program.name, v_words;
             insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, detail)
-            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), passbell.now(), left(v_words, 500))
+            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), '-infinity', left(v_words, 500))
             on conflict (program_id, local_date) do update set detail = excluded.detail;
             gifted := 0;
             failed := eligible - already_gifted;
