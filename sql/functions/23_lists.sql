@@ -3,7 +3,7 @@ create or replace function passbell.list_summary(p_campaign uuid) returns text
 language sql stable
 set search_path = ''
 as $$
-    select passbell.thousands(sum(r.n) filter (where r.matched)) || ' of ' || passbell.thousands(sum(r.n)) || ' matched'
+    select passbell.thousands(coalesce(sum(r.n) filter (where r.matched), 0)) || ' of ' || passbell.thousands(sum(r.n)) || ' matched'
            || coalesce('; ' || string_agg(passbell.thousands(r.n) || ' ' || r.words, '; ' order by r.n desc, r.words) filter (where r.words is not null), '') || '.'
       from (select e.reason,
                    e.reason is null or e.reason in ('not_installed', 'opted_out') as matched,
