@@ -14,6 +14,10 @@ begin
         if old.status in ('PROCESSING', 'PAUSED') and exists (select from passbell.chunks c where c.campaign_id = old.id) then
             raise exception 'Campaign "%" is being sent: cancel it before deleting it.', old.name using errcode = 'PB422';
         end if;
+        -- A worker still holds a part of it. Deleting its chunk would wait for the worker's report, which waits for us.
+        if exists (select from passbell.chunks c where c.campaign_id = old.id) then
+            raise exception 'Campaign "%" is cancelled, but its last calls are still ending: delete it in a moment.', old.name using errcode = 'PB422';
+        end if;
         delete from passbell.chunks       c where c.campaign_id = old.id;
         delete from passbell.deliveries   d where d.campaign_id = old.id;
         delete from passbell.list_entries e where e.campaign_id = old.id;
@@ -23,7 +27,7 @@ begin
     end if;
 
     new.updated_at := passbell.now();
-    new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
+    new.status := coalesce(nullif(upper(btrim(new.status, E' \t\r\n')), ''), 'PENDING');
 
     if tg_op = 'INSERT' then
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
