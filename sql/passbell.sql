@@ -911,26 +911,43 @@ end
 $$;
 
 -- One member's text. A placeholder that turned out empty takes the space before it along ("Hi {first_name}, …" reads
--- "Hi, …"). Control characters in members' data become spaces. NULL if nothing is left to say.
+-- "Hi, …"). Control characters in members' data become spaces. NULL if nothing is left to say. A loop in plpgsql, because
+-- it is called once per member of a personalised campaign (12 µs, as one SQL expression 150 µs).
 create or replace function passbell.render_message(
     p_layout text, p_fields text[], p_fallbacks text[],
     p_points bigint, p_first_name text, p_last_name text, p_tier_points bigint, p_program text) returns text
-language sql immutable
-set search_path = ''
+language plpgsql immutable
 as $$
-    select nullif(btrim(case when bool_or(v.value = '')
-                             then regexp_replace(regexp_replace(
-                                      format(p_layout, variadic array_agg(coalesce(nullif(v.value, ''), chr(1)) order by v.n)),
-                                      ' ?' || chr(1), '', 'g'), '^[\s,;:!.]+', '')
-                             else format(p_layout, variadic array_agg(v.value order by v.n)) end), '')
-      from (select f.n,
-                   coalesce(nullif(btrim(regexp_replace(case f.field
+declare
+    v_values  text[] := p_fields;
+    v_value   text;
+    v_gap     boolean := false;
+    v_text    text;
+begin
+    for i in 1 .. cardinality(p_fields) loop
+        v_value := case p_fields[i]
                        when 'points'      then p_points::text
                        when 'first_name'  then p_first_name
                        when 'last_name'   then p_last_name
                        when 'tier_points' then p_tier_points::text
-                       when 'program'     then p_program end, '[[:cntrl:]]+', ' ', 'g')), ''), f.fallback) as value
-              from unnest(p_fields, p_fallbacks) with ordinality as f (field, fallback, n)) v
+                       when 'program'     then p_program
+                   end;
+        if v_value ~ '[[:cntrl:]]' then
+            v_value := pg_catalog.regexp_replace(v_value, '[[:cntrl:]]+', ' ', 'g');
+        end if;
+        v_value := coalesce(nullif(pg_catalog.btrim(v_value), ''), p_fallbacks[i]);
+        if v_value = '' then
+            v_value := pg_catalog.chr(1);
+            v_gap := true;
+        end if;
+        v_values[i] := v_value;
+    end loop;
+    v_text := pg_catalog.format(p_layout, variadic v_values);
+    if v_gap then
+        v_text := pg_catalog.regexp_replace(pg_catalog.regexp_replace(v_text, ' ?' || pg_catalog.chr(1), '', 'g'), '^[\s,;:!.]+', '');
+    end if;
+    return nullif(pg_catalog.btrim(v_text), '');
+end
 $$;
 
 -- Invisible variation number p_n of a text: 0 is the text itself, each step adds a zero-width space at the end. A
@@ -977,6 +994,10 @@ begin
         if old.status in ('PROCESSING', 'PAUSED') and exists (select from passbell.chunks c where c.campaign_id = old.id) then
             raise exception 'Campaign "%" is being sent: cancel it before deleting it.', old.name using errcode = 'PB422';
         end if;
+        -- A worker still holds a part of it. Deleting its chunk would wait for the worker's report, which waits for us.
+        if exists (select from passbell.chunks c where c.campaign_id = old.id) then
+            raise exception 'Campaign "%" is cancelled, but its last calls are still ending: delete it in a moment.', old.name using errcode = 'PB422';
+        end if;
         delete from passbell.chunks       c where c.campaign_id = old.id;
         delete from passbell.deliveries   d where d.campaign_id = old.id;
         delete from passbell.list_entries e where e.campaign_id = old.id;
@@ -986,7 +1007,7 @@ begin
     end if;
 
     new.updated_at := passbell.now();
-    new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
+    new.status := coalesce(nullif(upper(btrim(new.status, E' \t\r\n')), ''), 'PENDING');
 
     if tg_op = 'INSERT' then
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
@@ -1197,6 +1218,7 @@ set search_path = ''
 set passbell.engine = 'on'
 as $$
 declare
+    v_now       constant timestamptz := passbell.now();
     v_campaign  uuid;
     v_count     integer;
     v_total     integer := 0;
@@ -1205,12 +1227,12 @@ begin
         select c.id
           from public.push_campaigns c
          where c.status = 'CANCELLED' and (p_campaign is null or c.id = p_campaign)
-           and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= passbell.now()))
+           and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= v_now))
          order by c.id
     loop
         with free as (
             select k.campaign_id, k.chunk_no from passbell.chunks k
-             where k.campaign_id = v_campaign and (k.lease_until is null or k.lease_until <= passbell.now())
+             where k.campaign_id = v_campaign and (k.lease_until is null or k.lease_until <= v_now)
                for update skip locked
         ), gone as (
             delete from passbell.chunks k using free f
@@ -1218,7 +1240,7 @@ begin
             returning k.campaign_id, k.pass_ids, k.attempt
         ), closed as (
             insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-            select g.campaign_id, unnest(g.pass_ids), passbell.now(), g.attempt, 'skipped', 'cancelled' from gone g
+            select g.campaign_id, unnest(g.pass_ids), v_now, g.attempt, 'skipped', 'cancelled' from gone g
             returning 1
         )
         select count(*) into v_count from closed;
@@ -1434,7 +1456,7 @@ create or replace function passbell.list_summary(p_campaign uuid) returns text
 language sql stable
 set search_path = ''
 as $$
-    select passbell.thousands(sum(r.n) filter (where r.matched)) || ' of ' || passbell.thousands(sum(r.n)) || ' matched'
+    select passbell.thousands(coalesce(sum(r.n) filter (where r.matched), 0)) || ' of ' || passbell.thousands(sum(r.n)) || ' matched'
            || coalesce('; ' || string_agg(passbell.thousands(r.n) || ' ' || r.words, '; ' order by r.n desc, r.words) filter (where r.words is not null), '') || '.'
       from (select e.reason,
                    e.reason is null or e.reason in ('not_installed', 'opted_out') as matched,
@@ -1676,6 +1698,8 @@ create or replace function passbell.prepare_chunk(
     out passkit_program_id text, out uniform boolean)
 language plpgsql
 set search_path = ''
+set plan_cache_mode = 'force_generic_plan'     -- planning this anew would cost as much as running it,
+set enable_seqscan = off                       -- and a plan made while the ledger was empty must not scan it when it is full
 as $$
 #variable_conflict use_column
 declare
@@ -1804,6 +1828,7 @@ returns table (remaining integer, status text)
 language plpgsql
 set search_path = ''
 set passbell.engine = 'on'
+set plan_cache_mode = 'force_generic_plan'
 as $$
 #variable_conflict use_column
 declare
@@ -3436,7 +3461,7 @@ end
 $$;
 
 select passbell.build_adapters();
-update passbell.settings set bundle = '46f8e7f1a8813157', schema_version = 2
- where (bundle, schema_version) is distinct from ('46f8e7f1a8813157', 2);
+update passbell.settings set bundle = 'f93251746716929a', schema_version = 2
+ where (bundle, schema_version) is distinct from ('f93251746716929a', 2);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -100,6 +100,7 @@ set search_path = ''
 set passbell.engine = 'on'
 as $$
 declare
+    v_now       constant timestamptz := passbell.now();
     v_campaign  uuid;
     v_count     integer;
     v_total     integer := 0;
@@ -108,12 +109,12 @@ begin
         select c.id
           from public.push_campaigns c
          where c.status = 'CANCELLED' and (p_campaign is null or c.id = p_campaign)
-           and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= passbell.now()))
+           and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= v_now))
          order by c.id
     loop
         with free as (
             select k.campaign_id, k.chunk_no from passbell.chunks k
-             where k.campaign_id = v_campaign and (k.lease_until is null or k.lease_until <= passbell.now())
+             where k.campaign_id = v_campaign and (k.lease_until is null or k.lease_until <= v_now)
                for update skip locked
         ), gone as (
             delete from passbell.chunks k using free f
@@ -121,7 +122,7 @@ begin
             returning k.campaign_id, k.pass_ids, k.attempt
         ), closed as (
             insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-            select g.campaign_id, unnest(g.pass_ids), passbell.now(), g.attempt, 'skipped', 'cancelled' from gone g
+            select g.campaign_id, unnest(g.pass_ids), v_now, g.attempt, 'skipped', 'cancelled' from gone g
             returning 1
         )
         select count(*) into v_count from closed;

@@ -36,6 +36,7 @@ declare
     v_program   uuid;
     v_campaign  public.push_campaigns;
     v_chunk     passbell.chunks;
+    v_ready     record;
 begin
     if exists (select from passbell.rate_limits l
                 where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second')) then
@@ -55,13 +56,14 @@ begin
             exit when v_chunk.campaign_id is null;
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
-            v_chunk := passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
-            continue when v_chunk.campaign_id is null;      -- everybody in it was skipped: the chunk is gone
+            select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
+            continue when v_ready.pass_ids is null;      -- everybody in it was skipped: the chunk is gone
 
             claim_token := gen_random_uuid();
             update passbell.chunks k
-               set pass_ids = v_chunk.pass_ids, texts = v_chunk.texts, rendered = true,
-                   lease_until = v_now + make_interval(secs => p_lease_seconds), claim_token = claim_chunk.claim_token, worker = p_worker
+               set pass_ids = v_ready.pass_ids, texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
+                   lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
+                   claim_token = claim_chunk.claim_token, worker = p_worker
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
             update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
 
@@ -71,13 +73,12 @@ begin
             program_id := v_program;
             kind := v_campaign.kind;
             rate_per_second := v_campaign.rate_per_second;
-            select array_agg(i.pass_id::text order by i.n), array_agg(r.passkit_id order by i.n), array_agg(r.external_id order by i.n),
-                   array_agg(r.protocol order by i.n), min(r.passkit_program_id),
-                   array_agg(coalesce(i.text, v_campaign.message_text) order by i.n)
-              into pass_ids, passkit_ids, external_ids, protocols, passkit_program_id, texts
-              from unnest(v_chunk.pass_ids, v_chunk.texts) with ordinality as i (pass_id, text, n)
-              join (select distinct on (x.pass_id) x.pass_id, x.passkit_id, x.external_id, x.protocol, x.passkit_program_id
-                      from passbell.recipients x where x.pass_id = any (v_chunk.pass_ids)) r on r.pass_id = i.pass_id;
+            pass_ids := v_ready.pass_ids::text[];
+            passkit_ids := v_ready.passkit_ids;
+            external_ids := v_ready.external_ids;
+            protocols := v_ready.protocols;
+            passkit_program_id := v_ready.passkit_program_id;
+            texts := v_ready.texts;
             return next;
             return;
         end loop;
@@ -124,113 +125,106 @@ begin
 end
 $$;
 
--- Judges and words a locked chunk: returns it without those who are skipped (their ledger rows and the counters are
--- written here) and with the texts chosen, or NULL if nobody is left, in which case it is deleted.
+-- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those who stay
+-- come back as parallel arrays with the texts chosen. pass_ids is NULL if nobody stays: then the chunk is deleted.
+-- `uniform` says that everybody gets message_text as it stands, so that no texts need be stored.
 create or replace function passbell.prepare_chunk(
-    p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text) returns passbell.chunks
+    p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
+    out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
+    out passkit_program_id text, out uniform boolean)
 language plpgsql
 set search_path = ''
+set plan_cache_mode = 'force_generic_plan'     -- planning this anew would cost as much as running it,
+set enable_seqscan = off                       -- and a plan made while the ledger was empty must not scan it when it is full
 as $$
+#variable_conflict use_column
 declare
-    v_now       constant timestamptz := passbell.now();
-    v_message   record;
-    v_plain     text;
-    v_program   text;
-    v_skipped   uuid[];
-    v_reasons   text[];
-    v_keep      uuid[];
-    v_texts     text[];
-    v_uniform   boolean;
+    v_now         constant timestamptz := passbell.now();
+    v_fresh       constant boolean := not p_chunk.rendered;   -- first claim: choose texts, judge the cap
+    v_message     record;
+    v_plain       text;
+    v_plain_hash  bigint;
+    v_program     text;
+    v_skipped     uuid[];
+    v_reasons     text[];
+    v_failed      integer;
 begin
     select m.* into v_message from passbell.compile_message(p_campaign.message_text) m;
     select g.name into v_program from passbell.programs g where g.program_id = p_chunk.program_id;
-    v_plain := case when v_message.fields = '{}' then format(v_message.layout) end;
+    if v_message.fields = '{}' then
+        v_plain := format(v_message.layout);
+        v_plain_hash := hashtextextended(v_plain, 0);
+    end if;
 
-    with todo as (
-        select i.n, i.pass_id, i.text as fixed
-          from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as i (pass_id, text, n)
-    ), flight as (              -- what other campaigns have under way for the same passes
+    with flight as (              -- what other campaigns have under way for the same passes
         select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes
           from passbell.chunks k
           join public.push_campaigns o on o.id = k.campaign_id
           cross join lateral unnest(k.pass_ids, k.texts) as f (pass_id, text)
-         where not p_chunk.rendered and k.program_id = p_chunk.program_id and k.rendered and k.campaign_id <> p_chunk.campaign_id
+         where v_fresh and k.program_id = p_chunk.program_id and k.rendered and k.campaign_id <> p_chunk.campaign_id
            and f.pass_id = any (p_chunk.pass_ids)
          group by f.pass_id
     ), member as (
-        select distinct on (t.n) t.n, t.pass_id, t.fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
-               r.points, r.first_name, r.last_name, r.tier_points, past.sent_today, past.shown, flight.hashes
-          from todo t
+        select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
+               r.passkit_id, r.external_id, r.protocol, r.passkit_program_id,
+               coalesce(past.sent_today, 0) + coalesce(cardinality(flight.hashes), 0) as today,
+               -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
+               past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
+               case
+                   when t.text is not null then t.text
+                   else coalesce(v_plain, passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, r.points,
+                                                                  r.first_name, r.last_name, r.tier_points, v_program))
+               end as text
+          from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
           left join passbell.recipients r on r.pass_id = t.pass_id and r.program_id = p_chunk.program_id
           left join flight on flight.pass_id = t.pass_id
           left join lateral (
                 select count(*) filter (where d.outcome = 'sent' and d.sent_at > v_now - interval '24 hours') as sent_today,
-                       array_agg(d.text_hash) filter (where d.newer_sent = 0 and d.text_hash is not null) as shown
-                  from (select d.sent_at, d.outcome, d.text_hash,
-                               count(*) filter (where d.outcome = 'sent')
-                                   over (order by d.sent_at desc rows between unbounded preceding and 1 preceding) as newer_sent
-                          from passbell.deliveries d
+                       array_agg(d.outcome) as outcomes, array_agg(d.text_hash) as hashes
+                  from (select d.sent_at, d.outcome, d.text_hash from passbell.deliveries d
                          where d.pass_id = t.pass_id
                          order by d.sent_at desc
-                         limit greatest(p_daily_cap, 0) + 4) d) past on not p_chunk.rendered
+                         limit greatest(p_daily_cap, 0) + 4) d) past on v_fresh
          order by t.n
-    ), worded as (
-        select m.*,
-               case
-                   when m.fixed is not null then m.fixed
-                   when p_chunk.rendered then v_plain
-                   else coalesce(v_plain, passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, m.points,
-                                                                  m.first_name, m.last_name, m.tier_points, v_program))
-               end as text
-          from member m
     ), judged as (
-        select w.n, w.pass_id, w.fixed, w.text, w.shown || w.hashes as shown,
+        select m.*,
+               v_fresh and m.fixed is null and coalesce(v_plain_hash, hashtextextended(m.text, 0)) = any (m.shown) as same,
                case
-                   when w.gone then 'unknown_member'
-                   when not w.reachable then 'not_installed'
-                   when not w.opted_in then 'opted_out'
-                   when not p_chunk.rendered and p_daily_cap > 0
-                        and coalesce(w.sent_today, 0) + coalesce(cardinality(w.hashes), 0) >= p_daily_cap then 'capped'
-                   when w.text is null then 'render_error'
-                   when not p_chunk.rendered and w.fixed is null and p_same_text = 'skip'
-                        and hashtextextended(w.text, 0) = any (w.shown || w.hashes) then 'same_text'
+                   when m.gone then 'unknown_member'
+                   when not m.reachable then 'not_installed'
+                   when not m.opted_in then 'opted_out'
+                   when v_fresh and p_daily_cap > 0 and m.today >= p_daily_cap then 'capped'
+                   when m.text is null then 'render_error'
                end as reason
-          from worded w
+          from member m
+    ), decided as (
+        select j.*, coalesce(j.reason, case when j.same and p_same_text = 'skip' then 'same_text' end) as verdict,
+               case when j.same and p_same_text = 'vary' and j.reason is null then passbell.vary_from(j.text, j.shown) else j.text end as final
+          from judged j
     )
-    select array_agg(j.pass_id order by j.n) filter (where j.reason is not null),
-           array_agg(j.reason order by j.n) filter (where j.reason is not null),
-           array_agg(j.pass_id order by j.n) filter (where j.reason is null),
-           array_agg(case when j.fixed is not null or p_chunk.rendered or p_same_text <> 'vary' or j.shown is null then j.text
-                          else passbell.vary_from(j.text, j.shown) end order by j.n) filter (where j.reason is null)
-      into v_skipped, v_reasons, v_keep, v_texts
-      from judged j;
+    select array_agg(d.pass_id) filter (where d.verdict is not null), array_agg(d.verdict) filter (where d.verdict is not null),
+           array_agg(d.pass_id) filter (where d.verdict is null), array_agg(d.final) filter (where d.verdict is null),
+           array_agg(d.passkit_id) filter (where d.verdict is null), array_agg(d.external_id) filter (where d.verdict is null),
+           array_agg(d.protocol) filter (where d.verdict is null), min(d.passkit_program_id),
+           bool_and(d.final = p_campaign.message_text) filter (where d.verdict is null)
+      into v_skipped, v_reasons, pass_ids, texts, passkit_ids, external_ids, protocols, passkit_program_id, uniform
+      from decided d;
 
-    if v_skipped is not null then
-        insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-        select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt, case when s.reason = 'render_error' then 'failed' else 'skipped' end, s.reason
-          from unnest(v_skipped, v_reasons) as s (pass_id, reason);
+    if v_skipped is null then
+        return;
     end if;
-    if v_keep is null then
+    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt, case when s.reason = 'render_error' then 'failed' else 'skipped' end, s.reason
+      from unnest(v_skipped, v_reasons) as s (pass_id, reason);
+    if pass_ids is null then
         delete from passbell.chunks k where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
-    elsif v_skipped is not null then
-        update passbell.chunks k set pass_ids = v_keep, texts = v_texts
-         where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
     end if;
-    if v_skipped is not null then
-        update public.push_campaigns c
-           set skipped_count = skipped_count + (select count(*) from unnest(v_reasons) r where r <> 'render_error'),
-               failed_count  = failed_count  + (select count(*) from unnest(v_reasons) r where r = 'render_error')
-         where c.id = p_chunk.campaign_id;
-    end if;
-    if v_keep is null then
+    v_failed := cardinality(array_positions(v_reasons, 'render_error'));
+    update public.push_campaigns c
+       set skipped_count = skipped_count + cardinality(v_reasons) - v_failed, failed_count = failed_count + v_failed
+     where c.id = p_chunk.campaign_id;
+    if pass_ids is null then
         perform passbell.settle_campaign(p_chunk.campaign_id);
-        return null;
     end if;
-
-    -- Everybody gets the message as it stands: nothing to store.
-    v_uniform := v_plain is not null and p_campaign.message_text = all (v_texts);
-    p_chunk.pass_ids := v_keep;
-    p_chunk.texts := case when not v_uniform then v_texts end;
-    return p_chunk;
 end
 $$;

@@ -30,6 +30,7 @@ returns table (remaining integer, status text)
 language plpgsql
 set search_path = ''
 set passbell.engine = 'on'
+set plan_cache_mode = 'force_generic_plan'
 as $$
 #variable_conflict use_column
 declare

@@ -5,21 +5,26 @@ language sql
 set search_path = ''
 set passbell.engine = 'on'
 as $$
-    with waiting as (
+    with program as materialized (          -- zone and window once per program, not once per campaign
+        select g.program_id, g.name, g.suspended, g.push_window_start, z.zone,
+               passbell.in_window(passbell.now(), z.zone, g.push_window_start, g.push_window_end) as open
+          from passbell.programs g
+          cross join lateral (select passbell.zone(g.timezone) as zone) z
+         where g.program_id in (select c.program_id from public.push_campaigns c where c.status in ('PENDING', 'PROCESSING'))
+    ), waiting as (
         select c.id, c.status, c.status_detail,
                case
                    when g.suspended and c.status = 'PROCESSING' then format('Waiting: the program "%s" is suspended.', g.name)
                    when c.scheduled_at > passbell.now() and c.status = 'PENDING' then
-                        format('Scheduled for %s %s.', to_char(c.scheduled_at at time zone passbell.zone(g.timezone), 'YYYY-MM-DD HH24:MI'), passbell.zone(g.timezone))
-                   when c.kind <> 'TEST' and not passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end) then
-                        format('Quiet hours: holding until %s %s.', to_char(g.push_window_start, 'HH24:MI'), passbell.zone(g.timezone))
+                        format('Scheduled for %s %s.', to_char(c.scheduled_at at time zone g.zone, 'YYYY-MM-DD HH24:MI'), g.zone)
+                   when c.kind <> 'TEST' and not g.open then format('Quiet hours: holding until %s %s.', to_char(g.push_window_start, 'HH24:MI'), g.zone)
                    when c.status = 'PROCESSING' and b.breaker = 'open' and b.breaker_kind = 'credentials' then
                         format('Waiting: PassKit refuses the credentials (%s). Nobody is lost; sending goes on by itself when they work again.', b.breaker_reason)
                    when c.status = 'PROCESSING' and b.breaker = 'open' then
                         format('Waiting: PassKit does not answer (%s). Nobody is lost; sending goes on by itself when it does.', b.breaker_reason)
                end as words
           from public.push_campaigns c
-          left join passbell.programs g on g.program_id = c.program_id
+          left join program g on g.program_id = c.program_id
           left join passbell.rate_limits b on b.account = p_account
          where c.status in ('PENDING', 'PROCESSING')
     )
