@@ -46,10 +46,13 @@ def check(ctx: click.Context, *, send_to: str | None, program: str | None, json_
     if send_to and not program:
         raise click.UsageError("--send needs --program as well.")
     settings = Settings.for_command(Need.NOTHING)
-    findings = [*_configuration(settings), *_database(settings), *asyncio.run(_passkit(settings))]
+    programs: list[str] = []
+    findings = [*_configuration(settings), *_database(settings, programs)]
+    findings += asyncio.run(_passkit(settings, programs))
     failed = any(finding.ok is False for finding in findings)
     if json_wanted:
-        as_json({"ok": not failed, "checks": [dataclasses.asdict(finding) for finding in findings]})
+        if failed or not send_to:  # else the one document is that of the test push
+            as_json({"ok": not failed, "checks": [dataclasses.asdict(finding) for finding in findings]})
     else:
         for finding in findings:
             mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
@@ -74,8 +77,11 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("configuration", ok=True, detail="every required setting is there")
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
-    """Look from the outside in, and stop at the first thing that fails: the rest would only repeat it."""
+def _database(settings: Settings, programs: list[str]) -> Iterator[Finding]:
+    """Look from the outside in, and stop at the first thing that fails: the rest would only repeat it.
+
+    Appends the PassKit ids of membership programs to `programs`.
+    """
     if settings.database_url is None:
         return
     try:
@@ -88,6 +94,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
             )
             yield _schema(settings)
             yield from _host(connection)
+            programs += [row["id"] for row in connection.execute(PROGRAMS, (MAX_PROGRAMS,))]
     except PassbellError as error:
         yield Finding("database", ok=False, detail=str(error))
 
@@ -113,6 +120,15 @@ HOST = """
       from passbell.recipients
 """
 
+PROGRAMS = """
+    select passkit_program_id as id
+      from passbell.programs
+     where protocol = 'MEMBERSHIP' and passkit_program_id is not null
+     order by 1
+     limit %s
+"""
+MAX_PROGRAMS = 20
+
 
 def _host(connection: Connection) -> Iterator[Finding]:
     row = connection.execute(HOST).fetchone() or {}
@@ -129,8 +145,8 @@ def _host(connection: Connection) -> Iterator[Finding]:
         )
 
 
-async def _passkit(settings: Settings) -> list[Finding]:
-    """Ask PassKit one harmless question."""
+async def _passkit(settings: Settings, programs: list[str]) -> list[Finding]:
+    """Ask PassKit harmless questions: does it accept us, and does it know the programs in this region?"""
     if settings.dry_run:
         return [Finding("PassKit", ok=None, detail="not asked: PASSBELL_DRY_RUN=true sends nothing")]
     if settings.missing(Need.PASSKIT):
@@ -146,6 +162,10 @@ async def _passkit(settings: Settings) -> list[Finding]:
         settings.passkit_url, credentials, timeout=settings.request_timeout, http_client=settings.http_client
     ) as passkit:
         answer = await passkit.probe()
+        unknown = []
+        if answer.verdict is Verdict.SENT:
+            # An answer that names the program says that it does not exist; else the member does not.
+            unknown = [program for program in programs if program in (await passkit.probe(program)).detail]
         skew = passkit.clock_skew
     reached = Finding(
         "PassKit",
@@ -156,7 +176,13 @@ async def _passkit(settings: Settings) -> list[Finding]:
     )
     if not answer.answered:
         return [reached]
-    return [reached, Finding("clock", ok=abs(skew) <= MAX_SKEW, detail=f"{skew:+.1f} s beside PassKit's")]
+    clock = Finding("clock", ok=abs(skew) <= MAX_SKEW, detail=f"{skew:+.1f} s beside PassKit's")
+    if not unknown:
+        return [reached, clock]
+    region = (
+        f"{', '.join(unknown)} not known at {settings.passkit_url}: wrong region (pub1 or pub2) or account?"
+    )
+    return [reached, clock, Finding("programs", ok=False, detail=region)]
 
 
 def _reveal(secret: SecretStr | None) -> str | None:
