@@ -167,3 +167,13 @@ async def test_the_summary_finds_wrong_and_double_buzzes(remote: AsyncRemote, pu
     assert [buzz["text"] for buzz in summary["samples"]["wrongText"]] == ["Hi"]
     assert (summary["unexpected"], summary["samples"]["unexpected"][0]["record"]) == (1, "id-3")
     assert (await remote.summary(owner="program-1", after=4))["buzzes"] == 0
+
+
+async def test_enrolling_rings_nobody(api: httpx.AsyncClient, remote: AsyncRemote) -> None:
+    """A pass that comes with its first message is installed silently; the next message rings."""
+    await remote.options(phones_on_create="apple")
+    body = {"programId": "program-1", "tierId": "base", "metaData": {"marketingMessage": "Welcome"}}
+    record = (await api.post("/members/member", json=body)).json()["id"]
+    assert await texts(remote) == []
+    await api.put("/members/member", json={"id": record, "metaData": {"marketingMessage": "Hi"}})
+    assert await texts(remote) == ["Hi"]

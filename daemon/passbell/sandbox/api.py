@@ -12,8 +12,9 @@ import orjson
 from passbell.sandbox.answers import ApiError, Heads, Stream, error_body
 from passbell.sandbox.auth import Gate, Token
 from passbell.sandbox.faults import COMMITTING, Fault, Faults
-from passbell.sandbox.routes import Request, Route, Router
-from passbell.sandbox.world import Moment, World
+from passbell.sandbox.handlers import Request
+from passbell.sandbox.routes import Route, Router
+from passbell.sandbox.world import World
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,7 +82,7 @@ class Api:
         if self.faults.on:
             fault = self._pick(method, route, args, body, now)
             clock += self.faults.skew(now)
-        request = Request(args, query, body, Moment(now, wall, len(journal)))
+        request = Request(args, query, body, now, wall, len(journal))
         status, answer = self._decide(route, request, header, fault, clock)
         record = request.record
         journal.add(
@@ -105,7 +106,9 @@ class Api:
         """Status for the journal, and the answer; `clock` is what PassKit takes for the time."""
         if fault is not None and fault.kind not in COMMITTING and fault.kind != "wrong_region":
             return self._refuse_by(fault, clock)
-        refusal = self._unwelcome(header, clock, request.moment.time)
+        refusal = self.gate.refusal(header, clock)
+        if refusal is None and self.faults.on:
+            refusal = self._outdated(header, request.time)
         if refusal is not None:
             return self._spoil(fault, 401, self._refuse(401, refusal, clock), clock)
         if fault is not None and fault.kind == "wrong_region":
@@ -118,17 +121,16 @@ class Api:
             plan = Plan("stream", self.heads.chunked(clock, done.content_type), stream=done)
             return self._spoil(fault, 200, plan, clock)
         more = self._renewed(clock) if self.options.token_header else b""
-        return self._spoil(fault, 200, self.heads.render(200, done, clock, more), clock)
+        answer = self.heads.render(200, done, clock, more)
+        return (200, answer) if fault is None else self._spoil(fault, 200, answer, clock)
 
-    def _unwelcome(self, header: bytes, clock: float, now: float) -> str | None:
-        refusal = self.gate.refusal(header, clock)
-        if refusal is None and self.faults.on:
-            token = self.gate.token(header)
-            if isinstance(token, Token):
-                fault = self.faults.old_token(token.issued, now)
-                if fault is not None:
-                    return fault.error or "jwt was issued too long ago"
-        return refusal
+    def _outdated(self, header: bytes, now: float) -> str | None:
+        """The refusal of a token that is older than a fault, None if there is no such fault."""
+        token = self.gate.token(header)
+        fault = self.faults.old_token(token.issued, now) if isinstance(token, Token) else None
+        if fault is None:
+            return None
+        return fault.error or "jwt was issued too long ago"
 
     def _refuse(self, status: int, text: str, wall: float, more: bytes = b"") -> bytes:
         return self.heads.render(status, error_body(self.options, status, text), wall, more)

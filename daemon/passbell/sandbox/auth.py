@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -34,44 +35,66 @@ class Token(NamedTuple):
 class Gate:
     """Checks the `Authorization` header.
 
-    The signature of a header is checked once and remembered; the times are checked at every call.
+    The signature of a header is checked once and remembered, with the span in which its times are right.
     """
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._known: dict[bytes, Token | str] = {}
+        self._spans: dict[bytes, tuple[float, float]] = {}
 
     def forget(self) -> None:
         """Drop what was remembered, after the credentials changed."""
         self._known.clear()
+        self._spans.clear()
 
     def token(self, header: bytes) -> Token | str:
         """The token of a header, or the sentence that refuses it (times are not looked at)."""
         known = self._known.get(header)
         if known is None:
             if len(self._known) >= _CACHE:
-                self._known.clear()
+                self.forget()
             known = self._known[header] = self._read(header.decode("latin-1"))
+            if isinstance(known, Token):
+                self._spans[header] = self._span(known)
         return known
 
-    def refusal(self, header: bytes, now: float) -> str | None:  # noqa: PLR0911 - one return per reason
+    def refusal(self, header: bytes, now: float) -> str | None:
         """Why a call is refused at the wall-clock time `now`; None lets it in."""
-        token = self.token(header)
+        span = self._spans.get(header)
+        if span is None:
+            token = self.token(header)
+            if isinstance(token, str):
+                return token
+            span = self._spans[header]
+        if span[0] <= now < span[1]:
+            return None
+        return self._complaint(header, now)
+
+    def _span(self, token: Token) -> tuple[float, float]:
+        """From when until when a token is good."""
+        if token.opaque:
+            return -inf, inf
+        options = self._options
+        begin, end = token.issued, token.expires
+        if options.age_limit and not (options.web_lifts_age_limit and token.web):
+            end = min(end, token.issued + options.age_limit)
+        if options.exp_cap:
+            begin = max(begin, token.expires - options.exp_cap)
+        return begin, end
+
+    def _complaint(self, header: bytes, now: float) -> str:
+        """What is wrong with the times of a token at `now`, when something is."""
+        token = self._known[header]
         if isinstance(token, str):
             return token
-        if token.opaque:
-            return None
-        options = self._options
         if token.issued > now:
             return "Token used before issued"
-        unlimited = not options.age_limit or (options.web_lifts_age_limit and token.web)
-        if not unlimited and now - token.issued >= options.age_limit:
-            return "jwt was issued too long ago"
         if token.expires <= now:
             return "Token is expired"
-        if options.exp_cap and token.expires > now + options.exp_cap:
+        if now < self._spans[header][0]:
             return "jwt expires too far in the future"
-        return None
+        return "jwt was issued too long ago"
 
     def _read(self, header: str) -> Token | str:
         if not header:

@@ -107,8 +107,7 @@ class Template:
         self.organisation = organisation
         self.ringing = tuple((item, item.show()) for item in fields if item.change_message)
         self.shown = tuple((item, item.show()) for item in fields)
-        # Whether anything but metaData can ring: if not, a call that leaves metaData alone is silent.
-        self.only_meta = all(item.name.startswith("meta.") for item, _ in self.ringing)
+        self.rings = _together([show for _, show in self.ringing])
 
     @classmethod
     def plain(cls, owner_id: str, kind: Kind, message_key: str) -> Template:
@@ -159,6 +158,14 @@ class Owner:
         """Its one tier, offer or ticket type: the object that names the template."""
         link = "passTemplateId" if self.kind.name == "member" else "beforeRedeemPassTemplateId"
         return {"id": self.group, "name": self.group, self.kind.belongs: self.id, link: self.template.id}
+
+
+def _together(shows: list[Show]) -> Callable[[Record, Values], tuple[str, ...]]:
+    """Several values at once; the usual template has one, and every update reads it twice."""
+    if len(shows) == 1:
+        (only,) = shows
+        return lambda record, meta: (only(record, meta),)
+    return lambda record, meta: tuple([show(record, meta) for show in shows])
 
 
 def _reader(name: str, default: str) -> Show:

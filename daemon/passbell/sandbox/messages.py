@@ -97,6 +97,15 @@ def _time(value: Any) -> Any:
     return value
 
 
+def _never(name: str) -> Check:
+    """A field that only PassKit writes: a request that sets it is refused."""
+
+    def check(_: Any) -> Any:
+        raise ApiError(400, f"validation err: Field validation for '{name}' failed on the 'isdefault' tag")
+
+    return check
+
+
 def _enum(*names: str, first: int = 0) -> Check:
     """An enum by name or number; kept as its name."""
     by_number = dict(enumerate(names, first))
@@ -129,6 +138,7 @@ def _sift(fields: Fields, data: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+_WRITTEN_BY_PASSKIT: Fields = {"created": _never("Created"), "updated": _never("Updated")}
 _DATE: Fields = {"year": _count, "month": _count, "day": _count}
 _PERSON: Fields = {
     **dict.fromkeys(("surname", "forename", "salutation", "suffix", "displayName", "emailAddress"), _text),
@@ -150,7 +160,8 @@ MEMBER: Fields = {
     "points": _number,
     "secondaryPoints": _number,
     "tierPoints": _count,
-    **dict.fromkeys(("expiryDate", "currentTierAwarded", "currentTierExpires", "created", "updated"), _time),
+    **dict.fromkeys(("expiryDate", "currentTierAwarded", "currentTierExpires"), _time),
+    **_WRITTEN_BY_PASSKIT,
     "status": _enum("ENROLLED", "ACTIVE", "CHECKED_IN", "EXPIRED", "CHECKED_OUT", "DELETED"),
     "passOverrides": _part(_OVERRIDES),
     "notes": _list,
@@ -162,7 +173,8 @@ COUPON: Fields = {
     "metaData": _map,
     "optOut": _flag,
     "status": _enum("UNREDEEMED", "REDEEMED"),
-    **dict.fromkeys(("expiryDate", "created", "updated"), _time),
+    "expiryDate": _time,
+    **_WRITTEN_BY_PASSKIT,
     "redemptionDetails": _message,
     "passOverrides": _part(_OVERRIDES),
 }
@@ -176,7 +188,8 @@ TICKET: Fields = {
     "person": _part(_PERSON),
     "metaData": _map,
     "optOut": _enum("ON", "OFF", first=1),
-    **dict.fromkeys(("expiryDate", "created", "updated"), _time),
+    "expiryDate": _time,
+    **_WRITTEN_BY_PASSKIT,
     "redemptionDetails": _message,
     "passOverrides": _part(_OVERRIDES),
 }

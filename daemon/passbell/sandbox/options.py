@@ -7,8 +7,7 @@ docs/sandbox.md lists them for users.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 __all__ = ["Options"]
@@ -53,6 +52,7 @@ class Options:
         message_key: metaData key that carries the change message in templates made by the sandbox itself.
         phones_on_create: phones of a record created over the API, for example "apple"; empty means none yet.
         keep_bodies: keep the body of every call, not only its hash (memory!).
+        merging: not a switch: the kinds whose metaData is merged.
     """
 
     key: str = "sandbox-key"
@@ -78,6 +78,7 @@ class Options:
     message_key: str = "marketingMessage"
     phones_on_create: str = ""
     keep_bodies: bool = False
+    merging: frozenset[str] = field(default=frozenset(), init=False)
 
     def __post_init__(self) -> None:
         self.change({})
@@ -88,7 +89,7 @@ class Options:
         Raises:
             ValueError: an unknown name, or a value of the wrong type or outside the choices; nothing is set.
         """
-        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        known = self.as_dict()
         for name, value in values.items():
             if name not in known:
                 raise ValueError(f"there is no option {name!r}; known are {', '.join(sorted(known))}")
@@ -101,12 +102,13 @@ class Options:
                 raise ValueError(f"option {name!r} is one of {', '.join(map(repr, choices))}")
         for name, value in values.items():
             setattr(self, name, value)
+        rules = {
+            "member": self.metadata,
+            "coupon": self.metadata_coupon or self.metadata,
+            "ticket": self.metadata_ticket or self.metadata,
+        }
+        self.merging = frozenset(kind for kind, rule in rules.items() if rule == "merge")
 
     def as_dict(self) -> dict[str, Any]:
         """All switches by name, for the control endpoint."""
-        return dataclasses.asdict(self)
-
-    def metadata_rule(self, kind: str) -> str:
-        """`replace` or `merge` for a member, coupon or ticket."""
-        own = {"coupon": self.metadata_coupon, "ticket": self.metadata_ticket}.get(kind, "")
-        return own or self.metadata
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.init}

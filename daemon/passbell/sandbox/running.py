@@ -80,9 +80,8 @@ class Sandbox:
             self._server.close()
             for wire in list(self._wires):
                 wire.abort()
-            while self._wires:
-                await asyncio.sleep(0)  # until each connection has ended its task
             await self._server.wait_closed()
+            await asyncio.sleep(0)  # the loop tells the connections, and they end their tasks
 
 
 def serve(host: str = "127.0.0.1", port: int = 8090, *, seed: int = 0, **switches: Any) -> None:

@@ -13,9 +13,9 @@ import orjson
 from passbell.sandbox.catalog import KINDS, Field, Kind, Template, id_from
 from passbell.sandbox.messages import float32
 from passbell.sandbox.phones import phones_from
+from passbell.sandbox.records import Record, packed
 
 if TYPE_CHECKING:
-    from passbell.sandbox.records import Record
     from passbell.sandbox.world import World
 
 __all__ = ["seed"]
@@ -101,17 +101,13 @@ def _record(world: World, item: dict[str, Any], wall: float) -> Record:
             world.remove(old)
     phones = phones_from(item.get("phones"), installed=item.get("installed", True))
     record = world.add(owner, record_id, external, phones, wall)
-    meta = item.get("metaData")
-    if meta:
-        record.meta = orjson.dumps(meta)
+    record.meta = packed(item.get("metaData") or {})
     if "points" in item:
         record.points = float32(item["points"])
     record.secondary_points = item.get("secondaryPoints", 0)
     record.tier_points = item.get("tierPoints", 0)
     record.status = item.get("status", record.status)
-    extra = {name: value for name, value in item.items() if name not in _OWN}
-    if extra:
-        record.extra = orjson.dumps(extra)
+    record.extra = packed({name: value for name, value in item.items() if name not in _OWN})
     return record
 
 

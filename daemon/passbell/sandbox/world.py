@@ -5,13 +5,11 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from passbell.sandbox.answers import ApiError, required_error
 from passbell.sandbox.calls import Journal
 from passbell.sandbox.catalog import Kind, Owner, Template, new_id
 from passbell.sandbox.phones import Buzz, BuzzLog, GoogleQuota, Phone
-from passbell.sandbox.records import Record
+from passbell.sandbox.records import Record, packed
 
 if TYPE_CHECKING:
     from passbell.sandbox.options import Options
@@ -24,6 +22,7 @@ GENERIC_ALERT = "Store card changed"
 _FIXED = frozenset(
     ("id", "externalId", "ticketNumber", "programId", "campaignId", "event", "ticketType", "operation")
 )
+_UNTOUCHED = _FIXED | {"metaData"}
 _NUMBERS = {"points": "points", "secondaryPoints": "secondary_points", "tierPoints": "tier_points"}
 
 
@@ -154,31 +153,29 @@ class World:
         Returns:
             The values of the ringing fields afterwards, joined: what the phones are told.
         """
+        rings = record.owner.template.rings
         old = meta = record.values()
-        before = self._ringing(record, old)
+        before = rings(record, old)
         given = data.get("metaData")
         if full or given:
             meta = given or {}
-            if not full and self.options.metadata_rule(record.owner.kind.name) == "merge":
+            if not full and record.owner.kind.name in self.options.merging:
                 meta = {**old, **meta}
-            record.meta = orjson.dumps(meta) if meta else b""
-        self._store_rest(record, data, full=full)
-        return self._settle(record, before, self._ringing(record, meta), moment)
+            record.meta = packed(meta)
+        if full or not data.keys() <= _UNTOUCHED:
+            self._store_rest(record, data, full=full)
+        return self._settle(record, before, rings(record, meta), moment)
 
     def update_points(self, record: Record, balances: dict[str, Any], moment: Moment) -> str:
         """Set balances, zero included; returns what `update` returns."""
+        rings = record.owner.template.rings
         meta = record.values()
-        before = self._ringing(record, meta)
+        before = rings(record, meta)
         for name, value in balances.items():
             setattr(record, _NUMBERS[name], value)
-        return self._settle(record, before, self._ringing(record, meta), moment)
+        return self._settle(record, before, rings(record, meta), moment)
 
-    @staticmethod
-    def _ringing(record: Record, meta: dict[str, str]) -> list[str]:
-        """The values that make a phone ring when they change."""
-        return [show(record, meta) for _, show in record.owner.template.ringing]
-
-    def _settle(self, record: Record, before: list[str], after: list[str], moment: Moment) -> str:
+    def _settle(self, record: Record, before: tuple[str, ...], after: tuple[str, ...], moment: Moment) -> str:
         record.updated = moment.wall
         if before == after:
             self.silent += 1
@@ -205,9 +202,9 @@ class World:
                     value = {**extra.get("person", {}), **value}  # noqa: PLW2901 - the merged one is stored
                 extra[name] = value
         if extra is not None:
-            record.extra = orjson.dumps(extra)
+            record.extra = packed(extra)
 
-    def _ring(self, record: Record, changed: list[int], after: list[str], moment: Moment) -> None:
+    def _ring(self, record: Record, changed: list[int], after: tuple[str, ...], moment: Moment) -> None:
         text, generic = self._alert(record, changed, after)
         rang = False
         for number, phone in enumerate(record.phones):
@@ -217,7 +214,7 @@ class World:
             self.buzzed += record.alerts == 0
             record.alerts += 1
 
-    def _alert(self, record: Record, changed: list[int], after: list[str]) -> tuple[str, bool]:
+    def _alert(self, record: Record, changed: list[int], after: tuple[str, ...]) -> tuple[str, bool]:
         """The words on the lock screen, and whether they are the wallet's own."""
         message = record.owner.template.ringing[changed[0]][0].change_message
         several = len(changed) > 1 and self.options.several_changes == "generic"
@@ -264,7 +261,7 @@ class World:
         template = record.owner.template
         shows = {item.name: value for (item, _), value in zip(template.shown, missed, strict=True)}
         meta = record.values()
-        after = self._ringing(record, meta)
+        after = template.rings(record, meta)
         changed = [at for at, (item, _) in enumerate(template.ringing) if shows[item.name] != after[at]]
         if changed:
             text, generic = self._alert(record, changed, after)

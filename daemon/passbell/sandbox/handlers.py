@@ -1,0 +1,292 @@
+"""What the calls do: each handler reads a request, acts on the world and answers with JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from passbell.sandbox import messages
+from passbell.sandbox.answers import ApiError, Stream, required_error
+from passbell.sandbox.catalog import KINDS, Kind
+from passbell.sandbox.filters import count, select
+from passbell.sandbox.messages import float32, parse
+from passbell.sandbox.phones import phones_from
+from passbell.sandbox.world import Moment, World
+
+if TYPE_CHECKING:
+    from passbell.sandbox.records import Record
+
+
+class Request(Moment):
+    """A call on its way through a handler, which notes here what it touched.
+
+    Attributes:
+        args: path parameters, percent-decoded.
+        record: the record that was found, None if none was.
+        committed: whether a record was changed.
+        told: the values of the ringing fields after an update, joined.
+    """
+
+    __slots__ = ("args", "body", "committed", "query", "record", "told")
+
+    def __init__(  # noqa: PLR0917 - made once per call, on the hot path
+        self, args: tuple[str, ...], query: bytes, body: bytes, time: float, wall: float, call: int
+    ) -> None:
+        self.time = time
+        self.wall = wall
+        self.call = call
+        self.args = args
+        self.query = query
+        self.body = body
+        self.record: Record | None = None
+        self.committed = False
+        self.told: str | None = None
+
+
+Answer = bytes | Stream
+Handler = Callable[[World, Request], Answer]
+
+
+_BLOCK = 500
+_FIELDS = {"member": messages.MEMBER, "coupon": messages.COUPON, "ticket": messages.TICKET}
+
+
+def _id(record: Record) -> bytes:
+    return b'{"id":"%b"}' % record.id.encode()
+
+
+# -- one record ------------------------------------------------------------------------------------------
+
+
+def _keys(kind: Kind, data: dict[str, Any]) -> tuple[str, str, str]:
+    """Id, own id and owner as a record message names them."""
+    if kind.name == "ticket":
+        production = data.get("event", {}).get("production", {})
+        owner = production.get("id") or production.get("uid") or ""
+    else:
+        owner = data.get(kind.belongs, "")
+    return data.get("id", ""), data.get(kind.external, ""), owner
+
+
+def update(kind: Kind) -> Handler:
+    """PUT of a record: find it, store, ring."""
+    fields = _FIELDS[kind.name]
+    ticket = kind.name == "ticket"
+
+    def handle(world: World, request: Request) -> bytes:
+        data = parse(fields, request.body)
+        record = request.record = world.find(kind, *_keys(kind, data))
+        full = data.get("operation") == "OPERATION_PUT" or (ticket and world.options.ticket_put == "full")
+        request.told = world.update(record, data, request, full=full)
+        request.committed = True
+        return _id(record)
+
+    return handle
+
+
+def create(kind: Kind) -> Handler:
+    """POST of a record; 409 if the own id is taken."""
+    fields = _FIELDS[kind.name]
+    required = {"member": ("programId", "tierId"), "coupon": ("campaignId", "offerId")}.get(kind.name, ())
+
+    def handle(world: World, request: Request) -> bytes:
+        data = parse(fields, request.body)
+        record_id, external, owner_id = _keys(kind, data)
+        missing = [name for name in required if not data.get(name)] or ([] if owner_id else ["production"])
+        if missing:
+            raise required_error(missing[0])
+        owner = world.owner_of(kind, owner_id)
+        if external in owner.by_external or (record_id and record_id in world.by_id):
+            raise ApiError(409, f"{kind.name} with {kind.external}[{external}] already exists")
+        record = world.add(owner, "", external, (), request.wall)
+        world.update(record, data, request)
+        record.phones = phones_from(world.options.phones_on_create)  # a fresh install is silent
+        request.record, request.committed = record, True
+        return _id(record)
+
+    return handle
+
+
+def delete(kind: Kind) -> Handler:
+    """DELETE of a record, named in the body."""
+    fields = {**_FIELDS[kind.name], "ticketId": _FIELDS["ticket"]["id"]}
+
+    def handle(world: World, request: Request) -> bytes:
+        data = parse(fields, request.body)
+        record_id, external, owner = _keys(kind, data)
+        record = request.record = world.find(kind, record_id or data.get("ticketId", ""), external, owner)
+        world.remove(record)
+        request.committed = True
+        return b"{}"
+
+    return handle
+
+
+def patch_person(kind: Kind) -> Handler:
+    """PATCH of the nested person; what is not sent stays."""
+
+    def handle(world: World, request: Request) -> bytes:
+        data = parse(messages.PERSON_PATCH, request.body)
+        if kind.name == "ticket":
+            number = data.get("ticketNumber", {})
+            owner = number.get("productionId") or number.get("productionUid") or ""
+            keys = data.get("ticketId", {}).get("id", ""), number.get("ticketNumber", ""), owner
+        else:
+            keys = data.get("id", ""), data.get("externalId", ""), data.get("classId", "")
+        record = request.record = world.find(kind, *keys)
+        person = {**record.more().get("person", {}), **data.get("person", {})}
+        request.told = world.update(record, {"person": person}, request)
+        request.committed = True
+        return _id(record)
+
+    return handle
+
+
+_POINTS = ("points", "secondaryPoints", "tierPoints")
+
+
+def change_points(change: str) -> Handler:
+    """Points `earn`, `burn` or `set`; answers the balances afterwards."""
+    kind = KINDS["member"]
+
+    def handle(world: World, request: Request) -> bytes:
+        data = parse(messages.POINTS, request.body)
+        record = request.record = world.find(kind, *_keys(kind, data))
+        now = {
+            "points": record.points,
+            "secondaryPoints": record.secondary_points,
+            "tierPoints": record.tier_points,
+        }
+        given = {name: data[name] for name in _POINTS if data.get(name)}
+        resets = [name for name in _POINTS if data.get(f"reset{name[0].upper()}{name[1:]}")]
+        if not given and not (change == "set" and resets):
+            raise ApiError(
+                400, "validation err: at least one of points, secondaryPoints, tierPoints is required"
+            )
+        if any(value < 0 for value in given.values()):
+            raise ApiError(400, "validation err: Field validation for 'Points' failed on the 'gte' tag")
+        for name, value in given.items():
+            now[name] = {"set": value, "earn": now[name] + value, "burn": now[name] - value}[change]
+        for name in resets if change == "set" else ():
+            now[name] = 0
+        if any(value < 0 for value in now.values()):
+            raise ApiError(400, "not enough points")  # how PassKit words it is not known
+        new = {name: float32(value) for name, value in now.items()}
+        request.told = world.update_points(record, new, request)
+        request.committed = True
+        keys = {"id": record.id, "externalId": record.external, "programId": record.owner.id}
+        return orjson.dumps(keys | new)
+
+    return handle
+
+
+# -- reading ---------------------------------------------------------------------------------------------
+
+
+def _show(world: World, request: Request, record: Record) -> bytes:
+    request.record = record
+    return orjson.dumps(record.as_json(defaults=world.options.emit_defaults))
+
+
+def by_id(kind: Kind) -> Handler:
+    """GET of a record by PassKit id."""
+    return lambda world, request: _show(world, request, world.find(kind, request.args[0], "", ""))
+
+
+def by_external(kind: Kind) -> Handler:
+    """GET of a record by owner and own id."""
+    return lambda world, request: _show(
+        world, request, world.find(kind, "", request.args[1], request.args[0])
+    )
+
+
+def by_number(world: World, request: Request) -> bytes:
+    """GET of a ticket by production and number, in the query string."""
+    query = {name: values[0] for name, values in parse_qs(request.query.decode()).items()}
+    owner = query.get("productionId") or query.get("productionUid") or ""
+    return _show(world, request, world.find(KINDS["ticket"], "", query.get("ticketNumber", ""), owner))
+
+
+def list_records(kind: Kind, *, counting: bool = False) -> Handler:
+    """Records as lines, or how many there are."""
+
+    def handle(world: World, request: Request) -> Answer:
+        data = parse(messages.LIST, request.body or b"{}")
+        owner_id = request.args[0] if request.args else data.get("productionId") or data.get("classId", "")
+        production = data.get("production", {})
+        owner = world.owner_of(kind, owner_id or production.get("id") or production.get("uid", ""))
+        filters = data.get("filters", {})
+        if counting:
+            return b'{"total":%d}' % count(world, owner, filters)
+        rows = select(world, owner, filters)
+        defaults = world.options.emit_defaults
+        return Stream(_blocks(record.as_json(defaults=defaults) for record in rows))
+
+    return handle
+
+
+def _blocks(rows: Any) -> Any:
+    """NDJSON in blocks of some hundred lines, so that a million rows never stand in memory."""
+    block: list[bytes] = []
+    for row in rows:
+        block.append(orjson.dumps({"result": row}, option=orjson.OPT_APPEND_NEWLINE))
+        if len(block) == _BLOCK:
+            yield b"".join(block)
+            block = []
+    if block:
+        yield b"".join(block)
+
+
+def read_owner(kind: Kind) -> Handler:
+    """GET of a program, campaign or production."""
+    return lambda world, request: orjson.dumps(world.owner_of(kind, request.args[0]).as_json())
+
+
+def list_owners(kind: Kind) -> Handler:
+    """All programs, campaigns or productions as lines."""
+    return lambda world, _: Stream(_blocks(o.as_json() for o in world.owners.values() if o.kind is kind))
+
+
+def read_group(world: World, request: Request) -> bytes:
+    """GET of a tier."""
+    owner = world.owner_of(KINDS["member"], request.args[0])
+    if request.args[1] != owner.group:
+        raise ApiError(404, f"tier [{request.args[1]}] does not exist")
+    return orjson.dumps(owner.group_json())
+
+
+def list_groups(kind: Kind) -> Handler:
+    """Tiers, offers or ticket types: how a caller finds the template of a program."""
+
+    def handle(world: World, request: Request) -> Answer:
+        data = parse(_GROUP_LIST, request.body or b"{}")
+        owner_id = (
+            request.args[0] if request.args else data.get("programId") or data.get("couponCampaignId", "")
+        )
+        return Stream(_blocks([world.owner_of(kind, owner_id).group_json()]))
+
+    return handle
+
+
+_GROUP_LIST = {**messages.LIST, "couponCampaignId": messages.MEMBER["id"]}
+
+
+def read_template(world: World, request: Request) -> bytes:
+    """GET of a template with its fields."""
+    template = world.templates.get(request.args[0])
+    if template is None:
+        raise ApiError(404, f"template with id[{request.args[0]}] does not exist")
+    return orjson.dumps(template.as_json())
+
+
+def list_templates(world: World, _: Request) -> Answer:
+    """All templates as lines."""
+    return Stream(_blocks(template.as_json() for template in world.templates.values()))
+
+
+def absent(_: World, __: Request) -> bytes:
+    """A call that exists but has no part here."""
+    raise ApiError(501, "the sandbox does not act this call out")
