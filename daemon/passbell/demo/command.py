@@ -1,0 +1,66 @@
+"""`passbell demo`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from passbell.cli.output import as_json, json_option
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["demo"]
+
+PASSES = 8_000
+FAST_PASSES = 1_500
+PICTURE = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--passes", type=click.IntRange(200, 500_000), help=f"How many passes there are.  [default: {PASSES}]"
+)
+@click.option("--fast", is_flag=True, help=f"A short form, with {FAST_PASSES} passes unless told otherwise.")
+@click.option(
+    "--svg", "picture", type=PICTURE, hidden=True, help="Draw what stays on the screen into this file."
+)
+@json_option
+@click.pass_context
+def demo(
+    ctx: click.Context, *, passes: int | None, fast: bool, picture: Path | None, json_wanted: bool
+) -> None:
+    """See it work: a database, a local PassKit with phones, a daemon that is killed in the middle.
+
+    Needs nothing and leaves nothing behind. Ends with 0 only if everything it says at the end was checked and
+    holds.
+    """
+    from passbell.demo.audit import audit  # noqa: PLC0415 - `passbell demo --help` needs none of these
+    from passbell.demo.screen import Screen  # noqa: PLC0415
+    from passbell.demo.show import play  # noqa: PLC0415
+    from passbell.demo.stage import Stage  # noqa: PLC0415
+    from passbell.demo.summary import as_document, tell  # noqa: PLC0415
+
+    # An ended terminal or a `kill` unwinds like Ctrl-C: whatever was started is stopped.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _unwind)
+    passes = passes or (FAST_PASSES if fast else PASSES)
+    with (
+        Screen(sys.stderr if json_wanted else sys.stdout, picture) as screen,
+        Stage(passes, screen.say) as stage,
+    ):
+        played = play(stage, screen, short=fast)
+        report = audit(stage, played)
+        rate = stage.rate
+        tell(screen, report, played)
+    if json_wanted:
+        as_json(as_document(report, played, rate=rate, seconds=screen.seconds))
+    ctx.exit(0 if report.ok else 1)
+
+
+def _unwind(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
