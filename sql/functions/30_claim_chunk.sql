@@ -167,7 +167,7 @@ begin
     ), member as (
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
                r.passkit_id, r.external_id, r.protocol, r.passkit_program_id,
-               coalesce(past.sent_today, 0) + coalesce(cardinality(flight.hashes), 0) as today,
+               coalesce(day.sent, 0) + coalesce(cardinality(flight.hashes), 0) as today,
                -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
                past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
                case
@@ -178,13 +178,16 @@ begin
           from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
           left join passbell.recipients r on r.pass_id = t.pass_id and r.program_id = p_chunk.program_id
           left join flight on flight.pass_id = t.pass_id
+          -- Skips reach no phone, and there may be any number of them in a day: neither look may be used up by them.
           left join lateral (
-                select count(*) filter (where d.outcome = 'sent' and d.sent_at > v_now - interval '24 hours') as sent_today,
-                       array_agg(d.outcome) as outcomes, array_agg(d.text_hash) as hashes
-                  from (select d.sent_at, d.outcome, d.text_hash from passbell.deliveries d
-                         where d.pass_id = t.pass_id
+                select count(*) as sent from passbell.deliveries d
+                 where d.pass_id = t.pass_id and d.sent_at > v_now - interval '24 hours' and d.outcome = 'sent') day on v_fresh and p_daily_cap > 0
+          left join lateral (
+                select array_agg(d.outcome) as outcomes, array_agg(d.text_hash) as hashes
+                  from (select d.outcome, d.text_hash from passbell.deliveries d
+                         where d.pass_id = t.pass_id and d.text_hash is not null
                          order by d.sent_at desc
-                         limit greatest(p_daily_cap, 0) + 4) d) past on v_fresh
+                         limit 6) d) past on v_fresh
          order by t.n
     ), judged as (
         select m.*,
