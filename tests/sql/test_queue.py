@@ -1,0 +1,538 @@
+"""Chunks and their leases, fairness, quiet hours, the daily cap, one buzz per text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+if TYPE_CHECKING:
+    from support.shop import Chunk, Shop
+
+DAY = "2026-07-01"
+
+
+def claimed(shop: Shop, **options: Any) -> Chunk:
+    """A chunk; there must be one."""
+    chunk = shop.chunk(**options)
+    assert chunk is not None
+    return chunk
+
+
+# ── leases ──────────────────────────────────────────────────────
+
+
+def test_a_dead_workers_chunk_is_taken_over_when_the_lease_ends(shop: Shop) -> None:
+    """Not before, with identical texts, and what the dead one reports afterwards changes nothing."""
+    program = shop.program()
+    shop.member(program, user={"first_name": "Ada"}, points=7)
+    shop.clock(f"{DAY} 12:00+00")
+    campaign = shop.campaign(program, "Hi {first_name}, {points} points")
+    shop.start(campaign)
+    first = claimed(shop, lease=60)
+    shop.conn.execute("update users set first_name = 'Eve'")
+    shop.conn.execute("update passes_master set points_balance = 8")
+    shop.clock(f"{DAY} 12:00:59+00")
+    assert shop.chunk(worker=uuid4()) is None
+    shop.clock(f"{DAY} 12:01:00+00")
+    second = claimed(shop, worker=uuid4())
+    assert second["claim_token"] != first["claim_token"]
+    assert second["texts"] == first["texts"] == ["Hi Ada, 7 points"]
+    with pytest.raises(psycopg.Error, match="lease") as lost:
+        shop.finish(first)
+    assert lost.value.sqlstate == "PB412"
+    assert shop.ledger(campaign) == {}
+    shop.finish(second)
+    with pytest.raises(psycopg.Error, match="lease"):
+        shop.finish(second)
+    assert shop.order(campaign)["sent_count"] == 1
+
+
+def test_a_renewed_lease_holds(shop: Shop) -> None:
+    """A worker that says it is there keeps its chunk; one that was robbed learns it."""
+    program = shop.program()
+    shop.member(program)
+    shop.clock(f"{DAY} 12:00+00")
+    shop.start(shop.campaign(program))
+    chunk = claimed(shop, lease=60)
+    renew = "select * from passbell.renew_leases(%s, array[%s]::uuid[], 60)"
+    shop.clock(f"{DAY} 12:00:50+00")
+    assert shop.rows(renew, [shop.worker, chunk["claim_token"]]) == [
+        {"claim_token": chunk["claim_token"], "go_on": True}
+    ]
+    shop.clock(f"{DAY} 12:01:40+00")
+    assert shop.chunk(worker=uuid4()) is None
+    shop.clock(f"{DAY} 12:01:51+00")
+    other = claimed(shop, worker=uuid4())
+    assert shop.rows(renew, [shop.worker, chunk["claim_token"]]) == []
+    shop.finish(other)
+
+
+def test_members_are_looked_at_again_when_their_chunk_is_claimed(shop: Shop) -> None:
+    """Whoever left between the start and their turn is skipped with the reason."""
+    program = shop.program()
+    stays, gone, silent, deleted, inactive = (
+        shop.member(program, user={"marketing_opt_in": True}) for _ in range(5)
+    )
+    campaign = shop.campaign(program)
+    shop.start(campaign)
+    shop.conn.execute("update passes_master set status = 'UNINSTALLED' where id = %s", [gone])
+    shop.conn.execute("update passes_master set is_active = false where id = %s", [inactive])
+    shop.conn.execute(
+        "update users set marketing_opt_in = false where id = (select user_id from passes_master where id = %s)",
+        [silent],
+    )
+    shop.conn.execute("delete from passes_master where id = %s", [deleted])
+    chunk = claimed(shop)
+    assert chunk["pass_ids"] == [stays]
+    assert not shop.violations()
+    shop.finish(chunk)
+    assert shop.ledger(campaign) == {
+        stays: "sent",
+        gone: "not_installed",
+        inactive: "not_installed",
+        silent: "opted_out",
+        deleted: "unknown_member",
+    }
+    order = shop.order(campaign)
+    assert (order["status"], order["sent_count"], order["skipped_count"]) == ("COMPLETED", 1, 4)
+
+
+def test_a_chunk_of_whom_nobody_is_left_completes_the_campaign(shop: Shop) -> None:
+    """If everybody has left meanwhile, the campaign ends by itself."""
+    program = shop.program()
+    shop.members(program, 7)
+    campaign = shop.campaign(program)
+    shop.start(campaign, size=3)
+    shop.conn.execute("update passes_master set status = 'UNINSTALLED'")
+    assert shop.chunk() is None
+    order = shop.order(campaign)
+    assert (order["status"], order["skipped_count"], len(shop.logs(campaign))) == ("COMPLETED", 7, 1)
+
+
+def test_each_outcome_does_what_it_says(shop: Shop) -> None:
+    """Failed for good, tried again with patience, handed back without an attempt; the law holds at each step."""
+    program = shop.program()
+    everybody = shop.members(program, 7)
+    shop.clock(f"{DAY} 12:00+00")
+    campaign = shop.campaign(program)
+    shop.start(campaign)
+    chunk = claimed(shop)
+    outcomes = ["sent", "not_found", "rejected", "server_error", "retry", "back"]  # and one not named
+    assert shop.finish(chunk, outcomes, passes=chunk["pass_ids"][:6]) == (4, "PROCESSING")
+    assert not shop.violations()
+    names = dict(zip(everybody, [*outcomes, "unnamed"], strict=True))
+    back = claimed(shop)
+    assert {names[one] for one in back["pass_ids"]} == {"back", "unnamed"}
+    assert back["attempt"] == 0
+    assert shop.chunk() is None  # the two that were tried wait a second or so
+    shop.finish(back)
+    shop.clock(f"{DAY} 12:00:02+00")
+    again = claimed(shop)
+    assert {names[one] for one in again["pass_ids"]} == {"server_error", "retry"}
+    assert again["attempt"] == 1
+    shop.finish(again)
+    assert {names[one]: what for one, what in shop.ledger(campaign).items()} == {
+        **dict.fromkeys(("sent", "server_error", "retry", "back", "unnamed"), "sent"),
+        "not_found": "not_found",
+        "rejected": "rejected",
+    }
+
+
+def test_attempts_run_out_one_by_one_and_never_by_stops(shop: Shop) -> None:
+    """Five failures of the network, three of the server; a hundred interruptions count for nothing."""
+    program = shop.program()
+    network, server = shop.members(program, 2)
+    shop.clock(f"{DAY} 00:00+00")
+    campaign = shop.campaign(program)
+    shop.start(campaign)
+    tries = {network: 0, server: 0}
+    for hour in range(1, 24):
+        if shop.status(campaign) == "COMPLETED":
+            break
+        shop.clock(f"{DAY} {hour:02d}:00+00")
+        while (chunk := shop.chunk()) is not None:
+            if chunk["attempt"] < 3 and hour % 2:
+                shop.finish(chunk, "back")
+                break
+            for one in chunk["pass_ids"]:
+                tries[one] += 1
+            shop.finish(chunk, ["retry" if one == network else "server_error" for one in chunk["pass_ids"]])
+            assert not shop.violations()
+    assert tries == {network: 5, server: 3}
+    assert set(shop.ledger(campaign).values()) == {"attempts_exhausted"}
+    assert shop.order(campaign)["failed_count"] == 2
+
+
+def test_a_partial_report_keeps_the_rest_in_hand(shop: Shop) -> None:
+    """A worker may report in parts; what it has not decided stays its own."""
+    program = shop.program()
+    shop.members(program, 5)
+    campaign = shop.campaign(program)
+    shop.start(campaign)
+    chunk = claimed(shop)
+    assert shop.finish(chunk, "sent", passes=chunk["pass_ids"][:2], release=False) == (3, "PROCESSING")
+    assert shop.chunk(worker=uuid4()) is None
+    assert not shop.violations()
+    # Repeating a report whose answer was lost counts nobody twice.
+    shop.finish(chunk, "sent", passes=chunk["pass_ids"][:3], release=False)
+    assert shop.order(campaign)["sent_count"] == 3
+    shop.finish(chunk, "sent")
+    assert shop.order(campaign)["sent_count"] == 5
+
+
+def test_outcomes_for_somebody_elses_passes_are_ignored(shop: Shop) -> None:
+    """A report names only passes of its chunk; others cannot get into the ledger through it."""
+    program = shop.program()
+    shop.members(program, 4)
+    campaign = shop.campaign(program)
+    shop.start(campaign, size=2)
+    one, two = claimed(shop), claimed(shop)
+    shop.finish(one, "sent", passes=[*two["pass_ids"], uuid4()])
+    assert shop.ledger(campaign) == {}
+    assert len(shop.waiting(campaign)) == 4
+
+
+def test_nearly_all_404_pauses_instead_of_failing(shop: Shop) -> None:
+    """A wrong region looks like nobody exists: the campaign holds, nobody is failed, a resume insists."""
+    program = shop.program()
+    shop.members(program, 40)
+    campaign = shop.campaign(program)
+    shop.start(campaign, size=40)
+    chunk = claimed(shop)
+    shop.finish(chunk, ["not_found"] * 38 + ["sent"] * 2)
+    order = shop.order(campaign)
+    assert (order["status"], order["failed_count"], order["sent_count"]) == ("PAUSED", 0, 2)
+    assert "region" in order["status_detail"]
+    shop.verb("resume", campaign)
+    shop.finish(claimed(shop), "not_found")
+    assert shop.order(campaign)["failed_count"] == 38
+
+
+def test_a_few_404_among_many_are_only_those_passes(shop: Shop) -> None:
+    """Some passes that PassKit does not know are failed, and the campaign goes on."""
+    program = shop.program()
+    shop.members(program, 40)
+    campaign = shop.campaign(program)
+    shop.start(campaign, size=40)
+    shop.finish(claimed(shop), ["not_found"] * 12 + ["sent"] * 28)
+    order = shop.order(campaign)
+    assert (order["status"], order["failed_count"]) == ("COMPLETED", 12)
+
+
+def test_orphans_and_the_dead_are_freed(shop: Shop) -> None:
+    """A claim whose answer was lost, and the chunks of a process that is gone, are free at once."""
+    program = shop.program()
+    shop.members(program, 4)
+    shop.start(shop.campaign(program), size=2)
+    known, unknown = claimed(shop), claimed(shop)
+    assert (
+        shop.value("select passbell.release_orphans(%s, %s::uuid[])", [shop.worker, [known["claim_token"]]])
+        == 1
+    )
+    assert claimed(shop, worker=uuid4())["pass_ids"] == unknown["pass_ids"]
+    assert shop.value("select passbell.bury_workers(%s::uuid[])", [[shop.worker]]) == 1
+    assert claimed(shop, worker=uuid4())["pass_ids"] == known["pass_ids"]
+
+
+# ── fairness ────────────────────────────────────────────────────
+
+
+def test_a_small_campaign_starts_beside_a_huge_one(shop: Shop) -> None:
+    """Programs take turns, however long the queue of one of them is."""
+    big, small = shop.program("Big"), shop.program("Small")
+    shop.members(big, 60)
+    shop.members(small, 4)
+    shop.start(shop.campaign(big), size=2)
+    claimed(shop)
+    shop.start(shop.campaign(small), size=2)
+    turns = [claimed(shop)["program_id"] for _ in range(4)]
+    assert turns.count(small) == 2
+    assert claimed(shop, busy=[])["program_id"] == big
+    assert shop.chunk(busy=[big]) is None
+
+
+def test_three_programs_share_evenly(shop: Shop) -> None:
+    """In any stretch of turns each of three waiting programs gets a third."""
+    programs = [shop.program(f"P{n}") for n in range(3)]
+    for program in programs:
+        shop.members(program, 20)
+        shop.start(shop.campaign(program), size=2)
+    turns = [claimed(shop)["program_id"] for _ in range(30)]
+    for at in range(0, 30, 3):
+        assert set(turns[at : at + 3]) == set(programs)
+
+
+def test_in_one_program_the_older_campaign_goes_first(shop: Shop) -> None:
+    """Within a program campaigns are sent in their order, test pushes before all."""
+    program = shop.program()
+    shop.members(program, 4)
+    first, second = shop.campaign(program, "One"), shop.campaign(program, "Two")
+    shop.start(first, size=2)
+    shop.start(second, size=2)
+    order = [chunk["campaign_id"] for chunk in shop.send_chunks()]
+    assert order == [first, first, second, second]
+
+
+# ── quiet hours ─────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "end", "open_at", "closed_at"),
+    [
+        ("America/New_York", "09:00", "20:00", ["13:00", "23:59"], ["12:59", "00:00", "03:00"]),
+        ("America/New_York", "20:00", "02:00", ["00:00", "05:59"], ["06:00", "12:00", "23:59"]),
+        ("Pacific/Auckland", "09:00", "21:00", ["21:00", "08:59"], ["20:59", "09:00"]),
+        ("UTC", "22:00", "00:00", ["22:00", "23:59"], ["00:00", "21:59"]),
+        ("UTC", "08:00", "08:00", ["00:00", "08:00", "12:00"], []),
+        ("UTC", None, "08:00", ["00:00", "08:00", "12:00"], []),
+        ("Mars/Olympus", "09:00", "20:00", ["13:00"], ["12:59"]),
+        (None, "09:00", "20:00", ["13:00"], ["12:59"]),
+    ],
+)
+def test_quiet_hours_are_kept_in_the_programs_zone(
+    shop: Shop, zone: Any, start: Any, end: Any, open_at: list[str], closed_at: list[str]
+) -> None:
+    """Outside the window nothing starts and nothing started goes on; windows may span midnight (times in UTC)."""
+    program = shop.program(timezone=zone, push_window_start=start, push_window_end=end)
+    shop.members(program, 60)
+    running = shop.campaign(program, created_at=f"{DAY} 00:00+00")
+    shop.clock(f"{DAY} {open_at[0]}+00")
+    shop.start(running, size=1)
+    for hour in closed_at:
+        shop.clock(f"{DAY} {hour}+00")
+        waiting = shop.campaign(program, f"At {hour}", created_at=f"{DAY} 00:00+00")
+        assert shop.claim() is None, hour
+        assert shop.chunk() is None, hour
+        shop.conn.execute("select passbell.explain_waiting('test')")
+        for campaign in (waiting, running):
+            assert "Quiet hours: holding until " + start in shop.order(campaign)["status_detail"]
+        shop.verb("cancel", waiting)
+    for hour in open_at:
+        shop.clock(f"{DAY} {hour}+00")
+        assert shop.start(shop.campaign(program, f"At {hour}"), size=60)["action"] == "expanded", hour
+        shop.finish(claimed(shop))
+    shop.conn.execute("select passbell.explain_waiting('test')")
+    assert shop.order(running)["status_detail"] is None
+
+
+# ── the daily cap ───────────────────────────────────────────────
+
+
+def send_text(shop: Shop, program: UUID, text: str, **options: Any) -> dict[UUID, str]:
+    """A campaign sent to the end; its ledger."""
+    campaign = shop.campaign(program, text)
+    shop.send(campaign, **options)
+    assert shop.status(campaign) == "COMPLETED"
+    return shop.ledger(campaign)
+
+
+def test_a_pass_gets_three_pushes_in_a_day_however_many_are_ordered(shop: Shop) -> None:
+    """The fourth is skipped, and so is the twentieth; the next day it rings again."""
+    program = shop.program()
+    member = shop.member(program)
+    for number in range(20):
+        shop.clock(f"{DAY} 12:{number:02d}+00")
+        what = "sent" if number < 3 else "capped"
+        assert send_text(shop, program, f"Message {number}") == {member: what}, number
+    shop.clock("2026-07-02 12:00:30+00")
+    assert send_text(shop, program, "Next day") == {member: "sent"}
+    assert send_text(shop, program, "Next day, again") == {member: "capped"}
+
+
+def test_failed_pushes_do_not_use_up_the_cap_nor_hide_it(shop: Shop) -> None:
+    """Only what PassKit took counts, and failures in between change nothing."""
+    program = shop.program()
+    member = shop.member(program)
+    for number in range(3):
+        assert send_text(shop, program, f"Sent {number}") == {member: "sent"}
+    for number in range(12):
+        campaign = shop.campaign(program, f"Failed {number}")
+        shop.start(campaign)
+        shop.finish(claimed(shop, cap=0), "rejected")
+    assert send_text(shop, program, "One more") == {member: "capped"}
+
+
+def test_zero_means_no_cap(shop: Shop) -> None:
+    """A cap of zero lets every campaign through."""
+    program = shop.program()
+    member = shop.member(program)
+    for number in range(6):
+        assert send_text(shop, program, f"Message {number}", cap=0) == {member: "sent"}
+
+
+def test_pushes_under_way_count_towards_the_cap(shop: Shop) -> None:
+    """Four campaigns at the same moment: three go out, the fourth is skipped."""
+    program = shop.program()
+    member = shop.member(program)
+    campaigns = [shop.campaign(program, f"Message {number}") for number in range(4)]
+    for campaign in campaigns:
+        shop.start(campaign)
+    chunks = [shop.chunk() for _ in range(4)]
+    for chunk in chunks:
+        if chunk is not None:
+            shop.finish(chunk)
+    what = [shop.ledger(campaign)[member] for campaign in campaigns]
+    assert sorted(what) == ["capped", "sent", "sent", "sent"]
+
+
+def test_a_retried_pass_is_not_capped_by_itself(shop: Shop) -> None:
+    """A pass whose push was begun is finished, whatever the cap says by then."""
+    program = shop.program()
+    member = shop.member(program)
+    shop.clock(f"{DAY} 12:00+00")
+    first = shop.campaign(program, "First")
+    shop.start(first)
+    shop.finish(claimed(shop, cap=1), "retry")
+    shop.clock(f"{DAY} 12:00:03+00")
+    shop.finish(claimed(shop, cap=1))
+    assert shop.ledger(first) == {member: "sent"}
+
+
+# ── one buzz per text ───────────────────────────────────────────
+
+
+def shown(shop: Shop, program: UUID, text: str, outcome: str = "sent", same_text: str = "vary") -> list[str]:
+    """The texts of a campaign that is sent to the end."""
+    campaign = shop.campaign(program, text, created_by=str(uuid4()))
+    shop.conn.execute("update push_campaigns set target_query = %s where id = %s", ["ALL", campaign])
+    shop.conn.execute(
+        "update push_campaigns set status = 'PAUSED' where id = %s and status = 'PENDING'", [campaign]
+    )
+    shop.verb("resume", campaign)  # a person insists: not a double submit
+    shop.start(campaign)
+    texts: list[str] = []
+    while (chunk := shop.chunk(cap=0, same_text=same_text)) is not None:
+        texts += chunk["texts"]
+        shop.finish(chunk, outcome)
+    return texts
+
+
+def test_the_same_text_again_differs_invisibly(shop: Shop) -> None:
+    """A wallet shows only what changed; so each repeat differs from the one before, to the eye it is the same."""
+    program = shop.program()
+    shop.member(program)
+    texts = [shown(shop, program, "Hello")[0] for _ in range(6)]
+    for before, after in zip(texts, texts[1:], strict=False):
+        assert before != after
+    assert {text.rstrip("\u200b") for text in texts} == {"Hello"}
+    assert max(map(len, texts)) <= len("Hello") + 2
+
+
+def test_a_text_that_may_have_arrived_is_varied_as_well(shop: Shop) -> None:
+    """After a failure nobody knows what the phone shows, so both possibilities are avoided."""
+    program = shop.program()
+    shop.member(program)
+    (first,) = shown(shop, program, "Hello")
+    (second,) = shown(shop, program, "Hello", outcome="rejected")
+    (third,) = shown(shop, program, "Hello")
+    assert len({first, second, third}) == 3
+
+
+def test_skips_do_not_make_the_engine_forget_what_the_phone_shows(shop: Shop) -> None:
+    """A day full of capped campaigns later, the same text is still varied."""
+    program = shop.program()
+    shop.member(program)
+    shop.clock(f"{DAY} 12:00+00")
+    (first,) = shown(shop, program, "Hello")
+    for number in range(15):
+        send_text(shop, program, f"Capped {number}", cap=1)
+    shop.clock("2026-07-03 12:00+00")
+    (second,) = shown(shop, program, "Hello")
+    assert first != second
+
+
+def test_the_same_text_may_be_skipped_or_sent_by_choice(shop: Shop) -> None:
+    """`skip` leaves those out who have it; `send` sends the very same bytes."""
+    program = shop.program()
+    member = shop.member(program)
+    assert shown(shop, program, "Hello") == ["Hello"]
+    assert shown(shop, program, "Hello", same_text="send") == ["Hello"]
+    assert shown(shop, program, "Hello", same_text="skip") == []
+    assert shown(shop, program, "Other", same_text="skip") == ["Other"]
+    assert shop.rows(
+        "select reason from passbell.deliveries where outcome = 'skipped' and pass_id = %s", [member]
+    ) == [{"reason": "same_text"}]
+
+
+def test_two_campaigns_with_one_text_under_way_at_once_do_not_silence_each_other(shop: Shop) -> None:
+    """The second sees what the first has in flight and varies it."""
+    program = shop.program()
+    shop.members(program, 3)
+    one = shop.campaign(program, "Hello", target_query="ALL")
+    two = shop.campaign(program, "Hello", target_query="All Active Members")
+    for campaign in (one, two):
+        shop.start(campaign)
+    first, second = claimed(shop), claimed(shop)
+    assert {first["campaign_id"], second["campaign_id"]} == {one, two}
+    assert not set(first["texts"]) & set(second["texts"])
+    shop.finish(first)
+    shop.finish(second)
+
+
+# ── what a message says ─────────────────────────────────────────
+
+RENDERED = (
+    ("Hello", "Hello"),
+    ("Hi {first_name}, you have {points} points", "Hi Ada, you have 1234 points"),
+    ("{FIRST_NAME} {Last_Name} { points }", "Ada O'Neil 1234"),
+    ("{tier_points}/{program}", "77/Club 100 %"),
+    ("{{points}} are {points}", "{points} are 1234"),
+    ("{{{points}}}", "{1234}"),
+    ("100 % of %s %(x)s %% {points}%", "100 % of %s %(x)s %% 1234%"),
+    ("Grüße 👋🏽 ​ à bientôt {first_name}", "Grüße 👋🏽 ​ à bientôt Ada"),
+    ("line one\nline two", "line one\nline two"),
+    ('"quoted" \\ back', '"quoted" \\ back'),
+    ("{first_name|there}", "Ada"),
+)
+WITHOUT_NAME = (
+    ("Hi {first_name|there}!", "Hi there!"),
+    ("Hi {first_name}!", "Hi!"),
+    ("Hi {first_name}, welcome", "Hi, welcome"),
+    ("{first_name}, welcome", "welcome"),
+    ("{first_name|you} {last_name|and all}", "you and all"),
+    ("{first_name|}x", "x"),
+    ("{points} {tier_points}", "0 0"),
+    ("{points|no} points", "no points"),
+    ("Hi {first_name|dear|friend}", "Hi dear|friend"),
+    ("{first_name|100 %}", "100 %"),
+)
+
+
+def test_messages_are_rendered_per_member(shop: Shop) -> None:
+    """Placeholders, fallbacks, braces, percent signs, line breaks, any script."""
+    program = shop.program("Club 100 %")
+    full = shop.member(
+        program, user={"first_name": " Ada\t", "last_name": "O'Neil"}, points=1234, tier_points=77
+    )
+    bare = shop.member(program, user={"first_name": "  "})
+    shop.conn.execute("update passes_master set points_balance = null where id = %s", [bare])
+    for who, cases in ((full, RENDERED), (bare, WITHOUT_NAME)):
+        for message, wanted in cases:
+            campaign = shop.campaign(program, message, target_query=f"IDS:{who}")
+            shop.start(campaign)
+            chunk = claimed(shop, cap=0)
+            assert [text.rstrip("\u200b") for text in chunk["texts"]] == [wanted], message
+            shop.finish(chunk)
+
+
+def test_control_characters_in_a_name_become_spaces(shop: Shop) -> None:
+    """What an import let in does not get onto a lock screen."""
+    program = shop.program()
+    shop.member(program, user={"first_name": "A\x01\x1b[31m\r\nda\x7f"})
+    shop.start(shop.campaign(program, "Hi {first_name}!"))
+    assert claimed(shop)["texts"] == ["Hi A [31m da!"]
+
+
+def test_a_message_of_which_nothing_is_left_fails_that_pass_only(shop: Shop) -> None:
+    """Nobody is sent an empty text."""
+    program = shop.program()
+    named = shop.member(program, user={"first_name": "Ada"})
+    nameless = shop.member(program)
+    campaign = shop.campaign(program, "{first_name}")
+    shop.send(campaign)
+    assert shop.ledger(campaign) == {named: "sent", nameless: "render_error"}
+    order = shop.order(campaign)
+    assert (order["sent_count"], order["failed_count"]) == (1, 1)
