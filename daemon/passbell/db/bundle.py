@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from passbell.sqlfiles import sql_root
 
@@ -44,7 +44,7 @@ class Bundle(NamedTuple):
 
     version: int
     digest: str
-    text: LiteralString
+    text: str
 
 
 def read_bundle() -> Bundle:
@@ -60,9 +60,7 @@ def read_bundle() -> Bundle:
     body = "\n".join(parts)
     version = _number(migrations[-1])
     digest = hashlib.sha256(body.encode()).hexdigest()[:16]
-    # The text is made of this package's own files alone: literal for all that matters.
-    text = cast("LiteralString", body + "\n" + _TAIL.format(digest=digest, version=version))
-    return Bundle(version, digest, text)
+    return Bundle(version, digest, f"{body}\n{_TAIL.format(digest=digest, version=version)}")
 
 
 def _section(path: Path) -> str:
@@ -79,9 +77,8 @@ def _number(path: Path) -> int:
 
 def _record(path: Path) -> str:
     name = path.stem.partition("_")[2]
-    return (
-        f"\ninsert into passbell.migrations (version, name) values ({_number(path)}, '{name}') on conflict do nothing;\n"
-    )
+    row = f"{_number(path)}, '{name}'"
+    return f"\ninsert into passbell.migrations (version, name) values ({row}) on conflict do nothing;\n"
 
 
 if __name__ == "__main__":

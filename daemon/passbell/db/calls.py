@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, LiteralString
-from uuid import UUID
+
+from passbell import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from passbell.db.database import Database
 
@@ -146,13 +150,15 @@ class Queue:
         )
         return (row[0], row[1]) if row else (0, "")
 
-    async def renew_leases(self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool) -> dict[UUID, bool]:
+    async def renew_leases(
+        self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool
+    ) -> dict[UUID, bool]:
         """Claim tokens still ours, each with whether it may go on."""
         rows = await self.database.fetch(
             "select * from passbell.renew_leases(%s, %s::uuid[], %s::numeric, %s)",
             (self.worker, list(tokens), lease_seconds, extend),
         )
-        return {token: go_on for token, go_on in rows}
+        return dict(rows)
 
     async def release_orphans(self, known: Sequence[UUID]) -> int:
         """Free chunks entered under our name by a call whose answer was lost."""
@@ -190,7 +196,8 @@ class Queue:
     async def is_closed(self) -> bool:
         """Whether the account's breaker is closed, by whomever."""
         row = await self.database.row(
-            "select not exists (select from passbell.rate_limits where account = %s and breaker = 'open')", (self.account,)
+            "select not exists (select from passbell.rate_limits where account = %s and breaker = 'open')",
+            (self.account,),
         )
         return bool(row and row[0])
 
@@ -199,11 +206,20 @@ class Queue:
         row = await self.database.row("select passbell.close_breaker(%s)", (self.account,), deadline=30)
         return bool(row and row[0])
 
-    async def register(self, host: str, pid: int, process: str, version: str, rate: float, daily_cap: int) -> None:
-        """Enter this daemon and its pace."""
+    async def register(self, process: str, rate: float, daily_cap: int) -> None:
+        """Enter this daemon (`process` names it for its neighbours) and its pace."""
         await self.database.fetch(
             "select passbell.register_worker(%s, %s, %s, %s, %s, %s, %s::numeric, %s)",
-            (self.worker, host, pid, process, version, self.account, rate, daily_cap),
+            (
+                self.worker,
+                socket.gethostname(),
+                os.getpid(),
+                process,
+                __version__,
+                self.account,
+                rate,
+                daily_cap,
+            ),
         )
 
     async def heartbeat(self, doing: str) -> bool:
@@ -213,7 +229,9 @@ class Queue:
 
     async def neighbours(self, namespace: str) -> list[tuple[UUID, str]]:
         """Id and process of the other workers of this machine."""
-        rows = await self.database.fetch("select * from passbell.neighbours(%s, %s)", (self.worker, namespace))
+        rows = await self.database.fetch(
+            "select * from passbell.neighbours(%s, %s)", (self.worker, namespace)
+        )
         return [(worker, process) for worker, process in rows]
 
     async def bury(self, dead: Sequence[UUID]) -> int:

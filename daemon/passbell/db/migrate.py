@@ -79,9 +79,11 @@ def migrate(url: str) -> MigrationReport:
             connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
             connection.execute("set local lock_timeout = '30s'")
             before = compare(connection, bundle)
-            connection.execute(bundle.text)
+            connection.execute(bundle.text.encode())  # several statements, no parameters
             warnings = connection.execute("select warning from passbell.migration_warnings()").fetchall()
-            return MigrationReport(before.installed, bundle.version, not before.current, tuple(w for (w,) in warnings))
+            return MigrationReport(
+                before.installed, bundle.version, not before.current, tuple(w for (w,) in warnings)
+            )
     except psycopg.errors.LockNotAvailable as error:
         message = "Somebody holds a lock on the platform's tables for more than 30 seconds: try again when it is quiet."
         raise PassbellError(message) from error

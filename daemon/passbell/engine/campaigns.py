@@ -21,6 +21,13 @@ __all__ = ["run_campaigns"]
 
 log = structlog.get_logger()
 
+_EVENTS = {
+    "expanded": "campaign_expanded",
+    "failed": "campaign_failed",
+    "held": "campaign_held",
+    "download": "list_download_started",
+}
+
 
 async def run_campaigns(
     settings: Settings,
@@ -37,9 +44,11 @@ async def run_campaigns(
     while True:
         try:
             await queue.tick()
-            while (campaign := await queue.claim_campaign(settings.chunk_size, settings.lease_seconds)) is not None:
+            while (
+                campaign := await queue.claim_campaign(settings.chunk_size, settings.lease_seconds)
+            ) is not None:
                 log.info(
-                    f"campaign_{campaign.action}",
+                    _EVENTS[campaign.action],
                     campaign=str(campaign.campaign_id),
                     recipients=campaign.recipients,
                     detail=campaign.detail,

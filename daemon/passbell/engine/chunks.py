@@ -47,7 +47,8 @@ class ChunkLoop:
         self._stopping = False
         # In hand: what can be in flight, or a quarter of a second of work if that is more.
         self._enough = max(
-            settings.concurrency, min(round(settings.rate_per_second * AHEAD_SECONDS), 4 * settings.chunk_size)
+            settings.concurrency,
+            min(round(settings.rate_per_second * AHEAD_SECONDS), 4 * settings.chunk_size),
         )
         self.sent = 0
         """Pushes that PassKit took since the start."""
@@ -165,7 +166,7 @@ class ChunkLoop:
                 log.warning("database_unavailable", where="finish_chunk", reason=str(error))
                 await asyncio.sleep(backoff.next())
             except PassbellError as error:
-                log.error("report_refused", campaign=str(held.chunk.campaign_id), reason=str(error))
+                log.warning("report_refused", campaign=str(held.chunk.campaign_id), reason=str(error))
                 return
             else:
                 return

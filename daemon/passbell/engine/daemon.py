@@ -24,7 +24,7 @@ from passbell.engine.health import Health
 from passbell.engine.listener import run_listener
 from passbell.engine.lists import ListLoader
 from passbell.engine.pacing import Pacer
-from passbell.engine.sending import Sender
+from passbell.engine.sending import Sender, Turns
 from passbell.engine.wakeups import Bell
 from passbell.engine.worker import run_heartbeat
 from passbell.errors import DatabaseUnavailable, SchemaBehind
@@ -82,15 +82,11 @@ class Daemon:
                 return await queue.take_slots(settings.account, count, settings.rate_per_second)
 
             pacer = Pacer(take, settings.rate_per_second)
-            passkit = await stack.enter_async_context(self._passkit(lambda: sender.before_call()))
-            health = Health(
-                queue,
-                passkit,
-                stop_all=lambda why: chunks.stop_all(why),
-                resume=lambda: (self.chunk_bell.ring(), self.campaign_bell.ring(), None)[-1],
-            )
+            passkit = await stack.enter_async_context(self._passkit(Turns(pacer)))
+            health = Health(queue, passkit)
             sender = Sender(passkit, health, pacer, merge=settings.metadata == "merge")
             chunks = ChunkLoop(settings, queue, sender, self.chunk_bell)
+            health.attach(stop_all=chunks.stop_all, resume=self._resume)
             lists = ListLoader(settings, queue)
             log.info(
                 "daemon_started",
@@ -109,7 +105,9 @@ class Daemon:
                         ),
                         "watch": chunks.watch(self.watch_bell),
                         "health": health.run(self.health_bell, settings.poll_seconds),
-                        "heartbeat": run_heartbeat(settings, queue, self.heartbeat_bell, lambda: chunks.doing),
+                        "heartbeat": run_heartbeat(
+                            settings, queue, self.heartbeat_bell, lambda: chunks.doing
+                        ),
                         "listener": run_listener(settings.listen_dsn, database, self.heard),
                         "systemd": self._feed_systemd(chunks),
                     }.items()
@@ -147,16 +145,18 @@ class Daemon:
             return True
         return False
 
-    def _passkit(self, before_call: object) -> PassKit:
+    def _resume(self) -> None:
+        """PassKit works again: claim."""
+        self.chunk_bell.ring()
+        self.campaign_bell.ring()
+
+    def _passkit(self, turns: Turns) -> PassKit:
         settings = self._settings
-        secret = lambda value: None if value is None else value.get_secret_value()  # noqa: E731
-        credentials = (
-            Credentials(token="dry-run")
-            if settings.dry_run
-            else Credentials(
-                secret(settings.passkit_api_key), secret(settings.passkit_api_secret), secret(settings.passkit_token)
-            )
-        )
+        secrets = [
+            None if secret is None else secret.get_secret_value()
+            for secret in (settings.passkit_api_key, settings.passkit_api_secret, settings.passkit_token)
+        ]
+        credentials = Credentials(token="dry-run") if settings.dry_run else Credentials(*secrets)  # noqa: S106
         return PassKit(
             settings.passkit_url,
             credentials,
@@ -164,7 +164,7 @@ class Daemon:
             timeout=settings.request_timeout,
             concurrency=settings.concurrency,
             transport=DryTransport() if settings.dry_run else None,
-            before_call=before_call,  # type: ignore[arg-type]
+            before_call=turns.take,
             http_client=settings.http_client,
         )
 
@@ -203,7 +203,7 @@ async def _serve(settings: Settings) -> int:
     except BaseExceptionGroup as group:
         # A loop that ends unasked ends the daemon; the service manager starts it again.
         for error in _leaves(group):
-            log.error("loop_failed", reason=str(error) or type(error).__name__, exc_info=error)
+            log.error("loop_failed", reason=str(error) or type(error).__name__, exc_info=error)  # noqa: TRY400
         return 1
 
 

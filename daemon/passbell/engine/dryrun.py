@@ -19,13 +19,20 @@ class DryTransport:
     """Stands where the network would be: every record is found, every update is taken."""
 
     async def request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],  # noqa: ARG002 - nobody is told
+        deadline: float,  # noqa: ARG002 - nobody to send them to
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Answer as PassKit would if all were well."""
         record = orjson.loads(body) if body else {}
         if method == "POST":  # a list: nobody there, so that each record is asked for by itself
             wanted = [f["filterValue"] for g in record["filters"]["filterGroups"] for f in g["fieldFilters"]]
-            lines = (orjson.dumps({"result": {"id": key, "externalId": key, "metaData": {}}}) for key in wanted)
+            lines = (
+                orjson.dumps({"result": {"id": key, "externalId": key, "metaData": {}}}) for key in wanted
+            )
             return 200, {}, b"\n".join(lines)
         if method == "GET":
             return 200, {}, orjson.dumps({"id": path.rsplit("/", 1)[-1], "metaData": {}})

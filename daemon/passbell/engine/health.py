@@ -38,16 +38,21 @@ OPEN_TURN: Final = 0.5
 class Health:
     """What this daemon knows about PassKit's state."""
 
-    def __init__(self, queue: Queue, passkit: PassKit, *, stop_all: Callable[[str], None], resume: Callable[[], None]) -> None:
-        """`stop_all(why)` stops the chunks in hand, `resume()` wakes the chunk loop."""
+    def __init__(self, queue: Queue, passkit: PassKit) -> None:
+        """Whom to stop and to wake is told by `attach`."""
         self._queue = queue
         self._passkit = passkit
-        self._stop_all = stop_all
-        self._resume = resume
+        self._stop_all: Callable[[str], None] = lambda _why: None
+        self._resume: Callable[[], None] = lambda: None
         self._failures = 0
         self._verdict: asyncio.Task[bool] | None = None
         self.broken = False
         """Whether the breaker is open, as far as we know."""
+
+    def attach(self, *, stop_all: Callable[[str], None], resume: Callable[[], None]) -> None:
+        """`stop_all(why)` is called when the breaker opens, `resume()` when it closes."""
+        self._stop_all = stop_all
+        self._resume = resume
 
     def succeeded(self) -> None:
         """PassKit answered and was not in trouble."""
@@ -82,7 +87,9 @@ class Health:
             if probe.verdict not in {Verdict.RETRY, Verdict.SERVER_ERROR, Verdict.REFUSED}:
                 self._failures = 0
                 return False
-        await self._open("credentials" if probe.verdict is Verdict.REFUSED else "outage", probe.detail or answer.detail)
+        await self._open(
+            "credentials" if probe.verdict is Verdict.REFUSED else "outage", probe.detail or answer.detail
+        )
         return True
 
     async def _open(self, kind: str, reason: str) -> None:

@@ -17,7 +17,7 @@ Outcome = tuple[str, str, int | None, str]
 """pass id, outcome as finish_chunk knows it, HTTP status, detail."""
 
 
-class SendStopped(Exception):  # noqa: N818 - not an error: the chunk must not go on
+class SendStopped(Exception):
     """Raised instead of a request when its chunk was stopped while it waited for its turn."""
 
 

@@ -42,7 +42,9 @@ class ListLoader:
         try:
             with tempfile.TemporaryFile(prefix="passbell-list-") as file:
                 await download(campaign.csv_url, file, self._policy)
-                rows = await asyncio.to_thread(_stage, self._url, campaign.campaign_id, campaign.claim_token, file)
+                rows = await asyncio.to_thread(
+                    _stage, self._url, campaign.campaign_id, campaign.claim_token, file
+                )
         except (FetchError, CsvError) as error:
             again = isinstance(error, FetchFailed)
             log.warning("list_unusable", campaign=str(campaign.campaign_id), reason=str(error))

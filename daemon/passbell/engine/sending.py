@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from passbell.engine.pacing import Pacer
     from passbell.passkit import PassKit
 
-__all__ = ["Sender"]
+__all__ = ["Sender", "Turns"]
 
 log = structlog.get_logger()
 
@@ -42,6 +42,27 @@ _OUTCOMES = {
 }
 
 
+class Turns:
+    """The client's door: every request, reads and repeats included, takes a turn of the account's rate first."""
+
+    def __init__(self, pacer: Pacer) -> None:
+        """`pacer` is the account's."""
+        self.pacer = pacer
+
+    async def take(self) -> None:
+        """Take a turn; the client awaits this right before each request, reads included.
+
+        Raises:
+            SendStopped: while we waited, the chunk was stopped or its lease ended.
+            DatabaseUnavailable: no turn can be had.
+        """
+        held = _current.get()
+        if held is None:
+            await self.pacer.wait()
+        elif held.is_over() or not await self.pacer.wait(held.is_over):
+            raise SendStopped
+
+
 class Sender:
     """Pushes the recipients of held chunks, each request in its turn."""
 
@@ -51,19 +72,6 @@ class Sender:
         self._health = health
         self._pacer = pacer
         self._merge = merge
-
-    async def before_call(self) -> None:
-        """Take a turn; the client awaits this right before each request, reads included.
-
-        Raises:
-            SendStopped: while we waited, the chunk was stopped or its lease ended.
-            DatabaseUnavailable: no turn can be had.
-        """
-        held = _current.get()
-        if held is None:
-            await self._pacer.wait()
-        elif held.is_over() or not await self._pacer.wait(held.is_over):
-            raise SendStopped
 
     async def send(self, held: HeldChunk, lanes: int, own_rate: Pacer | None) -> None:
         """Push everybody in the chunk; returns when all are decided or nothing more may be sent.
@@ -127,7 +135,9 @@ class Sender:
                     return answer
                 if failures == REPEATS or held.is_over():
                     return answer
-                await asyncio.sleep(max(REPEAT_PAUSE * 2 ** (failures - 1), min(answer.retry_after or 0, LONG_PAUSE)))
+                await asyncio.sleep(
+                    max(REPEAT_PAUSE * 2 ** (failures - 1), min(answer.retry_after or 0, LONG_PAUSE))
+                )
             elif answer.verdict is Verdict.THROTTLED:
                 throttles += 1
                 await self._throttled(held, answer)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell import __version__
 from passbell.engine.backoff import Backoff
 from passbell.errors import DatabaseUnavailable
 
@@ -42,41 +41,56 @@ def _namespace() -> str:
         return ""
 
 
-def _started(pid: int) -> str | None:
-    """Start time of a process, None if there is no such process (a zombie counts as gone)."""
+def _stat(pid: int) -> tuple[str, str] | None:
+    """State letter and start time of a process; None if there is none or /proc hides it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in {"Z", "X"} else fields[_START_FIELD]
+    return fields[0], fields[_START_FIELD]
 
 
 def _is_dead(process: str) -> bool:
-    """Whether the process of a `namespace:pid:start` text in our own namespace is gone."""
-    _, _, rest = process.partition(":")[2].partition(":")
-    pid, _, started = rest.partition(":")
-    return pid.isdigit() and _started(int(pid)) != started
+    """Whether the process of a `boot:namespace:pid:start` text of our own namespace is gone for certain."""
+    number, started = process.split(":")[2:4]
+    pid = int(number)
+    found = _stat(pid)
+    if found is not None:
+        return found[0] in {"Z", "X"} or found[1] != started  # the number may be another process's by now
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # there, and another user's
+    return False
+
+
+def _own_process() -> tuple[str, str]:
+    """Our namespace and the text that names this very process in it; without /proc a text nobody else has."""
+    namespace, found = _namespace(), _stat(os.getpid())
+    if namespace and found:
+        return namespace, f"{namespace}:{os.getpid()}:{found[1]}"
+    return "", f"?:{uuid.uuid4()}"
 
 
 async def run_heartbeat(settings: Settings, queue: Queue, bell: Bell, doing: Callable[[], str]) -> None:
     """Register, then beat; free what dead neighbours held."""
-    namespace = _namespace()
-    pid = os.getpid()
-    process = f"{namespace}:{pid}:{_started(pid)}" if namespace else f"?:{queue.worker}"
+    namespace, process = _own_process()
     backoff = Backoff()
     known = False
     while True:
         try:
             if not known:
-                await queue.register(
-                    socket.gethostname(), pid, process, __version__, settings.rate_per_second, settings.daily_cap
-                )
+                await queue.register(process, settings.rate_per_second, settings.daily_cap)
             known = await queue.heartbeat(doing())
             if namespace:
                 dead = [worker for worker, text in await queue.neighbours(namespace) if _is_dead(text)]
                 if dead:
                     freed = await queue.bury(dead)
-                    log.warning("dead_worker_found", workers=[str(worker) for worker in dead], chunks_freed=freed)
+                    log.warning(
+                        "dead_worker_found", workers=[str(worker) for worker in dead], chunks_freed=freed
+                    )
             backoff.reset()
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", where="heartbeat", reason=str(error))
