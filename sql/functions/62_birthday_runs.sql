@@ -8,7 +8,7 @@
 -- oldest date first. The insert decides who runs: of two daemons one gets the row back. A run whose worker died is
 -- taken over when its lease has run out, one with failed awards when its pause is over. A lease or pause that lies
 -- further ahead than any we give was written before the clock jumped back, and does not count.
-create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_seconds numeric default 60)
+create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_seconds double precision default 60)
 returns table (program_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
@@ -36,7 +36,7 @@ begin
          order by d.local_date, b.program_id
     loop
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until)
-        values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + make_interval(secs => p_lease_seconds::double precision))
+        values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + make_interval(secs => p_lease_seconds))
         on conflict (program_id, local_date) do update
            set worker = excluded.worker, lease_until = excluded.lease_until
          where passbell.may_take_run(r, p_lease_seconds)
@@ -50,12 +50,12 @@ end
 $$;
 
 -- Is the run open, unleased and not pausing? See claim_birthday_run for the upper bounds.
-create or replace function passbell.may_take_run(p_run passbell.birthday_runs, p_lease_seconds numeric) returns boolean
+create or replace function passbell.may_take_run(p_run passbell.birthday_runs, p_lease_seconds double precision) returns boolean
 language sql stable
 set search_path = ''
 as $$
     select p_run.completed_at is null
-       and not coalesce(p_run.lease_until > n.t and p_run.lease_until <= n.t + make_interval(secs => greatest(p_lease_seconds, 600)::double precision), false)
+       and not coalesce(p_run.lease_until > n.t and p_run.lease_until <= n.t + make_interval(secs => greatest(p_lease_seconds, 600)), false)
        and not (p_run.not_before > n.t and p_run.not_before <= n.t + interval '1 hour')
       from (select passbell.now() as t) n
 $$;
@@ -119,7 +119,7 @@ $$;
 -- p_seconds: a hanging award is then cut, recorded and left behind, and the gifts before it stand.
 -- Raises PB412 if another worker has the run by now.
 create or replace function passbell.gift_batch(
-    p_program uuid, p_date date, p_worker uuid, p_limit integer default 50, p_seconds numeric default 5, p_lease_seconds numeric default 60)
+    p_program uuid, p_date date, p_worker uuid, p_limit integer default 50, p_seconds double precision default 5, p_lease_seconds double precision default 60)
 returns table (gifted integer, already_gifted integer, failed integer, remaining integer, stopped boolean, failed_passes uuid[], reasons text[])
 language plpgsql
 set search_path = ''
@@ -130,14 +130,14 @@ begin
     perform passbell.require_birthday_guard();
     perform passbell.lock_birthdays(p_program);
     update passbell.birthday_runs r
-       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds)
      where r.program_id = p_program and r.local_date = p_date and r.worker = p_worker;
     if not found then
         raise exception 'the lease on the birthday run of % in program % is lost', p_date, p_program using errcode = 'PB412';
     end if;
     return query
         select g.gifted, g.already_gifted, g.failed, g.remaining, g.stopped, g.failed_passes, g.reasons
-          from passbell.give_gifts(p_program, p_date, p_limit, clock_timestamp() + make_interval(secs => p_seconds::double precision),
+          from passbell.give_gifts(p_program, p_date, p_limit, clock_timestamp() + make_interval(secs => p_seconds),
                                    passbell.greet_at(p_program)) g;
 end
 $$;

@@ -101,7 +101,11 @@ class Host:
 
     def user(self, birth_date: date | str | None, **columns: object) -> UUID:
         number = next(NUMBERS)
-        defaults = {"email": f"member{number}@example.com", "first_name": f"Ann{number}", "birth_date": birth_date}
+        defaults = {
+            "email": f"member{number}@example.com",
+            "first_name": f"Ann{number}",
+            "birth_date": birth_date,
+        }
         return self.insert("users", **defaults | columns)
 
     def give_pass(self, program: UUID, user: UUID | None, **columns: object) -> UUID:
@@ -135,7 +139,9 @@ class Host:
         return self.fetch("select * from get_birthdays_today(%s, %s::date)", program, on)
 
     def logs(self) -> list[Any]:
-        return self.fetch("select pass_id, year, local_date, points_awarded, message_sent from birthday_logs order by created_at")
+        return self.fetch(
+            "select pass_id, year, local_date, points_awarded, message_sent from birthday_logs order by created_at"
+        )
 
     def balance(self, pass_id: UUID) -> int:
         points: int = self.value("select points from passbell.recipients where pass_id = %s", pass_id)
@@ -159,7 +165,9 @@ class Host:
 
     def trouble(self, kind: str, *passes: UUID) -> None:
         self.fetch(
-            "insert into public.award_trouble select external_id, %s from passes_master where id = any (%s)", kind, list(passes)
+            "insert into public.award_trouble select external_id, %s from passes_master where id = any (%s)",
+            kind,
+            list(passes),
         )
 
     def send_all(self, outcome: str = "sent") -> int:
@@ -170,7 +178,11 @@ class Host:
             chunk = chunks[0]
             self.fetch(
                 "select * from passbell.finish_chunk(%s, %s, %s, %s::uuid[], %s::text[])",
-                chunk.campaign_id, chunk.chunk_no, chunk.claim_token, chunk.pass_ids, [outcome] * len(chunk.pass_ids),
+                chunk.campaign_id,
+                chunk.chunk_no,
+                chunk.claim_token,
+                chunk.pass_ids,
+                [outcome] * len(chunk.pass_ids),
             )
             sent += len(chunk.pass_ids)
         return sent
@@ -195,7 +207,9 @@ class Host:
         )[0]
 
     def finish(self, run: Any, worker: UUID) -> Any:
-        return self.fetch("select * from passbell.finish_birthday_run(%s, %s, %s)", run.program_id, run.local_date, worker)[0]
+        return self.fetch(
+            "select * from passbell.finish_birthday_run(%s, %s, %s)", run.program_id, run.local_date, worker
+        )[0]
 
     def work_off(self, worker: UUID) -> list[date]:
         """All that is due; returns the local dates."""

@@ -185,7 +185,12 @@ def test_the_campaign_does_not_complete_while_gifts_are_still_given(host: Host) 
     sent += host.send_all()
     assert sent == len(members)
     campaign = host.fetch("select * from push_campaigns")[0]
-    assert (campaign.status, campaign.kind, campaign.recipient_count, campaign.sent_count) == ("COMPLETED", "BIRTHDAY", 7, 7)
+    assert (campaign.status, campaign.kind, campaign.recipient_count, campaign.sent_count) == (
+        "COMPLETED",
+        "BIRTHDAY",
+        7,
+        7,
+    )
     assert [log.recipient_count for log in host.fetch("select * from notification_logs")] == [7]
 
 
@@ -248,7 +253,9 @@ def test_one_programs_trouble_is_not_the_others(modern: Host) -> None:
     )
     assert [(run.gifted, run.failed) for run in modern.run()] == [(1, 0), (0, 1), (1, 0)]
     assert len(modern.logs()) == 2
-    assert "no campaigns here" in modern.value("select detail from passbell.birthday_runs where program_id = %s", programs[1])
+    assert "no campaigns here" in modern.value(
+        "select detail from passbell.birthday_runs where program_id = %s", programs[1]
+    )
 
 
 def test_lost_uniqueness_is_mended_or_refused(make_host: MakeHost, generation: str) -> None:
@@ -262,7 +269,10 @@ def test_lost_uniqueness_is_mended_or_refused(make_host: MakeHost, generation: s
     assert host.value("select passbell.birthday_guard_exists()")
 
     host.fetch("drop index birthday_logs_pass_id_year_once")
-    logs = [host.insert("birthday_logs", pass_id=member, program_id=program, year=2024, points_awarded=5) for _ in range(2)]
+    logs = [
+        host.insert("birthday_logs", pass_id=member, program_id=program, year=2024, points_awarded=5)
+        for _ in range(2)
+    ]
     (warning,) = migrate(host.url).warnings
     assert str(member) in warning
     assert "2024: 2 rows" in warning

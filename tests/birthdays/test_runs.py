@@ -86,7 +86,9 @@ def test_a_birthday_of_last_year_is_last_years(host: Host, worker: UUID) -> None
     member = host.member(program, "1990-12-31")
     host.clock("2027-01-01 12:00:00+00")
     host.work_off(worker)
-    assert [(log.pass_id, log.year, str(log.local_date)) for log in host.logs()] == [(member, 2026, "2026-12-31")]
+    assert [(log.pass_id, log.year, str(log.local_date)) for log in host.logs()] == [
+        (member, 2026, "2026-12-31")
+    ]
     host.clock("2027-12-31 12:00:00+00")
     host.work_off(worker)
     assert [log.year for log in host.logs()] == [2026, 2027]
@@ -167,7 +169,9 @@ def test_the_insert_decides_which_daemon_runs(host: Host) -> None:
     def daemon(_: int) -> list[UUID]:
         mine = []
         with host.another() as connection:
-            while run := connection.execute("select * from passbell.claim_birthday_run(%s)", (uuid4(),)).fetchone():
+            while run := connection.execute(
+                "select * from passbell.claim_birthday_run(%s)", (uuid4(),)
+            ).fetchone():
                 mine.append(run.program_id)
         return mine
 
@@ -209,7 +213,9 @@ def test_kills_at_any_point_lose_nothing_and_repeat_nothing(host: Host) -> None:
     program = host.program()
     members = host.members(program, BIRTHDAY, 150)
     minute, kills = 0, 0
-    while not host.value("select coalesce(bool_and(completed_at is not null), false) from passbell.birthday_runs"):
+    while not host.value(
+        "select coalesce(bool_and(completed_at is not null), false) from passbell.birthday_runs"
+    ):
         minute += 2
         host.clock(f"2026-05-05 {12 + minute // 60}:{minute % 60:02}:00+00")
         workers = [uuid4(), uuid4()]
@@ -217,7 +223,9 @@ def test_kills_at_any_point_lose_nothing_and_repeat_nothing(host: Host) -> None:
             for _ in range(dice.randint(1, 6)):
                 side = dice.randrange(2)
                 connection = (one, two)[side]
-                run = connection.execute("select * from passbell.claim_birthday_run(%s)", (workers[side],)).fetchone()
+                run = connection.execute(
+                    "select * from passbell.claim_birthday_run(%s)", (workers[side],)
+                ).fetchone()
                 if run is None:
                     continue
                 for _ in range(dice.randint(1, 3)):
@@ -237,7 +245,8 @@ def test_kills_at_any_point_lose_nothing_and_repeat_nothing(host: Host) -> None:
                     ).fetchone()[0]:
                         pass
                     connection.execute(
-                        "select passbell.finish_birthday_run(%s, %s, %s)", (run.program_id, run.local_date, workers[side])
+                        "select passbell.finish_birthday_run(%s, %s, %s)",
+                        (run.program_id, run.local_date, workers[side]),
                     )
         host.send_all()
         assert host.violations() == []
@@ -292,7 +301,9 @@ def test_failed_awards_are_tried_again_for_a_week_then_given_up(modern: Host, wo
     assert modern.value("select attempts from passbell.birthday_failures") == tries
     modern.clock("2026-05-13 12:00:00+00")
     modern.work_off(worker)
-    assert modern.value("select detail from passbell.birthday_runs where local_date = '2026-05-05'").startswith("Given up")
+    assert modern.value(
+        "select detail from passbell.birthday_runs where local_date = '2026-05-05'"
+    ).startswith("Given up")
 
 
 def test_a_run_by_hand_before_the_hour_does_not_end_the_day(modern: Host, worker: UUID) -> None:

@@ -36,7 +36,12 @@ def test_the_list_shows_what_each_member_would_read(host: Host) -> None:
 
     (row,) = host.today()
 
-    assert (row.pass_id, row.program_id, row.first_name, str(row.birth_date)) == (member, program, "Ann", "1990-05-05")
+    assert (row.pass_id, row.program_id, row.first_name, str(row.birth_date)) == (
+        member,
+        program,
+        "Ann",
+        "1990-05-05",
+    )
     assert (row.birthday_year, row.reward_points, row.already_gifted) == (2026, 50, False)
     assert row.message == "Happy Birthday Ann, you have 150 points."
     assert host.logs() == []
@@ -141,7 +146,9 @@ def test_only_people_who_opted_out_make_no_campaign(modern: Host) -> None:
     assert modern.fetch("select * from push_campaigns") == []
 
 
-@pytest.mark.parametrize("columns", [{"status": "UNINSTALLED"}, {"status": "ISSUED"}, {"status": "VOIDED"}, {"is_active": False}])
+@pytest.mark.parametrize(
+    "columns", [{"status": "UNINSTALLED"}, {"status": "ISSUED"}, {"status": "VOIDED"}, {"is_active": False}]
+)
 def test_a_pass_that_is_on_no_phone_gets_nothing(host: Host, columns: dict[str, object]) -> None:
     """Uninstalled, never installed, void or inactive: no points, no row, no greeting."""
     program = host.program()
@@ -219,7 +226,11 @@ def test_a_gift_that_the_platform_logged_itself_counts(host: Host, days: int, gi
     program = host.program()
     member = host.member(program, "1990-05-05")
     log = host.insert("birthday_logs", pass_id=member, program_id=program, year=2025, points_awarded=5)
-    host.fetch("update birthday_logs set created_at = passbell.now() - make_interval(days => %s) where id = %s", days, log)
+    host.fetch(
+        "update birthday_logs set created_at = passbell.now() - make_interval(days => %s) where id = %s",
+        days,
+        log,
+    )
     assert host.run()[0].gifted == gifted
 
 
@@ -250,7 +261,11 @@ def test_today_is_the_programs_own_today(host: Host, generation: str) -> None:
     """At one instant it is 4 May in Pago Pago, 5 May in London and 6 May in Kiritimati: each keeps its own date."""
     del generation
     host.clock("2026-05-05 10:30:00+00")
-    zones = {"Pacific/Pago_Pago": "2026-05-04", "Europe/London": "2026-05-05", "Pacific/Kiritimati": "2026-05-06"}
+    zones = {
+        "Pacific/Pago_Pago": "2026-05-04",
+        "Europe/London": "2026-05-05",
+        "Pacific/Kiritimati": "2026-05-06",
+    }
     for zone, day in zones.items():
         program = host.program(timezone=zone)
         for birth in ("1990-05-04", "1990-05-05", "1990-05-06"):
@@ -270,10 +285,14 @@ def test_a_broken_message_never_stops_a_gift(host: Host) -> None:
         (run,) = host.run(program)
         assert run.gifted == 1
         assert host.balance(member) == 150
-        campaign = host.fetch("select message_text, status_detail from push_campaigns where id = %s", run.campaign_id)[0]
+        campaign = host.fetch(
+            "select message_text, status_detail from push_campaigns where id = %s", run.campaign_id
+        )[0]
         assert campaign.message_text == "Happy Birthday!"
         assert "could not be used" in campaign.status_detail
-        assert "could not be used" in host.value("select detail from passbell.birthday_runs where program_id = %s", program)
+        assert "could not be used" in host.value(
+            "select detail from passbell.birthday_runs where program_id = %s", program
+        )
 
 
 def test_the_preview_and_the_greeting_are_the_same_words(modern: Host) -> None:
@@ -285,5 +304,7 @@ def test_the_preview_and_the_greeting_are_the_same_words(modern: Host) -> None:
     shown = {row.pass_id: row.message for row in modern.today()}
     modern.run()
     chunk = modern.fetch("select * from passbell.claim_chunk(gen_random_uuid())")[0]
-    assert {str(key): text for key, text in shown.items()} == dict(zip(chunk.pass_ids, chunk.texts, strict=True))
+    assert {str(key): text for key, text in shown.items()} == dict(
+        zip(chunk.pass_ids, chunk.texts, strict=True)
+    )
     assert shown == {log.pass_id: log.message_sent for log in modern.logs()}
