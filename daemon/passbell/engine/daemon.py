@@ -17,6 +17,7 @@ from passbell.db.database import Database
 from passbell.db.migrate import check
 from passbell.engine import systemd
 from passbell.engine.backoff import Backoff
+from passbell.engine.birthdays import run_birthdays_loop
 from passbell.engine.campaigns import run_campaigns
 from passbell.engine.chunks import ChunkLoop
 from passbell.engine.dryrun import DryTransport
@@ -50,6 +51,7 @@ class Daemon:
         self.watch_bell = Bell()
         self.health_bell = Bell()
         self.heartbeat_bell = Bell()
+        self.birthday_bell = Bell()
 
     def stop(self) -> None:
         """Begin the graceful stop: claim nothing more, end what is in flight, hand back the rest."""
@@ -109,6 +111,13 @@ class Daemon:
                             settings, queue, self.heartbeat_bell, lambda: chunks.doing
                         ),
                         "listener": run_listener(settings.listen_dsn, database, self.heard),
+                        "birthdays": run_birthdays_loop(
+                            database,
+                            settings.database_dsn,
+                            self._worker,
+                            self._resume,
+                            bell=self.birthday_bell,
+                        ),
                         "systemd": self._feed_systemd(chunks),
                     }.items()
                 ]
