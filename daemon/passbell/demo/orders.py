@@ -154,7 +154,10 @@ def orders(stage: Stage) -> tuple[Order, Order, Order, Order]:
             ),
             "Members with more than 500 points in ZIP codes 9…, by first name",
             "p.points_balance > 500 and u.zip like '9%%'",
-            lambda row: f"Thank you, {row['first_name'] or 'friend'}: your next cup on the West Coast is free.",
+            lambda row: (
+                f"Thank you, {row['first_name'] or 'friend'}: your next cup on the West Coast"
+                " is free."
+            ),
         ),
     )  # fmt: skip
 

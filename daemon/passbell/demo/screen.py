@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bar", "Moment", "Screen"]
 
-PICTURE_COLUMNS: Final = 104
+COLUMNS: Final = 100
 LINE_SECONDS: Final = 2.0
 
 
@@ -69,7 +69,15 @@ class Moment:
             finished = bar.status == "COMPLETED"
             table.add_row(
                 Text(bar.title, style="bold"),
-                ProgressBar(total=max(1, bar.total), completed=bar.done if bar.total else 0, width=36),
+                # Named colours: the theme's own look alike, done or not, where there are only sixteen.
+                ProgressBar(
+                    total=max(1, bar.total),
+                    completed=bar.done,
+                    width=36,
+                    style="grey37",
+                    complete_style="cyan",
+                    finished_style="green",
+                ),
                 f"{bar.done:,} of {bar.total:,}",
                 Text(bar.status.lower(), style="green" if finished else "yellow"),
             )
@@ -92,15 +100,18 @@ class Screen:
 
     def __init__(self, stream: TextIO, picture: Path | None = None) -> None:
         # Into a file or a pipe, whole lines: the width of a terminal that is not there must not fold tables.
-        self.console = Console(
-            file=stream, highlight=False, width=None if stream.isatty() else PICTURE_COLUMNS
-        )
+        self.console = Console(file=stream, highlight=False, width=None if stream.isatty() else COLUMNS)
         self._picture = picture
         self._kept = (
             None
             if picture is None
             else Console(
-                record=True, file=io.StringIO(), width=PICTURE_COLUMNS, force_terminal=True, highlight=False
+                record=True,
+                file=io.StringIO(),
+                width=COLUMNS,
+                force_terminal=True,
+                color_system="truecolor",
+                highlight=False,
             )
         )
         self._live: Live | None = None
@@ -118,31 +129,40 @@ class Screen:
             self._kept.save_svg(str(self._picture), title="passbell demo")
 
     @property
+    def _consoles(self) -> list[Console]:
+        return [self.console] if self._kept is None else [self.console, self._kept]
+
+    @property
     def seconds(self) -> float:
         """Since the beginning."""
         return time.monotonic() - self._begun
 
     def show(self, what: RenderableType) -> None:
         """Print something that stays."""
-        for console in (self.console, self._kept):
-            if console is not None:
-                console.print(what, soft_wrap=not self.console.is_terminal and console is self.console)
+        for console in self._consoles:
+            console.print(what, soft_wrap=not console.is_terminal)
 
-    def say(self, words: str, style: str = "") -> None:
+    def say(self, words: str) -> None:
         """Print a line with the time since the beginning; `words` may hold rich's markup."""
-        text = Text.from_markup(words, style=style)
-        self.show(Text.assemble((f"{self.seconds:5.1f} s  ", "dim"), text))
+        self.item(Text(f"{self.seconds:5.1f} s  ", style="dim"), Text.from_markup(words))
+
+    def item(self, left: Text, right: Text) -> None:
+        """Print two things beside each other; on a terminal long words wrap below themselves."""
+        for console in self._consoles:
+            console.print(
+                _beside(left, right) if console.is_terminal else left + right,
+                soft_wrap=not console.is_terminal,
+            )
 
     def code(self, statement: str) -> None:
         """Print SQL."""
-        if self.console.is_terminal:
-            self.show(
-                _indented(
-                    Syntax(statement, "sql", theme="ansi_dark", background_color="default", word_wrap=True)
-                )
+        coloured = Syntax(statement, "sql", theme="ansi_dark", background_color="default", word_wrap=True)
+        plain = Text("\n".join(f"         {line}" for line in statement.splitlines()))
+        for console in self._consoles:
+            console.print(
+                _beside(Text(" " * 9), coloured) if console.is_terminal else plain,
+                soft_wrap=not console.is_terminal,
             )
-        else:
-            self.show(Text("\n".join(f"         {line}" for line in statement.splitlines())))
 
     def move(self, moment: Moment) -> None:
         """Draw what moves."""
@@ -153,7 +173,7 @@ class Screen:
             self._live.update(moment.drawn(), refresh=True)
         elif self.seconds - self._last_line >= LINE_SECONDS:
             self._last_line = self.seconds
-            self.say(moment.line())
+            self.console.print(f"{self.seconds:5.1f} s  {moment.line()}", soft_wrap=True)
 
     def snapshot(self, moment: Moment) -> None:
         """Keep the bars as they are for the picture."""
@@ -168,9 +188,9 @@ class Screen:
             live.stop()
 
 
-def _indented(what: RenderableType) -> RenderableType:
+def _beside(left: Text, right: RenderableType) -> RenderableType:
     grid = Table.grid()
-    grid.add_column(width=9)
+    grid.add_column(width=left.cell_len)
     grid.add_column()
-    grid.add_row("", what)
+    grid.add_row(left, right)
     return grid

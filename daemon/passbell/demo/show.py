@@ -149,9 +149,10 @@ class _Show:
         stage.daemon.kill()
         self._daemon = "killed"
         self._played.crash = crash = self._standing()
+        lost = crash.taken - crash.recorded
         screen.say(
             f"[bold red]kill -9[/] of the daemon. PassKit has taken {crash.taken:,} pushes, the ledger"
-            f" knows of {crash.recorded:,}: {crash.taken - crash.recorded:,} were under way, in {crash.held} chunks."
+            f" knows of {crash.recorded:,}: {lost:,} were under way, in {crash.held} chunks."
         )
         again = time.monotonic() + DEAD_SECONDS
         self._until(lambda: time.monotonic() >= again)

@@ -1,7 +1,8 @@
 """Everything the show needs, brought up from nothing and taken down again: database, PassKit, list, daemon.
 
 The only thing that is not the real one is PassKit (and the phones). The daemon is `passbell run` as a
-process, the platform's tables are those of its newest generation, and the schema is what `passbell migrate` installs.
+process. The platform's tables are those of its newest generation; the schema is what `passbell migrate`
+installs.
 """
 
 from __future__ import annotations

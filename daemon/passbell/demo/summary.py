@@ -64,22 +64,14 @@ def tell(screen: Screen, report: Report, played: Played) -> None:
     screen.show("")
     screen.show(Text("Checked against the phones, PassKit's records and the database:", style="bold"))
     for claim in report.claims:
-        if claim.ok:
-            screen.show(Text.assemble((" ok ", "bold green"), " ", claim.claim + "."))
-        else:
-            screen.show(
-                Text.assemble(
-                    (" OFF", "bold red"),
-                    " ",
-                    claim.claim,
-                    (f" - but {claim.found or 'it is not so'}.", "red"),
-                )
-            )
+        mark = Text(" ok  ", style="bold green") if claim.ok else Text(" OFF ", style="bold red")
+        but = "." if claim.ok else f" - but {claim.found or 'it is not so'}."
+        screen.item(mark, Text.assemble(claim.claim, (but, "" if claim.ok else "red")))
     screen.show("")
     screen.show(Text("What to try next", style="bold"))
     width = max(len(command) for command, _ in next_steps())
     for command, why in next_steps():
-        screen.show(Text.assemble("  ", (f"{command:<{width}}", "cyan"), f"  {why}"))
+        screen.item(Text(f"  {command:<{width}}  ", style="cyan"), Text(why))
     if not report.ok:
         screen.show("")
         screen.show(Text("Something is off: see above.", style="bold red"))
@@ -90,8 +82,8 @@ def next_steps() -> list[tuple[str, str]]:
     passbell = _command()
     return [
         (f"{passbell} demo --passes 20000", "the same with more people"),
-        (f"{passbell} sandbox", "only the local PassKit, to try your own database against it"),
-        (f"{passbell} check", "is my own database ready? (PASSBELL_DATABASE_URL; docs/supabase.md)"),
+        (f"{passbell} sandbox", "only the local PassKit, for trying things by hand"),
+        (f"{passbell} check", "is my own database ready? (see docs/supabase.md)"),
         (f"{passbell} --help", "everything else"),
     ]
 
