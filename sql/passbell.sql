@@ -417,6 +417,66 @@ $$;
 insert into passbell.migrations (version, name) values (2, 'birthdays') on conflict do nothing;
 
 
+-- migrations/0004_web.sql ────────────────────────────────────────────────────────────────────────────────────────
+
+-- 0004: what the HTTP API and its page store beyond the campaigns themselves.
+
+-- Answers to POSTs that carried an Idempotency-Key, kept for a day.
+create table if not exists passbell.api_requests (
+    owner         text         not null,
+    key           text         not null,
+    fingerprint   text         not null,
+    created_at    timestamptz  not null default now(),
+    lease_until   timestamptz  not null default now(),
+    campaign_id   uuid,
+    status        integer,
+    answer        jsonb,
+    primary key (owner, key)
+);
+comment on table  passbell.api_requests is 'Idempotency keys of the HTTP API: the same key gives the same answer for 24 hours.';
+comment on column passbell.api_requests.owner is 'Name of the API key; never the key itself.';
+comment on column passbell.api_requests.fingerprint is 'SHA-256 of the request: another request under the same key is refused.';
+comment on column passbell.api_requests.lease_until is 'While there is no answer: until when somebody is working on it.';
+comment on column passbell.api_requests.campaign_id is 'Written in the transaction that creates the campaign, so that a repeat after a crash creates no second one.';
+
+create index if not exists api_requests_created on passbell.api_requests (created_at);
+
+-- The history page: newest first, over all programs.
+create index if not exists push_campaigns_newest on public.push_campaigns (created_at desc, id desc);
+
+
+insert into passbell.migrations (version, name) values (4, 'web') on conflict do nothing;
+
+
+-- migrations/0005_operations.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- 0005: what running it for years needs: indexes for the operator's questions and for retention, autovacuum of the
+-- rows that change all the time, and how long history is kept.
+
+-- Paused campaigns for the operator's page and metrics (PENDING and PROCESSING have indexes since 0001); finished ones
+-- by age, for retention.
+create index if not exists push_campaigns_paused on public.push_campaigns (program_id) where status = 'PAUSED';
+create index if not exists push_campaigns_finished on public.push_campaigns (completed_at) where completed_at is not null;
+
+-- What was not delivered lately, and why. Sent rows, by far the most, are not in it.
+create index if not exists deliveries_undelivered on passbell.deliveries (sent_at) where outcome <> 'sent';
+
+-- Rows that are updated with every request block, chunk or heartbeat: few and hot, so they are vacuumed by count.
+alter table passbell.rate_limits set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+alter table passbell.turns       set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+alter table passbell.workers     set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+alter table public.push_campaigns set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
+
+-- How long the ledger, hit lists and import rows are kept after their campaign or import has ended; NULL: for ever.
+alter table passbell.settings add column if not exists retention interval default interval '400 days'
+      check (retention >= interval '7 days');
+alter table passbell.settings add column if not exists pruned_at timestamptz;
+comment on column passbell.settings.retention is 'Age after which delivery, list and import rows are pruned; NULL keeps them for ever. The campaigns themselves stay.';
+
+
+insert into passbell.migrations (version, name) values (5, 'operations') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
@@ -1731,7 +1791,7 @@ begin
     ), member as (
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
                r.passkit_id, r.external_id, r.protocol, r.passkit_program_id,
-               coalesce(past.sent_today, 0) + coalesce(cardinality(flight.hashes), 0) as today,
+               coalesce(day.sent, 0) + coalesce(cardinality(flight.hashes), 0) as today,
                -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
                past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
                case
@@ -1742,13 +1802,16 @@ begin
           from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
           left join passbell.recipients r on r.pass_id = t.pass_id and r.program_id = p_chunk.program_id
           left join flight on flight.pass_id = t.pass_id
+          -- Skips reach no phone, and there may be any number of them in a day: neither look may be used up by them.
           left join lateral (
-                select count(*) filter (where d.outcome = 'sent' and d.sent_at > v_now - interval '24 hours') as sent_today,
-                       array_agg(d.outcome) as outcomes, array_agg(d.text_hash) as hashes
-                  from (select d.sent_at, d.outcome, d.text_hash from passbell.deliveries d
-                         where d.pass_id = t.pass_id
+                select count(*) as sent from passbell.deliveries d
+                 where d.pass_id = t.pass_id and d.sent_at > v_now - interval '24 hours' and d.outcome = 'sent') day on v_fresh and p_daily_cap > 0
+          left join lateral (
+                select array_agg(d.outcome) as outcomes, array_agg(d.text_hash) as hashes
+                  from (select d.outcome, d.text_hash from passbell.deliveries d
+                         where d.pass_id = t.pass_id and d.text_hash is not null
                          order by d.sent_at desc
-                         limit greatest(p_daily_cap, 0) + 4) d) past on v_fresh
+                         limit 6) d) past on v_fresh
          order by t.n
     ), judged as (
         select m.*,
@@ -2745,35 +2808,6 @@ begin
 end
 $$;
 
--- The message with a control character in the place of each field, for preview_message.
-create or replace function passbell.mark_message(p_layout text, p_fields text[]) returns text
-language sql immutable
-set search_path = ''
-as $$
-    select format(p_layout, variadic coalesce(array_agg(case f.field when 'points' then chr(1) when 'first_name' then chr(2) when 'last_name' then chr(3)
-                                                                     when 'tier_points' then chr(4) else chr(5) end order by f.n), '{}'))
-      from unnest(p_fields) with ordinality as f (field, n)
-$$;
-
--- render_message for a list of thousands: where every value is there and clean, replacing the marks gives the same text
--- at a tenth of the time. No "set" clause, so that it is inlined.
-create or replace function passbell.preview_message(
-    p_layout text, p_fields text[], p_fallbacks text[], p_marked text,
-    p_points bigint, p_first_name text, p_last_name text, p_tier_points bigint, p_program text) returns text
-language sql immutable
-as $$
-    select case
-               when (position(chr(2) in p_marked) = 0 or btrim(p_first_name) <> '')
-                    and (position(chr(3) in p_marked) = 0 or btrim(p_last_name) <> '')
-                    and (position(chr(4) in p_marked) = 0 or p_tier_points is not null)
-                    and (position(chr(5) in p_marked) = 0 or btrim(p_program) <> '')
-                    and coalesce(p_first_name, '') || coalesce(p_last_name, '') || coalesce(p_program, '') !~ '[[:cntrl:]]'
-               then btrim(replace(replace(replace(replace(replace(p_marked, chr(1), p_points::text), chr(2), coalesce(btrim(p_first_name), '')),
-                          chr(3), coalesce(btrim(p_last_name), '')), chr(4), coalesce(p_tier_points::text, '')), chr(5), coalesce(btrim(p_program), '')))
-               else passbell.render_message(p_layout, p_fields, p_fallbacks, p_points, p_first_name, p_last_name, p_tier_points, p_program)
-           end
-$$;
-
 -- What public.get_birthdays_today returns, see there.
 create or replace function passbell.birthdays_today(p_program uuid, p_date date)
 returns table (pass_id uuid, program_id uuid, external_id text, first_name text, birth_date date, birthday_year integer,
@@ -2785,7 +2819,6 @@ as $$
 declare
     v_program   record;
     v_message   record;
-    v_marked    text;
     v_date      date;
 begin
     if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
@@ -2801,7 +2834,6 @@ begin
         v_date := coalesce(p_date, (passbell.now() at time zone passbell.zone(v_program.timezone))::date);
         select c.layout, c.fields, c.fallbacks into v_message
           from passbell.birthday_greeting(v_program.birthday_message) b, passbell.compile_message(b.message) c;
-        v_marked := passbell.mark_message(v_message.layout, v_message.fields);
         if v_message.fields = '{}' then
             return query
                 select b.pass_id, v_program.program_id, b.external_id, b.first_name, b.birth_date, extract(year from v_date)::integer,
@@ -2811,9 +2843,9 @@ begin
             return query
                 select b.pass_id, v_program.program_id, b.external_id, b.first_name, b.birth_date, extract(year from v_date)::integer,
                        v_program.reward,
-                       passbell.preview_message(v_message.layout, v_message.fields, v_message.fallbacks, v_marked,
-                                                coalesce(r.points, 0) + case when b.already_gifted then 0 else v_program.reward end,
-                                                r.first_name, r.last_name, r.tier_points, v_program.name),
+                       passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks,
+                                               coalesce(r.points, 0) + case when b.already_gifted then 0 else v_program.reward end,
+                                               r.first_name, r.last_name, r.tier_points, v_program.name),
                        b.already_gifted
                   from passbell.birthday_people(v_program.program_id, v_date) b
                   left join lateral (select x.points, x.first_name, x.last_name, x.tier_points
@@ -3388,6 +3420,523 @@ set search_path = ''
 as $$ select r.* from passbell.run_birthdays_by_hand($1, $2) r $$;
 
 
+-- functions/80_actor.sql ────────────────────────────────────────────────────────────────────────────────────────
+
+-- Who acts through the HTTP API, for created_by and "Paused by …": until the end of the transaction passbell.caller()
+-- answers this name. It is put where Supabase's API layer puts its user; no right hangs on it, because rights are asked
+-- only of the role `authenticated`.
+create or replace function passbell.act_as(p_name text) returns void
+language sql
+set search_path = ''
+as $$
+    select set_config('request.jwt.claims', jsonb_build_object('email', p_name)::text, true)
+     where nullif(current_setting('request.jwt.claims', true), '') is null
+$$;
+
+-- A program by its id or its PassKit program id. Raises PB404.
+create or replace function passbell.find_program(p_name text) returns uuid
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_program  uuid;
+begin
+    select g.program_id into v_program
+      from passbell.programs g
+     where g.program_id::text = lower(btrim(p_name)) or g.passkit_program_id = btrim(p_name)
+     order by g.program_id::text = lower(btrim(p_name)) desc, g.program_id
+     limit 1;
+    if not found then
+        raise exception 'There is no program "%".', left(btrim(p_name), 80) using errcode = 'PB404';
+    end if;
+    return v_program;
+end
+$$;
+
+-- A wall-clock time in a program's zone, as a form's field gives it ('2026-12-24T18:00'), as a moment. NULL for none.
+-- Raises PB400.
+create or replace function passbell.program_moment(p_program uuid, p_local text) returns timestamptz
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return nullif(btrim(p_local), '')::timestamp at time zone
+           (select passbell.zone(g.timezone) from passbell.programs g where g.program_id = p_program);
+exception when data_exception then
+    raise exception '"%" is not a time; write it like 2026-12-24 18:00.', left(btrim(p_local), 40) using errcode = 'PB400';
+end
+$$;
+
+
+-- functions/81_api_requests.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- Idempotency keys. A request with a key is begun, worked on, and ended with its answer; within 24 hours the same key
+-- and request get that answer again.
+
+-- What to do with a request that carries a key:
+--
+--   new        work on it, then end_request; campaign_id is set if an attempt that was cut off had created it already
+--   replay     it was answered: status and answer
+--   running    somebody is working on it at this moment
+--   different  the key was used for another request
+create or replace function passbell.begin_request(p_owner text, p_key text, p_fingerprint text, p_lease_seconds integer default 120)
+returns table (state text, campaign_id uuid, status integer, answer jsonb)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_now  constant timestamptz := passbell.now();
+    v_row  passbell.api_requests;
+begin
+    delete from passbell.api_requests r where r.created_at < v_now - interval '24 hours';
+    insert into passbell.api_requests as r (owner, key, fingerprint, created_at, lease_until)
+    values (p_owner, p_key, p_fingerprint, v_now, v_now + make_interval(secs => p_lease_seconds))
+    on conflict (owner, key) do update
+       set lease_until = excluded.lease_until
+     where r.fingerprint = excluded.fingerprint and r.status is null and r.lease_until <= v_now
+    returning r.* into v_row;
+    if found then
+        return query select 'new', v_row.campaign_id, null::integer, null::jsonb;
+        return;
+    end if;
+    select r.* into v_row from passbell.api_requests r where r.owner = p_owner and r.key = p_key;
+    return query select case when v_row.fingerprint is distinct from p_fingerprint then 'different'
+                             when v_row.status is null then 'running'
+                             else 'replay' end,
+                        v_row.campaign_id, v_row.status, v_row.answer;
+end
+$$;
+
+create or replace function passbell.end_request(p_owner text, p_key text, p_status integer, p_answer jsonb) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.api_requests r set status = p_status, answer = p_answer where r.owner = p_owner and r.key = p_key
+$$;
+
+-- The request was refused: nothing was created, and a repeat may be tried at once.
+create or replace function passbell.forget_request(p_owner text, p_key text) returns void
+language sql
+set search_path = ''
+as $$
+    delete from passbell.api_requests r
+     where r.owner = p_owner and r.key = p_key and r.campaign_id is null and r.status is null
+$$;
+
+-- The campaign that this request created before, if it did: a lock on the key's row until the end of the transaction.
+create or replace function passbell.requested_campaign(p_owner text, p_key text) returns uuid
+language sql
+set search_path = ''
+as $$
+    select r.campaign_id from passbell.api_requests r where r.owner = p_owner and r.key = p_key for update
+$$;
+
+-- push_send for the HTTP API: under the caller's name and once per idempotency key (p_key NULL: no key).
+create or replace function passbell.order_push(
+    p_owner text, p_key text, p_program uuid, p_message text, p_target text, p_name text, p_scheduled_at timestamptz, p_expected integer) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id  uuid := passbell.requested_campaign(p_owner, p_key);
+begin
+    if v_id is null then
+        perform passbell.act_as(p_owner);
+        v_id := public.push_send(p_program, p_message, coalesce(p_target, 'ALL'), p_name, p_scheduled_at, p_expected);
+        update passbell.api_requests r set campaign_id = v_id where r.owner = p_owner and r.key = p_key;
+    end if;
+    return v_id;
+end
+$$;
+
+-- The verbs of people, under the caller's name.
+create or replace function passbell.order_verb(p_owner text, p_verb text, p_campaign uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform passbell.act_as(p_owner);
+    case p_verb
+        when 'pause'        then perform public.push_pause(p_campaign);
+        when 'resume'       then perform public.push_resume(p_campaign);
+        when 'cancel'       then perform public.push_cancel(p_campaign);
+        when 'retry-failed' then perform public.push_retry_failed(p_campaign);
+    end case;
+end
+$$;
+
+create or replace function passbell.order_test(p_owner text, p_program uuid, p_external_id text, p_message text) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform passbell.act_as(p_owner);
+    return public.push_test(p_program, p_external_id, p_message);
+end
+$$;
+
+
+-- functions/82_history.sql ──────────────────────────────────────────────────────────────────────────────────────
+
+-- Campaigns for people to look at, newest first; one page of p_limit after (p_before, p_before_id). Progress is
+-- push_progress's. Uses push_campaigns_newest, or push_campaigns_program with a program.
+create or replace function passbell.campaign_page(
+    p_program uuid default null, p_before timestamptz default null, p_before_id uuid default null, p_limit integer default 25, p_status text default null)
+returns table (campaign_id uuid, program_id uuid, program_name text, name text, message text, target text, kind text, status text, status_detail text,
+               total integer, sent integer, failed integer, skipped integer, remaining integer, percent numeric, rate_per_second numeric,
+               finishes_at timestamptz, scheduled_at timestamptz, created_at timestamptz, started_at timestamptz, completed_at timestamptz, created_by text)
+language sql stable
+set search_path = ''
+as $$
+    select k.* from (
+        select c.id, c.created_at
+          from public.push_campaigns c
+         where (p_program is null or c.program_id = p_program)
+           and (p_status is null or c.status = upper(btrim(p_status)))
+           and (p_before is null or (c.created_at, c.id) < (p_before, coalesce(p_before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')))
+         order by c.created_at desc, c.id desc
+         limit least(greatest(p_limit, 1), 200)) page
+     cross join lateral passbell.campaign_card(page.id) k
+     order by page.created_at desc, page.id desc
+$$;
+
+-- One campaign, as campaign_page shows it. Raises PB404.
+create or replace function passbell.campaign_card(p_campaign uuid)
+returns table (campaign_id uuid, program_id uuid, program_name text, name text, message text, target text, kind text, status text, status_detail text,
+               total integer, sent integer, failed integer, skipped integer, remaining integer, percent numeric, rate_per_second numeric,
+               finishes_at timestamptz, scheduled_at timestamptz, created_at timestamptz, started_at timestamptz, completed_at timestamptz, created_by text)
+language sql stable
+set search_path = ''
+as $$
+    select c.id, c.program_id, g.name, c.name, c.message_text,
+           case when nullif(btrim(c.csv_upload_url), '') is not null and coalesce(nullif(btrim(c.target_query), ''), 'ALL') !~* 'csv'
+                then passbell.full_target(c) else coalesce(nullif(btrim(c.target_query), ''), 'ALL') end,
+           c.kind, p.status, p.status_detail,
+           p.recipient_count, p.sent, p.failed, p.skipped, p.remaining, p.percent, p.rate_per_second, p.finishes_at,
+           c.scheduled_at, c.created_at, c.started_at, c.completed_at, c.created_by
+      from public.push_progress(p_campaign) p
+      join public.push_campaigns c on c.id = p_campaign
+      left join passbell.programs g on g.program_id = c.program_id
+$$;
+
+-- How many campaigns there are in each state.
+create or replace function passbell.campaign_states(p_program uuid default null)
+returns table (status text, n bigint)
+language sql stable
+set search_path = ''
+as $$
+    select c.status, count(*) from public.push_campaigns c where p_program is null or c.program_id = p_program group by c.status
+$$;
+
+-- What became of a campaign's recipients, by outcome and reason.
+create or replace function passbell.campaign_reasons(p_campaign uuid)
+returns table (outcome text, reason text, n bigint)
+language sql stable
+set search_path = ''
+as $$
+    select d.outcome, d.reason, count(*)
+      from passbell.deliveries d
+     where d.campaign_id = p_campaign
+     group by d.outcome, d.reason
+     order by d.outcome = 'sent' desc, count(*) desc, d.reason
+$$;
+
+-- What became of each row of a campaign's list that reaches nobody, by reason.
+create or replace function passbell.list_reasons(p_campaign uuid)
+returns table (reason text, n bigint, examples text)
+language sql stable
+set search_path = ''
+as $$
+    select e.reason, count(*), string_agg(e.value, ', ' order by e.row_number) filter (where e.nth <= 5)
+      from (select l.reason, l.value, l.row_number, row_number() over (partition by l.reason order by l.row_number) as nth
+              from passbell.list_entries l
+             where l.campaign_id = p_campaign and l.reason is not null) e
+     group by e.reason
+     order by count(*) desc, e.reason
+$$;
+
+-- Outcomes over time in p_slots equal slots from the first to the last one: the small chart.
+create or replace function passbell.campaign_timeline(p_campaign uuid, p_slots integer default 60)
+returns table (slot integer, starts_at timestamptz, seconds double precision, sent bigint, failed bigint)
+language sql stable
+set search_path = ''
+as $$
+    with edge as (
+        select min(d.sent_at) as first, greatest(extract(epoch from max(d.sent_at) - min(d.sent_at)), p_slots * 1.0)::double precision / p_slots as width
+          from passbell.deliveries d
+         where d.campaign_id = p_campaign and d.outcome <> 'skipped'
+    ), counted as (
+        select least(p_slots - 1, floor(extract(epoch from d.sent_at - e.first) / e.width)::integer) as slot,
+               count(*) filter (where d.outcome = 'sent') as sent, count(*) filter (where d.outcome = 'failed') as failed
+          from passbell.deliveries d, edge e
+         where d.campaign_id = p_campaign and d.outcome <> 'skipped'
+         group by 1
+    )
+    select s.slot, e.first + make_interval(secs => s.slot * e.width), e.width, coalesce(c.sent, 0), coalesce(c.failed, 0)
+      from edge e
+     cross join generate_series(0, p_slots - 1) as s (slot)
+      left join counted c on c.slot = s.slot
+     where e.first is not null
+     order by s.slot
+$$;
+
+-- The ledger of a campaign, p_limit rows after a pass id, optionally of one outcome or reason. Uses the primary key.
+create or replace function passbell.delivery_page(
+    p_campaign uuid, p_after uuid default null, p_limit integer default 100, p_outcome text default null, p_reason text default null)
+returns table (pass_id uuid, external_id text, first_name text, last_name text, outcome text, reason text, detail text,
+               http_status smallint, attempts smallint, sent_at timestamptz)
+language sql stable
+set search_path = ''
+as $$
+    select d.pass_id, r.external_id, r.first_name, r.last_name, d.outcome, d.reason, d.detail, d.http_status, d.attempts, d.sent_at
+      from (select x.*
+              from passbell.deliveries x
+             where x.campaign_id = p_campaign and (p_after is null or x.pass_id > p_after)
+               and (p_outcome is null or x.outcome = lower(btrim(p_outcome)))
+               and (p_reason is null or x.reason = lower(btrim(p_reason)))
+             order by x.pass_id
+             limit least(greatest(p_limit, 1), 5000)) d
+      left join lateral (select m.external_id, m.first_name, m.last_name from passbell.recipients m where m.pass_id = d.pass_id limit 1) r on true
+     order by d.pass_id
+$$;
+
+
+-- functions/83_compose.sql ──────────────────────────────────────────────────────────────────────────────────────
+
+-- One member of the audience with the text that this member would read: the lock screen of the page. The member of
+-- p_pass if it belongs to the program, else any reachable one of the audience, else any reachable one of the program.
+-- Raises the sentences of push_send for a broken message or target. No row: nobody in the program can be reached.
+create or replace function passbell.sample_message(p_program uuid, p_message text, p_target text default 'ALL', p_pass uuid default null)
+returns table (pass_id uuid, external_id text, first_name text, message text, program_name text, in_audience boolean)
+language plpgsql stable
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_condition   text;
+    v_parameters  text[];
+    v_message     record;
+begin
+    perform passbell.require_program(p_program);
+    v_message := passbell.compile_message(p_message);
+    if not exists (select from passbell.parse_target(p_target) t where t.segment = 'CSV') then
+        select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_target) a;
+    end if;
+    if p_pass is not null and exists (select from passbell.recipients r where r.pass_id = p_pass and r.program_id = p_program) then
+        pass_id := p_pass;
+        in_audience := true;
+    end if;
+    if pass_id is null and v_condition is not null then
+        execute 'select r.pass_id from passbell.recipients r where r.program_id = $1 and r.reachable and r.opted_in and ('
+                || v_condition || ') limit 1'
+           into pass_id using p_program, v_parameters, null::uuid;
+        in_audience := pass_id is not null;
+    end if;
+    if pass_id is null then
+        select r.pass_id into pass_id from passbell.recipients r where r.program_id = p_program and r.reachable and r.opted_in limit 1;
+        in_audience := false;
+    end if;
+    return query
+        select r.pass_id, r.external_id, r.first_name,
+               passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks,
+                                       r.points, r.first_name, r.last_name, r.tier_points, g.name),
+               g.name, sample_message.in_audience
+          from passbell.recipients r
+          join passbell.programs g on g.program_id = r.program_id
+         where r.pass_id = sample_message.pass_id
+         limit 1;
+exception when data_exception or syntax_error_or_access_rule_violation then
+    raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
+end
+$$;
+
+-- Begins an order whose audience is an uploaded file: a DRAFT to stage the rows under. p_file names the file's content,
+-- so that the same upload twice within a minute is recognised as one, and two different ones are not. Gives the campaign
+-- that an earlier attempt under the same idempotency key had created, with ready = true.
+create or replace function passbell.open_list_order(
+    p_owner text, p_key text, p_program uuid, p_message text, p_name text, p_scheduled_at timestamptz, p_file text, out campaign uuid, out ready boolean)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    campaign := passbell.requested_campaign(p_owner, p_key);
+    ready := campaign is not null;
+    if ready then
+        return;
+    end if;
+    perform passbell.act_as(p_owner);
+    perform passbell.require_program(p_program);
+    perform passbell.compile_message(p_message);
+    insert into public.push_campaigns (program_id, name, message_text, target_query, csv_upload_url, scheduled_at, status)
+    values (p_program, p_name, p_message, 'CSV', 'upload:' || p_file, p_scheduled_at, 'DRAFT')
+    returning id into campaign;
+    update passbell.api_requests r set campaign_id = open_list_order.campaign where r.owner = p_owner and r.key = p_key;
+end
+$$;
+
+-- The rows are staged: matches them, and submits the order or leaves it a draft. Raises PB400 for a list of which
+-- nothing matches.
+create or replace function passbell.close_list_order(p_campaign uuid, p_submit boolean) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    insert into passbell.list_loads (campaign_id, attempt, loaded) values (p_campaign, 1, true)
+    on conflict (campaign_id) do update set loaded = true;
+    perform passbell.report_list(v_campaign);
+    if p_submit then
+        update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign and c.status = 'DRAFT';
+    end if;
+end
+$$;
+
+-- push_preview for a campaign whose list is staged, and how many rows of the file reach nobody we know.
+create or replace function passbell.preview_list(p_campaign uuid)
+returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,
+               listed bigint, unmatched bigint)
+language plpgsql stable
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_program  uuid;
+    v_cap      integer;
+    v_rate     numeric;
+    v_waiting  bigint;
+begin
+    select c.program_id into v_program from public.push_campaigns c where c.id = p_campaign;
+    select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
+    select count(*), count(*) filter (where e.reason in ('unknown_member', 'other_program', 'unusable')) into listed, unmatched
+      from passbell.list_entries e where e.campaign_id = p_campaign;
+    select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
+           count(*) filter (where a.reachable and a.opted_in and a.capped)
+      into matched, in_wallet, opted_out, capped
+      from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in,
+                   v_cap > 0 and (select count(*) from passbell.deliveries d
+                                   where d.pass_id = r.pass_id and d.sent_at > passbell.now() - interval '24 hours' and d.outcome = 'sent') >= v_cap as capped
+              from passbell.list_entries e
+              join passbell.recipients r on r.pass_id = e.pass_id and r.program_id = v_program
+             where e.campaign_id = p_campaign) a;
+    reachable := in_wallet - opted_out - capped;
+    select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
+      into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';
+    seconds_at_rate := round(reachable / v_rate, 1);
+    finishes_at := passbell.now() + make_interval(secs => ((reachable + v_waiting) / v_rate)::double precision);
+    return next;
+end
+$$;
+
+-- Submits a draft made from an upload, if it still reaches as many phones as were shown; else PB409.
+create or replace function passbell.submit_list_order(p_owner text, p_campaign uuid, p_expected integer) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_status     text;
+    v_reachable  bigint;
+begin
+    perform passbell.act_as(p_owner);
+    select c.status into v_status from public.push_campaigns c where c.id = p_campaign for update;
+    if not found then
+        raise exception 'There is no campaign %.', p_campaign using errcode = 'PB404';
+    end if;
+    if v_status <> 'DRAFT' then
+        return;     -- submitted by the first of two clicks
+    end if;
+    if p_expected is not null then
+        select p.reachable into v_reachable from passbell.preview_list(p_campaign) p;
+        if v_reachable <> p_expected then
+            raise exception 'The audience has changed: % phones now, % when you looked.', passbell.thousands(v_reachable), passbell.thousands(p_expected)
+                  using errcode = 'PB409', detail = v_reachable::text;
+        end if;
+    end if;
+    update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign;
+end
+$$;
+
+
+-- functions/84_panels.sql ───────────────────────────────────────────────────────────────────────────────────────
+
+-- What the page shows beside the campaigns.
+
+-- Who is next: the coming p_days local dates of a program, today included, with how many birthdays each has and the
+-- first few people.
+create or replace function passbell.birthdays_ahead(p_program uuid, p_days integer default 7, p_people integer default 6)
+returns table (local_date date, today boolean, n bigint, gifted bigint, people jsonb)
+language sql stable
+set search_path = ''
+as $$
+    select d.day::date, d.day::date = t.today, count(b.pass_id), count(b.pass_id) filter (where b.already_gifted),
+           coalesce(jsonb_agg(jsonb_build_object('external_id', b.external_id, 'first_name', b.first_name, 'gifted', b.already_gifted)
+                              order by b.nth) filter (where b.nth <= p_people), '[]')
+      from (select (passbell.now() at time zone passbell.zone(g.timezone))::date as today from passbell.programs g where g.program_id = p_program) t
+     cross join generate_series(t.today::timestamp, t.today + (p_days - 1) * interval '1 day', interval '1 day') as d (day)
+      left join lateral (select p.*, row_number() over (order by p.first_name, p.external_id) as nth
+                           from passbell.birthday_people(p_program, d.day::date) p) b on true
+     group by d.day, t.today
+     order by d.day
+$$;
+
+-- The last runs of a program's birthday bot.
+create or replace function passbell.birthday_history(p_program uuid, p_limit integer default 7)
+returns table (local_date date, started_at timestamptz, completed_at timestamptz, eligible integer, gifted integer, failed integer,
+               campaign_id uuid, detail text)
+language sql stable
+set search_path = ''
+as $$
+    select r.local_date, r.started_at, r.completed_at, r.eligible, r.gifted, r.failed, r.campaign_id, r.detail
+      from passbell.birthday_runs r
+     where r.program_id = p_program
+     order by r.local_date desc
+     limit p_limit
+$$;
+
+-- Programs as the page and the API list them.
+create or replace function passbell.program_list()
+returns table (program_id uuid, name text, protocol text, passkit_program_id text, timezone text, suspended boolean,
+               birthday_bot_enabled boolean, birthday_reward_points integer, birthday_message text, birthday_send_at text,
+               push_window_start text, push_window_end text)
+language sql stable
+set search_path = ''
+as $$
+    select g.program_id, coalesce(nullif(btrim(g.name), ''), g.program_id::text), g.protocol, g.passkit_program_id, passbell.zone(g.timezone), g.suspended,
+           g.birthday_bot_enabled, greatest(g.birthday_reward_points, 0), g.birthday_message, to_char(g.birthday_send_at, 'HH24:MI'),
+           to_char(g.push_window_start, 'HH24:MI'), to_char(g.push_window_end, 'HH24:MI')
+      from passbell.programs g
+     order by lower(g.name), g.program_id
+$$;
+
+-- Daemons and their PassKit accounts. A daemon reports every five seconds; silent for thirty, it counts as gone.
+create or replace function passbell.daemon_list()
+returns table (id uuid, host text, pid integer, version text, account text, started_at timestamptz, silent_seconds integer, alive boolean, doing text)
+language sql stable
+set search_path = ''
+as $$
+    select w.id, w.host, w.pid, w.version, w.account, w.started_at,
+           greatest(0, extract(epoch from clock_timestamp() - w.heartbeat_at))::integer, w.heartbeat_at > clock_timestamp() - interval '30 seconds', w.doing
+      from passbell.workers w
+     order by w.heartbeat_at desc
+     limit 50
+$$;
+
+create or replace function passbell.account_list()
+returns table (account text, rate_per_second numeric, rate_now numeric, breaker text, breaker_kind text, breaker_reason text, opened_at timestamptz,
+               blocked_seconds integer)
+language sql stable
+set search_path = ''
+as $$
+    select l.account, l.rate_per_second, least(l.rate_per_second, round((1.014 / passbell.slot_width(l))::numeric, 1)), l.breaker, l.breaker_kind, l.breaker_reason,
+           l.opened_at, greatest(0, extract(epoch from nullif(l.blocked_until, '-infinity') - clock_timestamp()))::integer
+      from passbell.rate_limits l
+     where l.account not like 'campaign:%'
+     order by l.account
+$$;
+
+
 -- functions/90_grants.sql ───────────────────────────────────────────────────────────────────────────────────────
 
 -- Row level security and grants, beside each other. EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC;
@@ -3460,8 +4009,74 @@ begin
 end
 $$;
 
+
+-- functions/92_queue_state.sql ──────────────────────────────────────────────────────────────────────────────────
+
+-- What lies in the database, in numbers: read by every daemon when its /metrics is scraped. Looks at unfinished
+-- campaigns (partial indexes push_campaigns_pending, _processing, _paused), at single rows, and at an hour of what was
+-- not delivered (deliveries_undelivered); never at the queue or the whole ledger. `label` is NULL for a plain number;
+-- two labels are separated by a slash.
+create or replace function passbell.queue_state(p_account text default '')
+returns table (metric text, label text, value double precision)
+language sql stable
+set search_path = ''
+as $$
+    with campaign as materialized (
+        select case when c.status = 'PENDING' and c.scheduled_at > passbell.now() then 'SCHEDULED' else c.status end as status,
+               c.recipient_count - c.sent_count - c.failed_count - c.skipped_count as waiting,
+               case c.status
+                   when 'PENDING'    then greatest(c.submitted_at, c.scheduled_at)
+                   when 'PROCESSING' then c.started_at
+                   else c.updated_at
+               end as since,
+               c.updated_at,
+               c.status = 'PROCESSING' and not coalesce(g.suspended, false)
+                   and passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end) as moving
+          from public.push_campaigns c
+          left join passbell.programs g on g.program_id = c.program_id
+         where c.status = 'PENDING' or c.status = 'PROCESSING' or c.status = 'PAUSED'
+    ), status as (
+        select s.name, count(c.status) as campaigns, coalesce(sum(c.waiting), 0) as waiting,
+               coalesce(extract(epoch from passbell.now() - min(c.since)), 0) as age
+          from unnest(array['PENDING', 'SCHEDULED', 'PROCESSING', 'PAUSED']) as s (name)
+          left join campaign c on c.status = s.name
+         group by s.name
+    ), account as (
+        select l.rate_per_second, l.breaker = 'open' as open, l.breaker_kind,
+               greatest(0, extract(epoch from l.blocked_until - clock_timestamp())) as blocked
+          from (select) as one left join passbell.rate_limits l on l.account = p_account
+    )
+    select 'campaigns', s.name, s.campaigns from status s
+    union all
+    select 'recipients', s.name, s.waiting from status s
+    union all
+    select 'oldest', s.name, greatest(0, s.age) from status s where s.name <> 'SCHEDULED'
+    union all
+    select 'idle', null, coalesce(max(extract(epoch from passbell.now() - c.updated_at)) filter (where c.moving), 0) from campaign c
+    union all
+    select 'breaker', k.kind, (coalesce(a.open, false) and a.breaker_kind = k.kind)::integer
+      from account a cross join unnest(array['credentials', 'outage']) as k (kind)
+    union all
+    select 'blocked', null, case when a.blocked < 1e9 then a.blocked else 0 end from account a
+    union all
+    select 'rate', null, coalesce(a.rate_per_second, 0) from account a
+    union all
+    select 'workers', null, count(*) from passbell.workers w where w.heartbeat_at > clock_timestamp() - interval '30 seconds'
+    union all
+    select 'undelivered', d.outcome || '/' || d.reason, count(*)
+      from passbell.deliveries d
+     where d.outcome <> 'sent' and d.sent_at > passbell.now() - interval '1 hour'
+     group by d.outcome, d.reason
+    union all
+    select 'birthday_last_run', null, coalesce(extract(epoch from max(b.completed_at)), 0) from passbell.birthday_runs b
+    union all
+    select 'birthday_open', null, count(*) from passbell.birthday_runs b where b.completed_at is null
+    union all
+    select 'birthday_failures', null, count(*) from passbell.birthday_failures f
+$$;
+
 select passbell.build_adapters();
-update passbell.settings set bundle = '1cf9d4d3810042dd', schema_version = 2
- where (bundle, schema_version) is distinct from ('1cf9d4d3810042dd', 2);
+update passbell.settings set bundle = '3bd46edc814ab89f', schema_version = 5
+ where (bundle, schema_version) is distinct from ('3bd46edc814ab89f', 5);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

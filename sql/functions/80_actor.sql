@@ -1,0 +1,44 @@
+-- Who acts through the HTTP API, for created_by and "Paused by …": until the end of the transaction passbell.caller()
+-- answers this name. It is put where Supabase's API layer puts its user; no right hangs on it, because rights are asked
+-- only of the role `authenticated`.
+create or replace function passbell.act_as(p_name text) returns void
+language sql
+set search_path = ''
+as $$
+    select set_config('request.jwt.claims', jsonb_build_object('email', p_name)::text, true)
+     where nullif(current_setting('request.jwt.claims', true), '') is null
+$$;
+
+-- A program by its id or its PassKit program id. Raises PB404.
+create or replace function passbell.find_program(p_name text) returns uuid
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_program  uuid;
+begin
+    select g.program_id into v_program
+      from passbell.programs g
+     where g.program_id::text = lower(btrim(p_name)) or g.passkit_program_id = btrim(p_name)
+     order by g.program_id::text = lower(btrim(p_name)) desc, g.program_id
+     limit 1;
+    if not found then
+        raise exception 'There is no program "%".', left(btrim(p_name), 80) using errcode = 'PB404';
+    end if;
+    return v_program;
+end
+$$;
+
+-- A wall-clock time in a program's zone, as a form's field gives it ('2026-12-24T18:00'), as a moment. NULL for none.
+-- Raises PB400.
+create or replace function passbell.program_moment(p_program uuid, p_local text) returns timestamptz
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return nullif(btrim(p_local), '')::timestamp at time zone
+           (select passbell.zone(g.timezone) from passbell.programs g where g.program_id = p_program);
+exception when data_exception then
+    raise exception '"%" is not a time; write it like 2026-12-24 18:00.', left(btrim(p_local), 40) using errcode = 'PB400';
+end
+$$;
