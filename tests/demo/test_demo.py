@@ -1,0 +1,192 @@
+"""`passbell demo` as a newcomer runs it: a process, on a bare machine, with nothing prepared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from passbell.demo.binaries import server_account
+from support.processes import OWN_SETTINGS
+from support.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+SHORT = ("demo", "--fast", "--passes", "600")
+NO_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working directory whose name has spaces."""
+    made = tmp_path / "my wallet passes"
+    made.mkdir()
+    return made
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A passbell command in `folder`, which also takes its temporary files; its output goes to `folder`/out."""
+    clean = {name: value for name, value in os.environ.items() if not OWN_SETTINGS.match(name)}
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "passbell", *arguments],
+            cwd=folder,
+            env=clean | {"TMPDIR": str(folder), "PASSBELL_RATE_PER_SECOND": "nonsense"},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def said(folder: Path) -> str:
+    return (folder / "out").read_text() + (folder / "err").read_text()
+
+
+def family(pid: int) -> dict[int, str]:
+    """Every living descendant of a process: its id, and the start time that tells it from a later namesake."""
+    parents: dict[int, tuple[int, str]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] not in {"Z", "X"}:
+            parents[int(stat.parent.name)] = int(fields[1]), fields[19]
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        for child, (its_parent, started) in parents.items():
+            if its_parent == parent:
+                found[child] = started
+                waiting.append(child)
+    return found
+
+
+def alive(processes: dict[int, str]) -> set[int]:
+    left = set()
+    for pid, started in processes.items():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] not in {"Z", "X"} and fields[19] == started:
+            left.add(pid)
+    return left
+
+
+def database_folder(processes: dict[int, str]) -> Path:
+    """Where the demo's PostgreSQL keeps its data, read from its command line."""
+    for pid in processes:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"-D" in words:
+            return Path(words[words.index(b"-D") + 1].decode()).parent
+    raise AssertionError("no PostgreSQL among the demo's processes")
+
+
+def test_two_demos_at_once_end_well_and_say_only_what_is_true(folder: Path) -> None:
+    """Side by side both end with 0, one with a summary for people, one with JSON whose numbers add up."""
+    other = folder / "second"
+    other.mkdir()
+    with running(folder, *SHORT, "--json") as first, running(other, *SHORT) as second:
+        assert first.wait(200) == 0, said(folder)
+        assert second.wait(200) == 0, said(other)
+    told: dict[str, Any] = json.loads((folder / "out").read_text())
+    assert told["ok"] is True
+    assert all(claim["ok"] for claim in told["claims"])
+    assert told["double_buzzes"] == told["missing"] == told["unexpected"] == 0
+    assert [one["name"].split()[0] for one in told["campaigns"]] == [
+        "Pumpkin", "Coupon", "Doors", "West", "Birthdays",
+    ]  # fmt: skip
+    for one in told["campaigns"]:
+        assert one["status"] == "COMPLETED"
+        assert one["buzzed"] > 0
+        assert one["buzzed"] + one["failed"] + one["skipped"] == one["recipients"]
+        assert one["matched"] == one["recipients"] + one["not_in_wallet"] + one["opted_out"]
+    assert sum(one["buzzed"] for one in told["campaigns"]) == told["buzzes"]
+    assert told["campaigns"][2]["unknown"] == 7
+    assert told["campaigns"][2]["twice"] == 3
+    assert told["crash"]["taken"] >= told["crash"]["recorded"]
+    assert told["busiest_second"] <= told["rate_per_second"]
+    assert told["records"] > told["phones"] > 0
+    summary = (other / "out").read_text()
+    assert "Nobody was buzzed twice" in summary
+    assert "OFF" not in summary
+    assert "What to try next" in summary
+
+
+@NO_PROC
+@pytest.mark.parametrize(
+    ("moment", "number", "code"),
+    [
+        ("private and temporary", signal.SIGINT, 130),
+        ("restarted", signal.SIGINT, 130),
+        ("kill -9", signal.SIGTERM, 143),
+        ("restarted", signal.SIGKILL, -9),
+    ],
+)
+def test_an_interrupted_demo_leaves_nothing_behind(
+    folder: Path, moment: str, number: signal.Signals, code: int
+) -> None:
+    """Ctrl-C, an ended session, even kill -9: no process, no directory, no traceback."""
+    with running(folder, *SHORT) as demo:
+        wait_until(lambda: moment in said(folder) or demo.poll() is not None, moment, 60)
+        assert demo.poll() is None, said(folder)
+        children = family(demo.pid)
+        data = database_folder(children)
+        assert data.exists()
+        demo.send_signal(number)
+        assert demo.wait(60) == code
+    wait_until(lambda: not alive(children), "all processes are gone", 30)
+    wait_until(lambda: not data.exists(), f"{data} is gone", 30)
+    assert "Traceback" not in said(folder)
+    assert {path.name for path in folder.iterdir()} == {"out", "err"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_user_can_run_it_too() -> None:
+    """Without any right but a temporary directory of their own."""
+    account = server_account()
+    assert account is not None
+    who: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []}
+    # pytest's own directories are for root alone.
+    with tempfile.TemporaryDirectory(prefix="passbell demo ", dir="/tmp") as place:
+        os.chown(place, account.uid, account.gid)
+        command = [sys.executable, "-m", "passbell"]
+        try:
+            subprocess.run([*command, "--version"], cwd=place, check=True, capture_output=True, **who)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip(f"{account.name} may not run {sys.executable}")
+        done = subprocess.run(
+            [*command, *SHORT],
+            cwd=place,
+            env={"PATH": os.environ["PATH"], "TMPDIR": place},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            **who,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d+ phones buzzed", done.stdout)
