@@ -18,10 +18,9 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from passbell.db.migrate import migrate
 from support.databases import load_host
 from support.servers import server_choice
-
-from passbell.db.migrate import migrate
 
 MEMBERS = 1_000_000
 DAY = "2026-05-05"
@@ -39,8 +38,10 @@ FILL: tuple[LiteralString, ...] = (
       from generate_series(1, 1000000) i
     """,
     """
-    insert into passes_master (id, user_id, program_id, protocol, passkit_internal_id, external_id, status, points_balance)
-    select md5('p' || i)::uuid, md5('u' || i)::uuid, (select id from programs), 'MEMBERSHIP', 'pk' || i, 'M' || i, 'INSTALLED', 100
+    insert into passes_master
+           (id, user_id, program_id, protocol, passkit_internal_id, external_id, status, points_balance)
+    select md5('p' || i)::uuid, md5('u' || i)::uuid, (select id from programs), 'MEMBERSHIP', 'pk' || i, 'M' || i,
+           'INSTALLED', 100
       from generate_series(1, 1000000) i
     """,
     """
@@ -86,7 +87,8 @@ def main() -> None:
             ).fetchall()
             took = milliseconds(connection, "select * from get_birthdays_today(null, '2026-05-05')")
             print(
-                f"get_birthdays_today, {title}: {rows:,} rows in {took:.1f} ms; reading all of users: {naive / took:.0f} x that"
+                f"get_birthdays_today, {title}: {rows:,} rows in {took:.1f} ms;"
+                f" reading all of users: {naive / took:.0f} x that"
             )
 
         begin = time.perf_counter()

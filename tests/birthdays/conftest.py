@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import namedtuple_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
 
 NUMBERS = itertools.count(1)
 
@@ -25,7 +27,8 @@ begin
     if p_amount <= 0 then
         return jsonb_build_object('success', false, 'error', 'INVALID_AMOUNT');
     end if;
-    insert into transactions (pass_id, value_change) select id, p_amount from passes_master where external_id = p_external_id;
+    insert into transactions (pass_id, value_change)
+    select id, p_amount from passes_master where external_id = p_external_id;
     update protocol_membership set points_balance = points_balance + p_amount
      where pass_id = (select id from passes_master where external_id = p_external_id);
     case v_kind
@@ -150,7 +153,8 @@ class Host:
     def greetings(self) -> list[Any]:
         """Everybody in the queue, with the campaign and what the phone will show."""
         return self.fetch(
-            "select c.id, u.pass_id, k.not_before, c.status from passbell.chunks k join push_campaigns c on c.id = k.campaign_id,"
+            "select c.id, u.pass_id, k.not_before, c.status"
+            "  from passbell.chunks k join push_campaigns c on c.id = k.campaign_id,"
             " unnest(k.pass_ids) as u (pass_id)"
         )
 

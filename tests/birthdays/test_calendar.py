@@ -6,7 +6,6 @@ import calendar
 import random
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from uuid import UUID
 
     from conftest import Host, MakeHost
 
@@ -33,7 +33,8 @@ begin
             select * into v_run from passbell.claim_birthday_run(v_worker);
             exit when not found;
             loop
-                select remaining into v_left from passbell.gift_batch(v_run.program_id, v_run.local_date, v_worker, p_limit);
+                select remaining into v_left
+                  from passbell.gift_batch(v_run.program_id, v_run.local_date, v_worker, p_limit);
                 exit when v_left = 0;
             end loop;
             perform passbell.finish_birthday_run(v_run.program_id, v_run.local_date, v_worker);
@@ -105,9 +106,11 @@ class Programs:
         return gifts
 
     def given(self) -> list[tuple[UUID, int, date]]:
+        """Every gift in birthday_logs: pass, year, date."""
         return [(log.pass_id, log.year, log.local_date) for log in self.host.logs()]
 
     def check(self, first: datetime, last: datetime) -> None:
+        """Each gift that was due was given, once, and no other."""
         given = self.given()
         assert len({(member, year) for member, year, _ in given}) == len(given)
         assert {(member, year): day for member, year, day in given} == self.due(first, last)
@@ -131,7 +134,7 @@ def test_three_years_around_the_world(make_host: MakeHost) -> None:
     """Three years with a leap day, every DST change and random outages: each birthday is gifted exactly once."""
     host = make_host("2")
     host.fetch(TICK)
-    dice = random.Random(2027)
+    dice = random.Random(2027)  # noqa: S311 - a repeatable die
     start = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
     times = hours_of_a_daemon(dice, start, start + timedelta(days=3 * 365 + 1))
     world = Programs(host, dice, ZONES, members=20)
@@ -163,18 +166,19 @@ def reusable(make_host: MakeHost) -> Host:
     zone=st.sampled_from(ZONES),
     seed=st.integers(0, 10_000),
 )
-def test_any_outage_around_any_edge(
+def test_any_outage_around_any_edge(  # noqa: PLR0917 - hypothesis draws them by name
     reusable: Host, start: str, hour: int, gaps: list[float], zone: str, seed: int
 ) -> None:
     """Around leap days, New Year and DST changes, with any pattern of outages under six days: once each."""
     reusable.fetch(
-        "truncate passbell.birthday_runs, passbell.birthday_programs, passbell.chunks, push_campaigns, birthday_logs, programs, users cascade"
+        "truncate passbell.birthday_runs, passbell.birthday_programs, passbell.chunks, push_campaigns, birthday_logs,"
+        " programs, users cascade"
     )
     first = datetime.fromisoformat(start).replace(hour=hour, tzinfo=UTC)
     times = [first]
     for gap in gaps:
         times.append(times[-1] + timedelta(hours=gap))
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - a repeatable die
     world = Programs(reusable, dice, [zone], members=6)
     for member in range(30):
         birth = (first + timedelta(days=member)).date().replace(year=1992)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -10,6 +9,8 @@ import pytest
 from passbell.cli import main
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Host
 
 

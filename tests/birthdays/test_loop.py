@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
-from support.wait import wait_until_async
 
 from passbell.db.database import Database
 from passbell.engine.birthdays import run_birthdays_loop
 from passbell.engine.wakeups import Bell
+from support.wait import wait_until_async
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from conftest import Host
 
 
@@ -40,7 +41,8 @@ async def daemon(host: Host, worker: UUID | None = None, **options: Any) -> Asyn
 def completed(host: Host) -> bool:
     """Whether every program has its run behind it."""
     done: bool = host.value(
-        "select count(*) filter (where completed_at is not null) = (select count(*) from programs) from passbell.birthday_runs"
+        "select count(*) filter (where completed_at is not null) = (select count(*) from programs)"
+        "  from passbell.birthday_runs"
     )
     return done
 

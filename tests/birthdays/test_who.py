@@ -93,7 +93,7 @@ def test_an_unknown_program_is_an_error(modern: Host) -> None:
     """A program id that does not exist is told, not silently an empty list."""
     for function in ("run_birthdays", "get_birthdays_today"):
         with pytest.raises(Exception, match="There is no program") as caught:
-            modern.fetch(f"select * from {function}(gen_random_uuid())")
+            modern.fetch(f"select * from {function}(gen_random_uuid())")  # noqa: S608 - one of two names
         assert caught.value.sqlstate == "PB404"  # type: ignore[attr-defined]
 
 
