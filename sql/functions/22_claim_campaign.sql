@@ -31,7 +31,7 @@ begin
        and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
        and (c.kind = 'TEST' or g.program_id is null or g.suspended
             or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
-     order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at), c.id
+     order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
      limit 1
        for update of c skip locked;
     if not found then
@@ -43,7 +43,8 @@ begin
     recipients := 0;
 
     -- An order that fires long after its time (a restored snapshot, a weekend without a daemon) is a person's decision.
-    v_due := coalesce(v_campaign.scheduled_at, v_campaign.submitted_at);
+    -- Rows that lay PENDING in the owner's table before passbell came have no submitted_at.
+    v_due := coalesce(v_campaign.scheduled_at, v_campaign.submitted_at, v_campaign.created_at);
     if v_campaign.released_at is null and v_due < v_now - interval '24 hours' then
         detail := format('Held: it was due %s, more than 24 hours ago. Resume it to send it now, or cancel it.',
                          to_char(v_due at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'));
