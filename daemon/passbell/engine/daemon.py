@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
-import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -26,9 +26,13 @@ from passbell.engine.listener import run_listener
 from passbell.engine.lists import ListLoader
 from passbell.engine.pacing import Pacer
 from passbell.engine.sending import Sender, Turns
+from passbell.engine.supervision import Loops
 from passbell.engine.wakeups import Bell
 from passbell.engine.worker import run_heartbeat
 from passbell.errors import DatabaseUnavailable, SchemaBehind
+from passbell.ops.metrics import observe_request
+from passbell.ops.status import StatusLine
+from passbell.ops.watch import Watch
 from passbell.passkit import Credentials, PassKit
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Daemon", "main"]
 
 log = structlog.get_logger()
+
+STATUS_SECONDS: Final = 5.0
 
 
 class Daemon:
@@ -52,6 +58,15 @@ class Daemon:
         self.health_bell = Bell()
         self.heartbeat_bell = Bell()
         self.birthday_bell = Bell()
+        self._watch = Watch(
+            settings,
+            self.chunk_bell,
+            {
+                "campaigns": self.campaign_bell,
+                "heartbeat": self.heartbeat_bell,
+                "birthdays": self.birthday_bell,
+            },
+        )
 
     def stop(self) -> None:
         """Begin the graceful stop: claim nothing more, end what is in flight, hand back the rest."""
@@ -67,16 +82,16 @@ class Daemon:
             self.chunk_bell.ring()
 
     async def run(self) -> int:
-        """Run until stopped.
+        """Run until stopped; returns the exit code, not 0 if a loop ended unasked.
 
         Raises:
             SchemaBehind, SchemaTooNew: the database is not the one this program needs.
-            ExceptionGroup: a loop ended with an error; the process should end non-zero.
         """
         settings = self._settings
-        if not await self._ready():
-            return 0
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._watch.served())
+            if not await self._ready():
+                return 0
             database = await stack.enter_async_context(Database(settings.database_dsn, size=6))
             queue = Queue(database, self._worker, settings.account)
 
@@ -98,42 +113,39 @@ class Daemon:
                 rate=settings.rate_per_second,
                 dry_run=settings.dry_run,
             )
-            async with asyncio.TaskGroup() as group:
-                loops = [
-                    group.create_task(coroutine, name=name)
-                    for name, coroutine in {
-                        "campaigns": run_campaigns(
-                            settings, queue, self.campaign_bell, self.chunk_bell.ring, lists.load
-                        ),
-                        "watch": chunks.watch(self.watch_bell),
-                        "health": health.run(self.health_bell, settings.poll_seconds),
-                        "heartbeat": run_heartbeat(
-                            settings, queue, self.heartbeat_bell, lambda: chunks.doing
-                        ),
-                        "listener": run_listener(settings.listen_dsn, database, self.heard),
-                        "birthdays": run_birthdays_loop(
-                            database,
-                            settings.database_dsn,
-                            self._worker,
-                            self._resume,
-                            bell=self.birthday_bell,
-                        ),
-                        "systemd": self._feed_systemd(chunks),
-                    }.items()
-                ]
-                sending = group.create_task(chunks.run(), name="chunks")
+            sending = asyncio.create_task(chunks.run(), name="chunks")
+            loops = Loops(
+                {
+                    "chunks": _until_done(sending),
+                    "campaigns": run_campaigns(
+                        settings, queue, self.campaign_bell, self.chunk_bell.ring, lists.load
+                    ),
+                    "watch": chunks.watch(self.watch_bell),
+                    "health": health.run(self.health_bell, settings.poll_seconds),
+                    "heartbeat": run_heartbeat(settings, queue, self.heartbeat_bell, lambda: chunks.doing),
+                    "listener": run_listener(settings.listen_dsn, database, self.heard),
+                    "birthdays": run_birthdays_loop(
+                        database, settings.database_dsn, self._worker, self._resume, bell=self.birthday_bell
+                    ),
+                    "systemd": self._feed_systemd(chunks),
+                }
+            )
+            try:
+                self._watch.running(database)
                 systemd.notify("READY=1")
-                await self._stop.wait()
+                code = await loops.watch(self._stop)
                 log.info("daemon_stopping", held=chunks.doing)
+                self._watch.phase = "stopping"
                 systemd.notify("STOPPING=1\nSTATUS=ending what is in flight")
                 chunks.stop()
-                await sending
-                for loop in loops:
-                    loop.cancel()
+                with contextlib.suppress(Exception):  # if it failed, `watch` has said so
+                    await sending
+            finally:
+                await loops.end()
             with contextlib.suppress(DatabaseUnavailable):
                 await queue.unregister()
         log.info("daemon_stopped", sent=chunks.sent)
-        return 0
+        return code or 0
 
     async def _ready(self) -> bool:
         """Wait for the database and look at its schema; false if we were stopped meanwhile."""
@@ -174,23 +186,28 @@ class Daemon:
             concurrency=settings.concurrency,
             transport=DryTransport() if settings.dry_run else None,
             before_call=turns.take,
+            after_call=observe_request,
             http_client=settings.http_client,
         )
 
     async def _feed_systemd(self, chunks: ChunkLoop) -> None:
         """Feed the watchdog as long as the chunk loop goes round, and say what the daemon does."""
-        every = systemd.watchdog_seconds() or 10.0
+        every = min(systemd.watchdog_seconds() or STATUS_SECONDS, STATUS_SECONDS)
+        line = StatusLine()
         while True:
-            late = time.monotonic() - self.chunk_bell.beat
-            if late < max(60.0, 2 * self._settings.poll_seconds):
-                systemd.notify(f"WATCHDOG=1\nSTATUS={chunks.doing}; {chunks.sent} sent")
+            if self._watch.chunk_loop_turns:
+                systemd.notify(f"WATCHDOG=1\nSTATUS={line.text(chunks.doing, chunks.sent)}")
             await asyncio.sleep(every)
+
+
+async def _until_done(task: asyncio.Task[None]) -> None:
+    """Lets a task be watched without being cancelled along with the watching."""
+    await asyncio.shield(task)
 
 
 async def _serve(settings: Settings) -> int:
     daemon = Daemon(settings)
     loop = asyncio.get_running_loop()
-    running = asyncio.create_task(daemon.run(), name="daemon")
     signals = 0
 
     def on_signal(name: str) -> None:
@@ -201,27 +218,11 @@ async def _serve(settings: Settings) -> int:
             daemon.stop()
         else:
             log.warning("signal_received", signal=name, action="cut")
-            running.cancel()
+            os._exit(1)  # as safe as kill -9: the database knows everything
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
-    try:
-        return await running
-    except asyncio.CancelledError:
-        return 1
-    except BaseExceptionGroup as group:
-        # A loop that ends unasked ends the daemon; the service manager starts it again.
-        for error in _leaves(group):
-            log.error("loop_failed", reason=str(error) or type(error).__name__, exc_info=error)  # noqa: TRY400
-        return 1
-
-
-def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
-    """The errors inside a group, however deep."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+    return await daemon.run()
 
 
 def main(settings: Settings) -> int:
