@@ -128,7 +128,7 @@ def test_two_demos_at_once_end_well_and_say_only_what_is_true(folder: Path) -> N
     assert told["campaigns"][2]["unknown"] == 7
     assert told["campaigns"][2]["twice"] == 3
     assert told["crash"]["taken"] >= told["crash"]["recorded"]
-    assert told["busiest_second"] <= told["rate_per_second"]
+    assert 0 < told["busiest_second"] <= told["rate_per_second"] * 1.05
     assert told["records"] > told["phones"] > 0
     summary = (other / "out").read_text()
     assert "Nobody was buzzed twice" in summary

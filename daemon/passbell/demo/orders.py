@@ -23,7 +23,7 @@ BROADCAST_TEXT: Final = "Pumpkin spice is back. The first cup is on us until Sun
 COUPON_TEXT: Final = "Your coupon is still good: show this pass at the till."
 LIST_TEXT: Final = "Doors open at 19:00. Have this pass at hand at gate B."
 SEGMENT_TEXT: Final = "Thank you, {first_name|friend}: your next cup on the West Coast is free."
-BIRTHDAY_TEXT: Final = "Happy birthday, {first_name|friend}! You now have {points} points."
+BIRTHDAY_TEXT: Final = "Happy birthday, {first_name|friend}! {points} points are yours."
 
 # Everybody of a program who may be buzzed, with what a text may need.
 REACHABLE: Final[LiteralString] = """
@@ -174,7 +174,7 @@ def due_birthdays(stage: Stage) -> Order:
         ),
         "Birthdays of today: 50 points and a greeting, once a year",
         "p.id in (select b.pass_id from birthday_logs b)",
-        lambda row: f"Happy birthday, {row['first_name'] or 'friend'}! You now have {row['points']} points.",
+        lambda row: f"Happy birthday, {row['first_name'] or 'friend'}! {row['points']} points are yours.",
         after=True,
     )  # fmt: skip
 
