@@ -1290,6 +1290,9 @@ begin
            and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= v_now))
          order by c.id
     loop
+        -- Holding one campaign and waiting for the next could deadlock; one that is busy is closed at the next turn.
+        perform from public.push_campaigns c where c.id = v_campaign for update skip locked;
+        continue when not found;
         with free as (
             select k.campaign_id, k.chunk_no from passbell.chunks k
              where k.campaign_id = v_campaign and (k.lease_until is null or k.lease_until <= v_now)
@@ -1353,7 +1356,7 @@ begin
        and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
        and (c.kind = 'TEST' or g.program_id is null or g.suspended
             or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
-     order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at), c.id
+     order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
      limit 1
        for update of c skip locked;
     if not found then
@@ -1365,7 +1368,8 @@ begin
     recipients := 0;
 
     -- An order that fires long after its time (a restored snapshot, a weekend without a daemon) is a person's decision.
-    v_due := coalesce(v_campaign.scheduled_at, v_campaign.submitted_at);
+    -- Rows that lay PENDING in the owner's table before passbell came have no submitted_at.
+    v_due := coalesce(v_campaign.scheduled_at, v_campaign.submitted_at, v_campaign.created_at);
     if v_campaign.released_at is null and v_due < v_now - interval '24 hours' then
         detail := format('Held: it was due %s, more than 24 hours ago. Resume it to send it now, or cancel it.',
                          to_char(v_due at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'));
@@ -1661,6 +1665,7 @@ declare
     v_campaign  public.push_campaigns;
     v_chunk     passbell.chunks;
     v_ready     record;
+    v_first     boolean := true;
 begin
     if exists (select from passbell.rate_limits l
                 where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second')) then
@@ -1671,10 +1676,19 @@ begin
         select t.program_id
           from passbell.turns t
          where t.program_id <> all (p_busy_programs)
-           and exists (select from public.push_campaigns c where c.program_id = t.program_id and c.status = 'PROCESSING')
+           and exists (select from public.push_campaigns c
+                        where c.program_id = t.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+                          and exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= v_now))
          order by t.last_turn
     loop
-        perform from passbell.turns t where t.program_id = v_program for update;
+        -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
+        if v_first then
+            perform from passbell.turns t where t.program_id = v_program for update;
+            v_first := false;
+        else
+            perform from passbell.turns t where t.program_id = v_program for update skip locked;
+            continue when not found;
+        end if;
         loop
             v_chunk := passbell.next_chunk(v_program, p_busy_campaigns);
             exit when v_chunk.campaign_id is null;
@@ -2252,13 +2266,18 @@ as $$
           left join program g on g.program_id = c.program_id
           left join passbell.rate_limits b on b.account = p_account
          where c.status in ('PENDING', 'PROCESSING')
+    ), changed as (         -- SKIP LOCKED: whoever writes the row has news of its own; waiting while holding others could deadlock
+        select c.id, coalesce(w.words, passbell.list_summary(w.id)) as words
+          from waiting w
+          join public.push_campaigns c on c.id = w.id and c.status = w.status
+         where (w.words is not null or w.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)')
+           and c.status_detail is distinct from coalesce(w.words, passbell.list_summary(w.id))
+           for update of c skip locked
     )
     update public.push_campaigns c
-       set status_detail = coalesce(w.words, passbell.list_summary(w.id))
-      from waiting w
-     where c.id = w.id and c.status = w.status
-       and (w.words is not null or w.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)')
-       and c.status_detail is distinct from coalesce(w.words, passbell.list_summary(w.id))
+       set status_detail = w.words
+      from changed w
+     where c.id = w.id
 $$;
 
 
@@ -3937,60 +3956,6 @@ as $$
 $$;
 
 
--- functions/90_grants.sql ───────────────────────────────────────────────────────────────────────────────────────
-
--- Row level security and grants, beside each other. EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC;
--- Supabase's roles get theirs back only where they exist. Since 30 Oct 2026 new tables in `public` need explicit
--- grants for the Data API, service_role included. The owner of the tables (whom the daemon uses) is not subject to RLS.
-do $$
-declare
-    v_function  record;
-    v_role      text;
-begin
-    for v_function in
-        select p.oid::regprocedure as signature, n.nspname as schema, p.proname as name
-          from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-         where n.nspname = 'passbell'
-            or (n.nspname = 'public' and p.proname in ('push_preview', 'push_send', 'push_test', 'push_pause', 'push_resume', 'push_cancel',
-                                                       'push_retry_failed', 'push_progress', 'get_birthdays_today', 'run_birthdays'))
-    loop
-        execute format('revoke execute on function %s from public', v_function.signature);
-        for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
-            execute format('revoke execute on function %s from %I', v_function.signature, v_role);
-            if v_role = 'service_role'
-               or (v_role = 'authenticated' and (v_function.schema = 'public' and v_function.name like 'push\_%'
-                                                 or v_function.name in ('is_admin_of'))) then
-                execute format('grant execute on function %s to %I', v_function.signature, v_role);
-            end if;
-        end loop;
-    end loop;
-
-    alter table public.push_campaigns enable row level security;
-    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
-        grant usage on schema passbell to service_role;
-        grant select, insert, update, delete on public.push_campaigns, public.birthday_logs, public.notification_logs to service_role;
-        grant select on all tables in schema passbell to service_role;
-    end if;
-    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
-        grant usage on schema passbell to authenticated;
-        revoke all on all tables in schema passbell from authenticated;
-        grant select, insert, update on public.push_campaigns to authenticated;
-        drop policy if exists passbell_select on public.push_campaigns;
-        drop policy if exists passbell_insert on public.push_campaigns;
-        drop policy if exists passbell_update on public.push_campaigns;
-        create policy passbell_select on public.push_campaigns for select to authenticated using (passbell.is_admin_of(program_id));
-        create policy passbell_insert on public.push_campaigns for insert to authenticated with check (passbell.is_admin_of(program_id));
-        create policy passbell_update on public.push_campaigns for update to authenticated
-               using (passbell.is_admin_of(program_id)) with check (passbell.is_admin_of(program_id));
-    end if;
-    if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
-        revoke all on public.push_campaigns from anon;
-        revoke all on all tables in schema passbell from anon;
-    end if;
-end
-$$;
-
-
 -- functions/91_migration_warnings.sql ───────────────────────────────────────────────────────────────────────────
 
 -- What a person should know after a migration: things that passbell may not mend by itself.
@@ -4075,8 +4040,68 @@ as $$
     select 'birthday_failures', null, count(*) from passbell.birthday_failures f
 $$;
 
+
+-- functions/98_build_adapters.sql ───────────────────────────────────────────────────────────────────────────────
+
+-- Builds the adapters from the host's columns as they are now. Before the grants: views and functions that are made
+-- after them would be nobody's or everybody's until the next migrate.
 select passbell.build_adapters();
-update passbell.settings set bundle = '3bd46edc814ab89f', schema_version = 5
- where (bundle, schema_version) is distinct from ('3bd46edc814ab89f', 5);
+
+
+-- functions/99_grants.sql ───────────────────────────────────────────────────────────────────────────────────────
+
+-- Row level security and grants, beside each other. EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC;
+-- Supabase's roles get theirs back only where they exist. Since 30 Oct 2026 new tables in `public` need explicit
+-- grants for the Data API, service_role included. The owner of the tables (whom the daemon uses) is not subject to RLS.
+do $$
+declare
+    v_function  record;
+    v_role      text;
+begin
+    for v_function in
+        select p.oid::regprocedure as signature, n.nspname as schema, p.proname as name
+          from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+         where n.nspname = 'passbell'
+            or (n.nspname = 'public' and p.proname in ('push_preview', 'push_send', 'push_test', 'push_pause', 'push_resume', 'push_cancel',
+                                                       'push_retry_failed', 'push_progress', 'get_birthdays_today', 'run_birthdays'))
+    loop
+        execute format('revoke execute on function %s from public', v_function.signature);
+        for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
+            execute format('revoke execute on function %s from %I', v_function.signature, v_role);
+            if v_role = 'service_role'
+               or (v_role = 'authenticated' and (v_function.schema = 'public' and v_function.name like 'push\_%'
+                                                 or v_function.name in ('is_admin_of'))) then
+                execute format('grant execute on function %s to %I', v_function.signature, v_role);
+            end if;
+        end loop;
+    end loop;
+
+    alter table public.push_campaigns enable row level security;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema passbell to service_role;
+        grant select, insert, update, delete on public.push_campaigns, public.birthday_logs, public.notification_logs to service_role;
+        grant select on all tables in schema passbell to service_role;
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        grant usage on schema passbell to authenticated;
+        revoke all on all tables in schema passbell from authenticated;
+        grant select, insert, update on public.push_campaigns to authenticated;
+        drop policy if exists passbell_select on public.push_campaigns;
+        drop policy if exists passbell_insert on public.push_campaigns;
+        drop policy if exists passbell_update on public.push_campaigns;
+        create policy passbell_select on public.push_campaigns for select to authenticated using (passbell.is_admin_of(program_id));
+        create policy passbell_insert on public.push_campaigns for insert to authenticated with check (passbell.is_admin_of(program_id));
+        create policy passbell_update on public.push_campaigns for update to authenticated
+               using (passbell.is_admin_of(program_id)) with check (passbell.is_admin_of(program_id));
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+        revoke all on public.push_campaigns from anon;
+        revoke all on all tables in schema passbell from anon;
+    end if;
+end
+$$;
+
+update passbell.settings set bundle = '00e39adee8259f08', schema_version = 5
+ where (bundle, schema_version) is distinct from ('00e39adee8259f08', 5);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

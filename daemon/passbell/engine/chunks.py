@@ -12,6 +12,7 @@ from passbell.engine.backoff import Backoff
 from passbell.engine.held import HeldChunk
 from passbell.engine.pacing import Pacer
 from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError
+from passbell.ops.metrics import CHUNKS_HELD, CLAIM, LEASES_LOST, count_outcomes
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -59,7 +60,8 @@ class ChunkLoop:
         if not self._held:
             return "waiting for work"
         campaigns = {held.chunk.campaign_id for held in self._held.values()}
-        return f"sending {len(self._held)} chunks of {len(campaigns)} campaigns"
+        whose = f"campaign {next(iter(campaigns))}" if len(campaigns) == 1 else f"{len(campaigns)} campaigns"
+        return f"sending {whose}, {len(self._held)} chunks in hand"
 
     def stop_all(self, why: str) -> None:
         """Send nothing more from the chunks in hand; what is in flight ends, the rest is handed back."""
@@ -113,6 +115,7 @@ class ChunkLoop:
             list(busy) if waiting >= self._enough else [],
             [held.chunk.campaign_id for held in slow],
         )
+        CLAIM.observe(time.monotonic() - begun)
         if chunk is None:
             return False
         held = HeldChunk(chunk, settings.lease_seconds, begun)
@@ -120,6 +123,7 @@ class ChunkLoop:
             held.stop("stopping")
         self._held[chunk.claim_token] = held
         task = asyncio.create_task(self._work(held), name=f"chunk {chunk.campaign_id}/{chunk.chunk_no}")
+        CHUNKS_HELD.set(len(self._held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
@@ -134,6 +138,7 @@ class ChunkLoop:
         finally:
             await self._finish(held)
             self._held.pop(chunk.claim_token, None)
+            CHUNKS_HELD.set(len(self._held))
             if not any(other.chunk.campaign_id == chunk.campaign_id for other in self._held.values()):
                 self._own_rates.pop(chunk.campaign_id, None)
             self._bell.ring()
@@ -170,6 +175,7 @@ class ChunkLoop:
                 return
             else:
                 return
+        LEASES_LOST.inc()
         log.warning(
             "lease_lost",
             campaign=str(held.chunk.campaign_id),
@@ -195,6 +201,12 @@ class ChunkLoop:
             held.first_unreported = time.monotonic()
         sent = sum(outcome == "sent" for _, outcome, _, _ in outcomes)
         self.sent += sent
+        count_outcomes(
+            (outcome for _, outcome, _, _ in outcomes),
+            attempt=held.chunk.attempt,
+            max_attempts=self._settings.max_attempts,
+            held_back=status == "PAUSED",
+        )
         if release:
             log.info(
                 "chunk_finished",

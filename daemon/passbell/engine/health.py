@@ -15,6 +15,7 @@ import structlog
 
 from passbell.engine.backoff import Backoff
 from passbell.errors import DatabaseUnavailable
+from passbell.ops.metrics import BREAKER_OPENED, THROTTLED
 from passbell.passkit import Verdict
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Health:
         self._stop_all("breaker")
         try:
             if await self._queue.open_breaker(kind, reason):
+                BREAKER_OPENED.labels(kind).inc()
                 log.warning("breaker_opened", kind=kind, reason=reason)
         except DatabaseUnavailable as error:
             # Then nobody claims anything anyway; the next failure opens it.
@@ -138,5 +140,6 @@ class Health:
 
     async def throttled(self, seconds: float | None) -> None:
         """429: slow down all daemons of the account."""
+        THROTTLED.inc()
         log.warning("throttled", retry_after=seconds)
         await self._queue.throttle(seconds)

@@ -10,6 +10,7 @@ import structlog
 
 from passbell.engine.held import HeldChunk, SendStopped
 from passbell.errors import DatabaseUnavailable
+from passbell.ops.metrics import LIMITER_WAIT
 from passbell.passkit import Answer, Verdict
 
 if TYPE_CHECKING:
@@ -57,10 +58,11 @@ class Turns:
             DatabaseUnavailable: no turn can be had.
         """
         held = _current.get()
-        if held is None:
-            await self.pacer.wait()
-        elif held.is_over() or not await self.pacer.wait(held.is_over):
-            raise SendStopped
+        with LIMITER_WAIT.time():
+            if held is None:
+                await self.pacer.wait()
+            elif held.is_over() or not await self.pacer.wait(held.is_over):
+                raise SendStopped
 
 
 class Sender:

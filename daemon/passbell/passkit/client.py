@@ -63,6 +63,7 @@ class PassKit:
         transport: Transport | httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
         before_call: Callable[[], Awaitable[None]] | None = None,
+        after_call: Callable[[str, int | None, float], None] | None = None,
         http_client: str | None = None,
     ) -> None:
         """Nothing is connected before the first call.
@@ -76,6 +77,7 @@ class PassKit:
             transport: something else that speaks HTTP, a test's or a dry run's.
             clock: our unix seconds.
             before_call: awaited immediately before each request leaves, also repeats, reads and probes.
+            after_call: told method, status (None without an answer) and seconds of each request.
             http_client: `auto`, `httpx` or `pyreqwest`; None asks PASSBELL_HTTP_CLIENT, then `auto`.
 
         Raises:
@@ -87,6 +89,7 @@ class PassKit:
         self._timeout = timeout
         self._clock = clock
         self._before_call = before_call
+        self._after_call = after_call or _nobody_listens
         # One gate for all requests: waiting for a connection must not use up a request's deadline.
         self._gate = asyncio.Semaphore(concurrency)
         self._signer = Signer(credentials, clock)
@@ -175,6 +178,8 @@ class PassKit:
         if body is not None:
             headers["content-type"] = "application/json"
         sent, complete = self._clock(), True
+        begun = time.monotonic()
+        status: int | None = None
         try:
             status, received, content = await self._transport.request(
                 method, path, body, headers, self._timeout
@@ -183,6 +188,8 @@ class PassKit:
             return Exchange(no_answer(str(trouble), self._credentials.secrets), b"")
         except BodyTooLong as long:
             status, received, content, complete = long.status, long.headers, long.body, False
+        finally:
+            self._after_call(method, status, time.monotonic() - begun)
         self._learn_time(status, received, content, sent)
         secrets = (*self._credentials.secrets, headers["authorization"])
         answer = answer_for(status, received, content, now=self._clock(), secrets=secrets)
@@ -203,6 +210,10 @@ class PassKit:
     def _learn_time(self, status: int, headers: Mapping[str, str], body: bytes, sent: float) -> None:
         complaint = status == HTTPStatus.UNAUTHORIZED and tells_about_time(body)
         self._skew.observe(headers.get("date", ""), sent, self._clock(), trust=complaint)
+
+
+def _nobody_listens(_method: str, _status: int | None, _seconds: float) -> None:
+    pass
 
 
 def _transport(

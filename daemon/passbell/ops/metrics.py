@@ -1,0 +1,133 @@
+"""The daemon's metrics, and nothing else: counting costs a microsecond and never fails.
+
+They are of this process. What lies in the database is the same for every daemon and is asked for at scrape time; see
+`passbell.ops.queue_state`. Names follow Prometheus' conventions: base units, `_total` for counters, labels from short
+closed lists (never a campaign, program or pass). docs/metrics.md lists them all; a test compares.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter as Tally
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from passbell import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["REGISTRY", "count_outcomes", "observe_request"]
+
+REGISTRY: Final = CollectorRegistry()
+"""Our own: a program that embeds passbell keeps its default registry to itself."""
+
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+Gauge(
+    "passbell_build_info", "Which passbell this is; always 1.", ["version", "python"], registry=REGISTRY
+).labels(__version__, platform.python_version()).set(1)
+
+STARTED: Final = Gauge(
+    "passbell_start_time_seconds", "When this daemon started, unix seconds.", registry=REGISTRY
+)
+STARTED.set_to_current_time()
+
+DELIVERIES: Final = Counter(
+    "passbell_deliveries_total",
+    "Passes that this daemon has decided, by outcome (sent, failed) and reason (empty when sent).",
+    ["outcome", "reason"],
+    registry=REGISTRY,
+)
+POSTPONED: Final = Counter(
+    "passbell_postponed_total",
+    "Attempts that decided nothing: retry (network, 502 to 504), server_error (500), back (does not count as a try).",
+    ["outcome"],
+    registry=REGISTRY,
+)
+REQUESTS: Final = Histogram(
+    "passbell_passkit_request_duration_seconds",
+    "Requests to PassKit by method (PUT pushes, the others read) and HTTP status; code is none without an answer.",
+    ["method", "code"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+LIMITER_WAIT: Final = Histogram(
+    "passbell_limiter_wait_seconds",
+    "How long a request waited for its turn under the rate limit.",
+    buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30),
+    registry=REGISTRY,
+)
+CLAIM: Final = Histogram(
+    "passbell_claim_duration_seconds",
+    "How long the database took to hand out a chunk.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+    registry=REGISTRY,
+)
+LEASES_LOST: Final = Counter(
+    "passbell_leases_lost_total",
+    "Chunks that another worker took over while we held them.",
+    registry=REGISTRY,
+)
+THROTTLED: Final = Counter("passbell_throttled_total", "Answers 429 from PassKit.", registry=REGISTRY)
+BREAKER_OPENED: Final = Counter(
+    "passbell_breaker_opened_total", "Times that this daemon opened the breaker.", ["kind"], registry=REGISTRY
+)
+CHUNKS_HELD: Final = Gauge("passbell_chunks_held", "Chunks in this daemon's hands.", registry=REGISTRY)
+PRUNED: Final = Counter(
+    "passbell_pruned_rows_total", "Rows that retention has removed.", ["table"], registry=REGISTRY
+)
+LOOP_AGE: Final = Gauge(
+    "passbell_loop_age_seconds", "Since each loop last went round.", ["loop"], registry=REGISTRY
+)
+
+# Series exist from the start, so that a rate() over the first event is not lost.
+for _outcome, _reason in (
+    ("sent", ""),
+    ("failed", "not_found"),
+    ("failed", "rejected"),
+    ("failed", "attempts_exhausted"),
+):
+    DELIVERIES.labels(_outcome, _reason)
+for _outcome in ("retry", "server_error", "back"):
+    POSTPONED.labels(_outcome)
+for _kind in ("credentials", "outage"):
+    BREAKER_OPENED.labels(_kind)
+
+_SERVER_ERROR_TRIES: Final = 3  # as finish_chunk counts them
+
+
+def observe_request(method: str, status: int | None, seconds: float) -> None:
+    """Note one request to PassKit; `status` None when no answer came."""
+    REQUESTS.labels(method, "none" if status is None else str(status)).observe(seconds)
+
+
+def count_outcomes(outcomes: Iterable[str], *, attempt: int, max_attempts: int, held_back: bool) -> None:
+    """Count what a report to finish_chunk decided, by the same rules as finish_chunk.
+
+    Args:
+        outcomes: sent, not_found, rejected, server_error, retry, back.
+        attempt: failed attempts before this one.
+        max_attempts: PASSBELL_MAX_ATTEMPTS.
+        held_back: the campaign was paused by this report, so its 404s failed nobody.
+    """
+    tried = attempt + 1
+    for outcome, count in Tally(outcomes).items():
+        last = {"retry": max_attempts, "server_error": min(_SERVER_ERROR_TRIES, max_attempts)}.get(outcome)
+        if outcome == "sent":
+            DELIVERIES.labels("sent", "").inc(count)
+        elif last is not None and tried >= last:
+            DELIVERIES.labels("failed", "attempts_exhausted").inc(count)
+        elif last is not None or outcome == "back" or (held_back and outcome == "not_found"):
+            POSTPONED.labels("back" if last is None else outcome).inc(count)
+        else:
+            DELIVERIES.labels("failed", outcome).inc(count)

@@ -1,0 +1,125 @@
+"""What lies in the database, as metrics: asked at scrape time, at most every few seconds.
+
+One query, `passbell.queue_state`, reads the unfinished campaigns and a few single rows, never the ledger or the queue.
+Every daemon gives the same numbers here: aggregate them with max(), not sum().
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import Gauge
+
+from passbell.errors import PassbellError
+from passbell.ops.metrics import REGISTRY
+
+if TYPE_CHECKING:
+    from passbell.db.database import Database
+
+__all__ = ["QueueState"]
+
+FRESH_SECONDS: Final = 5.0
+"""Two Prometheus servers, or a person with curl, do not make the database work twice."""
+DEADLINE: Final = 3.0
+"""A scrape gives up after ten seconds; ours must have answered by then, with or without the database."""
+
+_UP = Gauge("passbell_database_up", "Whether the database answered the last scrape.", registry=REGISTRY)
+
+_STATE: Final = {
+    "campaigns": Gauge(
+        "passbell_campaigns",
+        "Unfinished campaigns by status; SCHEDULED is PENDING and not due.",
+        ["status"],
+        registry=REGISTRY,
+    ),
+    "recipients": Gauge(
+        "passbell_queue_recipients",
+        "Passes still to be decided, by campaign status.",
+        ["status"],
+        registry=REGISTRY,
+    ),
+    "oldest": Gauge(
+        "passbell_campaign_oldest_age_seconds",
+        "Age of the oldest campaign by status: since it was due, since it started, since it was paused.",
+        ["status"],
+        registry=REGISTRY,
+    ),
+    "idle": Gauge(
+        "passbell_campaign_idle_seconds",
+        "Longest time that a campaign in PROCESSING has not moved, quiet hours and suspended programs left out.",
+        registry=REGISTRY,
+    ),
+    "breaker": Gauge("passbell_breaker_open", "1 while the breaker is open.", ["kind"], registry=REGISTRY),
+    "blocked": Gauge(
+        "passbell_throttled_seconds",
+        "For how long PassKit's last 429 still stops everybody.",
+        registry=REGISTRY,
+    ),
+    "rate": Gauge("passbell_rate_limit_per_second", "The account's limit, as configured.", registry=REGISTRY),
+    "workers": Gauge(
+        "passbell_workers", "Daemons that gave a sign of life within 30 seconds.", registry=REGISTRY
+    ),
+    "undelivered": Gauge(
+        "passbell_undelivered_last_hour",
+        "Passes that were failed or skipped within the last hour, by reason, of all daemons.",
+        ["outcome", "reason"],
+        registry=REGISTRY,
+    ),
+    "birthday_last_run": Gauge(
+        "passbell_birthday_last_run_timestamp_seconds",
+        "When a birthday run was last completed, unix seconds; 0 if never.",
+        registry=REGISTRY,
+    ),
+    "birthday_open": Gauge(
+        "passbell_birthday_runs_open", "Birthday runs begun and not completed.", registry=REGISTRY
+    ),
+    "birthday_failures": Gauge(
+        "passbell_birthday_gifts_failing", "Gifts that could not be given so far.", registry=REGISTRY
+    ),
+}
+
+
+class QueueState:
+    """The gauges above, refreshed from the database when they are asked for."""
+
+    def __init__(self, database: Database, account: str) -> None:
+        """`account`: whose breaker and rate."""
+        self._database = database
+        self._account = account
+        self._until = 0.0
+        self._lock = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Ask the database unless the numbers are fresh.
+
+        Without a database they vanish: no number is better than an old one.
+        """
+        async with self._lock:
+            if time.monotonic() < self._until:
+                return
+            try:
+                rows = await self._database.fetch(
+                    "select metric, label, value from passbell.queue_state(%s)",
+                    (self._account,),
+                    deadline=DEADLINE,
+                )
+            except PassbellError:
+                rows = []
+                _UP.set(0)
+            else:
+                _UP.set(1)
+            self._until = time.monotonic() + FRESH_SECONDS
+            _show(rows)
+
+
+def _show(rows: list[tuple[str, str | None, float]]) -> None:
+    for gauge in _STATE.values():
+        if gauge._labelnames:  # noqa: SLF001 - prometheus_client has no public name for it
+            gauge.clear()
+        else:
+            gauge.set(float("nan"))
+    for metric, label, value in rows:
+        gauge = _STATE[metric]
+        (gauge.labels(*label.split("/")) if label is not None else gauge).set(value)

@@ -1,0 +1,102 @@
+"""Liveness and readiness of one daemon, and the numbers it gives away: what the server in `server.py` is told.
+
+Live means that the loops go round: a chunk loop that has not turned for a minute is stuck, and a restart may help.
+Ready means that work could be done now: the daemon has started, is not stopping, its database answers and its schema
+fits. A daemon that waits for its database is live and not ready; restarting it would not help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+from passbell.db.bundle import read_bundle
+from passbell.errors import PassbellError
+from passbell.ops.metrics import LOOP_AGE
+from passbell.ops.queue_state import DEADLINE, QueueState
+from passbell.ops.server import Verdict, serve_operator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from passbell.db.database import Database
+    from passbell.engine.wakeups import Bell
+    from passbell.settings import Settings
+
+__all__ = ["Watch"]
+
+STUCK_SECONDS: Final = 60.0
+
+
+class Watch:
+    """Looks at one daemon from the outside."""
+
+    def __init__(self, settings: Settings, chunk_loop: Bell, others: Mapping[str, Bell]) -> None:
+        """`chunk_loop` decides liveness; `others` by name are shown beside it."""
+        self._settings = settings
+        self._chunk_loop = chunk_loop
+        self._others = others
+        self._wanted = read_bundle().version
+        self._queue_state: QueueState | None = None
+        self._database: Database | None = None
+        self.phase = "starting"
+        """starting (waiting for the database), running, stopping."""
+
+    @property
+    def limit(self) -> float:
+        """Seconds without a turn of the chunk loop after which it is stuck."""
+        return max(STUCK_SECONDS, 2 * self._settings.poll_seconds)
+
+    @property
+    def chunk_loop_turns(self) -> bool:
+        """Whether the chunk loop goes round; true while there is none to go round."""
+        return self.phase != "running" or time.monotonic() - self._chunk_loop.beat < self.limit
+
+    def running(self, database: Database) -> None:
+        """The database was found, the loops start."""
+        self._database = database
+        self._queue_state = QueueState(database, self._settings.account)
+        self.phase = "running"
+
+    @contextlib.asynccontextmanager
+    async def served(self) -> AsyncIterator[int | None]:
+        """Answer /metrics, /live and /ready while the block runs; gives the port."""
+        settings = self._settings
+        async with serve_operator(
+            settings.metrics_host,
+            settings.metrics_port,
+            live=self._live,
+            ready=self._ready,
+            before_scrape=self._before_scrape,
+        ) as port:
+            yield port
+
+    def _ages(self) -> dict[str, float]:
+        now = time.monotonic()
+        return {
+            name: round(now - bell.beat, 3)
+            for name, bell in {"chunks": self._chunk_loop, **self._others}.items()
+        }
+
+    def _live(self) -> Verdict:
+        return Verdict(self.chunk_loop_turns, {"phase": self.phase, "loop_age_seconds": self._ages()})
+
+    async def _ready(self) -> Verdict:
+        if self._database is None or self.phase != "running":
+            return Verdict(good=False, facts={"phase": self.phase, "schema_wanted": self._wanted})
+        try:
+            row = await self._database.row("select schema_version from passbell.settings", deadline=DEADLINE)
+        except PassbellError as error:
+            return Verdict(good=False, facts={"phase": self.phase, "database": str(error)})
+        schema = row[0] if row else 0
+        return Verdict(
+            schema == self._wanted and self.chunk_loop_turns,
+            {"phase": self.phase, "database": "ok", "schema": schema, "schema_wanted": self._wanted},
+        )
+
+    async def _before_scrape(self) -> None:
+        for name, age in self._ages().items():
+            LOOP_AGE.labels(name).set(age)
+        if self._queue_state is not None:
+            await self._queue_state.refresh()
