@@ -23,7 +23,7 @@ class Page(NamedTuple):
         return json.loads(self.body)
 
     def value(self, series: str) -> float | None:
-        """The value of one series: `passbell_workers` or `passbell_campaigns{status="PENDING"}`; None if there is none."""
+        """The value of one series such as `passbell_campaigns{status="PENDING"}`; None if it is not there."""
         for line in self.body.splitlines():
             name, _, value = line.rpartition(" ")
             if name == series:
