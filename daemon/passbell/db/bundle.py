@@ -1,7 +1,7 @@
 """The schema as one SQL text: what `passbell migrate` runs, and what psql or a Supabase migration can run alone.
 
 Migrations (forward only, each may run again) come first, then every function, then the adapters that are built
-from the host's columns. `python -m passbell.db.bundle` writes it to `sql/passbell.sql`.
+from the host's columns, then the grants. `python -m passbell.db.bundle` writes it to `sql/passbell.sql`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ _HEAD: Final = """\
 set check_function_bodies = off;
 """
 _TAIL: Final = """\
-select passbell.build_adapters();
 update passbell.settings set bundle = '{digest}', schema_version = {version}
  where (bundle, schema_version) is distinct from ('{digest}', {version});
 notify pgrst, 'reload schema';
