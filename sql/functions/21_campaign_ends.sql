@@ -112,6 +112,9 @@ begin
            and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= v_now))
          order by c.id
     loop
+        -- Holding one campaign and waiting for the next could deadlock; one that is busy is closed at the next turn.
+        perform from public.push_campaigns c where c.id = v_campaign for update skip locked;
+        continue when not found;
         with free as (
             select k.campaign_id, k.chunk_no from passbell.chunks k
              where k.campaign_id = v_campaign and (k.lease_until is null or k.lease_until <= v_now)

@@ -37,6 +37,7 @@ declare
     v_campaign  public.push_campaigns;
     v_chunk     passbell.chunks;
     v_ready     record;
+    v_first     boolean := true;
 begin
     if exists (select from passbell.rate_limits l
                 where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second')) then
@@ -47,10 +48,19 @@ begin
         select t.program_id
           from passbell.turns t
          where t.program_id <> all (p_busy_programs)
-           and exists (select from public.push_campaigns c where c.program_id = t.program_id and c.status = 'PROCESSING')
+           and exists (select from public.push_campaigns c
+                        where c.program_id = t.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+                          and exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= v_now))
          order by t.last_turn
     loop
-        perform from passbell.turns t where t.program_id = v_program for update;
+        -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
+        if v_first then
+            perform from passbell.turns t where t.program_id = v_program for update;
+            v_first := false;
+        else
+            perform from passbell.turns t where t.program_id = v_program for update skip locked;
+            continue when not found;
+        end if;
         loop
             v_chunk := passbell.next_chunk(v_program, p_busy_campaigns);
             exit when v_chunk.campaign_id is null;

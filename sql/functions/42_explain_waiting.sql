@@ -27,11 +27,16 @@ as $$
           left join program g on g.program_id = c.program_id
           left join passbell.rate_limits b on b.account = p_account
          where c.status in ('PENDING', 'PROCESSING')
+    ), changed as (         -- SKIP LOCKED: whoever writes the row has news of its own; waiting while holding others could deadlock
+        select c.id, coalesce(w.words, passbell.list_summary(w.id)) as words
+          from waiting w
+          join public.push_campaigns c on c.id = w.id and c.status = w.status
+         where (w.words is not null or w.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)')
+           and c.status_detail is distinct from coalesce(w.words, passbell.list_summary(w.id))
+           for update of c skip locked
     )
     update public.push_campaigns c
-       set status_detail = coalesce(w.words, passbell.list_summary(w.id))
-      from waiting w
-     where c.id = w.id and c.status = w.status
-       and (w.words is not null or w.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)')
-       and c.status_detail is distinct from coalesce(w.words, passbell.list_summary(w.id))
+       set status_detail = w.words
+      from changed w
+     where c.id = w.id
 $$;

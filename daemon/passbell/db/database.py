@@ -39,6 +39,9 @@ CONNECTION_OPTIONS: dict[str, Any] = {
 
 _LEASE_LOST = "PB412"
 _CLOSE_SECONDS = 2.0
+# Deadlock and serialization (40), out of disk, memory or connections (53), cancelled by an administrator (57014), lock
+# time-out (55P03): the transaction was rolled back and may be tried again. The daemon must not end for any of them.
+_PASSING_STATES = ("40", "53", "57014", "55P03")
 _GONE_STATES = ("25006",)  # read-only transaction: a failover's standby; the primary will be back
 
 
@@ -97,6 +100,8 @@ class Database:
                 raise LeaseLost(error.diag.message_primary or "the lease is lost") from None
             if error.sqlstate in _GONE_STATES:
                 raise DatabaseUnavailable("The database is read-only at the moment.") from None
+            if (error.sqlstate or "").startswith(_PASSING_STATES):
+                raise DatabaseUnavailable(f"The database could not do it just now ({error.sqlstate}).") from None
             raise from_database(error) from error
 
     async def row(
