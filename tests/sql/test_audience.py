@@ -258,7 +258,7 @@ def test_no_text_that_a_person_types_is_ever_executed(shop: Shop) -> None:
                 try:
                     shop.rows(f"select * from {function}", [program, target])  # noqa: S608
                 except psycopg.Error as error:
-                    assert error.sqlstate == "PB400", (target, error)
+                    assert error.sqlstate == "PB400", (target, error)  # noqa: PT017
     assert inventory(shop) == before
 
 

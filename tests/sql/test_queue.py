@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -292,7 +293,7 @@ def test_in_one_program_the_older_campaign_goes_first(shop: Shop) -> None:
         (None, "09:00", "20:00", ["13:00"], ["12:59"]),
     ],
 )
-def test_quiet_hours_are_kept_in_the_programs_zone(
+def test_quiet_hours_are_kept_in_the_programs_zone(  # noqa: PLR0917 - a table of cases
     shop: Shop, zone: Any, start: Any, end: Any, open_at: list[str], closed_at: list[str]
 ) -> None:
     """Outside the window nothing starts and nothing started goes on; windows may span midnight (times in UTC)."""
@@ -415,7 +416,7 @@ def test_the_same_text_again_differs_invisibly(shop: Shop) -> None:
     program = shop.program()
     shop.member(program)
     texts = [shown(shop, program, "Hello")[0] for _ in range(6)]
-    for before, after in zip(texts, texts[1:], strict=False):
+    for before, after in itertools.pairwise(texts):
         assert before != after
     assert {text.rstrip("\u200b") for text in texts} == {"Hello"}
     assert max(map(len, texts)) <= len("Hello") + 2
@@ -482,7 +483,7 @@ RENDERED = (
     ("{{points}} are {points}", "{points} are 1234"),
     ("{{{points}}}", "{1234}"),
     ("100 % of %s %(x)s %% {points}%", "100 % of %s %(x)s %% 1234%"),
-    ("Grüße 👋🏽 ​ à bientôt {first_name}", "Grüße 👋🏽 ​ à bientôt Ada"),
+    ("Grüße 👋🏽 \u200b à bientôt {first_name}", "Grüße 👋🏽 \u200b à bientôt Ada"),
     ("line one\nline two", "line one\nline two"),
     ('"quoted" \\ back', '"quoted" \\ back'),
     ("{first_name|there}", "Ada"),

@@ -300,7 +300,7 @@ def test_the_verbs_know_an_unknown_campaign(shop: Shop) -> None:
     """A wrong id is told in a sentence."""
     for verb in ("pause", "resume", "cancel", "retry_failed", "progress"):
         for nobody in (uuid4(), None):
-            refused(shop, "PB404", "There is no campaign", f"select push_{verb}(%s)", nobody)  # noqa: S608
+            refused(shop, "PB404", "There is no campaign", f"select push_{verb}(%s)", nobody)
 
 
 def test_progress_tells_how_far_it_is(shop: Shop) -> None:

@@ -1,0 +1,122 @@
+"""Slots of an account's rate: even, never caught up, never before PassKit allows it."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.shop import Shop
+
+if TYPE_CHECKING:
+    from support.shop import Row
+
+
+def slots(shop: Shop, count: int, rate: float | None = 50, account: str = "acme") -> Row:
+    """A block of slots: start and clock in unix seconds, and the width of one."""
+    return shop.row(
+        "select extract(epoch from starts_at)::float8 as start, extract(epoch from clock)::float8 as clock, spacing"
+        " from passbell.take_slots(%s, %s, %s::numeric)",
+        [account, count, rate],
+    )
+
+
+def breaker(shop: Shop, call: str, *parameters: Any) -> Any:
+    """One of the account's functions."""
+    marks = ", ".join(["%s"] * (1 + len(parameters)))
+    return shop.value(f"select passbell.{call}({marks})", ["acme", *parameters])
+
+
+def test_blocks_follow_each_other_without_a_gap_or_an_overlap(shop: Shop) -> None:
+    """While work waits, the next block starts where the last one ends; just under the rate."""
+    blocks = [slots(shop, 5) for _ in range(20)]
+    for before, after in itertools.pairwise(blocks):
+        assert after["start"] == pytest.approx(before["start"] + 5 * before["spacing"], abs=1e-3)
+    assert 1 / 50 < blocks[0]["spacing"] <= 1 / 50 / 0.98
+
+
+def test_time_that_nobody_used_is_gone(shop: Shop) -> None:
+    """After an idle minute the next slot is now, and no burst follows."""
+    slots(shop, 1)
+    shop.conn.execute("update passbell.rate_limits set next_slot = next_slot - interval '1 minute'")
+    first, second = slots(shop, 10), slots(shop, 1)
+    assert first["start"] == pytest.approx(first["clock"], abs=0.1)
+    assert second["start"] == pytest.approx(first["start"] + 10 * first["spacing"], abs=1e-3)
+
+
+def test_many_sessions_share_one_clock(shop: Shop) -> None:
+    """Blocks taken at the same moment by many daemons never overlap."""
+    daemons = [Shop(shop.url) for _ in range(6)]
+
+    def take(daemon: Shop) -> list[float]:
+        return [slots(daemon, 3, 300)["start"] for _ in range(25)]
+
+    with ThreadPoolExecutor(len(daemons)) as pool:
+        starts = sorted(start for each in pool.map(take, daemons) for start in each)
+    gaps = [after - before for before, after in itertools.pairwise(starts)]
+    assert min(gaps) >= 3 / 300 * 0.999
+    for daemon in daemons:
+        daemon.close()
+
+
+def test_accounts_do_not_share(shop: Shop) -> None:
+    """Another account, or a campaign's own rate, has a clock of its own."""
+    slots(shop, 500)
+    other = slots(shop, 1, 10, "campaign:x")
+    assert other["start"] == pytest.approx(other["clock"], abs=0.1)
+    assert other["spacing"] == pytest.approx(0.1, rel=0.02)
+
+
+def test_a_changed_rate_holds_from_the_next_block_on(shop: Shop) -> None:
+    """Somebody changed the setting: the next block is as wide as the new rate says."""
+    assert slots(shop, 1, 50)["spacing"] == pytest.approx(0.02, rel=0.02)
+    assert slots(shop, 1, 500)["spacing"] == pytest.approx(0.002, rel=0.02)
+    assert slots(shop, 1, None)["spacing"] == pytest.approx(0.002, rel=0.02)
+
+
+def test_after_429_nobody_starts_before_retry_after_and_then_more_slowly(shop: Shop) -> None:
+    """Retry-After moves the clock for everybody; the rate is cut once however many daemons report it."""
+    full = slots(shop, 1)
+    for _ in range(5):
+        shop.rows("select passbell.throttle('acme', 3)")
+    slow = slots(shop, 1)
+    assert slow["start"] >= slow["clock"] + 2.9
+    assert full["spacing"] < slow["spacing"] < full["spacing"] * 1.4
+    shop.conn.execute(
+        "update passbell.rate_limits set cut_at = cut_at - interval '1 minute', blocked_until = '-infinity'"
+    )
+    assert slots(shop, 1)["spacing"] == pytest.approx(full["spacing"])
+
+
+def test_being_throttled_again_and_again_never_stops_the_sending(shop: Shop) -> None:
+    """The rate falls to a fifth of the configured one, not to nothing."""
+    slots(shop, 1)
+    for _ in range(30):
+        shop.rows("select passbell.throttle('acme', 0)")
+        shop.conn.execute("update passbell.rate_limits set cut_at = cut_at - interval '1.01 seconds'")
+    assert slots(shop, 1)["spacing"] <= 1 / 50 * 5 * 1.02
+
+
+def test_an_open_breaker_hands_out_nothing_and_says_why(shop: Shop) -> None:
+    """One daemon probes at a time; closing goes on by itself, and nobody was failed."""
+    program = shop.program()
+    shop.members(program, 3)
+    campaign = shop.campaign(program)
+    shop.start(campaign)
+    shop.row("select * from passbell.take_slots('test', 1, 50)")
+    assert shop.value("select passbell.open_breaker('test', 'credentials', 'PassKit answered 401')") is True
+    assert shop.value("select passbell.open_breaker('test', 'credentials', 'again')") is False
+    assert shop.chunk() is None
+    assert "PassKit answered 401" in shop.order(campaign)["status_detail"]
+    assert shop.value("select passbell.claim_probe('test')") is False
+    shop.conn.execute("update passbell.rate_limits set probe_at = now()")
+    assert shop.value("select passbell.claim_probe('test')") is True
+    assert shop.value("select passbell.claim_probe('test')") is False
+    assert shop.value("select passbell.close_breaker('test')") is True
+    assert shop.value("select passbell.close_breaker('test')") is False
+    assert shop.order(campaign)["status_detail"] is None
+    shop.send_chunks()
+    order = shop.order(campaign)
+    assert (order["status"], order["sent_count"], order["failed_count"]) == ("COMPLETED", 3, 0)
