@@ -8,7 +8,7 @@
 --   running    somebody is working on it at this moment
 --   different  the key was used for another request
 create or replace function passbell.begin_request(p_owner text, p_key text, p_fingerprint text, p_lease_seconds integer default 120)
-returns table (state text, campaign_id uuid, status integer, answer jsonb)
+returns table (state text, campaign_id uuid, status integer, answer json)
 language plpgsql
 set search_path = ''
 as $$
@@ -25,7 +25,7 @@ begin
      where r.fingerprint = excluded.fingerprint and r.status is null and r.lease_until <= v_now
     returning r.* into v_row;
     if found then
-        return query select 'new', v_row.campaign_id, null::integer, null::jsonb;
+        return query select 'new', v_row.campaign_id, null::integer, null::json;
         return;
     end if;
     select r.* into v_row from passbell.api_requests r where r.owner = p_owner and r.key = p_key;
@@ -36,7 +36,7 @@ begin
 end
 $$;
 
-create or replace function passbell.end_request(p_owner text, p_key text, p_status integer, p_answer jsonb) returns void
+create or replace function passbell.end_request(p_owner text, p_key text, p_status integer, p_answer json) returns void
 language sql
 set search_path = ''
 as $$

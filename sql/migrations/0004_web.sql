@@ -9,7 +9,7 @@ create table if not exists passbell.api_requests (
     lease_until   timestamptz  not null default now(),
     campaign_id   uuid,
     status        integer,
-    answer        jsonb,
+    answer        json,
     primary key (owner, key)
 );
 comment on table  passbell.api_requests is 'Idempotency keys of the HTTP API: the same key gives the same answer for 24 hours.';

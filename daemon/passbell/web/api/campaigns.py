@@ -1,0 +1,167 @@
+# ruff: noqa: TC001, PLR0917 - FastAPI reads the signatures at run time
+"""Campaigns: the list, one of them, its ledger, and the four verbs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from passbell.csvfile.cells import neutralise
+from passbell.web.api.models import Result, Text
+from passbell.web.context import Caller, Context, Web
+from passbell.web.errors import ApiError
+from passbell.web.once import json_answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from passbell.web.rows import Delivery
+
+__all__ = ["ledger_csv", "parse_cursor", "router"]
+
+router = APIRouter(prefix="/api/campaigns", tags=["Campaigns"])
+
+Outcome = Literal["sent", "failed", "skipped"]
+Status = Literal["DRAFT", "PENDING", "PROCESSING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"]
+CSV_COLUMNS = (
+    "pass_id",
+    "member_id",
+    "first_name",
+    "last_name",
+    "outcome",
+    "reason",
+    "detail",
+    "http_status",
+)
+_CSV_PAGE = 5000
+
+
+def parse_cursor(text: str | None) -> tuple[datetime, UUID] | None:
+    """Read what `next` of a list said."""
+    if text is None:
+        return None
+    moment, _, campaign = text.rpartition("_")
+    try:
+        return datetime.fromisoformat(moment), UUID(campaign)
+    except ValueError:
+        raise ApiError(400, "BAD_CURSOR", "`after` is what `next` of the page before said.") from None
+
+
+@router.get("", response_model=Result, summary="List campaigns, newest first")
+async def campaigns(
+    web: Web,
+    program_id: Annotated[Text | None, Query(alias="programId", max_length=200)] = None,
+    status: Status | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Annotated[Text | None, Query(max_length=100, description="`next` of the page before")] = None,
+) -> Response:
+    """Return one page; `next` is there if there are more."""
+    before = parse_cursor(after)
+    program = None if program_id is None else await web.calls.find_program(program_id)
+    found = await web.calls.campaigns(program, before, limit, status)
+    following = f"{found[-1].created_at.isoformat()}_{found[-1].campaign_id}" if len(found) == limit else None
+    return json_answer({"success": True, "result": found, "next": following})
+
+
+@router.get("/{id}", response_model=Result, summary="One campaign with its progress and reasons")
+async def campaign(web: Web, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
+    """Return the campaign; `reasons` counts outcomes, `list` the rows of a list that reach nobody."""
+    card = await web.calls.campaign(campaign_id)
+    result = card.model_dump(mode="json", by_alias=True) | {
+        "reasons": await web.calls.reasons(campaign_id),
+        "list": await web.calls.list_reasons(campaign_id),
+    }
+    return json_answer({"success": True, "result": result})
+
+
+@router.get(
+    "/{id}/deliveries",
+    response_model=Result,
+    summary="Who got it, who did not, and why",
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+async def deliveries(
+    request: Request,
+    web: Web,
+    campaign_id: Annotated[UUID, Path(alias="id")],
+    outcome: Outcome | None = None,
+    reason: Annotated[Text | None, Query(max_length=40)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
+) -> Response:
+    """Return one page as JSON, or all rows as CSV with `Accept: text/csv`."""
+    await web.calls.campaign(campaign_id)
+    if "text/csv" in request.headers.get("accept", ""):
+        return ledger_csv(web, campaign_id, outcome, reason)
+    found = await web.calls.deliveries(campaign_id, after, limit, outcome, reason)
+    following = str(found[-1].pass_id) if len(found) == limit else None
+    return json_answer({"success": True, "result": found, "next": following})
+
+
+def ledger_csv(web: Context, campaign: UUID, outcome: str | None, reason: str | None) -> Response:
+    """Stream the whole ledger as CSV that is safe to open in a spreadsheet."""
+
+    async def pages() -> AsyncIterator[str]:
+        yield "\ufeff" + _line([*CSV_COLUMNS, "attempts", "at"])
+        after: UUID | None = None
+        while page := await web.calls.deliveries(campaign, after, _CSV_PAGE, outcome, reason):
+            yield "".join(_line(_cells(row)) for row in page)
+            after = page[-1].pass_id
+
+    return StreamingResponse(
+        pages(),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="deliveries-{campaign}.csv"'},
+    )
+
+
+def _cells(row: Delivery) -> list[str]:
+    values = (
+        row.pass_id,
+        row.external_id,
+        row.first_name,
+        row.last_name,
+        row.outcome,
+        row.reason,
+        row.detail,
+        row.http_status,
+        row.attempts,
+        row.sent_at.isoformat(),
+    )
+    return ["" if value is None else str(value) for value in values]
+
+
+def _line(cells: list[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow([neutralise(cell) for cell in cells])
+    return out.getvalue()
+
+
+@router.post("/{id}/pause", response_model=Result, summary="Pause")
+async def pause(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
+    """Stop within a second; resume goes on with those not reached yet."""
+    return json_answer({"success": True, "result": await web.calls.verb(caller, "pause", campaign_id)})
+
+
+@router.post("/{id}/resume", response_model=Result, summary="Resume")
+async def resume(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
+    """Go on with a paused campaign."""
+    return json_answer({"success": True, "result": await web.calls.verb(caller, "resume", campaign_id)})
+
+
+@router.post("/{id}/cancel", response_model=Result, summary="Cancel")
+async def cancel(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
+    """End it for good: whoever was not reached yet is skipped."""
+    return json_answer({"success": True, "result": await web.calls.verb(caller, "cancel", campaign_id)})
+
+
+@router.post("/{id}/retry-failed", response_model=Result, summary="Retry failures")
+async def retry_failed(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
+    """Try the failed passes of a completed campaign again, and nobody else."""
+    return json_answer({"success": True, "result": await web.calls.verb(caller, "retry-failed", campaign_id)})

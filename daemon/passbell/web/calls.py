@@ -1,0 +1,286 @@
+# ruff: noqa: PLR0917 - the arguments are those of the SQL functions, in their order
+"""The SQL functions that the API and the page call, typed. Rows come as JSON, so that columns have names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from passbell.errors import CampaignError
+from passbell.web import rows as shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from passbell.db.database import Database
+
+__all__ = ["Begun", "Calls"]
+
+AUDIENCE_SECONDS: Final = 60.0
+"""Deadline of calls that look at a whole audience."""
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class Begun(NamedTuple):
+    """What begin_request said: state is new, replay, running or different."""
+
+    state: str
+    campaign_id: UUID | None
+    status: int | None
+    answer: Any
+
+
+class Calls:
+    """One method per SQL function."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def _rows(
+        self, kind: type[Row], query: LiteralString, params: Sequence[Any] = (), deadline: float = 15.0
+    ) -> list[Row]:
+        shaped: LiteralString = "select to_jsonb(x) from (" + query + ") x"  # noqa: S608 - literals alone
+        found = await self._database.fetch(shaped, params, deadline=deadline)
+        return [kind.model_validate(row) for (row,) in found]
+
+    async def _value(self, query: LiteralString, params: Sequence[Any] = (), deadline: float = 15.0) -> Any:
+        row = await self._database.row(query, params, deadline=deadline)
+        return row[0] if row else None
+
+    # ── programs, audiences, counts ──────────────────────────
+
+    async def find_program(self, name: str) -> UUID:
+        """The program with this id or PassKit program id."""
+        return UUID(str(await self._value("select passbell.find_program(%s)", (name,))))
+
+    async def programs(self) -> list[shapes.Program]:
+        """All programs, by name."""
+        return await self._rows(shapes.Program, "select * from passbell.program_list()")
+
+    async def segments(self) -> list[shapes.Segment]:
+        """All named audiences that a person may choose."""
+        return await self._rows(
+            shapes.Segment,
+            "select name, description, parameter_kind, default_parameter, builtin from passbell.segments"
+            " where name <> 'CSV' order by name <> 'ALL', builtin desc, name",
+        )
+
+    async def preview(self, program: UUID, target: str) -> shapes.Preview:
+        """The honest count of a target."""
+        found = await self._rows(
+            shapes.Preview,
+            "select * from public.push_preview(%s, %s)",
+            (program, target),
+            AUDIENCE_SECONDS,
+        )
+        return found[0]
+
+    async def preview_list(self, campaign: UUID) -> shapes.ListPreview:
+        """The honest count of a draft's uploaded list."""
+        found = await self._rows(
+            shapes.ListPreview, "select * from passbell.preview_list(%s)", (campaign,), AUDIENCE_SECONDS
+        )
+        return found[0]
+
+    async def samples(self, program: UUID, message: str, target: str) -> list[shapes.Sample]:
+        """Five members with their texts."""
+        return await self._rows(
+            shapes.Sample,
+            "select * from passbell.sample_messages(%s, %s, %s, 5)",
+            (program, message, target),
+            AUDIENCE_SECONDS,
+        )
+
+    async def screen(
+        self, program: UUID, message: str, target: str, member: UUID | None = None
+    ) -> shapes.ScreenSample | None:
+        """One member with the text on the lock screen."""
+        found = await self._rows(
+            shapes.ScreenSample,
+            "select * from passbell.sample_message(%s, %s, %s, %s)",
+            (program, message, target, member),
+            AUDIENCE_SECONDS,
+        )
+        return found[0] if found else None
+
+    async def moment(self, program: UUID, local: str) -> datetime | None:
+        """A wall-clock time of the program's zone."""
+        value: datetime | None = await self._value("select passbell.program_moment(%s, %s)", (program, local))
+        return value
+
+    # ── orders ───────────────────────────────────────────────
+
+    async def order_push(
+        self,
+        owner: str,
+        key: str | None,
+        program: UUID,
+        message: str,
+        target: str,
+        name: str | None,
+        scheduled_at: datetime | None,
+        expected: int | None,
+    ) -> UUID:
+        """Create a campaign."""
+        value = await self._value(
+            "select passbell.order_push(%s, %s, %s, %s, %s, %s, %s, %s)",
+            (owner, key, program, message, target, name, scheduled_at, expected),
+            AUDIENCE_SECONDS,
+        )
+        return UUID(str(value))
+
+    async def order_test(self, owner: str, program: UUID, external_id: str, message: str) -> UUID:
+        """Send one real push to one pass."""
+        value = await self._value(
+            "select passbell.order_test(%s, %s, %s, %s)", (owner, program, external_id, message)
+        )
+        return UUID(str(value))
+
+    async def submit_list_order(self, owner: str, campaign: UUID, expected: int | None) -> None:
+        """Submit a draft with an uploaded list."""
+        await self._database.fetch(
+            "select passbell.submit_list_order(%s, %s, %s)",
+            (owner, campaign, expected),
+            deadline=AUDIENCE_SECONDS,
+        )
+
+    async def discard_draft(self, campaign: UUID) -> None:
+        """Drop a draft that nobody confirmed."""
+        await self._database.fetch(
+            "delete from public.push_campaigns where id = %s and status = 'DRAFT'", (campaign,)
+        )
+
+    async def verb(self, owner: str, verb: str, campaign: UUID) -> shapes.CampaignCard:
+        """Pause, resume, cancel or retry-failed; the campaign as it is afterwards."""
+        await self._database.fetch(
+            "select passbell.order_verb(%s, %s, %s)", (owner, verb, campaign), deadline=AUDIENCE_SECONDS
+        )
+        return await self.campaign(campaign)
+
+    # ── history ──────────────────────────────────────────────
+
+    async def campaigns(
+        self,
+        program: UUID | None,
+        before: tuple[datetime, UUID] | None,
+        limit: int,
+        status: str | None = None,
+    ) -> list[shapes.CampaignCard]:
+        """One page of campaigns, newest first."""
+        moment, campaign = before or (None, None)
+        return await self._rows(
+            shapes.CampaignCard,
+            "select * from passbell.campaign_page(%s, %s, %s, %s, %s)",
+            (program, moment, campaign, limit, status),
+        )
+
+    async def campaign(self, campaign: UUID) -> shapes.CampaignCard:
+        """One campaign."""
+        found = await self._rows(shapes.CampaignCard, "select * from passbell.campaign_card(%s)", (campaign,))
+        if not found:
+            raise CampaignError(f"There is no campaign {campaign}.", "PB404")
+        return found[0]
+
+    async def cards(self, campaigns: Sequence[UUID]) -> list[shapes.CampaignCard]:
+        """Several campaigns, in the order asked for; unknown ones are left out."""
+        return await self._rows(
+            shapes.CampaignCard,
+            "select k.* from unnest(%s::uuid[]) with ordinality as w (id, n)"
+            " join public.push_campaigns c on c.id = w.id"
+            " cross join lateral passbell.campaign_card(w.id) k order by w.n",
+            (list(campaigns),),
+        )
+
+    async def reasons(self, campaign: UUID) -> list[shapes.Reason]:
+        """Outcomes by reason."""
+        return await self._rows(
+            shapes.Reason, "select * from passbell.campaign_reasons(%s)", (campaign,), AUDIENCE_SECONDS
+        )
+
+    async def list_reasons(self, campaign: UUID) -> list[shapes.ListReason]:
+        """Rows of the list that reach nobody, by reason."""
+        return await self._rows(
+            shapes.ListReason, "select * from passbell.list_reasons(%s)", (campaign,), AUDIENCE_SECONDS
+        )
+
+    async def timeline(self, campaign: UUID) -> list[shapes.Slot]:
+        """Sends over time in 60 slots; empty before the first one."""
+        return await self._rows(
+            shapes.Slot, "select * from passbell.campaign_timeline(%s)", (campaign,), AUDIENCE_SECONDS
+        )
+
+    async def deliveries(
+        self, campaign: UUID, after: UUID | None, limit: int, outcome: str | None, reason: str | None
+    ) -> list[shapes.Delivery]:
+        """One page of the ledger."""
+        return await self._rows(
+            shapes.Delivery,
+            "select * from passbell.delivery_page(%s, %s, %s, %s, %s)",
+            (campaign, after, limit, outcome, reason),
+            AUDIENCE_SECONDS,
+        )
+
+    # ── birthdays, daemons ───────────────────────────────────
+
+    async def run_birthdays(self, program: UUID | None, day: date | None) -> list[shapes.GivenBirthdays]:
+        """Give gifts now. One call stops by itself in time and keeps what it gave."""
+        return await self._rows(
+            shapes.GivenBirthdays,
+            "select * from public.run_birthdays(%s, %s)",
+            (program, day),
+            AUDIENCE_SECONDS,
+        )
+
+    async def birthdays(self, program: UUID | None, day: date | None) -> list[shapes.Birthday]:
+        """Whose birthday it is."""
+        return await self._rows(
+            shapes.Birthday,
+            "select * from public.get_birthdays_today(%s, %s)",
+            (program, day),
+            AUDIENCE_SECONDS,
+        )
+
+    async def birthdays_ahead(self, program: UUID) -> list[shapes.BirthdayDay]:
+        """The coming seven days."""
+        return await self._rows(
+            shapes.BirthdayDay,
+            "select * from passbell.birthdays_ahead(%s)",
+            (program,),
+            AUDIENCE_SECONDS,
+        )
+
+    async def birthday_history(self, program: UUID) -> list[shapes.BirthdayRun]:
+        """The last runs."""
+        return await self._rows(shapes.BirthdayRun, "select * from passbell.birthday_history(%s)", (program,))
+
+    async def daemons(self) -> list[shapes.Daemon]:
+        """Daemons of the last day."""
+        return await self._rows(shapes.Daemon, "select * from passbell.daemon_list()")
+
+    async def accounts(self) -> list[shapes.Account]:
+        """PassKit accounts with rate and breaker."""
+        return await self._rows(shapes.Account, "select * from passbell.account_list()")
+
+    # ── idempotency ──────────────────────────────────────────
+
+    async def begin_request(self, owner: str, key: str, fingerprint: str) -> Begun:
+        """Enter a request with an idempotency key."""
+        row = await self._database.row(
+            "select * from passbell.begin_request(%s, %s, %s)", (owner, key, fingerprint)
+        )
+        assert row is not None  # noqa: S101 - the function always returns one row
+        return Begun(*row)
+
+    async def end_request(self, owner: str, key: str, status: int, answer: str) -> None:
+        """Keep the answer (JSON)."""
+        await self._database.fetch(
+            "select passbell.end_request(%s, %s, %s, %s::json)", (owner, key, status, answer)
+        )
+
+    async def forget_request(self, owner: str, key: str) -> None:
+        """Nothing was created."""
+        await self._database.fetch("select passbell.forget_request(%s, %s)", (owner, key))

@@ -1,0 +1,132 @@
+"""The one shape of every error: `{success: false, error: "plain sentence", code: "SNAKE_CASE", details?}`.
+
+The framework's own errors (404, 405, 422) and defects (500) come out the same way. SQLSTATEs PB4xx carry a sentence
+for people and become the HTTP status of the same meaning; an illegal edge (PB422) is a conflict, 409.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, SchemaBehind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fastapi import FastAPI, Request
+
+__all__ = ["ApiError", "error_response", "install", "translate"]
+
+_FROM_SQL: Final = {
+    "PB400": (400, "BAD_REQUEST"),
+    "PB403": (403, "FORBIDDEN"),
+    "PB404": (404, "NOT_FOUND"),
+    "PB409": (409, "AUDIENCE_MOVED"),
+    "PB412": (409, "CONFLICT"),
+    "PB422": (409, "ILLEGAL_STATE"),
+}
+_FROM_HTTP: Final = {
+    400: ("BAD_REQUEST", "The request could not be read."),
+    404: ("NOT_FOUND", "There is nothing at this address."),
+    405: ("METHOD_NOT_ALLOWED", "This address does not take that method."),
+    413: ("TOO_LARGE", "The request is too large."),
+}
+
+
+class ApiError(PassbellError):
+    """An answer that is an error."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        details: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.details = details
+        self.headers = dict(headers or {})
+
+
+def translate(error: PassbellError) -> ApiError:  # noqa: PLR0911 - one line per kind of error
+    """Return the answer for one of our errors. What is not meant for the caller stays in the log."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, CampaignError):
+        status, code = _FROM_SQL.get(error.sqlstate, (400, "BAD_REQUEST"))
+        return ApiError(status, code, str(error))
+    if isinstance(error, LeaseLost):
+        return ApiError(409, "CONFLICT", "Somebody else is working on that: try again.")
+    if isinstance(error, DatabaseUnavailable):
+        return ApiError(
+            503,
+            "DATABASE_UNAVAILABLE",
+            "The database does not answer at the moment. Try again shortly.",
+            headers={"Retry-After": "5"},
+        )
+    if isinstance(error, SchemaBehind):
+        return ApiError(503, "SCHEMA_BEHIND", "The database is not ready: run `passbell migrate`.")
+    if type(error).__module__.startswith("passbell.csvfile"):
+        return ApiError(400, "UNUSABLE_CSV", str(error))
+    return ApiError(500, "INTERNAL_ERROR", "Something went wrong here. The log has the details.")
+
+
+def error_response(error: ApiError) -> Response:
+    """Return the error as JSON."""
+    body: dict[str, object] = {"success": False, "error": str(error), "code": error.code}
+    if error.details is not None:
+        body["details"] = error.details
+    return Response(
+        orjson.dumps(body, default=str),
+        status_code=error.status,
+        media_type="application/json",
+        headers=error.headers,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Give the shape to our errors and to the framework's. Defects are answered by the gate."""
+
+    @app.exception_handler(PassbellError)
+    async def ours(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, PassbellError)  # noqa: S101 - the framework's signature is wider
+        answer = translate(error)
+        if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise error  # a defect: the gate logs it
+        return error_response(answer)
+
+    @app.exception_handler(HTTPException)
+    async def http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        code, sentence = _FROM_HTTP.get(error.status_code, ("HTTP_ERROR", str(error.detail)))
+        return error_response(ApiError(error.status_code, code, sentence, headers=error.headers))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        details = [_problem(problem) for problem in error.errors()]
+        if any(problem["field"] == "" and "JSON" in problem["problem"] for problem in details):
+            sentence = "The body is not valid JSON."
+        else:
+            first = details[0]
+            sentence = f"{first['field'] or 'The request'}: {first['problem']}."
+        return error_response(ApiError(422, "INVALID_REQUEST", sentence, details=details))
+
+
+def _problem(problem: Mapping[str, Any]) -> dict[str, str]:
+    """Name the field and what is wrong with it; never the value, it may be a member's."""
+    if problem["type"] == "json_invalid":
+        return {"field": "", "problem": "not valid JSON"}
+    location: Sequence[object] = problem["loc"]
+    field = ".".join(str(part) for part in location if part not in {"body", "query", "path", "header"})
+    return {"field": field, "problem": str(problem["msg"]).removeprefix("Value error, ").rstrip(".")}

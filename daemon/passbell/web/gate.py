@@ -1,0 +1,226 @@
+"""What stands before the framework, so that nothing of a request is read before the caller is known.
+
+Plain ASGI: a request id, the API key, rate and size limits, security headers, one log line, and the answer to defects.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from passbell.web.auth import ApiKeys, Limit, Throttle, presented_key
+from passbell.web.errors import ApiError, error_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["MAX_BODY", "MAX_UPLOAD", "Gate", "TooLarge"]
+
+log = structlog.get_logger()
+
+MAX_BODY: Final = 1 << 20
+MAX_UPLOAD: Final = 50 << 20
+"""Bytes of a request with a file; the same as for lists by URL."""
+KEY_LIMIT: Final = Limit(burst=200, per_second=50)
+FAILURE_LIMIT: Final = Limit(burst=10, per_second=1 / 6)
+
+_UPLOADS: Final = re.compile(
+    r"/api/notifications/(blast|targeted)|/api/members/import|/compose/confirm|/imports"
+)
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# No script, style, font or frame but our own files; nothing inline.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
+
+
+class TooLarge(ApiError):
+    """More bytes than allowed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, "TOO_LARGE", f"The request is larger than {limit >> 20} MB.")
+
+
+class Gate:
+    """Wraps the application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: ApiKeys,
+        *,
+        key_limit: Limit = KEY_LIMIT,
+        failure_limit: Limit = FAILURE_LIMIT,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._calls = Throttle(key_limit)
+        self.failures = Throttle(failure_limit)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request=request_id)
+        answer = _Answer(send, scope, request_id)
+        begun = time.perf_counter()
+        try:
+            await self._serve(scope, headers, receive, answer)
+        except Exception as error:
+            log.exception("request_failed", path=scope["path"], reason=type(error).__name__)
+            if not answer.started:
+                await _refuse(_DEFECT, scope, receive, answer)
+        finally:
+            log.info(
+                "request_answered",
+                method=scope["method"],
+                path=scope["path"],
+                status=answer.status,
+                ms=round((time.perf_counter() - begun) * 1000, 1),
+                key=state.get("key_name"),
+            )
+            structlog.contextvars.unbind_contextvars("request")
+
+    async def _serve(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: _Answer
+    ) -> None:
+        path: str = scope["path"]
+        if path.startswith("/api/") or path == "/api":
+            try:
+                scope["state"]["key_name"] = self._admit(scope, headers)
+            except ApiError as error:
+                await _refuse(error, scope, receive, answer)
+                return
+        limit = MAX_UPLOAD if _UPLOADS.fullmatch(path) else MAX_BODY
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > limit:
+            await _refuse(TooLarge(limit), scope, receive, answer)
+            return
+        await self._app(scope, _counted(receive, limit, answer), answer)
+
+    def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
+        address = client_address(scope)
+        # Before looking at the key: a guesser gets no more tries because one of them might be right.
+        if wait := self.failures.seconds_to_wait(address):
+            raise _too_many("Too many wrong API keys from this address.", wait)
+        presented = presented_key(headers)
+        name = None if presented is None else self._keys.name_of(presented)
+        if name is None:
+            if presented is not None:
+                self.failures.take(address)
+                log.warning("api_key_refused", address=address)
+            raise ApiError(
+                401,
+                "UNAUTHORIZED",
+                "An API key is needed: X-API-Key or Authorization: Bearer."
+                if presented is None
+                else "This API key is not known.",
+                headers={"WWW-Authenticate": 'Bearer realm="passbell"'},
+            )
+        if wait := self._calls.seconds_to_wait(name):
+            raise _too_many("Too many requests with this API key.", wait)
+        self._calls.take(name)
+        return name
+
+
+def client_address(scope: Scope) -> str:
+    """Return the caller's address; behind a proxy on this machine, the one that the proxy names."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+def _too_many(sentence: str, wait: float) -> ApiError:
+    seconds = max(1, ceil(wait))
+    return ApiError(
+        429,
+        "RATE_LIMITED",
+        f"{sentence} Try again in {seconds} seconds.",
+        headers={"Retry-After": str(seconds)},
+    )
+
+
+_DEFECT: Final = ApiError(500, "INTERNAL_ERROR", "Something went wrong here. The log has the details.")
+
+
+async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    await error_response(error)(scope, receive, send)
+
+
+def _counted(receive: Receive, limit: int, answer: _Answer) -> Receive:
+    """Count a body that does not say how long it is, and end it when it is too long."""
+    total = 0
+
+    async def counted() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > limit and not answer.started:
+            # The framework would make its own 400 of an exception: say now what the answer is.
+            answer.instead = TooLarge(limit)
+            raise answer.instead
+        return message
+
+    return counted
+
+
+class _Answer:
+    """The way back: adds our headers and remembers the status."""
+
+    def __init__(self, send: Send, scope: Scope, request_id: str) -> None:
+        self._send = send
+        self._headers = [*_HEADERS, (b"x-request-id", request_id.encode())]
+        if scope.get("scheme") == "https":
+            self._headers.append(_TRANSPORT)
+        self._scope = scope
+        self.started = False
+        self.status = 0
+        self.instead: ApiError | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if self.instead is not None:
+            if message["type"] == "http.response.start":
+                error, self.instead = self.instead, None
+                await error_response(error)(self._scope, _nothing, self)
+                self._send = _drop
+            return
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            present = {name.lower() for name, _ in message["headers"]}
+            static = self._scope["path"].startswith("/static/")
+            added = self._headers if static else [*self._headers, (b"cache-control", b"no-store")]
+            message["headers"] = [
+                *message["headers"],
+                *((name, value) for name, value in added if name not in present),
+            ]
+        await self._send(message)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _drop(_message: Message) -> None:
+    """The framework's own answer, after ours."""

@@ -1,0 +1,257 @@
+"""What the SQL functions return, as the API shows it: snake_case in SQL, camelCase in JSON."""
+
+from __future__ import annotations
+
+from datetime import date, datetime  # noqa: TC003 - pydantic reads them at run time
+from uuid import UUID  # noqa: TC003
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+__all__ = [
+    "Account",
+    "Birthday",
+    "BirthdayDay",
+    "BirthdayRun",
+    "CampaignCard",
+    "Daemon",
+    "Delivery",
+    "GivenBirthdays",
+    "ListPreview",
+    "ListReason",
+    "Preview",
+    "Program",
+    "Reason",
+    "Sample",
+    "ScreenSample",
+    "Segment",
+    "Shape",
+    "Slot",
+]
+
+ACTIVE = frozenset({"PENDING", "PROCESSING", "PAUSED"})
+
+
+class Shape(BaseModel):
+    """The root of all shapes."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
+
+
+class Program(Shape):
+    """A program and its birthday bot. Times are HH:MM in its own zone."""
+
+    program_id: UUID
+    name: str
+    protocol: str | None
+    passkit_program_id: str | None
+    timezone: str
+    suspended: bool
+    birthday_bot_enabled: bool
+    birthday_reward_points: int
+    birthday_message: str | None
+    birthday_send_at: str | None
+    push_window_start: str | None
+    push_window_end: str | None
+
+
+class Segment(Shape):
+    """A named audience. `parameterKind` is none, number, days, tier, list or text."""
+
+    name: str
+    description: str
+    parameter_kind: str
+    default_parameter: str | None
+    builtin: bool
+
+
+class Preview(Shape):
+    """The honest count: matched → in a wallet → not opted out → not capped → reachable."""
+
+    matched: int
+    in_wallet: int
+    opted_out: int
+    capped: int
+    reachable: int
+    seconds_at_rate: float
+    finishes_at: datetime
+
+
+class ListPreview(Preview):
+    """The count for an uploaded list: its rows, and those that are nobody we know."""
+
+    listed: int
+    unmatched: int
+
+
+class Sample(Shape):
+    """A member of the audience with the text that this member would read."""
+
+    pass_id: UUID
+    external_id: str | None
+    first_name: str | None
+    message: str | None
+
+
+class ScreenSample(Sample):
+    """The member on the lock screen of the page."""
+
+    program_name: str | None
+    in_audience: bool | None
+
+
+class CampaignCard(Shape):
+    """A campaign with its progress. `total` is 0 until the audience is frozen."""
+
+    campaign_id: UUID
+    program_id: UUID | None
+    program_name: str | None
+    name: str | None
+    message: str | None
+    target: str
+    kind: str
+    status: str
+    status_detail: str | None
+    total: int
+    sent: int
+    failed: int
+    skipped: int
+    remaining: int
+    percent: float
+    rate_per_second: float
+    finishes_at: datetime | None
+    scheduled_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    created_by: str | None
+
+    @property
+    def active(self) -> bool:
+        """Whether its numbers may still move."""
+        return self.status in ACTIVE or (self.status == "CANCELLED" and self.remaining > 0)
+
+
+class Reason(Shape):
+    """How many recipients had this outcome, and why."""
+
+    outcome: str
+    reason: str | None
+    n: int
+
+
+class ListReason(Shape):
+    """How many rows of a list reach nobody for this reason, with the first few values."""
+
+    reason: str
+    n: int
+    examples: str | None
+
+
+class Slot(Shape):
+    """A stretch of time and what was sent in it."""
+
+    slot: int
+    starts_at: datetime
+    seconds: float
+    sent: int
+    failed: int
+
+
+class Delivery(Shape):
+    """What became of one recipient."""
+
+    pass_id: UUID
+    external_id: str | None
+    first_name: str | None
+    last_name: str | None
+    outcome: str
+    reason: str | None
+    detail: str | None
+    http_status: int | None
+    attempts: int
+    sent_at: datetime
+
+
+class GivenBirthdays(Shape):
+    """What a birthday run did in one program."""
+
+    program_id: UUID
+    local_date: date
+    eligible: int
+    gifted: int
+    already_gifted: int
+    failed: int
+    campaign_id: UUID | None
+
+
+class Birthday(Shape):
+    """Somebody whose birthday it is."""
+
+    pass_id: UUID
+    program_id: UUID
+    external_id: str | None
+    first_name: str | None
+    birth_date: date
+    birthday_year: int
+    reward_points: int
+    message: str | None
+    already_gifted: bool
+
+
+class Person(Shape):
+    """A name on the birthday calendar."""
+
+    external_id: str | None
+    first_name: str | None
+    gifted: bool
+
+
+class BirthdayDay(Shape):
+    """One coming day."""
+
+    local_date: date
+    today: bool
+    n: int
+    gifted: int
+    people: list[Person]
+
+
+class BirthdayRun(Shape):
+    """A past run of the birthday bot."""
+
+    local_date: date
+    started_at: datetime
+    completed_at: datetime | None
+    eligible: int
+    gifted: int
+    failed: int
+    campaign_id: UUID | None
+    detail: str | None
+
+
+class Daemon(Shape):
+    """A daemon that reported within the last day."""
+
+    id: UUID
+    host: str
+    pid: int
+    version: str
+    account: str | None
+    started_at: datetime
+    silent_seconds: int
+    alive: bool
+    doing: str | None
+
+
+class Account(Shape):
+    """A PassKit account: its rate, and the breaker."""
+
+    account: str
+    rate_per_second: float
+    rate_now: float
+    breaker: str
+    breaker_kind: str | None
+    breaker_reason: str | None
+    opened_at: datetime | None
+    blocked_seconds: int | None

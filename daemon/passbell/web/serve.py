@@ -1,0 +1,58 @@
+"""Runs the web server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from passbell.errors import ConfigurationError
+from passbell.web.app import create_app
+
+if TYPE_CHECKING:
+    from passbell.settings import Settings
+
+__all__ = ["serve"]
+
+log = structlog.get_logger()
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C; requests in flight are ended. Port 0 takes a free one and says which."""
+    listening = _listen(settings.web_host, settings.web_port)
+    host, port = listening.getsockname()[:2]
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,  # the gate writes one line per request, with its id
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=15,
+        proxy_headers=True,  # from a proxy on this machine alone
+        forwarded_allow_ips="127.0.0.1,::1",
+        lifespan="on",
+    )
+    server = uvicorn.Server(config)
+    log.info("web_started", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    asyncio.run(server.serve(sockets=[listening]))
+    log.info("web_stopped")
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(256)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error} (PASSBELL_WEB_HOST, PASSBELL_WEB_PORT)."
+        ) from None
+    return listening
