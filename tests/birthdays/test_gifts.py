@@ -276,7 +276,10 @@ def test_lost_uniqueness_is_mended_or_refused(make_host: MakeHost, generation: s
     (warning,) = migrate(host.url).warnings
     assert str(member) in warning
     assert "2024: 2 rows" in warning
-    for call in ("select * from run_birthdays()", "select * from passbell.claim_birthday_run(gen_random_uuid())"):
+    for call in (
+        "select * from run_birthdays()",
+        "select * from passbell.claim_birthday_run(gen_random_uuid())",
+    ):
         with pytest.raises(psycopg.Error, match=f"UNIQUE.*{member} in 2024") as caught:
             host.fetch(call)
         assert caught.value.sqlstate == "PB422"

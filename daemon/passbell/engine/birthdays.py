@@ -97,11 +97,14 @@ async def run_birthdays_loop(
         misfire_grace_time=None,
     )
     gifts = _Gifts(database, dsn, worker, lease_seconds, statement_seconds)
+    pause = min(1.0, tick_seconds)
     scheduler.start()
     try:
         while True:
-            # APScheduler waits for a time of day: should the clock jump back, the loop must still come round.
-            await bell.wait(2 * tick_seconds)
+            # APScheduler waits for a time of day: should the clock jump back, the loop must still come round. And a
+            # daemon that has just started looks more often: its dead predecessor's run is freed a moment later.
+            await bell.wait(pause)
+            pause = min(2 * pause, 2 * tick_seconds)
             if await gifts.work_off():
                 greeted()
     finally:
