@@ -113,7 +113,10 @@ def test_500_birthdays_through_ten_kills(make_host: MakeHost, generation: Any) -
         options = {"RATE_PER_SECOND": 150, "LEASE_SECONDS": 10, "POLL_SECONDS": 0.2, "CHUNK_SIZE": 20}
         daemons = [stack.enter_context(Daemon(host.url, sandbox.url, **options)) for _ in range(2)]
         kills = 0
-        progress = "select (select count(*) from birthday_logs) + (select coalesce(sum(sent_count), 0) from push_campaigns)"
+        progress = (
+            "select (select count(*) from birthday_logs)"
+            " + (select coalesce(sum(sent_count), 0) from push_campaigns)"
+        )
         # One kill per tenth of the way: while gifts are given, then while greetings are sent.
         for mark in range(BIRTHDAYS * 2 // (KILLS + 2), BIRTHDAYS * 2, BIRTHDAYS * 2 // (KILLS + 2)):
             wait_until(lambda mark=mark: host.value(progress) >= mark, f"{mark} steps done", 60)
