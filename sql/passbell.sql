@@ -264,26 +264,36 @@ create table if not exists passbell.birthday_runs (
 
 -- ── the host's tables, additively ───────────────────────────────────────────────────────────────────────────
 
-create table if not exists public.birthday_logs (
-    id          uuid        primary key default gen_random_uuid(),
-    pass_id     uuid        not null,
-    program_id  uuid,
-    year        integer     not null,
-    created_at  timestamptz not null default now(),
-    unique (pass_id, year)
-);
-
-create table if not exists public.notification_logs (
-    id               uuid        primary key default gen_random_uuid(),
-    program_id       uuid,
-    campaign_name    text,
-    recipient_count  integer     default 0,
-    success_count    integer     default 0,
-    failed_count     integer     default 0,
-    message_content  text,
-    target_segment   text,
-    created_at       timestamptz default now()
-);
+-- Log tables that the host lacks are made here, and say so: then their policies are ours to write (99_grants.sql).
+do $$
+begin
+    if to_regclass('public.birthday_logs') is null then
+        create table public.birthday_logs (
+            id          uuid        primary key default gen_random_uuid(),
+            pass_id     uuid        not null,
+            program_id  uuid,
+            year        integer     not null,
+            created_at  timestamptz not null default now(),
+            unique (pass_id, year)
+        );
+        comment on table public.birthday_logs is 'Made by passbell, because the platform had none: one row per birthday gift.';
+    end if;
+    if to_regclass('public.notification_logs') is null then
+        create table public.notification_logs (
+            id               uuid        primary key default gen_random_uuid(),
+            program_id       uuid,
+            campaign_name    text,
+            recipient_count  integer     default 0,
+            success_count    integer     default 0,
+            failed_count     integer     default 0,
+            message_content  text,
+            target_segment   text,
+            created_at       timestamptz default now()
+        );
+        comment on table public.notification_logs is 'Made by passbell, because the platform had none: one row per finished campaign.';
+    end if;
+end
+$$;
 
 do $$
 declare
@@ -430,7 +440,7 @@ create table if not exists passbell.api_requests (
     lease_until   timestamptz  not null default now(),
     campaign_id   uuid,
     status        integer,
-    answer        jsonb,
+    answer        json,
     primary key (owner, key)
 );
 comment on table  passbell.api_requests is 'Idempotency keys of the HTTP API: the same key gives the same answer for 24 hours.';
@@ -473,8 +483,35 @@ alter table passbell.settings add column if not exists retention interval defaul
 alter table passbell.settings add column if not exists pruned_at timestamptz;
 comment on column passbell.settings.retention is 'Age after which delivery, list and import rows are pruned; NULL keeps them for ever. The campaigns themselves stay.';
 
+-- What was taken out of the ledger, per campaign, so that the counts still add up: see check_conservation.
+create table if not exists passbell.pruned (
+    campaign_id  uuid         primary key,
+    sent         integer      not null default 0,
+    failed       integer      not null default 0,
+    skipped      integer      not null default 0,
+    next_pass    uuid,
+    looked_at    timestamptz
+);
+comment on table  passbell.pruned is 'Ledger rows that retention or push_forget has removed, by outcome.';
+comment on column passbell.pruned.next_pass is 'How far retention has come in this campaign''s ledger; NULL: not begun, or done at looked_at.';
+
 
 insert into passbell.migrations (version, name) values (5, 'operations') on conflict do nothing;
+
+
+-- migrations/0006_in_flight.sql ──────────────────────────────────────────────────────────────────────────────────
+
+-- 0006: what the queue must know so that two campaigns never have the same pass under way at the same moment.
+
+alter table passbell.chunks add column if not exists claimed_at timestamptz;
+alter table passbell.chunks add column if not exists keep_texts boolean not null default false;
+
+comment on column passbell.chunks.rendered is 'Handed out with these texts: they may be on their way or on the phone, and a repeat sends identical bytes.';
+comment on column passbell.chunks.claimed_at is 'When it was last handed out.';
+comment on column passbell.chunks.keep_texts is 'The texts are those of an earlier attempt that may have landed; they are never chosen anew.';
+
+
+insert into passbell.migrations (version, name) values (6, 'in_flight') on conflict do nothing;
 
 
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
@@ -1060,6 +1097,7 @@ begin
         end if;
         delete from passbell.chunks       c where c.campaign_id = old.id;
         delete from passbell.deliveries   d where d.campaign_id = old.id;
+        delete from passbell.pruned       p where p.campaign_id = old.id;
         delete from passbell.list_entries e where e.campaign_id = old.id;
         delete from passbell.list_loads   l where l.campaign_id = old.id;
         delete from passbell.rate_limits  r where r.account = 'campaign:' || old.id;
@@ -1068,12 +1106,16 @@ begin
 
     new.updated_at := passbell.now();
     new.status := coalesce(nullif(upper(btrim(new.status, E' \t\r\n')), ''), 'PENDING');
+    -- A test knows no quiet hours and goes first: it is for one pass.
+    if not v_engine and upper(btrim(coalesce(old.kind, new.kind))) = 'TEST' and coalesce(new.target_query, '') !~* '^\s*IDS\s*:[^,&]+$' then
+        raise exception 'A test goes to one pass: target IDS:<external id>.' using errcode = 'PB422';
+    end if;
 
     if tg_op = 'INSERT' then
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
         new.name := coalesce(nullif(btrim(new.name), ''), initcap(new.kind) || ' ' || to_char(passbell.now(), 'YYYY-MM-DD HH24:MI'));
         new.created_at := coalesce(new.created_at, passbell.now());
-        new.created_by := coalesce(new.created_by, passbell.caller());
+        new.created_by := case when passbell.acts_for_server() then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
         if not v_engine then
             if new.status not in ('DRAFT', 'PENDING') then
                 raise exception 'A new campaign is DRAFT or PENDING, not %.', new.status using errcode = 'PB422';
@@ -1637,9 +1679,10 @@ $$;
 -- write must carry (fencing). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
 -- the meantime is skipped with the reason. The texts are chosen and stored before anybody is sent anything, so that a
 -- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
--- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). Cap and same text look at the ledger *and* at
--- what other campaigns have in flight; the program's turn row, locked first, puts the claims inside one program in a
--- row, so that two of them cannot overlook each other.
+-- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: whom
+-- another campaign has in flight is put off by a second, because the later text could otherwise be overtaken by a
+-- repeat of the earlier one, and the phone would buzz for that twice. The program's turn row, locked first, puts the
+-- claims inside one program in a row, so that two of them cannot overlook each other.
 --
 -- Uses chunks_ready to find, chunks_rendered for what is in flight, deliveries_pass for what was sent.
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
@@ -1695,13 +1738,13 @@ begin
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
             select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
-            continue when v_ready.pass_ids is null;      -- everybody in it was skipped: the chunk is gone
+            continue when v_ready.pass_ids is null;      -- everybody in it was skipped or put off
 
             claim_token := gen_random_uuid();
             update passbell.chunks k
                set pass_ids = v_ready.pass_ids, texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
-                   claim_token = claim_chunk.claim_token, worker = p_worker
+                   claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
             update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
 
@@ -1763,9 +1806,14 @@ begin
 end
 $$;
 
--- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those who stay
--- come back as parallel arrays with the texts chosen. pass_ids is NULL if nobody stays: then the chunk is deleted.
--- `uniform` says that everybody gets message_text as it stands, so that no texts need be stored.
+-- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those whom
+-- another campaign has under way are put off in a chunk of their own; those who stay come back as parallel arrays with
+-- the texts chosen. pass_ids is NULL if nobody stays. `uniform` says that everybody gets message_text as it stands, so
+-- that no texts need be stored.
+--
+-- A repeat (a chunk that was handed out before, and whose outcome nobody knows) is not sent to a pass that another
+-- campaign has reached since, which can happen only while this one was paused: the phone shows the newer text by now,
+-- and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
 create or replace function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
     out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
@@ -1785,6 +1833,9 @@ declare
     v_program     text;
     v_skipped     uuid[];
     v_reasons     text[];
+    v_texts       text[];
+    v_later       uuid[];
+    v_later_texts text[];
     v_failed      integer;
 begin
     select m.* into v_message from passbell.compile_message(p_campaign.message_text) m;
@@ -1794,8 +1845,9 @@ begin
         v_plain_hash := hashtextextended(v_plain, 0);
     end if;
 
-    with flight as (              -- what other campaigns have under way for the same passes
-        select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes
+    with flight as (              -- what other campaigns have handed out for the same passes
+        select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes,
+               bool_or(o.status = 'PROCESSING' or k.lease_until > v_now) as under_way      -- a paused one is not waited for
           from passbell.chunks k
           join public.push_campaigns o on o.id = k.campaign_id
           cross join lateral unnest(k.pass_ids, k.texts) as f (pass_id, text)
@@ -1804,7 +1856,9 @@ begin
          group by f.pass_id
     ), member as (
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
-               r.passkit_id, r.external_id, r.protocol, r.passkit_program_id,
+               r.passkit_id, r.external_id, r.protocol, r.passkit_program_id, coalesce(flight.under_way, false) as under_way,
+               not v_fresh and exists (select from passbell.deliveries d
+                                        where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at and d.outcome = 'sent') as overtaken,
                coalesce(day.sent, 0) + coalesce(cardinality(flight.hashes), 0) as today,
                -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
                past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
@@ -1834,36 +1888,60 @@ begin
                    when m.gone then 'unknown_member'
                    when not m.reachable then 'not_installed'
                    when not m.opted_in then 'opted_out'
+                   when m.overtaken then 'attempts_exhausted'
+                   when m.under_way then null
                    when v_fresh and p_daily_cap > 0 and m.today >= p_daily_cap then 'capped'
                    when m.text is null then 'render_error'
                end as reason
           from member m
     ), decided as (
-        select j.*, coalesce(j.reason, case when j.same and p_same_text = 'skip' then 'same_text' end) as verdict,
+        select j.*, case when j.reason is not null then j.reason
+                         when j.under_way then 'later'
+                         when j.same and p_same_text = 'skip' then 'same_text' end as verdict,
                case when j.same and p_same_text = 'vary' and j.reason is null then passbell.vary_from(j.text, j.shown) else j.text end as final
           from judged j
     )
-    select array_agg(d.pass_id) filter (where d.verdict is not null), array_agg(d.verdict) filter (where d.verdict is not null),
+    select array_agg(d.pass_id) filter (where d.verdict <> 'later'), array_agg(d.verdict) filter (where d.verdict <> 'later'),
+           array_agg(d.text) filter (where d.verdict <> 'later'),
+           array_agg(d.pass_id) filter (where d.verdict = 'later'), array_agg(d.fixed) filter (where d.verdict = 'later'),
            array_agg(d.pass_id) filter (where d.verdict is null), array_agg(d.final) filter (where d.verdict is null),
            array_agg(d.passkit_id) filter (where d.verdict is null), array_agg(d.external_id) filter (where d.verdict is null),
            array_agg(d.protocol) filter (where d.verdict is null), min(d.passkit_program_id),
            bool_and(d.final = p_campaign.message_text) filter (where d.verdict is null)
-      into v_skipped, v_reasons, pass_ids, texts, passkit_ids, external_ids, protocols, passkit_program_id, uniform
+      into v_skipped, v_reasons, v_texts, v_later, v_later_texts, pass_ids, texts, passkit_ids, external_ids, protocols, passkit_program_id, uniform
       from decided d;
 
-    if v_skipped is null then
+    if v_later is not null and pass_ids is null and v_skipped is null then
+        update passbell.chunks k set not_before = v_now + interval '1 second'
+         where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
         return;
     end if;
-    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt, case when s.reason = 'render_error' then 'failed' else 'skipped' end, s.reason
-      from unnest(v_skipped, v_reasons) as s (pass_id, reason);
+    if v_skipped is null and v_later is null then
+        return;
+    end if;
+
+    perform from public.push_campaigns c where c.id = p_chunk.campaign_id for update;
+    if v_later is not null then
+        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, attempt, not_before)
+        select p_chunk.campaign_id, max(k.chunk_no) + 1, p_chunk.program_id, v_later, case when p_chunk.keep_texts then v_later_texts end,
+               p_chunk.keep_texts, p_chunk.attempt, v_now + interval '1 second'
+          from passbell.chunks k where k.campaign_id = p_chunk.campaign_id;
+    end if;
+    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason, detail, text)
+    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt,
+           case when s.reason in ('render_error', 'attempts_exhausted') then 'failed' else 'skipped' end, s.reason,
+           case when s.reason = 'attempts_exhausted' then 'It is not known whether it arrived, and another campaign has reached the pass since.' end,
+           case when s.reason = 'attempts_exhausted' then s.text end
+      from unnest(v_skipped, v_reasons, v_texts) as s (pass_id, reason, text);
     if pass_ids is null then
         delete from passbell.chunks k where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
     end if;
-    v_failed := cardinality(array_positions(v_reasons, 'render_error'));
-    update public.push_campaigns c
-       set skipped_count = skipped_count + cardinality(v_reasons) - v_failed, failed_count = failed_count + v_failed
-     where c.id = p_chunk.campaign_id;
+    if v_skipped is not null then
+        v_failed := cardinality(array_positions(v_reasons, 'render_error')) + cardinality(array_positions(v_reasons, 'attempts_exhausted'));
+        update public.push_campaigns c
+           set skipped_count = skipped_count + cardinality(v_reasons) - v_failed, failed_count = failed_count + v_failed
+         where c.id = p_chunk.campaign_id;
+    end if;
     if pass_ids is null then
         perform passbell.settle_campaign(p_chunk.campaign_id);
     end if;
@@ -1880,7 +1958,10 @@ $$;
 --   rejected       400, 409, 501 …: will never work                  → ledger, failed
 --   server_error   500: may be a validation in disguise              → tried three times, then failed
 --   retry          the network or PassKit failed for this pass       → again with backoff, p_max_attempts times in all
---   back           not sent, or it does not count (stopping, paused, breaker, throttled) → stays, no attempt burnt
+--   back           not sent (stopping, paused, refused, throttled)   → stays, no attempt burnt
+--   maybe          it may have arrived, but PassKit as a whole failed → stays, no attempt burnt
+--
+-- Passes handed back that were certainly never sent are free again: their texts are chosen when they are claimed anew.
 --
 -- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
 -- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
@@ -1922,6 +2003,7 @@ declare
     v_texts     text[];
     v_a_texts   text[];
     v_wait      interval;
+    v_handed    boolean;    -- whether what stays may have been sent
 begin
     select k.* into v_chunk
       from passbell.chunks k
@@ -1932,12 +2014,13 @@ begin
     end if;
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
     v_tried := v_chunk.attempt + 1;
+    v_handed := not p_release or v_chunk.attempt > 0 or 'maybe' = any (p_outcomes);
 
     if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
         select n.missing >= 0.9 * n.decided
                and n.missing + case when v_campaign.sent_count = 0 then v_campaign.failed_count else 0 end >= 10
           into v_wrong
-          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o <> 'back') as decided
+          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o not in ('back', 'maybe')) as decided
                   from unnest(p_outcomes) o) n
          where n.missing > 0;
         v_wrong := coalesce(v_wrong, false);
@@ -2003,7 +2086,8 @@ begin
             delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
         else
             update passbell.chunks k
-               set pass_ids = v_back, texts = case when v_chunk.texts is not null then v_texts end,
+               set pass_ids = v_back, rendered = v_handed,
+                   texts = case when v_chunk.texts is not null and (v_handed or v_chunk.keep_texts) then v_texts end,
                    not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
                    lease_until = case when not p_release then k.lease_until end,
                    claim_token = case when not p_release then k.claim_token end,
@@ -2078,8 +2162,8 @@ begin
          where d.campaign_id = p_campaign and d.outcome = 'failed'
         returning d.pass_id, d.text
     )
-    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, not_before)
-    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), passbell.now()
+    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, not_before)
+    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), true, passbell.now()
       from (select x.pass_id, x.text, ((row_number() over (order by x.pass_id) - 1) / 50 + 1)::integer as chunk_no from failed x) f
      group by f.chunk_no;
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_count from passbell.chunks k where k.campaign_id = p_campaign;
@@ -2368,7 +2452,8 @@ $$;
 
 -- functions/44_conservation.sql ─────────────────────────────────────────────────────────────────────────────────
 
--- The conservation law, checked: for every campaign recipient_count = passes in chunks + rows in the ledger, no pass
+-- The conservation law, checked: for every campaign recipient_count = passes in chunks + rows in the ledger (and those
+-- that retention or push_forget took out of it, counted in passbell.pruned and as part of in_ledger), no pass
 -- is in both or twice in chunks, and the counters say what the ledger says. Returns the campaigns that break it,
 -- normally none. One statement, so it looks at one instant.
 create or replace function passbell.check_conservation(id uuid default null)
@@ -2394,8 +2479,11 @@ as $$
               left join lateral (select count(*) as n, count(distinct u.pass_id) as different
                                    from passbell.chunks k cross join lateral unnest(k.pass_ids) as u (pass_id)
                                   where k.campaign_id = c.id) q on true
-              left join lateral (select count(*) as n, count(*) filter (where d.outcome = 'sent') as sent,
-                                        count(*) filter (where d.outcome = 'failed') as failed, count(*) filter (where d.outcome = 'skipped') as skipped
+              left join passbell.pruned p on p.campaign_id = c.id
+              left join lateral (select count(*) + coalesce(p.sent + p.failed + p.skipped, 0) as n,
+                                        count(*) filter (where d.outcome = 'sent') + coalesce(p.sent, 0) as sent,
+                                        count(*) filter (where d.outcome = 'failed') + coalesce(p.failed, 0) as failed,
+                                        count(*) filter (where d.outcome = 'skipped') + coalesce(p.skipped, 0) as skipped
                                    from passbell.deliveries d where d.campaign_id = c.id) l on true
               left join lateral (select count(*) as n
                                    from passbell.chunks k cross join lateral unnest(k.pass_ids) as u (pass_id)
@@ -2412,14 +2500,14 @@ $$;
 -- sentence that can be shown as it is: PB400 (the request), PB404 (no such thing), PB409 (the audience moved), PB422
 -- (an illegal edge), PB403 (not your program).
 
--- May the caller act for this program? Everybody who reaches the database with a role of the server's own may;
--- Supabase's `authenticated` only for the programs of their admin_profiles row.
+-- May the caller act for this program? Everybody who reaches the database with a role of the server's own may
+-- (acts_for_server), everybody else only for the programs of their admin_profiles row.
 create or replace function passbell.require_program(p_program uuid) returns void
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-    if current_setting('role', true) = 'authenticated' and not passbell.is_admin_of(p_program) then
+    if not passbell.acts_for_server() and not passbell.is_admin_of(p_program) then
         raise exception 'You are not an administrator of this program.' using errcode = 'PB403';
     end if;
     if not exists (select from passbell.programs g where g.program_id = p_program) then
@@ -2430,20 +2518,11 @@ $$;
 
 -- Is the signed-in Supabase user an administrator of the program? False where the host has no admin_profiles.
 create or replace function passbell.is_admin_of(p_program uuid) returns boolean
-language plpgsql stable
+language sql stable
 security definer
 set search_path = ''
 as $$
-declare
-    v_user   text := coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
-                              nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub');
-    v_admin  boolean := false;
-begin
-    if v_user is not null and to_regclass('public.admin_profiles') is not null then
-        execute 'select exists (select from public.admin_profiles a where a.id::text = $1 and a.program_id = $2)' into v_admin using v_user, p_program;
-    end if;
-    return v_admin;
-end
+    select exists (select from passbell.admin_programs() a where a = p_program)
 $$;
 
 -- The honest count: matched by the target → in a wallet → not opted out → not capped today → reachable, and when it
@@ -2593,8 +2672,10 @@ declare
     v_campaign  public.push_campaigns;
 begin
     select c.* into v_campaign from public.push_campaigns c where c.id = push_resume.id;
-    if v_campaign.status in ('PENDING', 'PROCESSING') then
+    if v_campaign.id is not null and not passbell.acts_for_server() then
         perform passbell.require_program(v_campaign.program_id);
+    end if;
+    if v_campaign.status in ('PENDING', 'PROCESSING') then
         return v_campaign;
     end if;
     if v_campaign.status is not null and v_campaign.status <> 'PAUSED' then
@@ -2645,7 +2726,7 @@ begin
     if not found then
         raise exception 'There is no campaign %.', coalesce(push_progress.id::text, '(none given)') using errcode = 'PB404';
     end if;
-    if current_setting('role', true) = 'authenticated' then
+    if not passbell.acts_for_server() then
         perform passbell.require_program(v_campaign.program_id);
     end if;
     campaign_id := v_campaign.id;      name := v_campaign.name;
@@ -3499,7 +3580,7 @@ $$;
 --   running    somebody is working on it at this moment
 --   different  the key was used for another request
 create or replace function passbell.begin_request(p_owner text, p_key text, p_fingerprint text, p_lease_seconds integer default 120)
-returns table (state text, campaign_id uuid, status integer, answer jsonb)
+returns table (state text, campaign_id uuid, status integer, answer json)
 language plpgsql
 set search_path = ''
 as $$
@@ -3516,7 +3597,7 @@ begin
      where r.fingerprint = excluded.fingerprint and r.status is null and r.lease_until <= v_now
     returning r.* into v_row;
     if found then
-        return query select 'new', v_row.campaign_id, null::integer, null::jsonb;
+        return query select 'new', v_row.campaign_id, null::integer, null::json;
         return;
     end if;
     select r.* into v_row from passbell.api_requests r where r.owner = p_owner and r.key = p_key;
@@ -3527,7 +3608,7 @@ begin
 end
 $$;
 
-create or replace function passbell.end_request(p_owner text, p_key text, p_status integer, p_answer jsonb) returns void
+create or replace function passbell.end_request(p_owner text, p_key text, p_status integer, p_answer json) returns void
 language sql
 set search_path = ''
 as $$
@@ -4041,6 +4122,292 @@ as $$
 $$;
 
 
+-- functions/93_callers.sql ──────────────────────────────────────────────────────────────────────────────────────
+
+-- Who may do what, beyond grants: three questions that the rules and policies ask.
+
+-- Does the caller work for the server (its owner, a superuser, service_role, the daemon)? Everybody else acts for a
+-- person and only for that person's programs. Asked of the role that the request was made under, which stays visible
+-- inside SECURITY DEFINER functions; a role that nobody has thought of is a person's.
+create or replace function passbell.acts_for_server() returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select r.rolbypassrls or has_table_privilege(r.oid, 'passbell.settings', 'select')
+      from pg_catalog.pg_roles r
+     where r.rolname = coalesce(nullif(current_setting('role', true), 'none'), session_user)
+$$;
+
+-- The programs of the signed-in Supabase user; none for anybody else. For row level security: used as
+-- `program_id in (select passbell.admin_programs())` it runs once per statement, not once per row.
+create or replace function passbell.admin_programs() returns setof uuid
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+declare
+    v_user  text := coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
+                             nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub');
+begin
+    if v_user is not null and to_regclass('public.admin_profiles') is not null then
+        return query execute 'select a.program_id from public.admin_profiles a where a.id::text = $1 and a.program_id is not null' using v_user;
+    end if;
+end
+$$;
+
+-- passbell.engine = on lets our own functions move counters and times. Anybody can set a setting, so it counts only
+-- where the queue itself may be written: inside our functions, and for the owner. Fires before passbell_guard, and as
+-- the caller, because only an invoker's function sees in whose name a statement runs.
+create or replace function passbell.only_the_engine() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not has_table_privilege('passbell.chunks', 'update') then
+        raise exception 'passbell.engine is for passbell''s own functions.' using errcode = 'PB403';
+    end if;
+    return coalesce(new, old);
+end
+$$;
+
+create or replace trigger passbell_engine before insert or update or delete on public.push_campaigns
+    for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
+    execute function passbell.only_the_engine();
+
+
+-- functions/94_prune.sql ────────────────────────────────────────────────────────────────────────────────────────
+
+-- Retention. The daemon calls claim_prune every hour and, when it says yes (once a day over all daemons), prune until it
+-- returns nothing more.
+--
+-- prune looks at one finished campaign that is older than passbell.settings.retention, at most p_limit of its ledger
+-- rows, in one short transaction; where it is in the campaign stands in passbell.pruned. It never touches a campaign
+-- that is not over. A pass's newest sent row stays whatever its age, because the rule that the same text twice must
+-- buzz twice asks what the pass shows. What goes is counted in passbell.pruned, so that the conservation law still
+-- holds. A campaign is looked at again after 30 days: rows that were somebody's newest may no longer be.
+-- Uses push_campaigns_finished, the ledger's primary key and deliveries_pass.
+
+create or replace function passbell.claim_prune() returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update passbell.settings s set pruned_at = passbell.now()
+     where s.retention is not null and coalesce(s.pruned_at, '-infinity') < passbell.now() - interval '1 day';
+    return found;
+end
+$$;
+
+create or replace function passbell.prune(p_limit integer default 2000)
+returns table (relation text, removed bigint, done boolean)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_horizon   timestamptz;
+    v_campaign  uuid;
+    v_from      uuid;
+    v_last      uuid;
+    v_looked    integer;
+    v_sent      integer;
+    v_failed    integer;
+    v_skipped   integer;
+begin
+    select passbell.now() - s.retention into v_horizon from passbell.settings s where s.retention is not null;
+    if not found then
+        return query select 'deliveries', 0::bigint, true;
+        return;
+    end if;
+
+    select c.id, p.next_pass into v_campaign, v_from
+      from public.push_campaigns c
+      left join passbell.pruned p on p.campaign_id = c.id
+     where c.completed_at < v_horizon and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+       and (p.campaign_id is null or p.next_pass is not null or p.looked_at is null or p.looked_at < passbell.now() - interval '30 days')
+       and not exists (select from passbell.chunks k where k.campaign_id = c.id)
+     order by c.completed_at
+     limit 1
+       for update of c skip locked;
+    if not found then
+        return query select 'deliveries', 0::bigint, true;
+        return;
+    end if;
+
+    with looked as materialized (
+        select d.pass_id, d.outcome, d.sent_at
+          from passbell.deliveries d
+         where d.campaign_id = v_campaign and (v_from is null or d.pass_id > v_from)
+         order by d.pass_id
+         limit p_limit
+    ), gone as (
+        delete from passbell.deliveries d
+         using looked l
+         where d.campaign_id = v_campaign and d.pass_id = l.pass_id
+           and (l.outcome <> 'sent'
+                or exists (select from passbell.deliveries n
+                            where n.pass_id = l.pass_id and n.outcome = 'sent'
+                              and (n.sent_at, n.campaign_id) > (l.sent_at, v_campaign)))
+        returning d.outcome
+    )
+    select (select count(*) from looked), (select l.pass_id from looked l order by l.pass_id desc limit 1),
+           count(*) filter (where g.outcome = 'sent'), count(*) filter (where g.outcome = 'failed'), count(*) filter (where g.outcome = 'skipped')
+      into v_looked, v_last, v_sent, v_failed, v_skipped
+      from gone g;
+
+    insert into passbell.pruned as p (campaign_id, sent, failed, skipped, next_pass, looked_at)
+    values (v_campaign, v_sent, v_failed, v_skipped, case when v_looked = p_limit then v_last end, passbell.now())
+    on conflict (campaign_id) do update
+       set sent = p.sent + excluded.sent, failed = p.failed + excluded.failed, skipped = p.skipped + excluded.skipped,
+           next_pass = excluded.next_pass, looked_at = excluded.looked_at;
+    return query select 'deliveries', (v_sent + v_failed + v_skipped)::bigint, false;
+
+    if v_looked < p_limit then       -- the campaign's ledger is through: now its list
+        delete from passbell.list_entries e where e.campaign_id = v_campaign;
+        get diagnostics v_looked = row_count;
+        return query select 'list_entries', v_looked::bigint, false;
+    end if;
+end
+$$;
+
+
+-- functions/95_forget.sql ───────────────────────────────────────────────────────────────────────────────────────
+
+-- Erases what passbell keeps about one member: ledger rows with their texts, hit-list rows, failed gifts, the words of
+-- birthday greetings, and the name in test sends. The counts of campaigns stay as they are (passbell.pruned). The gift
+-- rows themselves stay, without words: they are the proof that a gift is given once. The platform's own tables (users,
+-- passes_master) are the platform's to erase; do that afterwards, or campaigns still to come will reach the member.
+--
+-- `external_id` is the pass's external id, or the pass id itself when the pass is gone already. Says per table how many
+-- rows were erased. Raises PB404 if there is nothing under that name, PB422 while a push to the member is in flight.
+create or replace function public.push_forget(external_id text)
+returns table (relation text, erased bigint)
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_name    constant text := lower(btrim(push_forget.external_id));
+    v_passes  uuid[];
+    v_count   bigint;
+    v_total   bigint := 0;
+begin
+    if not passbell.acts_for_server() then
+        raise exception 'Only a server may erase members.' using errcode = 'PB403';
+    end if;
+    if coalesce(v_name, '') = '' then
+        raise exception 'Which member? Give the external id of a pass.' using errcode = 'PB400';
+    end if;
+    select coalesce(array_agg(distinct x.pass_id), '{}') into v_passes
+      from (select r.pass_id from passbell.recipients r where lower(r.external_id) = v_name or r.pass_id::text = v_name
+            union all
+            select e.pass_id from passbell.list_entries e where lower(btrim(e.value)) = v_name and e.pass_id is not null
+            union all
+            select d.pass_id from passbell.deliveries d where v_name ~ '^[0-9a-f-]{36}$' and d.pass_id = v_name::uuid) x;
+
+    if exists (select from passbell.chunks k where k.pass_ids && v_passes and k.lease_until > passbell.now()) then
+        raise exception 'A push to this member is in flight: try again in a minute.' using errcode = 'PB422';
+    end if;
+
+    -- Work that waits: skipped as for a member who is gone, so that the counts add up before the rows go.
+    with waiting as (
+        select k.campaign_id, k.chunk_no, k.attempt, p.pass_id
+          from passbell.chunks k cross join lateral unnest(k.pass_ids) as p (pass_id)
+         where k.pass_ids && v_passes and p.pass_id = any (v_passes)
+    )
+    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+    select w.campaign_id, w.pass_id, passbell.now(), w.attempt, 'skipped', 'unknown_member' from waiting w;
+    get diagnostics v_count = row_count;
+    if v_count > 0 then
+        perform passbell.take_from_chunks(v_passes);
+    end if;
+    v_total := v_total + v_count;
+    return query select 'chunks', v_count;
+
+    with gone as (
+        delete from passbell.deliveries d where d.pass_id = any (v_passes) returning d.campaign_id, d.outcome
+    ), tally as (
+        insert into passbell.pruned as p (campaign_id, sent, failed, skipped)
+        select g.campaign_id, count(*) filter (where g.outcome = 'sent'), count(*) filter (where g.outcome = 'failed'),
+               count(*) filter (where g.outcome = 'skipped')
+          from gone g group by g.campaign_id
+        on conflict (campaign_id) do update
+           set sent = p.sent + excluded.sent, failed = p.failed + excluded.failed, skipped = p.skipped + excluded.skipped
+    )
+    select count(*) into v_count from gone;
+    v_total := v_total + v_count;
+    return query select 'deliveries', v_count;
+
+    delete from passbell.list_entries e where e.pass_id = any (v_passes) or lower(btrim(e.value)) = v_name;
+    get diagnostics v_count = row_count;
+    v_total := v_total + v_count;
+    return query select 'list_entries', v_count;
+
+    delete from passbell.birthday_failures f where f.pass_id = any (v_passes);
+    get diagnostics v_count = row_count;
+    v_total := v_total + v_count;
+    return query select 'birthday_failures', v_count;
+
+    update public.birthday_logs l set message_sent = null where l.pass_id = any (v_passes) and l.message_sent is not null;
+    get diagnostics v_count = row_count;
+    v_total := v_total + v_count;
+    return query select 'birthday_logs', v_count;
+
+    perform passbell.redact_tests(v_name);
+    if v_passes = '{}' and v_total = 0 then
+        raise exception 'There is no pass "%" here.', left(btrim(push_forget.external_id), 80) using errcode = 'PB404';
+    end if;
+end
+$$;
+
+-- Takes passes out of the queue, deletes chunks that are empty then, counts them as skipped, and completes campaigns
+-- that were waiting for nothing else.
+create or replace function passbell.take_from_chunks(p_passes uuid[]) returns void
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_chunk  record;
+begin
+    for v_chunk in
+        select k.campaign_id, k.chunk_no, kept.pass_ids, kept.texts, k.texts is null as plain, cardinality(k.pass_ids) as before
+          from passbell.chunks k
+          cross join lateral (select coalesce(array_agg(i.pass_id order by i.n), '{}') as pass_ids, array_agg(i.text order by i.n) as texts
+                                from unnest(k.pass_ids, k.texts) with ordinality as i (pass_id, text, n)
+                               where i.pass_id <> all (p_passes)) kept
+         where k.pass_ids && p_passes
+         order by k.campaign_id, k.chunk_no
+    loop
+        if v_chunk.pass_ids = '{}' then
+            delete from passbell.chunks k where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
+        else
+            update passbell.chunks k
+               set pass_ids = v_chunk.pass_ids, texts = case when not v_chunk.plain then v_chunk.texts end
+             where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
+        end if;
+        update public.push_campaigns c
+           set skipped_count = skipped_count + v_chunk.before - cardinality(v_chunk.pass_ids)
+         where c.id = v_chunk.campaign_id;
+        perform passbell.settle_campaign(v_chunk.campaign_id);
+    end loop;
+end
+$$;
+
+-- Test sends carry the member's id in name and target.
+create or replace function passbell.redact_tests(p_name text) returns void
+language sql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+    update public.push_campaigns c
+       set name = 'Test to an erased member', target_query = 'IDS:erased', message_text = 'erased'
+     where c.kind = 'TEST' and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+       and lower(btrim(c.target_query)) in ('ids:' || p_name)
+$$;
+
+
 -- functions/98_build_adapters.sql ───────────────────────────────────────────────────────────────────────────────
 
 -- Builds the adapters from the host's columns as they are now. Before the grants: views and functions that are made
@@ -4050,58 +4417,161 @@ select passbell.build_adapters();
 
 -- functions/99_grants.sql ───────────────────────────────────────────────────────────────────────────────────────
 
--- Row level security and grants, beside each other. EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC;
--- Supabase's roles get theirs back only where they exist. Since 30 Oct 2026 new tables in `public` need explicit
--- grants for the Data API, service_role included. The owner of the tables (whom the daemon uses) is not subject to RLS.
-do $$
-declare
-    v_function  record;
-    v_role      text;
-begin
-    for v_function in
-        select p.oid::regprocedure as signature, n.nspname as schema, p.proname as name
-          from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-         where n.nspname = 'passbell'
-            or (n.nspname = 'public' and p.proname in ('push_preview', 'push_send', 'push_test', 'push_pause', 'push_resume', 'push_cancel',
-                                                       'push_retry_failed', 'push_progress', 'get_birthdays_today', 'run_birthdays'))
-    loop
-        execute format('revoke execute on function %s from public', v_function.signature);
-        for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
-            execute format('revoke execute on function %s from %I', v_function.signature, v_role);
-            if v_role = 'service_role'
-               or (v_role = 'authenticated' and (v_function.schema = 'public' and v_function.name like 'push\_%'
-                                                 or v_function.name in ('is_admin_of'))) then
-                execute format('grant execute on function %s to %I', v_function.signature, v_role);
-            end if;
-        end loop;
-    end loop;
+-- Who may do what. Last of all files, so that whatever the others made is covered, the adapters included; runs again
+-- with every migrate and says everything anew. docs/security.md has the table of roles.
+--
+--   anon             nothing
+--   authenticated    push_campaigns of their own programs (row level security), the push_ functions for the same
+--   service_role     the owner's tables, all public functions, reading everything of ours
+--   passbell_daemon  (optional: `create role passbell_daemon login …`, then migrate) what `passbell run` needs, no more:
+--                    the daemon's functions, the hit lists it loads, two tables to read
+--
+-- EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC, and by name where old Supabase projects grant it by
+-- default privileges. Since 30 Oct 2026 new tables in `public` need explicit grants for the Data API. The owner of the
+-- tables, whom the daemon uses unless told otherwise, is not subject to row level security.
 
-    alter table public.push_campaigns enable row level security;
-    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
-        grant usage on schema passbell to service_role;
-        grant select, insert, update, delete on public.push_campaigns, public.birthday_logs, public.notification_logs to service_role;
-        grant select on all tables in schema passbell to service_role;
-    end if;
-    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
-        grant usage on schema passbell to authenticated;
-        revoke all on all tables in schema passbell from authenticated;
-        grant select, insert, update on public.push_campaigns to authenticated;
-        drop policy if exists passbell_select on public.push_campaigns;
-        drop policy if exists passbell_insert on public.push_campaigns;
-        drop policy if exists passbell_update on public.push_campaigns;
-        create policy passbell_select on public.push_campaigns for select to authenticated using (passbell.is_admin_of(program_id));
-        create policy passbell_insert on public.push_campaigns for insert to authenticated with check (passbell.is_admin_of(program_id));
-        create policy passbell_update on public.push_campaigns for update to authenticated
-               using (passbell.is_admin_of(program_id)) with check (passbell.is_admin_of(program_id));
-    end if;
-    if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
-        revoke all on public.push_campaigns from anon;
-        revoke all on all tables in schema passbell from anon;
+-- A role that is not there is not granted anything.
+create or replace function passbell.grant_to(p_role text, p_what text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from pg_catalog.pg_roles r where r.rolname = p_role) then
+        execute format('grant %s to %I', p_what, p_role);
     end if;
 end
 $$;
 
-update passbell.settings set bundle = '00e39adee8259f08', schema_version = 5
- where (bundle, schema_version) is distinct from ('00e39adee8259f08', 5);
+-- Our functions: all of schema passbell, and those in public that work on it; signatures fully qualified.
+create or replace function passbell.own_functions()
+returns table (id oid, schema text, name text, signature text)
+language sql stable
+set search_path = ''
+as $$
+    select p.oid, n.nspname::text, p.proname::text, p.oid::regprocedure::text
+      from pg_catalog.pg_proc p
+      join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+     where n.nspname = 'passbell'
+        or n.nspname = 'public' and p.prosrc like '%passbell.%'
+           and (p.proname like 'push\_%' or p.proname in ('get_birthdays_today', 'run_birthdays'))
+$$;
+
+do $$
+declare
+    v_function  record;
+    v_table     text;
+    v_role      text;
+    v_people    constant text[] := array(select r.rolname::text from pg_catalog.pg_roles r
+                                          where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon') order by 1);
+    -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
+    v_daemon    constant text[] := array[
+        'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_probe', 'claim_prune', 'close_breaker',
+        'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch', 'heartbeat', 'list_failed',
+        'list_loaded', 'neighbours', 'open_breaker', 'prune', 'queue_state', 'register_worker', 'release_birthday_runs',
+        'release_orphans', 'renew_leases', 'take_slots', 'throttle', 'unregister_worker'];
+    -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
+    v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages'];
+    -- What the policies below call in the caller's name.
+    v_policy    constant text[] := array['admin_programs', 'is_admin_of'];
+begin
+    -- Functions ----------------------------------------------------------------------------------------------
+    for v_function in select f.signature, f.schema, f.name from passbell.own_functions() f
+    loop
+        execute format('revoke all on function %s from public', v_function.signature);
+        foreach v_role in array v_people loop
+            execute format('revoke all on function %s from %I', v_function.signature, v_role);
+        end loop;
+        if v_function.schema = 'public' then
+            perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
+            if v_function.name like 'push\_%' and v_function.name <> 'push_forget' then
+                perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
+            end if;
+        end if;
+        if v_function.name = any (v_server) then
+            perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
+        end if;
+        if v_function.name = any (v_policy) then
+            perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
+        end if;
+        if v_function.schema = 'passbell' and v_function.name = any (v_daemon) then
+            execute format('alter function %s security definer', v_function.signature);
+            perform passbell.grant_to('passbell_daemon', 'execute on function ' || v_function.signature);
+        end if;
+    end loop;
+
+    -- An empty search path still looks into the session's temporary schema first, for tables and *types*: a domain named
+    -- text or uuid made there would run its maker's code in our name. Named last, it is looked into last.
+    for v_function in
+        select f.signature,
+               case when s.path in ('""', '') then 'pg_catalog' else s.path end || ', pg_temp' as path
+          from passbell.own_functions() f
+          join pg_catalog.pg_proc p on p.oid = f.id
+          left join lateral (select substr(c, length('search_path=') + 1) as path
+                               from unnest(p.proconfig) c where c like 'search\_path=%') s on true
+         where s.path is not null and s.path not like '%pg_temp%'
+    loop
+        execute format('alter function %s set search_path = %s', v_function.signature, v_function.path);
+    end loop;
+
+    -- Our schema ---------------------------------------------------------------------------------------------
+    execute 'revoke all on schema passbell from public';
+    execute 'revoke all on all tables in schema passbell from public';
+    foreach v_role in array v_people loop
+        execute format('revoke all on schema passbell from %I', v_role);
+        execute format('revoke all on all tables in schema passbell from %I', v_role);
+    end loop;
+    perform passbell.grant_to('authenticated', 'usage on schema passbell');     -- for the policies, nothing else
+    perform passbell.grant_to('service_role', 'usage on schema passbell');
+    perform passbell.grant_to('service_role', 'select on all tables in schema passbell');
+    perform passbell.grant_to('passbell_daemon', 'usage on schema passbell');
+    perform passbell.grant_to('passbell_daemon', 'select on passbell.settings, passbell.rate_limits');
+    perform passbell.grant_to('passbell_daemon', 'select, insert, delete on passbell.list_entries');
+
+    -- Our tables in public: row level security, and a policy per action for the program's administrators ------------
+    foreach v_table in array array['push_campaigns', 'member_imports'] loop
+        continue when to_regclass('public.' || v_table) is null;
+        execute format('alter table public.%I enable row level security', v_table);
+        execute format('revoke all on public.%I from public', v_table);
+        foreach v_role in array v_people loop
+            execute format('revoke all on public.%I from %I', v_table, v_role);
+        end loop;
+        perform passbell.grant_to('service_role', format('select, insert, update, delete on public.%I', v_table));
+        perform passbell.grant_to('authenticated', format('select, insert, update on public.%I', v_table));
+        execute format('drop policy if exists passbell_select on public.%I', v_table);
+        execute format('drop policy if exists passbell_insert on public.%I', v_table);
+        execute format('drop policy if exists passbell_update on public.%I', v_table);
+        if 'authenticated' = any (v_people) then
+            execute format('create policy passbell_select on public.%I for select to authenticated
+                            using (program_id in (select passbell.admin_programs()))', v_table);
+            execute format('create policy passbell_insert on public.%I for insert to authenticated
+                            with check (program_id in (select passbell.admin_programs()))', v_table);
+            execute format('create policy passbell_update on public.%I for update to authenticated
+                            using (program_id in (select passbell.admin_programs()))
+                            with check (program_id in (select passbell.admin_programs()))', v_table);
+        end if;
+    end loop;
+
+    -- The owner's log tables. Their policies and grants are the owner's; those that 0001 had to make itself (it left its
+    -- comment on them) are read by the program's administrators, written by servers.
+    foreach v_table in array array['notification_logs', 'birthday_logs'] loop
+        perform passbell.grant_to('service_role', format('select, insert, update, delete on public.%I', v_table));
+        continue when coalesce(obj_description(to_regclass('public.' || v_table), 'pg_class'), '') not like 'Made by passbell%';
+        execute format('alter table public.%I enable row level security', v_table);
+        foreach v_role in array v_people loop
+            continue when v_role = 'service_role';
+            execute format('revoke all on public.%I from %I', v_table, v_role);
+        end loop;
+        perform passbell.grant_to('authenticated', format('select on public.%I', v_table));
+        execute format('drop policy if exists passbell_select on public.%I', v_table);
+        if 'authenticated' = any (v_people) then
+            execute format('create policy passbell_select on public.%I for select to authenticated
+                            using (program_id in (select passbell.admin_programs()))', v_table);
+        end if;
+    end loop;
+end
+$$;
+
+update passbell.settings set bundle = 'a9572f0a6db3f8d2', schema_version = 6
+ where (bundle, schema_version) is distinct from ('a9572f0a6db3f8d2', 6);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -20,6 +20,7 @@ begin
         end if;
         delete from passbell.chunks       c where c.campaign_id = old.id;
         delete from passbell.deliveries   d where d.campaign_id = old.id;
+        delete from passbell.pruned       p where p.campaign_id = old.id;
         delete from passbell.list_entries e where e.campaign_id = old.id;
         delete from passbell.list_loads   l where l.campaign_id = old.id;
         delete from passbell.rate_limits  r where r.account = 'campaign:' || old.id;
@@ -28,12 +29,16 @@ begin
 
     new.updated_at := passbell.now();
     new.status := coalesce(nullif(upper(btrim(new.status, E' \t\r\n')), ''), 'PENDING');
+    -- A test knows no quiet hours and goes first: it is for one pass.
+    if not v_engine and upper(btrim(coalesce(old.kind, new.kind))) = 'TEST' and coalesce(new.target_query, '') !~* '^\s*IDS\s*:[^,&]+$' then
+        raise exception 'A test goes to one pass: target IDS:<external id>.' using errcode = 'PB422';
+    end if;
 
     if tg_op = 'INSERT' then
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
         new.name := coalesce(nullif(btrim(new.name), ''), initcap(new.kind) || ' ' || to_char(passbell.now(), 'YYYY-MM-DD HH24:MI'));
         new.created_at := coalesce(new.created_at, passbell.now());
-        new.created_by := coalesce(new.created_by, passbell.caller());
+        new.created_by := case when passbell.acts_for_server() then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
         if not v_engine then
             if new.status not in ('DRAFT', 'PENDING') then
                 raise exception 'A new campaign is DRAFT or PENDING, not %.', new.status using errcode = 'PB422';

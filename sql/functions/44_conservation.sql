@@ -1,4 +1,5 @@
--- The conservation law, checked: for every campaign recipient_count = passes in chunks + rows in the ledger, no pass
+-- The conservation law, checked: for every campaign recipient_count = passes in chunks + rows in the ledger (and those
+-- that retention or push_forget took out of it, counted in passbell.pruned and as part of in_ledger), no pass
 -- is in both or twice in chunks, and the counters say what the ledger says. Returns the campaigns that break it,
 -- normally none. One statement, so it looks at one instant.
 create or replace function passbell.check_conservation(id uuid default null)
@@ -24,8 +25,11 @@ as $$
               left join lateral (select count(*) as n, count(distinct u.pass_id) as different
                                    from passbell.chunks k cross join lateral unnest(k.pass_ids) as u (pass_id)
                                   where k.campaign_id = c.id) q on true
-              left join lateral (select count(*) as n, count(*) filter (where d.outcome = 'sent') as sent,
-                                        count(*) filter (where d.outcome = 'failed') as failed, count(*) filter (where d.outcome = 'skipped') as skipped
+              left join passbell.pruned p on p.campaign_id = c.id
+              left join lateral (select count(*) + coalesce(p.sent + p.failed + p.skipped, 0) as n,
+                                        count(*) filter (where d.outcome = 'sent') + coalesce(p.sent, 0) as sent,
+                                        count(*) filter (where d.outcome = 'failed') + coalesce(p.failed, 0) as failed,
+                                        count(*) filter (where d.outcome = 'skipped') + coalesce(p.skipped, 0) as skipped
                                    from passbell.deliveries d where d.campaign_id = c.id) l on true
               left join lateral (select count(*) as n
                                    from passbell.chunks k cross join lateral unnest(k.pass_ids) as u (pass_id)

@@ -2,14 +2,14 @@
 -- sentence that can be shown as it is: PB400 (the request), PB404 (no such thing), PB409 (the audience moved), PB422
 -- (an illegal edge), PB403 (not your program).
 
--- May the caller act for this program? Everybody who reaches the database with a role of the server's own may;
--- Supabase's `authenticated` only for the programs of their admin_profiles row.
+-- May the caller act for this program? Everybody who reaches the database with a role of the server's own may
+-- (acts_for_server), everybody else only for the programs of their admin_profiles row.
 create or replace function passbell.require_program(p_program uuid) returns void
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-    if current_setting('role', true) = 'authenticated' and not passbell.is_admin_of(p_program) then
+    if not passbell.acts_for_server() and not passbell.is_admin_of(p_program) then
         raise exception 'You are not an administrator of this program.' using errcode = 'PB403';
     end if;
     if not exists (select from passbell.programs g where g.program_id = p_program) then
@@ -20,20 +20,11 @@ $$;
 
 -- Is the signed-in Supabase user an administrator of the program? False where the host has no admin_profiles.
 create or replace function passbell.is_admin_of(p_program uuid) returns boolean
-language plpgsql stable
+language sql stable
 security definer
 set search_path = ''
 as $$
-declare
-    v_user   text := coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
-                              nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub');
-    v_admin  boolean := false;
-begin
-    if v_user is not null and to_regclass('public.admin_profiles') is not null then
-        execute 'select exists (select from public.admin_profiles a where a.id::text = $1 and a.program_id = $2)' into v_admin using v_user, p_program;
-    end if;
-    return v_admin;
-end
+    select exists (select from passbell.admin_programs() a where a = p_program)
 $$;
 
 -- The honest count: matched by the target → in a wallet → not opted out → not capped today → reachable, and when it
@@ -183,8 +174,10 @@ declare
     v_campaign  public.push_campaigns;
 begin
     select c.* into v_campaign from public.push_campaigns c where c.id = push_resume.id;
-    if v_campaign.status in ('PENDING', 'PROCESSING') then
+    if v_campaign.id is not null and not passbell.acts_for_server() then
         perform passbell.require_program(v_campaign.program_id);
+    end if;
+    if v_campaign.status in ('PENDING', 'PROCESSING') then
         return v_campaign;
     end if;
     if v_campaign.status is not null and v_campaign.status <> 'PAUSED' then
@@ -235,7 +228,7 @@ begin
     if not found then
         raise exception 'There is no campaign %.', coalesce(push_progress.id::text, '(none given)') using errcode = 'PB404';
     end if;
-    if current_setting('role', true) = 'authenticated' then
+    if not passbell.acts_for_server() then
         perform passbell.require_program(v_campaign.program_id);
     end if;
     campaign_id := v_campaign.id;      name := v_campaign.name;

@@ -1,50 +1,153 @@
--- Row level security and grants, beside each other. EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC;
--- Supabase's roles get theirs back only where they exist. Since 30 Oct 2026 new tables in `public` need explicit
--- grants for the Data API, service_role included. The owner of the tables (whom the daemon uses) is not subject to RLS.
+-- Who may do what. Last of all files, so that whatever the others made is covered, the adapters included; runs again
+-- with every migrate and says everything anew. docs/security.md has the table of roles.
+--
+--   anon             nothing
+--   authenticated    push_campaigns of their own programs (row level security), the push_ functions for the same
+--   service_role     the owner's tables, all public functions, reading everything of ours
+--   passbell_daemon  (optional: `create role passbell_daemon login …`, then migrate) what `passbell run` needs, no more:
+--                    the daemon's functions, the hit lists it loads, two tables to read
+--
+-- EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC, and by name where old Supabase projects grant it by
+-- default privileges. Since 30 Oct 2026 new tables in `public` need explicit grants for the Data API. The owner of the
+-- tables, whom the daemon uses unless told otherwise, is not subject to row level security.
+
+-- A role that is not there is not granted anything.
+create or replace function passbell.grant_to(p_role text, p_what text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from pg_catalog.pg_roles r where r.rolname = p_role) then
+        execute format('grant %s to %I', p_what, p_role);
+    end if;
+end
+$$;
+
+-- Our functions: all of schema passbell, and those in public that work on it; signatures fully qualified.
+create or replace function passbell.own_functions()
+returns table (id oid, schema text, name text, signature text)
+language sql stable
+set search_path = ''
+as $$
+    select p.oid, n.nspname::text, p.proname::text, p.oid::regprocedure::text
+      from pg_catalog.pg_proc p
+      join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+     where n.nspname = 'passbell'
+        or n.nspname = 'public' and p.prosrc like '%passbell.%'
+           and (p.proname like 'push\_%' or p.proname in ('get_birthdays_today', 'run_birthdays'))
+$$;
+
 do $$
 declare
     v_function  record;
+    v_table     text;
     v_role      text;
+    v_people    constant text[] := array(select r.rolname::text from pg_catalog.pg_roles r
+                                          where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon') order by 1);
+    -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
+    v_daemon    constant text[] := array[
+        'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_probe', 'claim_prune', 'close_breaker',
+        'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch', 'heartbeat', 'list_failed',
+        'list_loaded', 'neighbours', 'open_breaker', 'prune', 'queue_state', 'register_worker', 'release_birthday_runs',
+        'release_orphans', 'renew_leases', 'take_slots', 'throttle', 'unregister_worker'];
+    -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
+    v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages'];
+    -- What the policies below call in the caller's name.
+    v_policy    constant text[] := array['admin_programs', 'is_admin_of'];
 begin
-    for v_function in
-        select p.oid::regprocedure as signature, n.nspname as schema, p.proname as name
-          from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-         where n.nspname = 'passbell'
-            or (n.nspname = 'public' and p.proname in ('push_preview', 'push_send', 'push_test', 'push_pause', 'push_resume', 'push_cancel',
-                                                       'push_retry_failed', 'push_progress', 'get_birthdays_today', 'run_birthdays'))
+    -- Functions ----------------------------------------------------------------------------------------------
+    for v_function in select f.signature, f.schema, f.name from passbell.own_functions() f
     loop
-        execute format('revoke execute on function %s from public', v_function.signature);
-        for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
-            execute format('revoke execute on function %s from %I', v_function.signature, v_role);
-            if v_role = 'service_role'
-               or (v_role = 'authenticated' and (v_function.schema = 'public' and v_function.name like 'push\_%'
-                                                 or v_function.name in ('is_admin_of'))) then
-                execute format('grant execute on function %s to %I', v_function.signature, v_role);
-            end if;
+        execute format('revoke all on function %s from public', v_function.signature);
+        foreach v_role in array v_people loop
+            execute format('revoke all on function %s from %I', v_function.signature, v_role);
         end loop;
+        if v_function.schema = 'public' then
+            perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
+            if v_function.name like 'push\_%' and v_function.name <> 'push_forget' then
+                perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
+            end if;
+        end if;
+        if v_function.name = any (v_server) then
+            perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
+        end if;
+        if v_function.name = any (v_policy) then
+            perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
+        end if;
+        if v_function.schema = 'passbell' and v_function.name = any (v_daemon) then
+            execute format('alter function %s security definer', v_function.signature);
+            perform passbell.grant_to('passbell_daemon', 'execute on function ' || v_function.signature);
+        end if;
     end loop;
 
-    alter table public.push_campaigns enable row level security;
-    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
-        grant usage on schema passbell to service_role;
-        grant select, insert, update, delete on public.push_campaigns, public.birthday_logs, public.notification_logs to service_role;
-        grant select on all tables in schema passbell to service_role;
-    end if;
-    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
-        grant usage on schema passbell to authenticated;
-        revoke all on all tables in schema passbell from authenticated;
-        grant select, insert, update on public.push_campaigns to authenticated;
-        drop policy if exists passbell_select on public.push_campaigns;
-        drop policy if exists passbell_insert on public.push_campaigns;
-        drop policy if exists passbell_update on public.push_campaigns;
-        create policy passbell_select on public.push_campaigns for select to authenticated using (passbell.is_admin_of(program_id));
-        create policy passbell_insert on public.push_campaigns for insert to authenticated with check (passbell.is_admin_of(program_id));
-        create policy passbell_update on public.push_campaigns for update to authenticated
-               using (passbell.is_admin_of(program_id)) with check (passbell.is_admin_of(program_id));
-    end if;
-    if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
-        revoke all on public.push_campaigns from anon;
-        revoke all on all tables in schema passbell from anon;
-    end if;
+    -- An empty search path still looks into the session's temporary schema first, for tables and *types*: a domain named
+    -- text or uuid made there would run its maker's code in our name. Named last, it is looked into last.
+    for v_function in
+        select f.signature,
+               case when s.path in ('""', '') then 'pg_catalog' else s.path end || ', pg_temp' as path
+          from passbell.own_functions() f
+          join pg_catalog.pg_proc p on p.oid = f.id
+          left join lateral (select substr(c, length('search_path=') + 1) as path
+                               from unnest(p.proconfig) c where c like 'search\_path=%') s on true
+         where s.path is not null and s.path not like '%pg_temp%'
+    loop
+        execute format('alter function %s set search_path = %s', v_function.signature, v_function.path);
+    end loop;
+
+    -- Our schema ---------------------------------------------------------------------------------------------
+    execute 'revoke all on schema passbell from public';
+    execute 'revoke all on all tables in schema passbell from public';
+    foreach v_role in array v_people loop
+        execute format('revoke all on schema passbell from %I', v_role);
+        execute format('revoke all on all tables in schema passbell from %I', v_role);
+    end loop;
+    perform passbell.grant_to('authenticated', 'usage on schema passbell');     -- for the policies, nothing else
+    perform passbell.grant_to('service_role', 'usage on schema passbell');
+    perform passbell.grant_to('service_role', 'select on all tables in schema passbell');
+    perform passbell.grant_to('passbell_daemon', 'usage on schema passbell');
+    perform passbell.grant_to('passbell_daemon', 'select on passbell.settings, passbell.rate_limits');
+    perform passbell.grant_to('passbell_daemon', 'select, insert, delete on passbell.list_entries');
+
+    -- Our tables in public: row level security, and a policy per action for the program's administrators ------------
+    foreach v_table in array array['push_campaigns', 'member_imports'] loop
+        continue when to_regclass('public.' || v_table) is null;
+        execute format('alter table public.%I enable row level security', v_table);
+        execute format('revoke all on public.%I from public', v_table);
+        foreach v_role in array v_people loop
+            execute format('revoke all on public.%I from %I', v_table, v_role);
+        end loop;
+        perform passbell.grant_to('service_role', format('select, insert, update, delete on public.%I', v_table));
+        perform passbell.grant_to('authenticated', format('select, insert, update on public.%I', v_table));
+        execute format('drop policy if exists passbell_select on public.%I', v_table);
+        execute format('drop policy if exists passbell_insert on public.%I', v_table);
+        execute format('drop policy if exists passbell_update on public.%I', v_table);
+        if 'authenticated' = any (v_people) then
+            execute format('create policy passbell_select on public.%I for select to authenticated
+                            using (program_id in (select passbell.admin_programs()))', v_table);
+            execute format('create policy passbell_insert on public.%I for insert to authenticated
+                            with check (program_id in (select passbell.admin_programs()))', v_table);
+            execute format('create policy passbell_update on public.%I for update to authenticated
+                            using (program_id in (select passbell.admin_programs()))
+                            with check (program_id in (select passbell.admin_programs()))', v_table);
+        end if;
+    end loop;
+
+    -- The owner's log tables. Their policies and grants are the owner's; those that 0001 had to make itself (it left its
+    -- comment on them) are read by the program's administrators, written by servers.
+    foreach v_table in array array['notification_logs', 'birthday_logs'] loop
+        perform passbell.grant_to('service_role', format('select, insert, update, delete on public.%I', v_table));
+        continue when coalesce(obj_description(to_regclass('public.' || v_table), 'pg_class'), '') not like 'Made by passbell%';
+        execute format('alter table public.%I enable row level security', v_table);
+        foreach v_role in array v_people loop
+            continue when v_role = 'service_role';
+            execute format('revoke all on public.%I from %I', v_table, v_role);
+        end loop;
+        perform passbell.grant_to('authenticated', format('select on public.%I', v_table));
+        execute format('drop policy if exists passbell_select on public.%I', v_table);
+        if 'authenticated' = any (v_people) then
+            execute format('create policy passbell_select on public.%I for select to authenticated
+                            using (program_id in (select passbell.admin_programs()))', v_table);
+        end if;
+    end loop;
 end
 $$;

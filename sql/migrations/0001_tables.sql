@@ -251,26 +251,36 @@ create table if not exists passbell.birthday_runs (
 
 -- ── the host's tables, additively ───────────────────────────────────────────────────────────────────────────
 
-create table if not exists public.birthday_logs (
-    id          uuid        primary key default gen_random_uuid(),
-    pass_id     uuid        not null,
-    program_id  uuid,
-    year        integer     not null,
-    created_at  timestamptz not null default now(),
-    unique (pass_id, year)
-);
-
-create table if not exists public.notification_logs (
-    id               uuid        primary key default gen_random_uuid(),
-    program_id       uuid,
-    campaign_name    text,
-    recipient_count  integer     default 0,
-    success_count    integer     default 0,
-    failed_count     integer     default 0,
-    message_content  text,
-    target_segment   text,
-    created_at       timestamptz default now()
-);
+-- Log tables that the host lacks are made here, and say so: then their policies are ours to write (99_grants.sql).
+do $$
+begin
+    if to_regclass('public.birthday_logs') is null then
+        create table public.birthday_logs (
+            id          uuid        primary key default gen_random_uuid(),
+            pass_id     uuid        not null,
+            program_id  uuid,
+            year        integer     not null,
+            created_at  timestamptz not null default now(),
+            unique (pass_id, year)
+        );
+        comment on table public.birthday_logs is 'Made by passbell, because the platform had none: one row per birthday gift.';
+    end if;
+    if to_regclass('public.notification_logs') is null then
+        create table public.notification_logs (
+            id               uuid        primary key default gen_random_uuid(),
+            program_id       uuid,
+            campaign_name    text,
+            recipient_count  integer     default 0,
+            success_count    integer     default 0,
+            failed_count     integer     default 0,
+            message_content  text,
+            target_segment   text,
+            created_at       timestamptz default now()
+        );
+        comment on table public.notification_logs is 'Made by passbell, because the platform had none: one row per finished campaign.';
+    end if;
+end
+$$;
 
 do $$
 declare

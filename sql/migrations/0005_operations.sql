@@ -20,3 +20,15 @@ alter table passbell.settings add column if not exists retention interval defaul
       check (retention >= interval '7 days');
 alter table passbell.settings add column if not exists pruned_at timestamptz;
 comment on column passbell.settings.retention is 'Age after which delivery, list and import rows are pruned; NULL keeps them for ever. The campaigns themselves stay.';
+
+-- What was taken out of the ledger, per campaign, so that the counts still add up: see check_conservation.
+create table if not exists passbell.pruned (
+    campaign_id  uuid         primary key,
+    sent         integer      not null default 0,
+    failed       integer      not null default 0,
+    skipped      integer      not null default 0,
+    next_pass    uuid,
+    looked_at    timestamptz
+);
+comment on table  passbell.pruned is 'Ledger rows that retention or push_forget has removed, by outcome.';
+comment on column passbell.pruned.next_pass is 'How far retention has come in this campaign''s ledger; NULL: not begun, or done at looked_at.';

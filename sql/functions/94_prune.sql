@@ -1,0 +1,92 @@
+-- Retention. The daemon calls claim_prune every hour and, when it says yes (once a day over all daemons), prune until it
+-- returns nothing more.
+--
+-- prune looks at one finished campaign that is older than passbell.settings.retention, at most p_limit of its ledger
+-- rows, in one short transaction; where it is in the campaign stands in passbell.pruned. It never touches a campaign
+-- that is not over. A pass's newest sent row stays whatever its age, because the rule that the same text twice must
+-- buzz twice asks what the pass shows. What goes is counted in passbell.pruned, so that the conservation law still
+-- holds. A campaign is looked at again after 30 days: rows that were somebody's newest may no longer be.
+-- Uses push_campaigns_finished, the ledger's primary key and deliveries_pass.
+
+create or replace function passbell.claim_prune() returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update passbell.settings s set pruned_at = passbell.now()
+     where s.retention is not null and coalesce(s.pruned_at, '-infinity') < passbell.now() - interval '1 day';
+    return found;
+end
+$$;
+
+create or replace function passbell.prune(p_limit integer default 2000)
+returns table (relation text, removed bigint, done boolean)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_horizon   timestamptz;
+    v_campaign  uuid;
+    v_from      uuid;
+    v_last      uuid;
+    v_looked    integer;
+    v_sent      integer;
+    v_failed    integer;
+    v_skipped   integer;
+begin
+    select passbell.now() - s.retention into v_horizon from passbell.settings s where s.retention is not null;
+    if not found then
+        return query select 'deliveries', 0::bigint, true;
+        return;
+    end if;
+
+    select c.id, p.next_pass into v_campaign, v_from
+      from public.push_campaigns c
+      left join passbell.pruned p on p.campaign_id = c.id
+     where c.completed_at < v_horizon and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+       and (p.campaign_id is null or p.next_pass is not null or p.looked_at is null or p.looked_at < passbell.now() - interval '30 days')
+       and not exists (select from passbell.chunks k where k.campaign_id = c.id)
+     order by c.completed_at
+     limit 1
+       for update of c skip locked;
+    if not found then
+        return query select 'deliveries', 0::bigint, true;
+        return;
+    end if;
+
+    with looked as materialized (
+        select d.pass_id, d.outcome, d.sent_at
+          from passbell.deliveries d
+         where d.campaign_id = v_campaign and (v_from is null or d.pass_id > v_from)
+         order by d.pass_id
+         limit p_limit
+    ), gone as (
+        delete from passbell.deliveries d
+         using looked l
+         where d.campaign_id = v_campaign and d.pass_id = l.pass_id
+           and (l.outcome <> 'sent'
+                or exists (select from passbell.deliveries n
+                            where n.pass_id = l.pass_id and n.outcome = 'sent'
+                              and (n.sent_at, n.campaign_id) > (l.sent_at, v_campaign)))
+        returning d.outcome
+    )
+    select (select count(*) from looked), (select l.pass_id from looked l order by l.pass_id desc limit 1),
+           count(*) filter (where g.outcome = 'sent'), count(*) filter (where g.outcome = 'failed'), count(*) filter (where g.outcome = 'skipped')
+      into v_looked, v_last, v_sent, v_failed, v_skipped
+      from gone g;
+
+    insert into passbell.pruned as p (campaign_id, sent, failed, skipped, next_pass, looked_at)
+    values (v_campaign, v_sent, v_failed, v_skipped, case when v_looked = p_limit then v_last end, passbell.now())
+    on conflict (campaign_id) do update
+       set sent = p.sent + excluded.sent, failed = p.failed + excluded.failed, skipped = p.skipped + excluded.skipped,
+           next_pass = excluded.next_pass, looked_at = excluded.looked_at;
+    return query select 'deliveries', (v_sent + v_failed + v_skipped)::bigint, false;
+
+    if v_looked < p_limit then       -- the campaign's ledger is through: now its list
+        delete from passbell.list_entries e where e.campaign_id = v_campaign;
+        get diagnostics v_looked = row_count;
+        return query select 'list_entries', v_looked::bigint, false;
+    end if;
+end
+$$;
