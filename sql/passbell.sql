@@ -427,6 +427,139 @@ $$;
 insert into passbell.migrations (version, name) values (2, 'birthdays') on conflict do nothing;
 
 
+-- migrations/0003_imports.sql ────────────────────────────────────────────────────────────────────────────────────
+
+-- 0003: hit lists without a row per matched member, and member imports.
+
+-- A staged list, a thousand ids per row: a million ids are a thousand rows to write, read and delete. Gone when the
+-- audience is frozen, and with the load it belongs to.
+create table if not exists passbell.list_pages (
+    campaign_id  uuid       not null references passbell.list_loads (campaign_id) on delete cascade,
+    page_no      integer    not null,
+    row_numbers  integer[]  not null,
+    ids          text[]     not null check (cardinality(ids) = cardinality(row_numbers)),
+    problems     text[],
+    primary key (campaign_id, page_no)
+);
+comment on table  passbell.list_pages is 'Ids of hit lists that were read but not matched yet.';
+comment on column passbell.list_pages.problems is 'Beside ids: why an id cannot be used. NULL column: all of them can.';
+
+alter table passbell.list_loads add column if not exists url      text;
+alter table passbell.list_loads add column if not exists digest   text;
+alter table passbell.list_loads add column if not exists rows     integer;
+alter table passbell.list_loads add column if not exists matched  integer;
+alter table passbell.list_loads add column if not exists reasons  jsonb;
+alter table passbell.list_loads add column if not exists summary  text;
+comment on table  passbell.list_loads is 'One row per campaign with a list: who is downloading it, leased like a chunk, and what became of its rows.';
+comment on column passbell.list_loads.url is 'Where the loaded list came from; NULL for one that was uploaded. Another csv_upload_url is another list.';
+comment on column passbell.list_loads.digest is 'Of the ids in their order: two uploads with the same digest are the same list.';
+comment on column passbell.list_loads.reasons is 'How many rows per reason in list_entries: {"unknown_member": 12}.';
+
+alter table passbell.list_entries add column if not exists detail text;
+drop index if exists passbell.list_entries_pass;
+comment on table  passbell.list_entries is 'Hit lists: the rows by which nobody is reached, with the reason. Matched rows leave none.';
+comment on column passbell.list_entries.detail is 'For unusable ids: what is wrong with them.';
+
+-- ── member imports ──────────────────────────────────────────────────────────────────────────────────────────
+
+create table if not exists public.member_imports (
+    id               uuid        primary key default gen_random_uuid(),
+    program_id       uuid,
+    csv_upload_url   text,
+    name             text,
+    dry_run          boolean     not null default false,
+    region           text,
+    date_order       text        check (date_order in ('DMY', 'MDY', 'YMD')),
+    status           text        not null default 'PENDING',
+    status_detail    text,
+    total_rows       integer     not null default 0,
+    processed_rows   integer     not null default 0,
+    created_count    integer     not null default 0,
+    updated_count    integer     not null default 0,
+    linked_count     integer     not null default 0,
+    unchanged_count  integer     not null default 0,
+    rejected_count   integer     not null default 0,
+    passes_linked    integer     not null default 0,
+    notes            text[]      not null default '{}',
+    created_at       timestamptz not null default now(),
+    started_at       timestamptz,
+    completed_at     timestamptz,
+    updated_at       timestamptz not null default now(),
+    created_by       text,
+    constraint member_imports_status_known check (status in ('PENDING', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED')),
+    constraint member_imports_counts check (processed_rows = created_count + updated_count + linked_count + unchanged_count + rejected_count
+                                            and processed_rows <= total_rows)
+);
+comment on table  public.member_imports is 'One row is one member CSV to import. (program_id, csv_upload_url) is a complete order.';
+comment on column public.member_imports.dry_run is 'Report what an import would do, and change nothing.';
+comment on column public.member_imports.region is 'Two-letter country for phones without a country code and undecided dates; else that of the program, else US.';
+comment on column public.member_imports.date_order is 'DMY, MDY or YMD, used only where the dates themselves allow several.';
+comment on column public.member_imports.status is 'PENDING, PROCESSING, COMPLETED, FAILED, CANCELLED. People set PENDING and CANCELLED.';
+comment on column public.member_imports.linked_count is 'Rows whose member stayed as it was and was given a pass.';
+comment on column public.member_imports.passes_linked is 'Passes that were given their member, in rows of any result.';
+comment on column public.member_imports.notes is 'What was decided for the whole file: encoding, date order, unused columns.';
+
+create index if not exists member_imports_open on public.member_imports (created_at) where status in ('PENDING', 'PROCESSING');
+create index if not exists member_imports_program on public.member_imports (program_id, created_at);
+
+-- Who works on an import, leased like a chunk. A worker that is not in passbell.workers any more holds nothing.
+create table if not exists passbell.import_leases (
+    import_id    uuid        primary key references public.member_imports (id) on delete cascade,
+    attempt      smallint    not null default 0,
+    not_before   timestamptz not null default '-infinity',
+    lease_until  timestamptz,
+    claim_token  uuid,
+    worker       uuid,
+    staged       boolean     not null default false
+);
+
+-- Rows read and checked, not yet applied. The table shrinks as import_rows grows, in the same transactions.
+create table if not exists passbell.import_staged (
+    import_id         uuid     not null references passbell.import_leases (import_id) on delete cascade,
+    row_number        integer  not null,
+    external_id       text,
+    email             text,
+    first_name        text,
+    last_name         text,
+    phone             text,
+    birth_date        date,
+    zip               text,
+    city              text,
+    marketing_opt_in  boolean,
+    problems          jsonb    not null default '[]',
+    rejected          boolean  not null default false,
+    user_id           uuid,
+    pass_id           uuid,
+    pass_ids          uuid[]   not null default '{}',
+    primary key (import_id, row_number)
+);
+comment on table  passbell.import_staged is 'Rows of member imports still to do.';
+comment on column passbell.import_staged.pass_id is 'The pass with the row''s external_id, in the import''s program.';
+comment on column passbell.import_staged.pass_ids is 'Else: passes of the program with that member e-mail and no user.';
+
+create table if not exists passbell.import_rows (
+    import_id         uuid     not null references public.member_imports (id) on delete cascade,
+    row_number        integer  not null,
+    result            text     not null check (result in ('created', 'updated', 'linked', 'unchanged', 'rejected')),
+    column_name       text,
+    value             text,
+    reason            text,
+    problems          jsonb,
+    user_id           uuid,
+    linked_passes     uuid[],
+    previous_user_id  uuid,
+    primary key (import_id, row_number)
+);
+comment on table  passbell.import_rows is 'What became of each row of a member import.';
+comment on column passbell.import_rows.reason is 'Of the first problem; a row that is not rejected was taken without the cell named beside it.';
+comment on column passbell.import_rows.problems is 'All of them, if there are any: [{"column", "value", "reason"}].';
+comment on column passbell.import_rows.linked_passes is 'The passes that were given this member by this row.';
+comment on column passbell.import_rows.previous_user_id is 'Whom the row''s pass belonged to before.';
+
+
+insert into passbell.migrations (version, name) values (3, 'imports') on conflict do nothing;
+
+
 -- migrations/0004_web.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- 0004: what the HTTP API and its page store beyond the campaigns themselves.
@@ -497,21 +630,6 @@ comment on column passbell.pruned.next_pass is 'How far retention has come in th
 
 
 insert into passbell.migrations (version, name) values (5, 'operations') on conflict do nothing;
-
-
--- migrations/0006_in_flight.sql ──────────────────────────────────────────────────────────────────────────────────
-
--- 0006: what the queue must know so that two campaigns never have the same pass under way at the same moment.
-
-alter table passbell.chunks add column if not exists claimed_at timestamptz;
-alter table passbell.chunks add column if not exists keep_texts boolean not null default false;
-
-comment on column passbell.chunks.rendered is 'Handed out with these texts: they may be on their way or on the phone, and a repeat sends identical bytes.';
-comment on column passbell.chunks.claimed_at is 'When it was last handed out.';
-comment on column passbell.chunks.keep_texts is 'The texts are those of an earlier attempt that may have landed; they are never chosen anew.';
-
-
-insert into passbell.migrations (version, name) values (6, 'in_flight') on conflict do nothing;
 
 
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
@@ -946,7 +1064,7 @@ values
     ('IDS', 'These members, by external id, else by pass id',
      'lower(btrim(external_id)) = any (passbell.id_list($1)) or pass_id::text = any (passbell.id_list($1))', null, 'list', '{}', true),
     ('CSV', 'The members listed in the file at csv_upload_url',
-     'pass_id in (select e.pass_id from passbell.list_entries e where e.campaign_id = $3)', null, 'none', '{}', true)
+     'false /* lists are matched by passbell.match_list; nobody else''s business may take CSV for everybody */', null, 'none', '{}', true)
 on conflict (name) do update
    set description = excluded.description, predicate = excluded.predicate, default_parameter = excluded.default_parameter,
        parameter_kind = excluded.parameter_kind, aliases = excluded.aliases, builtin = true
@@ -1374,7 +1492,10 @@ $$;
 --   action 'download'   it has a list by URL: download it with this claim_token, then list_loaded() or list_failed()
 --
 -- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
-create or replace function passbell.claim_campaign(p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120)
+-- A caller whose hands are full of downloads says p_downloads => false and is given none; the others go on.
+drop function if exists passbell.claim_campaign(uuid, integer, integer);
+create or replace function passbell.claim_campaign(
+    p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120, p_downloads boolean default true)
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
@@ -1396,6 +1517,7 @@ begin
      where c.status = 'PENDING'
        and coalesce(c.scheduled_at, v_now) <= v_now
        and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
+       and (p_downloads or coalesce(btrim(c.csv_upload_url), '') = '' or passbell.has_list(c))
        and (c.kind = 'TEST' or g.program_id is null or g.suspended
             or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
      order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
@@ -1433,6 +1555,9 @@ begin
            and upper(regexp_replace(coalesce(nullif(btrim(t.target_query), ''), 'ALL'), '\s', '', 'g'))
                = upper(regexp_replace(coalesce(nullif(btrim(v_campaign.target_query), ''), 'ALL'), '\s', '', 'g'))
            and coalesce(btrim(t.csv_upload_url), '') = coalesce(btrim(v_campaign.csv_upload_url), '')
+           and (coalesce(btrim(t.csv_upload_url), '') <> ''
+                or (select l.digest from passbell.list_loads l where l.campaign_id = t.id)
+                   is not distinct from (select l.digest from passbell.list_loads l where l.campaign_id = v_campaign.id))
            and coalesce(t.scheduled_at, t.created_at) between coalesce(v_campaign.scheduled_at, v_campaign.created_at) - interval '1 minute'
                                                           and coalesce(v_campaign.scheduled_at, v_campaign.created_at) + interval '1 minute'
          order by t.created_at
@@ -1459,14 +1584,14 @@ begin
         perform passbell.compile_message(v_campaign.message_text);
         perform passbell.parse_target(v_campaign.target_query);
 
-        if passbell.is_list(v_campaign) and not exists (select from passbell.list_loads l where l.campaign_id = v_campaign.id and l.loaded) then
+        if passbell.is_list(v_campaign) and not passbell.has_list(v_campaign) then
             if nullif(btrim(v_campaign.csv_upload_url), '') is null then
                 raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
             end if;
             insert into passbell.list_loads as l (campaign_id, attempt, lease_until, claim_token, worker)
             values (v_campaign.id, 1, v_now + make_interval(secs => p_lease_seconds), gen_random_uuid(), p_worker)
             on conflict (campaign_id) do update
-               set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
+               set attempt = case when l.loaded then 1 else l.attempt + 1 end, loaded = false, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
             returning l.claim_token into claim_token;
             update public.push_campaigns set status_detail = 'Downloading the list.' where id = v_campaign.id;
             csv_url := btrim(v_campaign.csv_upload_url);
@@ -1476,7 +1601,8 @@ begin
         end if;
 
         recipients := passbell.expand_campaign(v_campaign.id, p_chunk_size);
-        action := 'expanded';
+        select case when c.status = 'FAILED' then 'failed' else 'expanded' end, case when c.status = 'FAILED' then c.status_detail end
+          into action, detail from public.push_campaigns c where c.id = v_campaign.id;
     exception when others then
         -- A broken order, not a broken database: those errors must surface and be tried again.
         if sqlstate not like 'PB4%' and sqlstate not like '22%' and sqlstate not like '42%' then
@@ -1492,60 +1618,58 @@ begin
 end
 $$;
 
--- Does the campaign's audience come from a list by URL? A URL always narrows: whatever the target says, a campaign
--- with a list never goes to "everybody".
-create or replace function passbell.is_list(p_campaign public.push_campaigns) returns boolean
-language sql stable
-set search_path = ''
-as $$
-    select nullif(btrim(p_campaign.csv_upload_url), '') is not null
-        or exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'CSV')
-$$;
-
--- The campaign's whole target: a URL without the word CSV still means CSV.
-create or replace function passbell.full_target(p_campaign public.push_campaigns) returns text
-language sql stable
-set search_path = ''
-as $$
-    select coalesce(nullif(btrim(p_campaign.target_query), ''), 'ALL')
-           || case when nullif(btrim(p_campaign.csv_upload_url), '') is not null then ' & CSV' else '' end
-$$;
-
 -- Freezes the audience of a PENDING campaign into chunks with one set-based statement and starts it. Who is in:
 -- every pass of the program that matches, is installed and active, and whose member did not opt out; the daily cap is
 -- judged later, when its chunk is claimed. DISTINCT, because a host that lost a primary key may show a pass twice.
+-- With a list, those it matched (match_list) and no others; a list by which nobody is found fails the campaign, and its
+-- rows stay readable.
 create or replace function passbell.expand_campaign(p_campaign uuid, p_chunk_size integer) returns integer
 language plpgsql
 set search_path = ''
+set work_mem = '64MB'
 set passbell.engine = 'on'
 as $$
 declare
     v_campaign    public.push_campaigns;
+    v_load        passbell.list_loads;
     v_condition   text;
     v_parameters  text[];
     v_recipients  integer;
-    v_list        text;
 begin
     select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(passbell.full_target(v_campaign)) a;
+    v_load := passbell.match_list(v_campaign);
 
-    v_list := passbell.report_list(v_campaign);
-
-    execute $q$
+    if v_load.campaign_id is not null then
+        if passbell.list_refusal(v_load) is not null then
+            perform passbell.fail_campaign(p_campaign, passbell.list_refusal(v_load));
+            return 0;
+        end if;
         insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
-        select $3, n.chunk_no, $1, array_agg(n.pass_id order by n.pass_id), $5
-          from (select p.pass_id, ((row_number() over (order by p.pass_id) - 1) / $4 + 1)::integer as chunk_no
-                  from (select distinct r.pass_id
-                          from passbell.recipients r
-                         where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) p) n
-         group by n.chunk_no $q$
-      using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
+        select p_campaign, n.chunk_no, v_campaign.program_id, array_agg(n.pass_id order by n.pass_id), passbell.now()
+          from (select m.pass_id, ((row_number() over (order by m.pass_id) - 1) / p_chunk_size + 1)::integer as chunk_no
+                  from pg_temp.passbell_matches m
+                 where m.pass_id is not null and m.nth = 1 and m.reachable and m.opted_in and m.wanted) n
+         group by n.chunk_no;
+    elsif passbell.is_list(v_campaign) then
+        raise exception 'The list is not there.';       -- never "everybody", whatever went wrong before
+    else
+        select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(v_campaign.target_query) a;
+        execute $q$
+            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
+            select $3, n.chunk_no, $1, array_agg(n.pass_id order by n.pass_id), $5
+              from (select p.pass_id, ((row_number() over (order by p.pass_id) - 1) / $4 + 1)::integer as chunk_no
+                      from (select distinct r.pass_id
+                              from passbell.recipients r
+                             where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) p) n
+             group by n.chunk_no $q$
+          using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
+    end if;
 
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_recipients from passbell.chunks k where k.campaign_id = p_campaign;
     insert into passbell.turns (program_id) values (v_campaign.program_id) on conflict do nothing;
 
     update public.push_campaigns
-       set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_list
+       set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_load.summary
      where id = p_campaign;
     if v_recipients = 0 then
         perform passbell.settle_campaign(p_campaign);
@@ -1557,86 +1681,270 @@ $$;
 
 -- functions/23_lists.sql ────────────────────────────────────────────────────────────────────────────────────────
 
+-- Hit lists, from CSV files (staged in passbell.list_pages) or from the target IDS:a,b,c.
+
 -- "488 of 500 matched; 12 not found; 3 opted out." NULL for a campaign without a list.
 create or replace function passbell.list_summary(p_campaign uuid) returns text
 language sql stable
 set search_path = ''
 as $$
-    select passbell.thousands(coalesce(sum(r.n) filter (where r.matched), 0)) || ' of ' || passbell.thousands(sum(r.n)) || ' matched'
-           || coalesce('; ' || string_agg(passbell.thousands(r.n) || ' ' || r.words, '; ' order by r.n desc, r.words) filter (where r.words is not null), '') || '.'
-      from (select e.reason,
-                   e.reason is null or e.reason in ('not_installed', 'opted_out') as matched,
-                   case e.reason when 'unknown_member' then 'not found' when 'other_program' then 'of another program'
-                                 when 'duplicate' then 'listed twice' when 'not_installed' then 'not in a wallet'
-                                 else replace(e.reason, '_', ' ') end as words,
-                   count(*) as n
-              from passbell.list_entries e
-             where e.campaign_id = p_campaign
-             group by e.reason) r
-    having count(*) > 0
+    select l.summary from passbell.list_loads l where l.campaign_id = p_campaign
 $$;
 
--- Matches the campaign's list (rows staged by the loader, or the ids of an IDS: target) to passes of its program and
--- records for every row what it became. Returns the summary, NULL if the campaign has no list. Raises PB400 for a
--- list of which nothing matches: an empty audience is an error there, never "everybody".
-create or replace function passbell.report_list(p_campaign public.push_campaigns) returns text
-language plpgsql
+-- The words of a summary.
+create or replace function passbell.list_words(p_rows bigint, p_matched bigint, p_reasons jsonb) returns text
+language sql stable
 set search_path = ''
 as $$
-declare
-    v_summary  text;
+    select passbell.thousands(p_matched) || ' of ' || passbell.thousands(p_rows) || ' matched'
+           || coalesce('; ' || string_agg(passbell.thousands(r.n) || ' ' || r.words, '; ' order by r.n desc, r.words), '') || '.'
+      from (select e.value::bigint as n,
+                   case e.key when 'unknown_member' then 'not found' when 'other_program' then 'of another program'
+                              when 'duplicate' then 'listed twice' when 'not_installed' then 'not in a wallet'
+                              else replace(e.key, '_', ' ') end as words
+              from jsonb_each_text(p_reasons) e) r
+$$;
+
+-- Does the campaign's audience come from a CSV? A URL always narrows: whatever the target says, a campaign with a list
+-- never goes to "everybody".
+create or replace function passbell.is_list(p_campaign public.push_campaigns) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select nullif(btrim(p_campaign.csv_upload_url), '') is not null
+        or exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'CSV')
+$$;
+
+-- Is the campaign's CSV read, and is it still the one that the order names?
+create or replace function passbell.has_list(p_campaign public.push_campaigns) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select exists (select from passbell.list_loads l
+                    where l.campaign_id = p_campaign.id and l.loaded
+                      and l.url is not distinct from nullif(btrim(p_campaign.csv_upload_url), ''))
+$$;
+
+-- What the campaign's list holds, one row per id: the pages of its CSV; without a CSV the ids of the first IDS: part.
+create or replace function passbell.listed_ids(p_campaign public.push_campaigns)
+returns table (list_row integer, list_value text, problem text)
+language plpgsql stable rows 1000
+set search_path = ''
+as $$
 begin
-    insert into passbell.list_entries (campaign_id, row_number, value)
-    select p_campaign.id, (row_number() over (order by i.t, i.n))::integer, i.value
-      from (select t.ordinality as t, v.ordinality as n, btrim(v.value) as value
-              from passbell.parse_target(p_campaign.target_query) with ordinality as t,
-                   unnest(string_to_array(t.parameter, ',')) with ordinality as v (value)
-             where t.segment = 'IDS' and btrim(v.value) <> '') i
-    on conflict do nothing;
-
-    with matched as (
-        select e.row_number, coalesce(x.pass_id, y.pass_id) as pass_id, row_number() over (partition by coalesce(x.pass_id, y.pass_id) order by e.row_number) as nth
-          from passbell.list_entries e
-          left join lateral (select r.pass_id from passbell.recipients r
-                              where r.program_id = p_campaign.program_id and lower(btrim(r.external_id)) = lower(e.value) limit 1) x on true
-          left join lateral (select r.pass_id from passbell.recipients r
-                              where r.program_id = p_campaign.program_id and x.pass_id is null and r.pass_id::text = lower(e.value) limit 1) y on true
-         where e.campaign_id = p_campaign.id and e.reason is null
-    )
-    update passbell.list_entries e
-       set pass_id = case when m.nth = 1 then m.pass_id end,
-           reason = case
-               when m.pass_id is null then 'unknown_member'
-               when m.nth > 1 then 'duplicate'
-               else (select case when not r.reachable then 'not_installed' when not r.opted_in then 'opted_out' end
-                       from passbell.recipients r where r.pass_id = m.pass_id limit 1) end
-      from matched m
-     where e.campaign_id = p_campaign.id and e.row_number = m.row_number;
-
-    v_summary := passbell.list_summary(p_campaign.id);
-    if passbell.is_list(p_campaign) and v_summary is null then
-        raise exception 'The list is empty: there is no member id in it.' using errcode = 'PB400';
+    if passbell.is_list(p_campaign) then
+        return query
+            select u.row_number, u.id, u.problem
+              from passbell.list_pages g
+             cross join lateral unnest(g.row_numbers, g.ids, g.problems) as u (row_number, id, problem)
+             where g.campaign_id = p_campaign.id;
+    else
+        return query
+            select (row_number() over (order by v.n))::integer, btrim(v.value), null::text
+              from (select t.parameter from passbell.parse_target(p_campaign.target_query) with ordinality as t
+                     where t.segment = 'IDS' order by t.ordinality limit 1) t
+             cross join lateral unnest(string_to_array(t.parameter, ',')) with ordinality as v (value, n)
+             where btrim(v.value) <> '';
     end if;
-    if v_summary is not null
-       and not exists (select from passbell.list_entries e where e.campaign_id = p_campaign.id and e.pass_id is not null) then
-        raise exception 'Nobody on the list was found in this program (%).', rtrim(v_summary, '.') using errcode = 'PB400';
-    end if;
-    return v_summary;
 end
+$$;
+
+-- How many of them can be used.
+create or replace function passbell.listed_count(p_campaign public.push_campaigns) returns bigint
+language sql stable
+set search_path = ''
+as $$
+    select case when passbell.is_list(p_campaign)
+                then (select coalesce(sum(cardinality(g.ids) - case when g.problems is null then 0 else (select count(p) from unnest(g.problems) p) end), 0)
+                        from passbell.list_pages g where g.campaign_id = p_campaign.id)
+                else (select count(*) from passbell.listed_ids(p_campaign)) end
+$$;
+
+-- The rest of the campaign's target, which narrows its list: everything but CSV, or but the IDS: that is the list.
+create or replace function passbell.target_beside_list(p_campaign public.push_campaigns) returns text
+language sql stable
+set search_path = ''
+as $$
+    select string_agg(t.segment || coalesce(':' || t.parameter, ''), ' & ' order by t.n)
+      from (select p.segment, p.parameter, p.ordinality as n, row_number() over (partition by p.segment order by p.ordinality) as nth
+              from passbell.parse_target(p_campaign.target_query) with ordinality as p) t
+     where t.segment <> 'CSV' and not (t.segment = 'IDS' and t.nth = 1 and not passbell.is_list(p_campaign))
+$$;
+
+-- Matches the campaign's list to the passes of its program: external id, else pass id, trimmed and without regard to
+-- case; of passes whose ids differ in case alone the one spelt as listed, else the first. Leaves who matched in
+-- pg_temp.passbell_matches until the transaction ends, for expand_campaign:
+--
+--     list_row, list_value, pass_id (NULL: nobody), nth (1: the first row that names this pass, else 2),
+--     reachable, opted_in, wanted (the rest of the target holds)
+--
+-- and for people only the rows that reach nobody, in passbell.list_entries with the reason, and the totals in
+-- passbell.list_loads. One hash join over the program's members, no index of the host's is needed; a million ids take
+-- a few seconds. Returns NULL for a campaign without a list. May be called again: members change.
+create or replace function passbell.match_list(p_campaign public.push_campaigns) returns passbell.list_loads
+language plpgsql
+set search_path = ''
+set work_mem = '64MB'
+set enable_mergejoin = off      -- the planner cannot know how long a list is, and would sort all members by their ids
+as $fn$
+declare
+    v_condition   text;
+    v_parameters  text[];
+    v_members     text;
+    v_uuid        constant text := '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
+    v_listed      bigint;
+    v_load        passbell.list_loads;
+begin
+    if not passbell.is_list(p_campaign)
+       and not exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'IDS') then
+        return null;
+    end if;
+    select a.condition, a.parameters into v_condition, v_parameters
+      from passbell.audience_condition(passbell.target_beside_list(p_campaign)) a;
+
+    if to_regclass('pg_temp.passbell_matches') is not null then
+        drop table pg_temp.passbell_matches;
+    end if;
+    create temporary table passbell_matches (
+        list_row integer, list_value text, pass_id uuid, exact boolean, reachable boolean, opted_in boolean, wanted boolean, nth integer not null default 1
+    ) on commit drop;
+
+    v_members := 'select r.pass_id, r.external_id, r.reachable, r.opted_in, (' || v_condition || ') as wanted'
+                 || ' from passbell.recipients r where r.program_id = $1';
+    execute 'insert into pg_temp.passbell_matches (list_row, list_value, pass_id, exact, reachable, opted_in, wanted)'
+         || ' select i.list_row, i.list_value, x.pass_id, x.external_id = i.list_value, x.reachable, x.opted_in, x.wanted'
+         || '   from passbell.listed_ids($4) i left join (' || v_members || ') x on lower(btrim(x.external_id)) = lower(i.list_value)'
+         || '  where i.problem is null'
+      using p_campaign.program_id, v_parameters, p_campaign.id, p_campaign;
+    get diagnostics v_listed = row_count;
+
+    -- Some id stands for several passes (they differ in case, or a host without a primary key shows one twice).
+    if v_listed > passbell.listed_count(p_campaign) then
+        delete from pg_temp.passbell_matches m
+         using (select d.ctid, row_number() over (partition by d.list_row order by d.exact desc, d.pass_id) as choice
+                  from pg_temp.passbell_matches d) c
+         where m.ctid = c.ctid and c.choice > 1;
+        v_listed := passbell.listed_count(p_campaign);
+    end if;
+    if exists (select from pg_temp.passbell_matches m where m.pass_id is null and length(m.list_value) = 36) then
+        execute 'update pg_temp.passbell_matches m'
+             || '   set pass_id = x.pass_id, reachable = x.reachable, opted_in = x.opted_in, wanted = x.wanted'
+             || '  from (' || v_members || ') x'
+             || ' where m.pass_id is null and x.pass_id = case when length(m.list_value) = 36 and lower(m.list_value) ~ $4 then m.list_value::uuid end'
+          using p_campaign.program_id, v_parameters, p_campaign.id, v_uuid;
+    end if;
+    with twice as (
+        select d.pass_id, min(d.list_row) as first from pg_temp.passbell_matches d
+         where d.pass_id is not null group by d.pass_id having count(*) > 1
+    )
+    update pg_temp.passbell_matches m set nth = 2 from twice t where m.pass_id = t.pass_id and m.list_row > t.first;
+
+    delete from passbell.list_entries e where e.campaign_id = p_campaign.id;
+    insert into passbell.list_entries (campaign_id, row_number, value, reason, detail)
+    select p_campaign.id, u.row_number, u.id, 'unusable', u.problem
+      from passbell.list_pages g
+     cross join lateral unnest(g.row_numbers, g.ids, g.problems) as u (row_number, id, problem)
+     where g.campaign_id = p_campaign.id and g.problems is not null and u.problem is not null;
+    insert into passbell.list_entries (campaign_id, row_number, value, pass_id, reason)
+    select p_campaign.id, m.list_row, m.list_value, m.pass_id,
+           case when m.nth > 1 then 'duplicate' when not m.reachable then 'not_installed' else 'opted_out' end
+      from pg_temp.passbell_matches m
+     where m.pass_id is not null and (m.nth > 1 or not m.reachable or not m.opted_in)
+     order by m.list_row;
+    if exists (select from pg_temp.passbell_matches m where m.pass_id is null) then
+        with missing as materialized (
+            select m.list_row, m.list_value, lower(m.list_value) as key from pg_temp.passbell_matches m where m.pass_id is null
+        ), elsewhere as (
+            select s.list_row from missing s join passbell.recipients r on lower(btrim(r.external_id)) = s.key
+             where r.program_id is distinct from p_campaign.program_id
+            union
+            select s.list_row
+              from missing s
+              join passbell.recipients r on r.pass_id = case when length(s.key) = 36 and s.key ~ v_uuid then s.key::uuid end
+             where r.program_id is distinct from p_campaign.program_id
+        )
+        insert into passbell.list_entries (campaign_id, row_number, value, reason)
+        select p_campaign.id, s.list_row, s.list_value, case when e.list_row is null then 'unknown_member' else 'other_program' end
+          from missing s left join elsewhere e on e.list_row = s.list_row;
+    end if;
+
+    insert into passbell.list_loads as l (campaign_id, loaded, rows, matched, reasons)
+    select p_campaign.id, true, v_listed + coalesce(sum(e.n) filter (where e.reason = 'unusable'), 0),
+           v_listed - coalesce(sum(e.n) filter (where e.reason in ('unknown_member', 'other_program', 'duplicate')), 0),
+           coalesce(jsonb_object_agg(e.reason, e.n) filter (where e.reason is not null), '{}')
+      from (select e.reason, count(*) as n from passbell.list_entries e where e.campaign_id = p_campaign.id group by e.reason) e
+    on conflict (campaign_id) do update set rows = excluded.rows, matched = excluded.matched, reasons = excluded.reasons;
+    update passbell.list_loads l
+       set summary = passbell.list_words(l.rows, l.matched, l.reasons)
+     where l.campaign_id = p_campaign.id
+    returning l.* into v_load;
+    return v_load;
+end
+$fn$;
+
+-- Why a matched list cannot be used at all, as the sentence for status_detail; NULL if it can. An empty audience is an
+-- error there, never "everybody".
+create or replace function passbell.list_refusal(p_load passbell.list_loads) returns text
+language sql stable
+set search_path = ''
+as $$
+    select case when p_load.rows = 0 then 'The list is empty: there is no member id in it.'
+                when p_load.matched = 0 then format('Nobody on the list was found in this program (%s).', rtrim(p_load.summary, '.')) end
 $$;
 
 
 -- functions/24_list_loads.sql ───────────────────────────────────────────────────────────────────────────────────
 
--- The loader has staged every row of the campaign's list (in this same transaction): the next claim expands it.
--- Raises PB412 if another daemon holds the load by now.
-create or replace function passbell.list_loaded(p_campaign uuid, p_claim_token uuid) returns void
+-- Loading lists: by a daemon from a URL (claim_campaign, renew, loaded or failed), or by whoever has the file at hand
+-- (draft, pages, submit). Either way every page and the word that they are complete come in one transaction.
+
+-- The loader is still at it. False if another daemon holds the load by now, or the campaign was cancelled.
+create or replace function passbell.renew_list_load(p_campaign uuid, p_claim_token uuid, p_lease_seconds numeric) returns boolean
 language plpgsql
 set search_path = ''
 as $$
 begin
     update passbell.list_loads l
-       set loaded = true, lease_until = null, claim_token = null, worker = null
+       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+     where l.campaign_id = p_campaign and l.claim_token = p_claim_token
+       and exists (select from public.push_campaigns c where c.id = p_campaign and c.status in ('PENDING', 'PAUSED'));
+    return found;
+end
+$$;
+
+-- Hands an unfinished load back, at a graceful stop: the next daemon may begin at once.
+create or replace function passbell.release_list_load(p_campaign uuid, p_claim_token uuid) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.list_loads l
+       set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
+     where l.campaign_id = p_campaign and l.claim_token = p_claim_token
+$$;
+
+-- The loader is about to write the pages, in this transaction: what an earlier try has left is gone. Raises PB412 if
+-- another daemon holds the load.
+create or replace function passbell.begin_list(p_campaign uuid, p_claim_token uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not exists (select from passbell.list_loads l where l.campaign_id = p_campaign and l.claim_token = p_claim_token) then
+        raise exception 'the lease on the list of campaign % is lost', p_campaign using errcode = 'PB412';
+    end if;
+    delete from passbell.list_pages g where g.campaign_id = p_campaign;
+end
+$$;
+
+-- The loader has staged every page of the campaign's list (in this same transaction): the next claim expands it.
+-- p_url is where it came from. Raises PB412 if another daemon holds the load by now.
+create or replace function passbell.list_loaded(p_campaign uuid, p_claim_token uuid, p_url text, p_digest text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update passbell.list_loads l
+       set loaded = true, lease_until = null, claim_token = null, worker = null, url = nullif(btrim(p_url), ''), digest = p_digest
      where l.campaign_id = p_campaign and l.claim_token = p_claim_token;
     if not found then
         raise exception 'the lease on the list of campaign % is lost', p_campaign using errcode = 'PB412';
@@ -1650,6 +1958,7 @@ $$;
 create or replace function passbell.list_failed(p_campaign uuid, p_claim_token uuid, p_detail text, p_again boolean) returns void
 language plpgsql
 set search_path = ''
+set passbell.engine = 'on'
 as $$
 declare
     v_attempt  smallint;
@@ -1659,11 +1968,88 @@ begin
            not_before = passbell.now() + make_interval(secs => 5 * power(4, l.attempt - 1))
      where l.campaign_id = p_campaign and l.claim_token = p_claim_token
     returning l.attempt into v_attempt;
-    if found and not (p_again and v_attempt < 3) then
+    if not found then
+        return;
+    end if;
+    if p_again and v_attempt < 3 then
+        update public.push_campaigns c
+           set status_detail = left(format('Downloading the list failed and is tried again: %s', p_detail), 1000)
+         where c.id = p_campaign and c.status = 'PENDING';
+    else
         perform passbell.fail_campaign(p_campaign, p_detail);
     end if;
 end
 $$;
+
+-- First half of a campaign whose list is at hand (passbell send --csv, POST /api/notifications/targeted): checks the
+-- order and makes a DRAFT that waits for its pages. The same transaction then copies them into passbell.list_pages and
+-- calls submit_list_campaign, so nobody ever sees half a list.
+create or replace function passbell.draft_list_campaign(
+    p_program uuid, p_message text, p_target text default null, p_name text default null, p_scheduled_at timestamptz default null,
+    p_created_by text default null) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id  uuid;
+begin
+    perform passbell.require_program(p_program);
+    perform passbell.compile_message(p_message);
+    insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at, status, created_by)
+    values (p_program, p_name, p_message,
+            case when exists (select from passbell.parse_target(p_target) t where t.segment = 'CSV') then p_target
+                 when coalesce(btrim(p_target), '') = '' or (select bool_and(t.segment = 'ALL') from passbell.parse_target(p_target) t) then 'CSV'
+                 else p_target || ' & CSV' end,
+            p_scheduled_at, 'DRAFT', p_created_by)
+    returning id into v_id;
+    insert into passbell.list_loads (campaign_id) values (v_id);
+    return v_id;
+end
+$$;
+
+-- Second half: matches the list now, so that the caller can say "500 targeted, 12 unmatched", and submits the campaign.
+-- targeted is how many would be buzzed, as things stand; the daemon matches again when it is due. Raises PB400 if
+-- nobody is on the list.
+create or replace function passbell.submit_list_campaign(p_campaign uuid, p_digest text)
+returns table (rows integer, matched integer, targeted integer, unmatched integer, reasons jsonb, summary text, status text)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_campaign  public.push_campaigns;
+    v_load      passbell.list_loads;
+begin
+    update passbell.list_loads l set loaded = true, digest = p_digest where l.campaign_id = p_campaign;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    v_load := passbell.match_list(v_campaign);
+    if passbell.list_refusal(v_load) is not null then
+        raise exception '%', passbell.list_refusal(v_load) using errcode = 'PB400';
+    end if;
+    rows := v_load.rows;  matched := v_load.matched;  reasons := v_load.reasons;  summary := v_load.summary;
+    unmatched := rows - matched;
+    select count(*) into targeted
+      from pg_temp.passbell_matches m where m.pass_id is not null and m.nth = 1 and m.reachable and m.opted_in and m.wanted;
+    update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign returning c.status into status;
+    return next;
+end
+$$;
+
+-- The pages are of no use once the audience is frozen, or will never be.
+create or replace function passbell.drop_list_pages() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    delete from passbell.list_pages g where g.campaign_id = new.id;
+    return null;
+end
+$$;
+
+create or replace trigger passbell_list_pages after update of status on public.push_campaigns
+    for each row when (old.status is distinct from new.status and new.status in ('PROCESSING', 'COMPLETED', 'FAILED', 'CANCELLED'))
+    execute function passbell.drop_list_pages();
 
 
 -- functions/30_claim_chunk.sql ──────────────────────────────────────────────────────────────────────────────────
@@ -1679,10 +2065,9 @@ $$;
 -- write must carry (fencing). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
 -- the meantime is skipped with the reason. The texts are chosen and stored before anybody is sent anything, so that a
 -- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
--- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: whom
--- another campaign has in flight is put off by a second, because the later text could otherwise be overtaken by a
--- repeat of the earlier one, and the phone would buzz for that twice. The program's turn row, locked first, puts the
--- claims inside one program in a row, so that two of them cannot overlook each other.
+-- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). Cap and same text look at the ledger *and* at
+-- what other campaigns have in flight; the program's turn row, locked first, puts the claims inside one program in a
+-- row, so that two of them cannot overlook each other.
 --
 -- Uses chunks_ready to find, chunks_rendered for what is in flight, deliveries_pass for what was sent.
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
@@ -1738,13 +2123,13 @@ begin
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
             select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
-            continue when v_ready.pass_ids is null;      -- everybody in it was skipped or put off
+            continue when v_ready.pass_ids is null;      -- everybody in it was skipped: the chunk is gone
 
             claim_token := gen_random_uuid();
             update passbell.chunks k
                set pass_ids = v_ready.pass_ids, texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
-                   claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
+                   claim_token = claim_chunk.claim_token, worker = p_worker
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
             update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
 
@@ -1806,14 +2191,9 @@ begin
 end
 $$;
 
--- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those whom
--- another campaign has under way are put off in a chunk of their own; those who stay come back as parallel arrays with
--- the texts chosen. pass_ids is NULL if nobody stays. `uniform` says that everybody gets message_text as it stands, so
--- that no texts need be stored.
---
--- A repeat (a chunk that was handed out before, and whose outcome nobody knows) is not sent to a pass that another
--- campaign has reached since, which can happen only while this one was paused: the phone shows the newer text by now,
--- and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
+-- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those who stay
+-- come back as parallel arrays with the texts chosen. pass_ids is NULL if nobody stays: then the chunk is deleted.
+-- `uniform` says that everybody gets message_text as it stands, so that no texts need be stored.
 create or replace function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
     out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
@@ -1833,9 +2213,6 @@ declare
     v_program     text;
     v_skipped     uuid[];
     v_reasons     text[];
-    v_texts       text[];
-    v_later       uuid[];
-    v_later_texts text[];
     v_failed      integer;
 begin
     select m.* into v_message from passbell.compile_message(p_campaign.message_text) m;
@@ -1845,9 +2222,8 @@ begin
         v_plain_hash := hashtextextended(v_plain, 0);
     end if;
 
-    with flight as (              -- what other campaigns have handed out for the same passes
-        select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes,
-               bool_or(o.status = 'PROCESSING' or k.lease_until > v_now) as under_way      -- a paused one is not waited for
+    with flight as (              -- what other campaigns have under way for the same passes
+        select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes
           from passbell.chunks k
           join public.push_campaigns o on o.id = k.campaign_id
           cross join lateral unnest(k.pass_ids, k.texts) as f (pass_id, text)
@@ -1856,9 +2232,7 @@ begin
          group by f.pass_id
     ), member as (
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
-               r.passkit_id, r.external_id, r.protocol, r.passkit_program_id, coalesce(flight.under_way, false) as under_way,
-               not v_fresh and exists (select from passbell.deliveries d
-                                        where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at and d.outcome = 'sent') as overtaken,
+               r.passkit_id, r.external_id, r.protocol, r.passkit_program_id,
                coalesce(day.sent, 0) + coalesce(cardinality(flight.hashes), 0) as today,
                -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
                past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
@@ -1888,60 +2262,36 @@ begin
                    when m.gone then 'unknown_member'
                    when not m.reachable then 'not_installed'
                    when not m.opted_in then 'opted_out'
-                   when m.overtaken then 'attempts_exhausted'
-                   when m.under_way then null
                    when v_fresh and p_daily_cap > 0 and m.today >= p_daily_cap then 'capped'
                    when m.text is null then 'render_error'
                end as reason
           from member m
     ), decided as (
-        select j.*, case when j.reason is not null then j.reason
-                         when j.under_way then 'later'
-                         when j.same and p_same_text = 'skip' then 'same_text' end as verdict,
+        select j.*, coalesce(j.reason, case when j.same and p_same_text = 'skip' then 'same_text' end) as verdict,
                case when j.same and p_same_text = 'vary' and j.reason is null then passbell.vary_from(j.text, j.shown) else j.text end as final
           from judged j
     )
-    select array_agg(d.pass_id) filter (where d.verdict <> 'later'), array_agg(d.verdict) filter (where d.verdict <> 'later'),
-           array_agg(d.text) filter (where d.verdict <> 'later'),
-           array_agg(d.pass_id) filter (where d.verdict = 'later'), array_agg(d.fixed) filter (where d.verdict = 'later'),
+    select array_agg(d.pass_id) filter (where d.verdict is not null), array_agg(d.verdict) filter (where d.verdict is not null),
            array_agg(d.pass_id) filter (where d.verdict is null), array_agg(d.final) filter (where d.verdict is null),
            array_agg(d.passkit_id) filter (where d.verdict is null), array_agg(d.external_id) filter (where d.verdict is null),
            array_agg(d.protocol) filter (where d.verdict is null), min(d.passkit_program_id),
            bool_and(d.final = p_campaign.message_text) filter (where d.verdict is null)
-      into v_skipped, v_reasons, v_texts, v_later, v_later_texts, pass_ids, texts, passkit_ids, external_ids, protocols, passkit_program_id, uniform
+      into v_skipped, v_reasons, pass_ids, texts, passkit_ids, external_ids, protocols, passkit_program_id, uniform
       from decided d;
 
-    if v_later is not null and pass_ids is null and v_skipped is null then
-        update passbell.chunks k set not_before = v_now + interval '1 second'
-         where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+    if v_skipped is null then
         return;
     end if;
-    if v_skipped is null and v_later is null then
-        return;
-    end if;
-
-    perform from public.push_campaigns c where c.id = p_chunk.campaign_id for update;
-    if v_later is not null then
-        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, attempt, not_before)
-        select p_chunk.campaign_id, max(k.chunk_no) + 1, p_chunk.program_id, v_later, case when p_chunk.keep_texts then v_later_texts end,
-               p_chunk.keep_texts, p_chunk.attempt, v_now + interval '1 second'
-          from passbell.chunks k where k.campaign_id = p_chunk.campaign_id;
-    end if;
-    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason, detail, text)
-    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt,
-           case when s.reason in ('render_error', 'attempts_exhausted') then 'failed' else 'skipped' end, s.reason,
-           case when s.reason = 'attempts_exhausted' then 'It is not known whether it arrived, and another campaign has reached the pass since.' end,
-           case when s.reason = 'attempts_exhausted' then s.text end
-      from unnest(v_skipped, v_reasons, v_texts) as s (pass_id, reason, text);
+    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt, case when s.reason = 'render_error' then 'failed' else 'skipped' end, s.reason
+      from unnest(v_skipped, v_reasons) as s (pass_id, reason);
     if pass_ids is null then
         delete from passbell.chunks k where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
     end if;
-    if v_skipped is not null then
-        v_failed := cardinality(array_positions(v_reasons, 'render_error')) + cardinality(array_positions(v_reasons, 'attempts_exhausted'));
-        update public.push_campaigns c
-           set skipped_count = skipped_count + cardinality(v_reasons) - v_failed, failed_count = failed_count + v_failed
-         where c.id = p_chunk.campaign_id;
-    end if;
+    v_failed := cardinality(array_positions(v_reasons, 'render_error'));
+    update public.push_campaigns c
+       set skipped_count = skipped_count + cardinality(v_reasons) - v_failed, failed_count = failed_count + v_failed
+     where c.id = p_chunk.campaign_id;
     if pass_ids is null then
         perform passbell.settle_campaign(p_chunk.campaign_id);
     end if;
@@ -1958,10 +2308,7 @@ $$;
 --   rejected       400, 409, 501 …: will never work                  → ledger, failed
 --   server_error   500: may be a validation in disguise              → tried three times, then failed
 --   retry          the network or PassKit failed for this pass       → again with backoff, p_max_attempts times in all
---   back           not sent (stopping, paused, refused, throttled)   → stays, no attempt burnt
---   maybe          it may have arrived, but PassKit as a whole failed → stays, no attempt burnt
---
--- Passes handed back that were certainly never sent are free again: their texts are chosen when they are claimed anew.
+--   back           not sent, or it does not count (stopping, paused, breaker, throttled) → stays, no attempt burnt
 --
 -- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
 -- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
@@ -2003,7 +2350,6 @@ declare
     v_texts     text[];
     v_a_texts   text[];
     v_wait      interval;
-    v_handed    boolean;    -- whether what stays may have been sent
 begin
     select k.* into v_chunk
       from passbell.chunks k
@@ -2014,13 +2360,12 @@ begin
     end if;
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
     v_tried := v_chunk.attempt + 1;
-    v_handed := not p_release or v_chunk.attempt > 0 or 'maybe' = any (p_outcomes);
 
     if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
         select n.missing >= 0.9 * n.decided
                and n.missing + case when v_campaign.sent_count = 0 then v_campaign.failed_count else 0 end >= 10
           into v_wrong
-          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o not in ('back', 'maybe')) as decided
+          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o <> 'back') as decided
                   from unnest(p_outcomes) o) n
          where n.missing > 0;
         v_wrong := coalesce(v_wrong, false);
@@ -2086,8 +2431,7 @@ begin
             delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
         else
             update passbell.chunks k
-               set pass_ids = v_back, rendered = v_handed,
-                   texts = case when v_chunk.texts is not null and (v_handed or v_chunk.keep_texts) then v_texts end,
+               set pass_ids = v_back, texts = case when v_chunk.texts is not null then v_texts end,
                    not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
                    lease_until = case when not p_release then k.lease_until end,
                    claim_token = case when not p_release then k.claim_token end,
@@ -2162,8 +2506,8 @@ begin
          where d.campaign_id = p_campaign and d.outcome = 'failed'
         returning d.pass_id, d.text
     )
-    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, not_before)
-    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), true, passbell.now()
+    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, not_before)
+    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), passbell.now()
       from (select x.pass_id, x.text, ((row_number() over (order by x.pass_id) - 1) / 50 + 1)::integer as chunk_no from failed x) f
      group by f.chunk_no;
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_count from passbell.chunks k where k.campaign_id = p_campaign;
@@ -3520,6 +3864,671 @@ set search_path = ''
 as $$ select r.* from passbell.run_birthdays_by_hand($1, $2) r $$;
 
 
+-- functions/70_import_guard.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- Stands before every write to member_imports, as campaign_guard does for campaigns: people (a form, SQL, the API) may
+-- insert an order and cancel it; counters, times and words belong to the engine. Raises PB422 for anything else.
+create or replace function passbell.import_guard() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+begin
+    new.updated_at := passbell.now();
+    new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
+    new.date_order := upper(nullif(btrim(new.date_order), ''));
+    new.region := upper(nullif(btrim(new.region), ''));
+    if v_engine then
+        return new;
+    end if;
+    if tg_op = 'INSERT' then
+        if new.status <> 'PENDING' then
+            raise exception 'A new import is PENDING, not %.', new.status using errcode = 'PB422';
+        end if;
+        new.created_at := coalesce(new.created_at, passbell.now());
+        new.created_by := coalesce(new.created_by, passbell.caller());
+        new.total_rows := 0;     new.processed_rows := 0;   new.created_count := 0;   new.updated_count := 0;   new.linked_count := 0;
+        new.unchanged_count := 0;  new.rejected_count := 0;  new.passes_linked := 0;  new.notes := '{}';
+        new.status_detail := null;  new.started_at := null;  new.completed_at := null;
+        perform pg_notify('passbell', 'imports');
+        return new;
+    end if;
+    if new.status <> old.status and not (new.status = 'CANCELLED' and old.status in ('PENDING', 'PROCESSING')) then
+        raise exception 'An import that is % cannot become %.', old.status, new.status using errcode = 'PB422';
+    end if;
+    if old.status <> 'PENDING'
+       and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order)
+           is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order) then
+        raise exception 'The import has started: its file and program can no longer be changed.' using errcode = 'PB422';
+    end if;
+    new.total_rows := old.total_rows;            new.processed_rows := old.processed_rows;  new.created_count := old.created_count;
+    new.updated_count := old.updated_count;      new.linked_count := old.linked_count;      new.unchanged_count := old.unchanged_count;
+    new.rejected_count := old.rejected_count;    new.passes_linked := old.passes_linked;    new.notes := old.notes;
+    new.started_at := old.started_at;            new.completed_at := old.completed_at;      new.status_detail := old.status_detail;
+    if new.status = 'CANCELLED' and old.status <> 'CANCELLED' then
+        new.completed_at := passbell.now();
+        new.status_detail := format('Cancelled by %s after %s of %s rows; those stay imported.', passbell.caller(),
+                                    passbell.thousands(old.processed_rows), passbell.thousands(old.total_rows));
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger passbell_guard before insert or update on public.member_imports
+    for each row execute function passbell.import_guard();
+
+
+-- functions/71_import_claims.sql ────────────────────────────────────────────────────────────────────────────────
+
+-- Member imports as a queue. An import is read and checked outside the database, staged as a whole in one transaction,
+-- and applied in batches; each of these writes carries the claim_token.
+
+-- Takes the oldest import that nobody works on: new, or with a lease that ran out, or of a worker that is gone. Called by
+-- every daemon's import loop. FOR UPDATE SKIP LOCKED, so of two daemons one gets it.
+--
+--   action 'download'   fetch and check the file with this claim_token, stage its rows, then import_staged()
+--   action 'apply'      its rows are staged: import_batch() until none is left
+--   action 'failed'     the order is broken; status_detail says how
+create or replace function passbell.claim_import(p_worker uuid, p_lease_seconds numeric default 60)
+returns table (import_id uuid, action text, program_id uuid, csv_url text, claim_token uuid, region text, date_order text, today date, detail text)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now     constant timestamptz := passbell.now();
+    v_import  public.member_imports;
+    v_staged  boolean;
+begin
+    select i.* into v_import
+      from public.member_imports i
+      left join passbell.import_leases l on l.import_id = i.id
+     where i.status in ('PENDING', 'PROCESSING')
+       and (l.import_id is null
+            or l.not_before <= v_now
+               and (coalesce(l.lease_until, v_now) <= v_now
+                    or l.worker is not null and not exists (select from passbell.workers w where w.id = l.worker)))
+     order by i.created_at, i.id
+     limit 1
+       for update of i skip locked;
+    if not found then
+        return;
+    end if;
+    import_id := v_import.id;
+    program_id := v_import.program_id;
+    csv_url := nullif(btrim(v_import.csv_upload_url), '');
+    select l.staged into v_staged from passbell.import_leases l where l.import_id = v_import.id;
+
+    detail := case
+        when v_import.program_id is null then 'No program is named.'
+        when not exists (select from passbell.programs g where g.program_id = v_import.program_id) then format('There is no program %s.', v_import.program_id)
+        when csv_url is null and v_staged is not true then 'There is no file: csv_upload_url is empty.' end;
+    if detail is not null then
+        update public.member_imports i set status = 'FAILED', status_detail = detail, completed_at = v_now where i.id = v_import.id;
+        action := 'failed';
+        return next;
+        return;
+    end if;
+
+    insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
+    values (v_import.id, 1, v_now + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
+    on conflict (import_id) do update
+       set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
+    returning l.claim_token into claim_token;
+    update public.member_imports i
+       set status = 'PROCESSING', started_at = coalesce(i.started_at, v_now),
+           status_detail = case when v_staged then i.status_detail else 'Downloading the file.' end
+     where i.id = v_import.id;
+    action := case when v_staged then 'apply' else 'download' end;
+    region := passbell.import_region(v_import);
+    date_order := v_import.date_order;
+    today := passbell.import_today(v_import.program_id);
+    return next;
+end
+$$;
+
+-- Two letters: the import's own, else what the program's row says (a column country_code, country or region, where the
+-- host has one), else US.
+create or replace function passbell.import_region(p_import public.member_imports) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_region  text := p_import.region;
+begin
+    if v_region is null and to_regclass('public.programs') is not null then
+        execute format('select coalesce(%s) from public.programs g where g.id = $1',
+                       (select string_agg(format('case when length(btrim(%1$s)) = 2 then upper(btrim(%1$s)) end',
+                                                 passbell.host_column('public.programs', 'g', c.name, 'text')), ', ' order by c.n)
+                          from unnest(array['country_code', 'country', 'region']) with ordinality as c (name, n)))
+           into v_region using p_import.program_id;
+    end if;
+    return coalesce(v_region, 'US');
+end
+$$;
+
+-- Today, where the program is: no birth date lies after it.
+create or replace function passbell.import_today(p_program uuid) returns date
+language sql stable
+set search_path = ''
+as $$
+    select (passbell.now() at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program)))::date
+$$;
+
+-- An import whose file is at hand (passbell import, POST /api/members/import): the order and its claim in one. The same
+-- transaction stages the rows and calls import_staged. Raises PB404 for an unknown program.
+create or replace function passbell.open_import(
+    p_program uuid, p_name text default null, p_dry_run boolean default false, p_region text default null, p_date_order text default null,
+    p_created_by text default null, p_lease_seconds numeric default 60, p_worker uuid default null)
+returns table (import_id uuid, claim_token uuid, region text, date_order text, today date)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_import  public.member_imports;
+begin
+    perform passbell.require_program(p_program);
+    insert into public.member_imports as i (program_id, name, dry_run, region, date_order, created_by, status, started_at, status_detail)
+    values (p_program, p_name, p_dry_run, p_region, p_date_order, coalesce(p_created_by, passbell.caller()), 'PROCESSING', passbell.now(), 'Reading the file.')
+    returning i.* into v_import;
+    insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
+    values (v_import.id, 1, passbell.now() + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
+    returning l.claim_token into claim_token;
+    import_id := v_import.id;
+    region := passbell.import_region(v_import);
+    date_order := v_import.date_order;
+    today := passbell.import_today(p_program);
+    return next;
+end
+$$;
+
+-- Locks the import for the holder of the claim_token. Raises PB412 for anybody else, and when it was cancelled.
+create or replace function passbell.hold_import(p_import uuid, p_claim_token uuid) returns public.member_imports
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_import  public.member_imports;
+begin
+    select i.* into v_import from public.member_imports i where i.id = p_import for update;
+    if v_import.status is distinct from 'PROCESSING'
+       or not exists (select from passbell.import_leases l where l.import_id = p_import and l.claim_token = p_claim_token) then
+        raise exception 'the lease on import % is lost', p_import using errcode = 'PB412';
+    end if;
+    return v_import;
+end
+$$;
+
+-- Still at it. False if it is another's by now, or was cancelled.
+create or replace function passbell.renew_import(p_import uuid, p_claim_token uuid, p_lease_seconds numeric) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update passbell.import_leases l
+       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+     where l.import_id = p_import and l.claim_token = p_claim_token
+       and exists (select from public.member_imports i where i.id = p_import and i.status = 'PROCESSING');
+    return found;
+end
+$$;
+
+-- Hands it back at a graceful stop: whoever comes next goes on where it stands.
+create or replace function passbell.release_import(p_import uuid, p_claim_token uuid) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.import_leases l
+       set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
+     where l.import_id = p_import and l.claim_token = p_claim_token
+$$;
+
+-- The file cannot be had or read. A trouble that may pass is tried again, three times in all; then the import fails with
+-- the sentence.
+create or replace function passbell.import_failed(p_import uuid, p_claim_token uuid, p_detail text, p_again boolean default false) returns void
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_attempt  smallint;
+begin
+    update passbell.import_leases l
+       set lease_until = null, claim_token = null, worker = null,
+           not_before = passbell.now() + make_interval(secs => 5 * power(4, l.attempt - 1))
+     where l.import_id = p_import and l.claim_token = p_claim_token
+    returning l.attempt into v_attempt;
+    if not found then
+        return;
+    end if;
+    if p_again and v_attempt < 3 then
+        update public.member_imports i set status_detail = left(format('Failed and is tried again: %s', p_detail), 1000)
+         where i.id = p_import and i.status = 'PROCESSING';
+    else
+        update public.member_imports i set status = 'FAILED', status_detail = left(p_detail, 1000), completed_at = passbell.now()
+         where i.id = p_import and i.status = 'PROCESSING';
+        delete from passbell.import_leases l where l.import_id = p_import;
+    end if;
+end
+$$;
+
+-- Every row is in import_staged (copied in this same transaction): finds out, for the whole file at once, who is meant
+-- (resolve_import), and lets import_batch begin. The lease counts from the end of this transaction, which may have taken
+-- minutes. Raises PB412 if the import is another's by now.
+create or replace function passbell.import_staged(
+    p_import uuid, p_claim_token uuid, p_notes text[] default '{}', p_lease_seconds numeric default 60) returns integer
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_import   public.member_imports;
+    v_total    integer;
+    v_missing  text;
+begin
+    v_import := passbell.hold_import(p_import, p_claim_token);
+    if to_regclass('public.users') is null or to_regclass('public.passes_master') is null then
+        raise exception 'The platform''s tables (users, passes_master) are not there.' using errcode = 'PB422';
+    end if;
+    perform passbell.resolve_import(v_import);
+    select count(*) into v_total from passbell.import_staged s where s.import_id = p_import;
+    select string_agg(f.field, ', ' order by f.field) into v_missing from passbell.import_fields() f where f.column_name is null;
+    update passbell.import_leases l
+       set staged = true,
+           lease_until = passbell.now() + (clock_timestamp() - pg_catalog.now()) + make_interval(secs => p_lease_seconds::double precision)
+     where l.import_id = p_import;
+    update public.member_imports i
+       set total_rows = v_total, status_detail = 'Importing.',
+           notes = p_notes || case when v_missing is null then '{}' else array['Not stored, because the table users has no column for it: ' || v_missing || '.'] end
+     where i.id = p_import;
+    return v_total;
+end
+$$;
+
+
+-- functions/72_import_people.sql ────────────────────────────────────────────────────────────────────────────────
+
+-- Who is meant by each row of an import. All of it is hash joins over the whole file, so no index of the host's is needed.
+
+-- One problem as it stands in import_staged.problems. Fatal ones reject the row; others leave out one cell.
+create or replace function passbell.import_problem(p_column text, p_value text, p_reason text, p_fatal boolean) returns jsonb
+language sql immutable
+set search_path = ''
+as $$
+    select jsonb_build_array(jsonb_build_object('column', p_column, 'value', p_value, 'reason', p_reason, 'fatal', p_fatal))
+$$;
+
+-- The fields of an import and the host's columns for them; column_name is NULL where this generation has none.
+create or replace function passbell.import_fields() returns table (field text, column_name text, column_type text, has_default boolean)
+language sql stable
+set search_path = ''
+as $$
+    select f.field, a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(a.atthasdef, false)
+      from (values ('first_name', 'first_name'), ('last_name', 'last_name'), ('phone', 'phone_number'), ('birth_date', 'birth_date'),
+                   ('zip', 'zip'), ('city', 'city'), ('marketing_opt_in', 'marketing_opt_in')) as f (field, name)
+      left join pg_catalog.pg_attribute a
+        on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped
+$$;
+
+-- Fills in user_id, pass_id and pass_ids, and rejects rows that mean nobody or somebody a later row means too:
+--
+--   1. the pass with the row's external id in this program (case folded; the exact spelling first);
+--   2. without an e-mail in the row: that pass's member, else the e-mail that the pass itself carries;
+--   3. the user with the e-mail (case folded; the exact spelling first), else the pass's user if that one has no e-mail;
+--   4. without a pass by external id: the program's passes with that member e-mail and no user.
+--
+-- The last row that means a person wins, so that the same file twice ends in the same state.
+create or replace function passbell.resolve_import(p_import public.member_imports) returns void
+language plpgsql
+set search_path = ''
+set work_mem = '64MB'
+as $$
+begin
+    analyze passbell.import_staged;
+
+    with found as materialized (
+        select distinct on (s.row_number) s.row_number, r.pass_id, r.program_id is not distinct from p_import.program_id as ours,
+               r.user_id, lower(btrim(r.email)) as email
+          from passbell.import_staged s
+          join passbell.recipients r on lower(btrim(r.external_id)) = lower(s.external_id)
+         where s.import_id = p_import.id and not s.rejected and s.external_id is not null
+         order by s.row_number, r.program_id is not distinct from p_import.program_id desc, r.external_id = s.external_id desc, r.pass_id
+    )
+    update passbell.import_staged s
+       set pass_id = case when f.ours then f.pass_id end,
+           user_id = case when f.ours and s.email is null then f.user_id end,
+           email   = coalesce(s.email, case when f.ours and f.user_id is null and f.email like '_%@_%' then f.email end),
+           problems = s.problems || case when f.row_number is null then passbell.import_problem('external_id', s.external_id, 'there is no pass with this id in this program', s.email is null)
+                                         when not f.ours then passbell.import_problem('external_id', s.external_id, 'this id belongs to another program', s.email is null)
+                                         else '[]' end,
+           rejected = s.email is null and f.ours is not true
+      from passbell.import_staged x
+      left join found f on f.row_number = x.row_number
+     where x.import_id = p_import.id and not x.rejected and x.external_id is not null
+       and s.import_id = x.import_id and s.row_number = x.row_number;
+
+    with found as materialized (
+        select distinct on (s.row_number) s.row_number, u.id
+          from passbell.import_staged s
+          join public.users u on lower(btrim(u.email)) = lower(s.email)
+         where s.import_id = p_import.id and not s.rejected and s.email is not null
+         order by s.row_number, u.email = s.email desc, u.id
+    )
+    update passbell.import_staged s set user_id = f.id from found f where s.import_id = p_import.id and s.row_number = f.row_number;
+
+    update passbell.import_staged s
+       set user_id = r.user_id
+      from passbell.recipients r
+      join public.users u on u.id = r.user_id
+     where s.import_id = p_import.id and not s.rejected and s.user_id is null and r.pass_id = s.pass_id
+       and coalesce(btrim(u.email), '') = '';
+
+    update passbell.import_staged s
+       set rejected = true,
+           problems = s.problems || passbell.import_problem('', '', 'the row has no e-mail address, and its pass has no member yet', true)
+     where s.import_id = p_import.id and not s.rejected and s.user_id is null and s.email is null;
+
+    with meant as materialized (
+        select s.row_number, max(s.row_number) over (partition by coalesce(s.user_id::text, lower(s.email))) as last
+          from passbell.import_staged s
+         where s.import_id = p_import.id and not s.rejected
+    )
+    update passbell.import_staged s
+       set rejected = true,
+           problems = s.problems || passbell.import_problem('', '', format('row %s means the same member; the last row wins', m.last), true)
+      from meant m
+     where s.import_id = p_import.id and s.row_number = m.row_number and m.last > m.row_number;
+
+    with found as materialized (
+        select s.row_number, array_agg(distinct r.pass_id) as pass_ids
+          from passbell.import_staged s
+          join passbell.recipients r on lower(btrim(r.email)) = lower(s.email)
+         where s.import_id = p_import.id and not s.rejected and s.pass_id is null
+           and r.program_id = p_import.program_id and r.user_id is null
+           and not exists (select from passbell.import_staged t where t.import_id = p_import.id and not t.rejected and t.pass_id = r.pass_id)
+         group by s.row_number
+    )
+    update passbell.import_staged s set pass_ids = f.pass_ids from found f where s.import_id = p_import.id and s.row_number = f.row_number;
+end
+$$;
+
+
+-- functions/73_import_batches.sql ───────────────────────────────────────────────────────────────────────────────
+
+-- Applying an import, batch by batch. Work shrinks, history grows: a staged row turns into its row of import_rows in the
+-- transaction that changed the member.
+
+-- Applies the next rows of an import, renews its lease and keeps the counters; completes the import with the last one.
+-- Called until `remaining` is 0, by whoever holds the claim_token (PB412 for others, and once it was cancelled). A crash
+-- loses at most the batch in hand, which was not committed. A dry run does all of it at once and takes it back.
+create or replace function passbell.import_batch(p_import uuid, p_claim_token uuid, p_limit integer default 1000, p_lease_seconds numeric default 60)
+returns table (processed integer, remaining integer, status text)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_import  public.member_imports;
+    v_rows    integer[];
+    v_done    record;
+begin
+    v_import := passbell.hold_import(p_import, p_claim_token);
+    if v_import.dry_run then
+        v_rows := array(select s.row_number from passbell.import_staged s where s.import_id = p_import order by s.row_number);
+        perform passbell.rehearse_import(v_import, v_rows, p_limit);
+    else
+        v_rows := array(select s.row_number from passbell.import_staged s where s.import_id = p_import order by s.row_number limit p_limit);
+        perform passbell.apply_import_rows(v_import, v_rows);
+    end if;
+
+    select count(*) filter (where r.result = 'created') as created, count(*) filter (where r.result = 'updated') as updated,
+           count(*) filter (where r.result = 'linked') as linked, count(*) filter (where r.result = 'unchanged') as unchanged,
+           count(*) filter (where r.result = 'rejected') as rejected, coalesce(sum(cardinality(r.linked_passes)), 0) as passes
+      into v_done
+      from passbell.import_rows r where r.import_id = p_import and r.row_number = any (v_rows);
+    processed := cardinality(v_rows);
+    remaining := v_import.total_rows - v_import.processed_rows - processed;
+    status := case when remaining > 0 then 'PROCESSING' else 'COMPLETED' end;
+    update public.member_imports i
+       set processed_rows = i.processed_rows + processed,
+           created_count = i.created_count + v_done.created,        updated_count = i.updated_count + v_done.updated,
+           linked_count = i.linked_count + v_done.linked,           unchanged_count = i.unchanged_count + v_done.unchanged,
+           rejected_count = i.rejected_count + v_done.rejected,     passes_linked = i.passes_linked + v_done.passes,
+           status = import_batch.status, completed_at = case when remaining > 0 then null else passbell.now() end
+     where i.id = p_import
+    returning i.* into v_import;
+    if remaining > 0 then
+        update passbell.import_leases l set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+         where l.import_id = p_import;
+    else
+        update public.member_imports i set status_detail = passbell.import_summary(v_import) where i.id = p_import;
+        delete from passbell.import_leases l where l.import_id = p_import;
+    end if;
+    return next;
+end
+$$;
+
+-- "1,200 rows: 40 created, 12 updated, 1,148 unchanged. 35 passes linked."
+create or replace function passbell.import_summary(p_import public.member_imports) returns text
+language sql stable
+set search_path = ''
+as $$
+    select case when p_import.dry_run then 'Dry run, nothing was changed. ' else '' end
+           || passbell.thousands(p_import.total_rows) || case p_import.total_rows when 1 then ' row' else ' rows' end
+           || coalesce(': ' || string_agg(passbell.thousands(c.n) || ' ' || c.words, ', ' order by c.place) filter (where c.n > 0), '') || '.'
+           || case when p_import.passes_linked > 0 then format(' %s passes linked.', passbell.thousands(p_import.passes_linked)) else '' end
+      from (values (1, p_import.created_count, 'created'), (2, p_import.updated_count, 'updated'), (3, p_import.linked_count, 'linked'),
+                   (4, p_import.unchanged_count, 'unchanged'), (5, p_import.rejected_count, 'rejected')) as c (place, n, words)
+$$;
+
+-- The same report, and nothing changed: applies every row inside a subtransaction, remembers what became of each, and
+-- takes everything back.
+create or replace function passbell.rehearse_import(p_import public.member_imports, p_rows integer[], p_limit integer) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_results  passbell.import_rows[];
+begin
+    begin
+        for v_from in 1 .. cardinality(p_rows) by p_limit loop
+            perform passbell.apply_import_rows(p_import, p_rows[v_from : v_from + p_limit - 1]);
+        end loop;
+        v_results := array(select r from passbell.import_rows r where r.import_id = p_import.id);
+        raise exception 'rehearsed' using errcode = 'PB200';
+    exception when sqlstate 'PB200' then
+        null;
+    end;
+    -- Members that were created are gone again: their ids would name nobody.
+    insert into passbell.import_rows
+    select r.import_id, r.row_number, r.result, r.column_name, r.value, r.reason, r.problems,
+           case when r.result <> 'created' then r.user_id end, r.linked_passes, r.previous_user_id
+      from unnest(v_results) r;
+    delete from passbell.import_staged s where s.import_id = p_import.id;
+end
+$$;
+
+-- Applies these rows at once. If the host refuses (a check, a trigger, a value too long) the rows are halved until the
+-- one is found that it refuses; that one is rejected with the host's words and the others are taken.
+create or replace function passbell.apply_import_rows(p_import public.member_imports, p_rows integer[]) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_half    constant integer := cardinality(p_rows) / 2;
+    v_reason  text;
+begin
+    if cardinality(p_rows) = 0 then
+        return;
+    end if;
+    begin
+        perform passbell.apply_import_rows_together(p_import, p_rows);
+        return;
+    exception when data_exception or integrity_constraint_violation or raise_exception or syntax_error_or_access_rule_violation then
+        get stacked diagnostics v_reason = message_text;
+    end;
+    if v_half > 0 then
+        perform passbell.apply_import_rows(p_import, p_rows[1 : v_half]);
+        perform passbell.apply_import_rows(p_import, p_rows[v_half + 1 :]);
+    else
+        update passbell.import_staged s
+           set rejected = true, problems = s.problems || passbell.import_problem('', '', 'the database refused it: ' || left(v_reason, 300), true)
+         where s.import_id = p_import.id and s.row_number = p_rows[1];
+        perform passbell.apply_import_rows_together(p_import, p_rows);
+    end if;
+end
+$$;
+
+-- Creates and updates the users of these rows, links their passes, and turns the staged rows into import_rows. Empty
+-- cells leave values alone; of passes_master nothing but user_id is written. Host columns are written by name, so that a
+-- generation without one still takes the others. No two rows mean the same user or pass (resolve_import).
+create or replace function passbell.apply_import_rows_together(p_import public.member_imports, p_rows integer[]) returns void
+language plpgsql
+set search_path = ''
+as $fn$
+declare
+    v_created   integer[] := '{}';
+    v_updated   integer[] := '{}';
+    v_columns   text;
+    v_values    text;
+    v_set       text;
+    v_changed   text;
+begin
+    select string_agg(format(', %I', f.column_name), '' order by f.field) filter (where not f.has_default),
+           string_agg(format(', s.%I::%s', f.field, f.column_type), '' order by f.field) filter (where not f.has_default),
+           string_agg(format(', %I = coalesce(s.%I::%s, u.%I)', f.column_name, f.field, f.column_type, f.column_name), ''),
+           string_agg(format(' or (s.%I is not null and u.%I is distinct from s.%I::%s)', f.field, f.column_name, f.field, f.column_type), '')
+      into v_columns, v_values, v_set, v_changed
+      from passbell.import_fields() f where f.column_name is not null;
+
+    -- A column with a default (marketing_opt_in) is left to it here, and filled below if the file says something.
+    execute format($q$
+        with fresh as materialized (
+            select s.*, gen_random_uuid() as new_id
+              from passbell.import_staged s
+             where s.import_id = $1 and s.row_number = any ($2) and not s.rejected and s.user_id is null
+        ), made as (
+            insert into public.users (id, email%s)
+            select s.new_id, s.email%s from fresh s order by s.row_number
+            on conflict do nothing
+            returning id
+        ), kept as (
+            update passbell.import_staged t set user_id = f.new_id
+              from fresh f join made m on m.id = f.new_id
+             where t.import_id = $1 and t.row_number = f.row_number
+            returning t.row_number
+        )
+        select coalesce(array_agg(k.row_number), '{}') from kept k $q$, v_columns, v_values)
+       into v_created using p_import.id, p_rows;
+
+    -- Somebody signed up with this e-mail since the file was read.
+    update passbell.import_staged s set user_id = u.id
+      from public.users u
+     where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected and s.user_id is null and u.email = s.email;
+    update passbell.import_staged s
+       set rejected = true, problems = s.problems || passbell.import_problem('email', s.email, 'the database did not take a new member with this address', true)
+     where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected and s.user_id is null;
+
+    execute format($q$
+        with changed as (
+            update public.users u
+               set email = case when coalesce(btrim(u.email), '') = '' then s.email else u.email end%s
+              from passbell.import_staged s
+             where s.import_id = $1 and s.row_number = any ($2) and not s.rejected and u.id = s.user_id
+               and ((coalesce(btrim(u.email), '') = '' and s.email is not null)%s)
+            returning s.row_number
+        )
+        select coalesce(array_agg(c.row_number), '{}') from changed c $q$, v_set, v_changed)
+       into v_updated using p_import.id, p_rows;
+
+    with wanted as materialized (
+        select s.row_number, s.user_id, s.pass_id is not null as named, w.pass_id
+          from passbell.import_staged s
+         cross join lateral unnest(case when s.pass_id is not null then array[s.pass_id] else s.pass_ids end) as w (pass_id)
+         where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected
+    ), linked as (
+        update public.passes_master p set user_id = w.user_id
+          from wanted w
+          join public.passes_master o on o.id = w.pass_id
+         where p.id = w.pass_id and p.user_id is distinct from w.user_id and (w.named or p.user_id is null)
+        returning w.row_number, p.id as pass_id, o.user_id as previous
+    ), passes as (
+        select l.row_number, array_agg(l.pass_id order by l.pass_id) as pass_ids, (array_agg(l.previous))[1] as previous
+          from linked l group by l.row_number
+    ), gone as (
+        delete from passbell.import_staged s where s.import_id = p_import.id and s.row_number = any (p_rows) returning s.*
+    ), told as (
+        select g.row_number, g.rejected, g.user_id, p.pass_ids, p.previous,
+               g.problems || case when p.previous is null then '[]'
+                                  else passbell.import_problem('external_id', g.external_id, 'the pass belonged to another member before', false) end as problems
+          from gone g left join passes p on p.row_number = g.row_number
+    )
+    insert into passbell.import_rows (import_id, row_number, result, column_name, value, reason, problems, user_id, linked_passes, previous_user_id)
+    select p_import.id, t.row_number,
+           case when t.rejected then 'rejected' when t.row_number = any (v_created) then 'created' when t.row_number = any (v_updated) then 'updated'
+                when t.pass_ids is not null then 'linked' else 'unchanged' end,
+           nullif(f.problem ->> 'column', ''), nullif(f.problem ->> 'value', ''), f.problem ->> 'reason',
+           case when t.problems <> '[]' then t.problems end, case when not t.rejected then t.user_id end, t.pass_ids, t.previous
+      from told t
+      left join lateral (select e.problem from jsonb_array_elements(t.problems) with ordinality as e (problem, n)
+                          order by (e.problem ->> 'fatal')::boolean desc, e.n limit 1) f on true;
+end
+$fn$;
+
+
+-- functions/79_import_grants.sql ────────────────────────────────────────────────────────────────────────────────
+
+-- What an administrator may read of lists and imports, in schema public, where Supabase's Data API and Softr look. The
+-- tables themselves stay closed; the views show only rows of programs that the signed-in user administers.
+
+create or replace view public.push_list_problems with (security_barrier = true) as
+select e.campaign_id, c.program_id, e.row_number, e.value, e.reason, e.detail
+  from passbell.list_entries e
+  join public.push_campaigns c on c.id = e.campaign_id
+ where e.reason is not null
+   and (current_setting('role', true) not in ('authenticated', 'anon') or passbell.is_admin_of(c.program_id));
+comment on view public.push_list_problems is 'Rows of hit lists by which nobody is reached, with the reason.';
+
+create or replace view public.member_import_rows with (security_barrier = true) as
+select r.import_id, i.program_id, r.row_number, r.result, r.column_name, r.value, r.reason, r.problems, r.user_id, r.linked_passes, r.previous_user_id
+  from passbell.import_rows r
+  join public.member_imports i on i.id = r.import_id
+ where current_setting('role', true) not in ('authenticated', 'anon') or passbell.is_admin_of(i.program_id);
+comment on view public.member_import_rows is 'What became of each row of a member import.';
+
+revoke all on public.push_list_problems, public.member_import_rows, public.member_imports from public;
+alter table public.member_imports enable row level security;
+do $$
+begin
+    if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+        revoke all on public.push_list_problems, public.member_import_rows, public.member_imports from anon;
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant select, insert, update, delete on public.member_imports to service_role;
+        grant select on public.push_list_problems, public.member_import_rows to service_role;
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        revoke all on public.push_list_problems, public.member_import_rows, public.member_imports from authenticated;
+        grant select on public.push_list_problems, public.member_import_rows to authenticated;
+        grant select, insert, update on public.member_imports to authenticated;
+        drop policy if exists passbell_select on public.member_imports;
+        drop policy if exists passbell_insert on public.member_imports;
+        drop policy if exists passbell_update on public.member_imports;
+        create policy passbell_select on public.member_imports for select to authenticated using (passbell.is_admin_of(program_id));
+        create policy passbell_insert on public.member_imports for insert to authenticated with check (passbell.is_admin_of(program_id));
+        create policy passbell_update on public.member_imports for update to authenticated
+               using (passbell.is_admin_of(program_id)) with check (passbell.is_admin_of(program_id));
+    end if;
+end
+$$;
+
+
 -- functions/80_actor.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- Who acts through the HTTP API, for created_by and "Paused by …": until the end of the transaction passbell.caller()
@@ -4571,7 +5580,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'a9572f0a6db3f8d2', schema_version = 6
- where (bundle, schema_version) is distinct from ('a9572f0a6db3f8d2', 6);
+update passbell.settings set bundle = 'f8cb3a57d901f16e', schema_version = 5
+ where (bundle, schema_version) is distinct from ('f8cb3a57d901f16e', 5);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

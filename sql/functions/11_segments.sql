@@ -29,7 +29,7 @@ values
     ('IDS', 'These members, by external id, else by pass id',
      'lower(btrim(external_id)) = any (passbell.id_list($1)) or pass_id::text = any (passbell.id_list($1))', null, 'list', '{}', true),
     ('CSV', 'The members listed in the file at csv_upload_url',
-     'pass_id in (select e.pass_id from passbell.list_entries e where e.campaign_id = $3)', null, 'none', '{}', true)
+     'false /* lists are matched by passbell.match_list; nobody else''s business may take CSV for everybody */', null, 'none', '{}', true)
 on conflict (name) do update
    set description = excluded.description, predicate = excluded.predicate, default_parameter = excluded.default_parameter,
        parameter_kind = excluded.parameter_kind, aliases = excluded.aliases, builtin = true

@@ -7,7 +7,10 @@
 --   action 'download'   it has a list by URL: download it with this claim_token, then list_loaded() or list_failed()
 --
 -- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
-create or replace function passbell.claim_campaign(p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120)
+-- A caller whose hands are full of downloads says p_downloads => false and is given none; the others go on.
+drop function if exists passbell.claim_campaign(uuid, integer, integer);
+create or replace function passbell.claim_campaign(
+    p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120, p_downloads boolean default true)
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
@@ -29,6 +32,7 @@ begin
      where c.status = 'PENDING'
        and coalesce(c.scheduled_at, v_now) <= v_now
        and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
+       and (p_downloads or coalesce(btrim(c.csv_upload_url), '') = '' or passbell.has_list(c))
        and (c.kind = 'TEST' or g.program_id is null or g.suspended
             or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
      order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
@@ -66,6 +70,9 @@ begin
            and upper(regexp_replace(coalesce(nullif(btrim(t.target_query), ''), 'ALL'), '\s', '', 'g'))
                = upper(regexp_replace(coalesce(nullif(btrim(v_campaign.target_query), ''), 'ALL'), '\s', '', 'g'))
            and coalesce(btrim(t.csv_upload_url), '') = coalesce(btrim(v_campaign.csv_upload_url), '')
+           and (coalesce(btrim(t.csv_upload_url), '') <> ''
+                or (select l.digest from passbell.list_loads l where l.campaign_id = t.id)
+                   is not distinct from (select l.digest from passbell.list_loads l where l.campaign_id = v_campaign.id))
            and coalesce(t.scheduled_at, t.created_at) between coalesce(v_campaign.scheduled_at, v_campaign.created_at) - interval '1 minute'
                                                           and coalesce(v_campaign.scheduled_at, v_campaign.created_at) + interval '1 minute'
          order by t.created_at
@@ -92,14 +99,14 @@ begin
         perform passbell.compile_message(v_campaign.message_text);
         perform passbell.parse_target(v_campaign.target_query);
 
-        if passbell.is_list(v_campaign) and not exists (select from passbell.list_loads l where l.campaign_id = v_campaign.id and l.loaded) then
+        if passbell.is_list(v_campaign) and not passbell.has_list(v_campaign) then
             if nullif(btrim(v_campaign.csv_upload_url), '') is null then
                 raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
             end if;
             insert into passbell.list_loads as l (campaign_id, attempt, lease_until, claim_token, worker)
             values (v_campaign.id, 1, v_now + make_interval(secs => p_lease_seconds), gen_random_uuid(), p_worker)
             on conflict (campaign_id) do update
-               set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
+               set attempt = case when l.loaded then 1 else l.attempt + 1 end, loaded = false, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
             returning l.claim_token into claim_token;
             update public.push_campaigns set status_detail = 'Downloading the list.' where id = v_campaign.id;
             csv_url := btrim(v_campaign.csv_upload_url);
@@ -109,7 +116,8 @@ begin
         end if;
 
         recipients := passbell.expand_campaign(v_campaign.id, p_chunk_size);
-        action := 'expanded';
+        select case when c.status = 'FAILED' then 'failed' else 'expanded' end, case when c.status = 'FAILED' then c.status_detail end
+          into action, detail from public.push_campaigns c where c.id = v_campaign.id;
     exception when others then
         -- A broken order, not a broken database: those errors must surface and be tried again.
         if sqlstate not like 'PB4%' and sqlstate not like '22%' and sqlstate not like '42%' then
@@ -125,60 +133,58 @@ begin
 end
 $$;
 
--- Does the campaign's audience come from a list by URL? A URL always narrows: whatever the target says, a campaign
--- with a list never goes to "everybody".
-create or replace function passbell.is_list(p_campaign public.push_campaigns) returns boolean
-language sql stable
-set search_path = ''
-as $$
-    select nullif(btrim(p_campaign.csv_upload_url), '') is not null
-        or exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'CSV')
-$$;
-
--- The campaign's whole target: a URL without the word CSV still means CSV.
-create or replace function passbell.full_target(p_campaign public.push_campaigns) returns text
-language sql stable
-set search_path = ''
-as $$
-    select coalesce(nullif(btrim(p_campaign.target_query), ''), 'ALL')
-           || case when nullif(btrim(p_campaign.csv_upload_url), '') is not null then ' & CSV' else '' end
-$$;
-
 -- Freezes the audience of a PENDING campaign into chunks with one set-based statement and starts it. Who is in:
 -- every pass of the program that matches, is installed and active, and whose member did not opt out; the daily cap is
 -- judged later, when its chunk is claimed. DISTINCT, because a host that lost a primary key may show a pass twice.
+-- With a list, those it matched (match_list) and no others; a list by which nobody is found fails the campaign, and its
+-- rows stay readable.
 create or replace function passbell.expand_campaign(p_campaign uuid, p_chunk_size integer) returns integer
 language plpgsql
 set search_path = ''
+set work_mem = '64MB'
 set passbell.engine = 'on'
 as $$
 declare
     v_campaign    public.push_campaigns;
+    v_load        passbell.list_loads;
     v_condition   text;
     v_parameters  text[];
     v_recipients  integer;
-    v_list        text;
 begin
     select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(passbell.full_target(v_campaign)) a;
+    v_load := passbell.match_list(v_campaign);
 
-    v_list := passbell.report_list(v_campaign);
-
-    execute $q$
+    if v_load.campaign_id is not null then
+        if passbell.list_refusal(v_load) is not null then
+            perform passbell.fail_campaign(p_campaign, passbell.list_refusal(v_load));
+            return 0;
+        end if;
         insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
-        select $3, n.chunk_no, $1, array_agg(n.pass_id order by n.pass_id), $5
-          from (select p.pass_id, ((row_number() over (order by p.pass_id) - 1) / $4 + 1)::integer as chunk_no
-                  from (select distinct r.pass_id
-                          from passbell.recipients r
-                         where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) p) n
-         group by n.chunk_no $q$
-      using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
+        select p_campaign, n.chunk_no, v_campaign.program_id, array_agg(n.pass_id order by n.pass_id), passbell.now()
+          from (select m.pass_id, ((row_number() over (order by m.pass_id) - 1) / p_chunk_size + 1)::integer as chunk_no
+                  from pg_temp.passbell_matches m
+                 where m.pass_id is not null and m.nth = 1 and m.reachable and m.opted_in and m.wanted) n
+         group by n.chunk_no;
+    elsif passbell.is_list(v_campaign) then
+        raise exception 'The list is not there.';       -- never "everybody", whatever went wrong before
+    else
+        select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(v_campaign.target_query) a;
+        execute $q$
+            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
+            select $3, n.chunk_no, $1, array_agg(n.pass_id order by n.pass_id), $5
+              from (select p.pass_id, ((row_number() over (order by p.pass_id) - 1) / $4 + 1)::integer as chunk_no
+                      from (select distinct r.pass_id
+                              from passbell.recipients r
+                             where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) p) n
+             group by n.chunk_no $q$
+          using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
+    end if;
 
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_recipients from passbell.chunks k where k.campaign_id = p_campaign;
     insert into passbell.turns (program_id) values (v_campaign.program_id) on conflict do nothing;
 
     update public.push_campaigns
-       set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_list
+       set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_load.summary
      where id = p_campaign;
     if v_recipients = 0 then
         perform passbell.settle_campaign(p_campaign);

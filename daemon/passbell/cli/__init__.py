@@ -33,6 +33,7 @@ COMMANDS = {
     "cancel": ("passbell.cli.control:cancel", "Cancel a campaign: what is not sent yet is skipped."),
     "retry-failed": ("passbell.cli.control:retry_failed", "Try the failed passes of a campaign again."),
     "birthdays": ("passbell.cli.birthdays:birthdays", "Give today's birthday gifts now, or list them."),
+    "import": ("passbell.cli.import_:import_", "Import a member CSV."),
     "verify": ("passbell.cli.verify:verify", "Check that no member was lost: the conservation law."),
     "web": ("passbell.cli.web:web", "Serve the HTTP API and the Notification Manager page."),
     "sandbox": ("passbell.sandbox.command:sandbox", "Run a local PassKit with phones."),

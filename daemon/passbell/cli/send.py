@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +13,7 @@ from passbell.cli.database import connect, one, resolve_program
 from passbell.cli.output import as_json, json_option
 from passbell.cli.preview import PREVIEW, print_preview, program_option, target_option
 from passbell.cli.watch import watch
+from passbell.db.lists import ListOrder, create_list_campaign
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -47,6 +50,13 @@ class Moment(click.ParamType[datetime]):
     help="What the phones show; {first_name|there}, {points} and others are filled in.",
 )
 @target_option
+@click.option(
+    "--csv",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Only to the members listed in this file; a --target narrows the list further.",
+)
 @click.option("--name", help="A name for the campaign.")
 @click.option(
     "--at",
@@ -64,6 +74,7 @@ def send(
     program: str,
     message: str,
     target: str,
+    file: Path | None,
     name: str | None,
     at: datetime | None,
     dry_run: bool,
@@ -73,6 +84,9 @@ def send(
     """Create a campaign. The daemon (`passbell run`) sends it."""
     with connect() as connection:
         program_id = resolve_program(connection, program)
+        if file is not None:
+            listed = ListOrder(program=program_id, message=message, target=target, name=name, scheduled_at=at)
+            ctx.exit(send_list(connection, listed, file, dry_run=dry_run, wait=wait, json_wanted=json_wanted))
         if dry_run:
             rehearse(connection, program_id, message, target, json_wanted=json_wanted)
             return
@@ -88,6 +102,25 @@ def send(
     else:
         click.echo(f"Campaign {campaign} is queued.")
         click.echo(f"Follow it with: passbell status {campaign}", err=True)
+
+
+def send_list(
+    connection: Connection, order: ListOrder, file: Path, *, dry_run: bool, wait: bool, json_wanted: bool
+) -> int:
+    """Create a campaign to the members in a file, and say at once how many of them were found."""
+    made = create_list_campaign(connection, order, file, dry_run=dry_run)
+    if wait and made.campaign_id is not None:
+        return watch(connection, made.campaign_id, json_wanted=json_wanted)
+    if json_wanted:
+        as_json({"dry_run": True, **asdict(made)} if dry_run else asdict(made))
+        return 0
+    click.echo(f"{made.summary} {made.targeted:,} would be buzzed now.")
+    if dry_run:
+        click.echo("Nothing was sent.")
+    else:
+        click.echo(f"Campaign {made.campaign_id} is queued.")
+        click.echo(f"Follow it with: passbell status {made.campaign_id}", err=True)
+    return 0
 
 
 def rehearse(connection: Connection, program: UUID, message: str, target: str, *, json_wanted: bool) -> None:

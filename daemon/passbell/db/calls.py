@@ -77,11 +77,16 @@ class Queue:
             "select passbell.drain_cancelled(), passbell.explain_waiting(%s)", (self.account,), deadline=60
         )
 
-    async def claim_campaign(self, chunk_size: int, lease_seconds: float) -> ClaimedCampaign | None:
-        """Take the next due campaign and freeze its audience; None when there is none."""
+    async def claim_campaign(
+        self, chunk_size: int, lease_seconds: float, *, downloads: bool = True
+    ) -> ClaimedCampaign | None:
+        """Take the next due campaign and freeze its audience; None when there is none.
+
+        `downloads=False` passes over campaigns whose list must be downloaded first.
+        """
         row = await self.database.row(
-            "select * from passbell.claim_campaign(%s, %s, %s)",
-            (self.worker, chunk_size, int(max(60, lease_seconds))),
+            "select * from passbell.claim_campaign(%s, %s, %s, %s)",
+            (self.worker, chunk_size, int(max(60, lease_seconds)), downloads),
             deadline=EXPAND_SECONDS,
         )
         return ClaimedCampaign(*row) if row else None

@@ -11,9 +11,10 @@ from passbell.engine.backoff import Backoff
 from passbell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-    from passbell.db.calls import ClaimedCampaign, Queue
+    from passbell.db.calls import Queue
+    from passbell.engine.lists import ListLoader
     from passbell.engine.wakeups import Bell
     from passbell.settings import Settings
 
@@ -34,18 +35,21 @@ async def run_campaigns(
     queue: Queue,
     bell: Bell,
     expanded: Callable[[], None],
-    download: Callable[[ClaimedCampaign], Awaitable[None]],
+    lists: ListLoader,
 ) -> None:
     """Claim until nothing is due, then wait for a ring or the poll.
 
-    `expanded()` is called when chunks are there; `download(campaign)` when its list must be fetched first.
+    `expanded()` is called when chunks are there. A list that must be fetched first is given to `lists`, which works
+    on its own: the loop goes on with the next campaign.
     """
     backoff = Backoff()
     while True:
         try:
             await queue.tick()
             while (
-                campaign := await queue.claim_campaign(settings.chunk_size, settings.lease_seconds)
+                campaign := await queue.claim_campaign(
+                    settings.chunk_size, settings.lease_seconds, downloads=lists.has_room
+                )
             ) is not None:
                 log.info(
                     _EVENTS[campaign.action],
@@ -56,7 +60,7 @@ async def run_campaigns(
                 if campaign.action == "expanded":
                     expanded()
                 elif campaign.action == "download":
-                    await download(campaign)
+                    lists.start(campaign)
             backoff.reset()
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", where="claim_campaign", reason=str(error))

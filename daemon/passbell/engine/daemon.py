@@ -22,6 +22,7 @@ from passbell.engine.campaigns import run_campaigns
 from passbell.engine.chunks import ChunkLoop
 from passbell.engine.dryrun import DryTransport
 from passbell.engine.health import Health
+from passbell.engine.imports import run_imports
 from passbell.engine.listener import run_listener
 from passbell.engine.lists import ListLoader
 from passbell.engine.pacing import Pacer
@@ -58,6 +59,7 @@ class Daemon:
         self.health_bell = Bell()
         self.heartbeat_bell = Bell()
         self.birthday_bell = Bell()
+        self.import_bell = Bell()
         self._watch = Watch(
             settings,
             self.chunk_bell,
@@ -80,6 +82,8 @@ class Daemon:
             self.campaign_bell.ring()
         if payload in {"processing", ""}:
             self.chunk_bell.ring()
+        if payload in {"imports", ""}:
+            self.import_bell.ring()
 
     async def run(self) -> int:
         """Run until stopped; returns the exit code, not 0 if a loop ended unasked.
@@ -104,7 +108,7 @@ class Daemon:
             sender = Sender(passkit, health, pacer, merge=settings.metadata == "merge")
             chunks = ChunkLoop(settings, queue, sender, self.chunk_bell)
             health.attach(stop_all=chunks.stop_all, resume=self._resume)
-            lists = ListLoader(settings, queue)
+            lists = await stack.enter_async_context(ListLoader(settings, queue, self.campaign_bell.ring))
             log.info(
                 "daemon_started",
                 version=__version__,
@@ -118,8 +122,9 @@ class Daemon:
                 {
                     "chunks": _until_done(sending),
                     "campaigns": run_campaigns(
-                        settings, queue, self.campaign_bell, self.chunk_bell.ring, lists.load
+                        settings, queue, self.campaign_bell, self.chunk_bell.ring, lists
                     ),
+                    "imports": run_imports(settings, database, self._worker, self.import_bell),
                     "watch": chunks.watch(self.watch_bell),
                     "health": health.run(self.health_bell, settings.poll_seconds),
                     "heartbeat": run_heartbeat(settings, queue, self.heartbeat_bell, lambda: chunks.doing),

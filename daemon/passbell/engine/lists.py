@@ -1,20 +1,30 @@
-"""Hit lists by URL: download, read, stage. The database matches the ids and freezes the audience afterwards."""
+"""Hit lists by URL: download, read, stage. The database matches the ids and freezes the audience afterwards.
+
+Each list loads in a task of its own, at most MAX_LOADS at a time in this daemon, so a slow file host holds up
+nobody else's campaign. Its lease is renewed while it loads. Killed anywhere, nothing is half: the pages and the
+word that they are complete come in one transaction, and the next daemon starts again from the link.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
-from typing import IO, TYPE_CHECKING, Final
+import threading
+from typing import IO, TYPE_CHECKING, Final, Self
 
 import psycopg
 import structlog
 
-from passbell.csvfile import CsvError, read_ids
+from passbell.csvfile import CsvError
 from passbell.db.database import CONNECTION_OPTIONS
-from passbell.errors import DatabaseUnavailable, LeaseLost
-from passbell.fetch import FetchError, FetchFailed, FetchPolicy, download
+from passbell.db.lists import stage_list
+from passbell.engine.leased import in_thread, while_leased
+from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError, from_database
+from passbell.fetch import FetchError, FetchPolicy, download
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from passbell.db.calls import ClaimedCampaign, Queue
@@ -24,54 +34,105 @@ __all__ = ["ListLoader"]
 
 log = structlog.get_logger()
 
-MAX_ROWS: Final = 2_000_000
+MAX_LOADS: Final = 3
+LEASE_SECONDS: Final = 60.0
 
 
 class ListLoader:
-    """Loads one list at a time; a list loads in seconds and campaigns without one do not wait for it."""
+    """Loads lists beside the campaign loop. Use as an async context manager: leaving it ends what is loading."""
 
-    def __init__(self, settings: Settings, queue: Queue) -> None:
+    def __init__(self, settings: Settings, queue: Queue, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready()` is called when a load ended: a campaign may be claimed now."""
         self._queue = queue
         self._url = settings.database_dsn
         self._policy = FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
+        self._lease = max(LEASE_SECONDS, settings.lease_seconds)
+        self._ready = ready
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more list may be claimed."""
+        return len(self._tasks) < MAX_LOADS
+
+    def start(self, campaign: ClaimedCampaign) -> None:
+        """Load the list of a claimed campaign in a task of its own."""
+        task = asyncio.create_task(self._work(campaign), name=f"list {campaign.campaign_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ready()
+
+    async def _work(self, campaign: ClaimedCampaign) -> None:
+        try:
+            await self.load(campaign)
+        except asyncio.CancelledError:
+            # A graceful stop, not a failed try: the next daemon need not wait for the lease.
+            with contextlib.suppress(PassbellError):
+                await self._queue.database.fetch(
+                    "select passbell.release_list_load(%s, %s)",
+                    (campaign.campaign_id, campaign.claim_token),
+                    deadline=3,
+                )
+            raise
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", where="list", reason=str(error))  # the lease runs out
+        except Exception:
+            log.exception("list_failed", campaign=str(campaign.campaign_id))
 
     async def load(self, campaign: ClaimedCampaign) -> None:
         """Fetch and stage the campaign's list, or record why that is impossible."""
-        assert campaign.csv_url is not None  # noqa: S101 - the claim said download
-        assert campaign.claim_token is not None  # noqa: S101
+        token = campaign.claim_token
+        assert token is not None  # noqa: S101 - the claim said download
+        name = str(campaign.campaign_id)
         try:
-            with tempfile.TemporaryFile(prefix="passbell-list-") as file:
-                await download(campaign.csv_url, file, self._policy)
-                rows = await asyncio.to_thread(
-                    _stage, self._url, campaign.campaign_id, campaign.claim_token, file
-                )
+            rows = await while_leased(
+                self._fetch(campaign), lambda: self._renew(campaign.campaign_id, token), self._lease / 3
+            )
         except (FetchError, CsvError) as error:
-            again = isinstance(error, FetchFailed)
-            log.warning("list_unusable", campaign=str(campaign.campaign_id), reason=str(error))
-            await self._queue.list_failed(campaign.campaign_id, campaign.claim_token, str(error), again=again)
+            log.warning("list_unusable", campaign=name, reason=str(error))
+            again = isinstance(error, FetchError) and error.temporary
+            await self._queue.list_failed(campaign.campaign_id, token, str(error), again=again)
         except LeaseLost:
-            log.warning("lease_lost", campaign=str(campaign.campaign_id), where="list")
+            log.warning("lease_lost", campaign=name, where="list")
         else:
-            log.info("list_loaded", campaign=str(campaign.campaign_id), rows=rows)
+            log.info("list_loaded", campaign=name, rows=rows)
+
+    async def _fetch(self, campaign: ClaimedCampaign) -> int:
+        assert campaign.csv_url is not None  # noqa: S101 - the claim said download
+        stop = threading.Event()
+        with tempfile.TemporaryFile(prefix="passbell-list-") as file:
+            await download(campaign.csv_url, file, self._policy)
+            return await in_thread(stop, _stage, self._url, campaign, file, stop)
+
+    async def _renew(self, campaign: UUID, claim_token: UUID) -> bool:
+        row = await self._queue.database.row(
+            "select passbell.renew_list_load(%s, %s, %s::numeric)", (campaign, claim_token, self._lease)
+        )
+        return bool(row and row[0])
 
 
-def _stage(url: str, campaign: UUID, claim_token: UUID, file: IO[bytes]) -> int:
-    """Copy the list's rows into passbell.list_entries, all of them or none; returns their number."""
-    count = 0
+def _stage(url: str, campaign: ClaimedCampaign, file: IO[bytes], stop: threading.Event) -> int:
+    """Write the list's pages and say that they are complete, all or nothing; returns the number of ids."""
+    names = (campaign.campaign_id, campaign.claim_token)
     try:
         with psycopg.connect(url, **CONNECTION_OPTIONS) as connection, connection.transaction():
-            connection.execute("delete from passbell.list_entries where campaign_id = %s", (campaign,))
-            with connection.cursor().copy(
-                "copy passbell.list_entries (campaign_id, row_number, value, reason) from stdin"
-            ) as copy:
-                for listed in read_ids(file, MAX_ROWS):
-                    copy.write_row(
-                        (campaign, listed.row_number, listed.value, "unusable" if listed.problem else None)
-                    )
-                    count += 1
-            connection.execute("select passbell.list_loaded(%s, %s)", (campaign, claim_token))
+            connection.execute("select passbell.begin_list(%s, %s)", names)
+            rows, digest = stage_list(connection, campaign.campaign_id, file, stop=stop)
+            connection.execute(
+                "select passbell.list_loaded(%s, %s, %s, %s)", (*names, campaign.csv_url, digest)
+            )
+            return rows
     except psycopg.Error as error:
-        if error.sqlstate == "PB412":
-            raise LeaseLost("the lease on the list is lost") from None
-        raise DatabaseUnavailable(str(error).partition("\n")[0]) from error
-    return count
+        raise from_database(error) from error

@@ -1,0 +1,146 @@
+"""The import loop: claims member imports, downloads and checks their files, applies them batch by batch.
+
+Between the two the whole file stands in passbell.import_staged, so whoever goes on after a crash needs no file and
+repeats nothing (sql/functions/73_import_batches.sql).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import threading
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import psycopg
+import structlog
+
+from passbell.csvfile import CsvError
+from passbell.db.database import CONNECTION_OPTIONS
+from passbell.db.imports import BATCH, HeldImport, read_file, stage_members
+from passbell.engine.backoff import Backoff
+from passbell.engine.leased import in_thread, while_leased
+from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, from_database
+from passbell.fetch import FetchError, FetchPolicy, download
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from passbell.db.database import Database
+    from passbell.engine.wakeups import Bell
+    from passbell.settings import Settings
+
+__all__ = ["run_imports"]
+
+log = structlog.get_logger()
+
+BATCH_SECONDS: Final = 600.0
+"""Deadline of a batch; a dry run is a single one."""
+
+
+async def run_imports(settings: Settings, database: Database, worker: UUID, bell: Bell) -> None:
+    """Work off the imports one after the other, then wait for a ring or the poll; until cancelled."""
+    imports = _Imports(settings, database, worker)
+    backoff = Backoff()
+    while True:
+        try:
+            while await imports.work_one():
+                pass
+            backoff.reset()
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", where="imports", reason=str(error))
+            await asyncio.sleep(backoff.next())
+            continue
+        await bell.wait(settings.poll_seconds)
+
+
+class _Imports:
+    """One daemon's part in the imports."""
+
+    def __init__(self, settings: Settings, database: Database, worker: UUID) -> None:
+        self._database = database
+        self._worker = worker
+        self._dsn = settings.database_dsn
+        self._lease = max(60.0, settings.lease_seconds)
+        self._policy = FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
+
+    async def work_one(self) -> bool:
+        """Claim one import and work it off; false if there was none."""
+        row = await self._database.row(
+            "select import_id, action, csv_url, claim_token, region, date_order, today, detail"
+            " from passbell.claim_import(%s, %s::numeric)",
+            (self._worker, self._lease),
+        )
+        if row is None:
+            return False
+        import_id, action, csv_url, claim_token, region, date_order, today, detail = row
+        log.info("import_claimed", id=str(import_id), action=action, detail=detail)
+        if action != "failed":
+            await self._work(HeldImport(import_id, claim_token, region, date_order, today), action, csv_url)
+        return True
+
+    async def _work(self, held: HeldImport, action: str, csv_url: str | None) -> None:
+        name = str(held.import_id)
+        try:
+            if action == "download":
+                await while_leased(
+                    self._stage(held, csv_url or ""), lambda: self._renew(held), self._lease / 3
+                )
+            await while_leased(self._apply(held), lambda: self._renew(held), self._lease / 3)
+        except LeaseLost:
+            log.warning("lease_lost", id=name, where="import")
+        except (FetchError, CsvError, CampaignError) as error:
+            await self._failed(held, error, again=isinstance(error, FetchError) and error.temporary)
+        except DatabaseUnavailable:
+            raise
+        except PassbellError as error:
+            await self._failed(held, error, again=True)
+        except asyncio.CancelledError:
+            # A graceful stop: the next daemon goes on at once where it stands.
+            with contextlib.suppress(PassbellError):
+                await self._database.fetch(
+                    "select passbell.release_import(%s, %s)", (held.import_id, held.claim_token), deadline=3
+                )
+            raise
+
+    async def _stage(self, held: HeldImport, url: str) -> None:
+        stop = threading.Event()
+        with tempfile.TemporaryFile(prefix="passbell-import-") as file:
+            await download(url, file, self._policy)
+            rows = await in_thread(stop, _stage, self._dsn, held, file, stop, self._lease)
+        log.info("import_staged", id=str(held.import_id), rows=rows)
+
+    async def _apply(self, held: HeldImport) -> None:
+        remaining = 1
+        while remaining > 0:
+            row = await self._database.row(
+                "select remaining from passbell.import_batch(%s, %s, %s, %s::numeric)",
+                (held.import_id, held.claim_token, BATCH, self._lease),
+                deadline=BATCH_SECONDS,
+            )
+            remaining = row[0] if row else 0
+        log.info("import_completed", id=str(held.import_id))
+
+    async def _renew(self, held: HeldImport) -> bool:
+        row = await self._database.row(
+            "select passbell.renew_import(%s, %s, %s::numeric)",
+            (held.import_id, held.claim_token, self._lease),
+        )
+        return bool(row and row[0])
+
+    async def _failed(self, held: HeldImport, error: PassbellError, *, again: bool) -> None:
+        log.warning("import_failed", id=str(held.import_id), reason=str(error), again=again)
+        await self._database.fetch(
+            "select passbell.import_failed(%s, %s, %s, %s)",
+            (held.import_id, held.claim_token, str(error), again),
+        )
+
+
+def _stage(dsn: str, held: HeldImport, file: IO[bytes], stop: threading.Event, lease: float) -> int:
+    members = read_file(held, file)
+    options: dict[str, Any] = CONNECTION_OPTIONS
+    try:
+        with psycopg.connect(dsn, **options) as connection, connection.transaction():
+            return stage_members(connection, held, members, stop, lease)
+    except psycopg.Error as error:
+        raise from_database(error) from error

@@ -1,0 +1,52 @@
+-- Stands before every write to member_imports, as campaign_guard does for campaigns: people (a form, SQL, the API) may
+-- insert an order and cancel it; counters, times and words belong to the engine. Raises PB422 for anything else.
+create or replace function passbell.import_guard() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+begin
+    new.updated_at := passbell.now();
+    new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
+    new.date_order := upper(nullif(btrim(new.date_order), ''));
+    new.region := upper(nullif(btrim(new.region), ''));
+    if v_engine then
+        return new;
+    end if;
+    if tg_op = 'INSERT' then
+        if new.status <> 'PENDING' then
+            raise exception 'A new import is PENDING, not %.', new.status using errcode = 'PB422';
+        end if;
+        new.created_at := coalesce(new.created_at, passbell.now());
+        new.created_by := coalesce(new.created_by, passbell.caller());
+        new.total_rows := 0;     new.processed_rows := 0;   new.created_count := 0;   new.updated_count := 0;   new.linked_count := 0;
+        new.unchanged_count := 0;  new.rejected_count := 0;  new.passes_linked := 0;  new.notes := '{}';
+        new.status_detail := null;  new.started_at := null;  new.completed_at := null;
+        perform pg_notify('passbell', 'imports');
+        return new;
+    end if;
+    if new.status <> old.status and not (new.status = 'CANCELLED' and old.status in ('PENDING', 'PROCESSING')) then
+        raise exception 'An import that is % cannot become %.', old.status, new.status using errcode = 'PB422';
+    end if;
+    if old.status <> 'PENDING'
+       and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order)
+           is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order) then
+        raise exception 'The import has started: its file and program can no longer be changed.' using errcode = 'PB422';
+    end if;
+    new.total_rows := old.total_rows;            new.processed_rows := old.processed_rows;  new.created_count := old.created_count;
+    new.updated_count := old.updated_count;      new.linked_count := old.linked_count;      new.unchanged_count := old.unchanged_count;
+    new.rejected_count := old.rejected_count;    new.passes_linked := old.passes_linked;    new.notes := old.notes;
+    new.started_at := old.started_at;            new.completed_at := old.completed_at;      new.status_detail := old.status_detail;
+    if new.status = 'CANCELLED' and old.status <> 'CANCELLED' then
+        new.completed_at := passbell.now();
+        new.status_detail := format('Cancelled by %s after %s of %s rows; those stay imported.', passbell.caller(),
+                                    passbell.thousands(old.processed_rows), passbell.thousands(old.total_rows));
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger passbell_guard before insert or update on public.member_imports
+    for each row execute function passbell.import_guard();

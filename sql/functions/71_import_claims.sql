@@ -1,0 +1,227 @@
+-- Member imports as a queue. An import is read and checked outside the database, staged as a whole in one transaction,
+-- and applied in batches; each of these writes carries the claim_token.
+
+-- Takes the oldest import that nobody works on: new, or with a lease that ran out, or of a worker that is gone. Called by
+-- every daemon's import loop. FOR UPDATE SKIP LOCKED, so of two daemons one gets it.
+--
+--   action 'download'   fetch and check the file with this claim_token, stage its rows, then import_staged()
+--   action 'apply'      its rows are staged: import_batch() until none is left
+--   action 'failed'     the order is broken; status_detail says how
+create or replace function passbell.claim_import(p_worker uuid, p_lease_seconds numeric default 60)
+returns table (import_id uuid, action text, program_id uuid, csv_url text, claim_token uuid, region text, date_order text, today date, detail text)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now     constant timestamptz := passbell.now();
+    v_import  public.member_imports;
+    v_staged  boolean;
+begin
+    select i.* into v_import
+      from public.member_imports i
+      left join passbell.import_leases l on l.import_id = i.id
+     where i.status in ('PENDING', 'PROCESSING')
+       and (l.import_id is null
+            or l.not_before <= v_now
+               and (coalesce(l.lease_until, v_now) <= v_now
+                    or l.worker is not null and not exists (select from passbell.workers w where w.id = l.worker)))
+     order by i.created_at, i.id
+     limit 1
+       for update of i skip locked;
+    if not found then
+        return;
+    end if;
+    import_id := v_import.id;
+    program_id := v_import.program_id;
+    csv_url := nullif(btrim(v_import.csv_upload_url), '');
+    select l.staged into v_staged from passbell.import_leases l where l.import_id = v_import.id;
+
+    detail := case
+        when v_import.program_id is null then 'No program is named.'
+        when not exists (select from passbell.programs g where g.program_id = v_import.program_id) then format('There is no program %s.', v_import.program_id)
+        when csv_url is null and v_staged is not true then 'There is no file: csv_upload_url is empty.' end;
+    if detail is not null then
+        update public.member_imports i set status = 'FAILED', status_detail = detail, completed_at = v_now where i.id = v_import.id;
+        action := 'failed';
+        return next;
+        return;
+    end if;
+
+    insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
+    values (v_import.id, 1, v_now + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
+    on conflict (import_id) do update
+       set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
+    returning l.claim_token into claim_token;
+    update public.member_imports i
+       set status = 'PROCESSING', started_at = coalesce(i.started_at, v_now),
+           status_detail = case when v_staged then i.status_detail else 'Downloading the file.' end
+     where i.id = v_import.id;
+    action := case when v_staged then 'apply' else 'download' end;
+    region := passbell.import_region(v_import);
+    date_order := v_import.date_order;
+    today := passbell.import_today(v_import.program_id);
+    return next;
+end
+$$;
+
+-- Two letters: the import's own, else what the program's row says (a column country_code, country or region, where the
+-- host has one), else US.
+create or replace function passbell.import_region(p_import public.member_imports) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_region  text := p_import.region;
+begin
+    if v_region is null and to_regclass('public.programs') is not null then
+        execute format('select coalesce(%s) from public.programs g where g.id = $1',
+                       (select string_agg(format('case when length(btrim(%1$s)) = 2 then upper(btrim(%1$s)) end',
+                                                 passbell.host_column('public.programs', 'g', c.name, 'text')), ', ' order by c.n)
+                          from unnest(array['country_code', 'country', 'region']) with ordinality as c (name, n)))
+           into v_region using p_import.program_id;
+    end if;
+    return coalesce(v_region, 'US');
+end
+$$;
+
+-- Today, where the program is: no birth date lies after it.
+create or replace function passbell.import_today(p_program uuid) returns date
+language sql stable
+set search_path = ''
+as $$
+    select (passbell.now() at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program)))::date
+$$;
+
+-- An import whose file is at hand (passbell import, POST /api/members/import): the order and its claim in one. The same
+-- transaction stages the rows and calls import_staged. Raises PB404 for an unknown program.
+create or replace function passbell.open_import(
+    p_program uuid, p_name text default null, p_dry_run boolean default false, p_region text default null, p_date_order text default null,
+    p_created_by text default null, p_lease_seconds numeric default 60, p_worker uuid default null)
+returns table (import_id uuid, claim_token uuid, region text, date_order text, today date)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_import  public.member_imports;
+begin
+    perform passbell.require_program(p_program);
+    insert into public.member_imports as i (program_id, name, dry_run, region, date_order, created_by, status, started_at, status_detail)
+    values (p_program, p_name, p_dry_run, p_region, p_date_order, coalesce(p_created_by, passbell.caller()), 'PROCESSING', passbell.now(), 'Reading the file.')
+    returning i.* into v_import;
+    insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
+    values (v_import.id, 1, passbell.now() + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
+    returning l.claim_token into claim_token;
+    import_id := v_import.id;
+    region := passbell.import_region(v_import);
+    date_order := v_import.date_order;
+    today := passbell.import_today(p_program);
+    return next;
+end
+$$;
+
+-- Locks the import for the holder of the claim_token. Raises PB412 for anybody else, and when it was cancelled.
+create or replace function passbell.hold_import(p_import uuid, p_claim_token uuid) returns public.member_imports
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_import  public.member_imports;
+begin
+    select i.* into v_import from public.member_imports i where i.id = p_import for update;
+    if v_import.status is distinct from 'PROCESSING'
+       or not exists (select from passbell.import_leases l where l.import_id = p_import and l.claim_token = p_claim_token) then
+        raise exception 'the lease on import % is lost', p_import using errcode = 'PB412';
+    end if;
+    return v_import;
+end
+$$;
+
+-- Still at it. False if it is another's by now, or was cancelled.
+create or replace function passbell.renew_import(p_import uuid, p_claim_token uuid, p_lease_seconds numeric) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update passbell.import_leases l
+       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+     where l.import_id = p_import and l.claim_token = p_claim_token
+       and exists (select from public.member_imports i where i.id = p_import and i.status = 'PROCESSING');
+    return found;
+end
+$$;
+
+-- Hands it back at a graceful stop: whoever comes next goes on where it stands.
+create or replace function passbell.release_import(p_import uuid, p_claim_token uuid) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.import_leases l
+       set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
+     where l.import_id = p_import and l.claim_token = p_claim_token
+$$;
+
+-- The file cannot be had or read. A trouble that may pass is tried again, three times in all; then the import fails with
+-- the sentence.
+create or replace function passbell.import_failed(p_import uuid, p_claim_token uuid, p_detail text, p_again boolean default false) returns void
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_attempt  smallint;
+begin
+    update passbell.import_leases l
+       set lease_until = null, claim_token = null, worker = null,
+           not_before = passbell.now() + make_interval(secs => 5 * power(4, l.attempt - 1))
+     where l.import_id = p_import and l.claim_token = p_claim_token
+    returning l.attempt into v_attempt;
+    if not found then
+        return;
+    end if;
+    if p_again and v_attempt < 3 then
+        update public.member_imports i set status_detail = left(format('Failed and is tried again: %s', p_detail), 1000)
+         where i.id = p_import and i.status = 'PROCESSING';
+    else
+        update public.member_imports i set status = 'FAILED', status_detail = left(p_detail, 1000), completed_at = passbell.now()
+         where i.id = p_import and i.status = 'PROCESSING';
+        delete from passbell.import_leases l where l.import_id = p_import;
+    end if;
+end
+$$;
+
+-- Every row is in import_staged (copied in this same transaction): finds out, for the whole file at once, who is meant
+-- (resolve_import), and lets import_batch begin. The lease counts from the end of this transaction, which may have taken
+-- minutes. Raises PB412 if the import is another's by now.
+create or replace function passbell.import_staged(
+    p_import uuid, p_claim_token uuid, p_notes text[] default '{}', p_lease_seconds numeric default 60) returns integer
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+declare
+    v_import   public.member_imports;
+    v_total    integer;
+    v_missing  text;
+begin
+    v_import := passbell.hold_import(p_import, p_claim_token);
+    if to_regclass('public.users') is null or to_regclass('public.passes_master') is null then
+        raise exception 'The platform''s tables (users, passes_master) are not there.' using errcode = 'PB422';
+    end if;
+    perform passbell.resolve_import(v_import);
+    select count(*) into v_total from passbell.import_staged s where s.import_id = p_import;
+    select string_agg(f.field, ', ' order by f.field) into v_missing from passbell.import_fields() f where f.column_name is null;
+    update passbell.import_leases l
+       set staged = true,
+           lease_until = passbell.now() + (clock_timestamp() - pg_catalog.now()) + make_interval(secs => p_lease_seconds::double precision)
+     where l.import_id = p_import;
+    update public.member_imports i
+       set total_rows = v_total, status_detail = 'Importing.',
+           notes = p_notes || case when v_missing is null then '{}' else array['Not stored, because the table users has no column for it: ' || v_missing || '.'] end
+     where i.id = p_import;
+    return v_total;
+end
+$$;

@@ -1,0 +1,103 @@
+-- Who is meant by each row of an import. All of it is hash joins over the whole file, so no index of the host's is needed.
+
+-- One problem as it stands in import_staged.problems. Fatal ones reject the row; others leave out one cell.
+create or replace function passbell.import_problem(p_column text, p_value text, p_reason text, p_fatal boolean) returns jsonb
+language sql immutable
+set search_path = ''
+as $$
+    select jsonb_build_array(jsonb_build_object('column', p_column, 'value', p_value, 'reason', p_reason, 'fatal', p_fatal))
+$$;
+
+-- The fields of an import and the host's columns for them; column_name is NULL where this generation has none.
+create or replace function passbell.import_fields() returns table (field text, column_name text, column_type text, has_default boolean)
+language sql stable
+set search_path = ''
+as $$
+    select f.field, a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(a.atthasdef, false)
+      from (values ('first_name', 'first_name'), ('last_name', 'last_name'), ('phone', 'phone_number'), ('birth_date', 'birth_date'),
+                   ('zip', 'zip'), ('city', 'city'), ('marketing_opt_in', 'marketing_opt_in')) as f (field, name)
+      left join pg_catalog.pg_attribute a
+        on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped
+$$;
+
+-- Fills in user_id, pass_id and pass_ids, and rejects rows that mean nobody or somebody a later row means too:
+--
+--   1. the pass with the row's external id in this program (case folded; the exact spelling first);
+--   2. without an e-mail in the row: that pass's member, else the e-mail that the pass itself carries;
+--   3. the user with the e-mail (case folded; the exact spelling first), else the pass's user if that one has no e-mail;
+--   4. without a pass by external id: the program's passes with that member e-mail and no user.
+--
+-- The last row that means a person wins, so that the same file twice ends in the same state.
+create or replace function passbell.resolve_import(p_import public.member_imports) returns void
+language plpgsql
+set search_path = ''
+set work_mem = '64MB'
+as $$
+begin
+    analyze passbell.import_staged;
+
+    with found as materialized (
+        select distinct on (s.row_number) s.row_number, r.pass_id, r.program_id is not distinct from p_import.program_id as ours,
+               r.user_id, lower(btrim(r.email)) as email
+          from passbell.import_staged s
+          join passbell.recipients r on lower(btrim(r.external_id)) = lower(s.external_id)
+         where s.import_id = p_import.id and not s.rejected and s.external_id is not null
+         order by s.row_number, r.program_id is not distinct from p_import.program_id desc, r.external_id = s.external_id desc, r.pass_id
+    )
+    update passbell.import_staged s
+       set pass_id = case when f.ours then f.pass_id end,
+           user_id = case when f.ours and s.email is null then f.user_id end,
+           email   = coalesce(s.email, case when f.ours and f.user_id is null and f.email like '_%@_%' then f.email end),
+           problems = s.problems || case when f.row_number is null then passbell.import_problem('external_id', s.external_id, 'there is no pass with this id in this program', s.email is null)
+                                         when not f.ours then passbell.import_problem('external_id', s.external_id, 'this id belongs to another program', s.email is null)
+                                         else '[]' end,
+           rejected = s.email is null and f.ours is not true
+      from passbell.import_staged x
+      left join found f on f.row_number = x.row_number
+     where x.import_id = p_import.id and not x.rejected and x.external_id is not null
+       and s.import_id = x.import_id and s.row_number = x.row_number;
+
+    with found as materialized (
+        select distinct on (s.row_number) s.row_number, u.id
+          from passbell.import_staged s
+          join public.users u on lower(btrim(u.email)) = lower(s.email)
+         where s.import_id = p_import.id and not s.rejected and s.email is not null
+         order by s.row_number, u.email = s.email desc, u.id
+    )
+    update passbell.import_staged s set user_id = f.id from found f where s.import_id = p_import.id and s.row_number = f.row_number;
+
+    update passbell.import_staged s
+       set user_id = r.user_id
+      from passbell.recipients r
+      join public.users u on u.id = r.user_id
+     where s.import_id = p_import.id and not s.rejected and s.user_id is null and r.pass_id = s.pass_id
+       and coalesce(btrim(u.email), '') = '';
+
+    update passbell.import_staged s
+       set rejected = true,
+           problems = s.problems || passbell.import_problem('', '', 'the row has no e-mail address, and its pass has no member yet', true)
+     where s.import_id = p_import.id and not s.rejected and s.user_id is null and s.email is null;
+
+    with meant as materialized (
+        select s.row_number, max(s.row_number) over (partition by coalesce(s.user_id::text, lower(s.email))) as last
+          from passbell.import_staged s
+         where s.import_id = p_import.id and not s.rejected
+    )
+    update passbell.import_staged s
+       set rejected = true,
+           problems = s.problems || passbell.import_problem('', '', format('row %s means the same member; the last row wins', m.last), true)
+      from meant m
+     where s.import_id = p_import.id and s.row_number = m.row_number and m.last > m.row_number;
+
+    with found as materialized (
+        select s.row_number, array_agg(distinct r.pass_id) as pass_ids
+          from passbell.import_staged s
+          join passbell.recipients r on lower(btrim(r.email)) = lower(s.email)
+         where s.import_id = p_import.id and not s.rejected and s.pass_id is null
+           and r.program_id = p_import.program_id and r.user_id is null
+           and not exists (select from passbell.import_staged t where t.import_id = p_import.id and not t.rejected and t.pass_id = r.pass_id)
+         group by s.row_number
+    )
+    update passbell.import_staged s set pass_ids = f.pass_ids from found f where s.import_id = p_import.id and s.row_number = f.row_number;
+end
+$$;

@@ -1,0 +1,220 @@
+-- Applying an import, batch by batch. Work shrinks, history grows: a staged row turns into its row of import_rows in the
+-- transaction that changed the member.
+
+-- Applies the next rows of an import, renews its lease and keeps the counters; completes the import with the last one.
+-- Called until `remaining` is 0, by whoever holds the claim_token (PB412 for others, and once it was cancelled). A crash
+-- loses at most the batch in hand, which was not committed. A dry run does all of it at once and takes it back.
+create or replace function passbell.import_batch(p_import uuid, p_claim_token uuid, p_limit integer default 1000, p_lease_seconds numeric default 60)
+returns table (processed integer, remaining integer, status text)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_import  public.member_imports;
+    v_rows    integer[];
+    v_done    record;
+begin
+    v_import := passbell.hold_import(p_import, p_claim_token);
+    if v_import.dry_run then
+        v_rows := array(select s.row_number from passbell.import_staged s where s.import_id = p_import order by s.row_number);
+        perform passbell.rehearse_import(v_import, v_rows, p_limit);
+    else
+        v_rows := array(select s.row_number from passbell.import_staged s where s.import_id = p_import order by s.row_number limit p_limit);
+        perform passbell.apply_import_rows(v_import, v_rows);
+    end if;
+
+    select count(*) filter (where r.result = 'created') as created, count(*) filter (where r.result = 'updated') as updated,
+           count(*) filter (where r.result = 'linked') as linked, count(*) filter (where r.result = 'unchanged') as unchanged,
+           count(*) filter (where r.result = 'rejected') as rejected, coalesce(sum(cardinality(r.linked_passes)), 0) as passes
+      into v_done
+      from passbell.import_rows r where r.import_id = p_import and r.row_number = any (v_rows);
+    processed := cardinality(v_rows);
+    remaining := v_import.total_rows - v_import.processed_rows - processed;
+    status := case when remaining > 0 then 'PROCESSING' else 'COMPLETED' end;
+    update public.member_imports i
+       set processed_rows = i.processed_rows + processed,
+           created_count = i.created_count + v_done.created,        updated_count = i.updated_count + v_done.updated,
+           linked_count = i.linked_count + v_done.linked,           unchanged_count = i.unchanged_count + v_done.unchanged,
+           rejected_count = i.rejected_count + v_done.rejected,     passes_linked = i.passes_linked + v_done.passes,
+           status = import_batch.status, completed_at = case when remaining > 0 then null else passbell.now() end
+     where i.id = p_import
+    returning i.* into v_import;
+    if remaining > 0 then
+        update passbell.import_leases l set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+         where l.import_id = p_import;
+    else
+        update public.member_imports i set status_detail = passbell.import_summary(v_import) where i.id = p_import;
+        delete from passbell.import_leases l where l.import_id = p_import;
+    end if;
+    return next;
+end
+$$;
+
+-- "1,200 rows: 40 created, 12 updated, 1,148 unchanged. 35 passes linked."
+create or replace function passbell.import_summary(p_import public.member_imports) returns text
+language sql stable
+set search_path = ''
+as $$
+    select case when p_import.dry_run then 'Dry run, nothing was changed. ' else '' end
+           || passbell.thousands(p_import.total_rows) || case p_import.total_rows when 1 then ' row' else ' rows' end
+           || coalesce(': ' || string_agg(passbell.thousands(c.n) || ' ' || c.words, ', ' order by c.place) filter (where c.n > 0), '') || '.'
+           || case when p_import.passes_linked > 0 then format(' %s passes linked.', passbell.thousands(p_import.passes_linked)) else '' end
+      from (values (1, p_import.created_count, 'created'), (2, p_import.updated_count, 'updated'), (3, p_import.linked_count, 'linked'),
+                   (4, p_import.unchanged_count, 'unchanged'), (5, p_import.rejected_count, 'rejected')) as c (place, n, words)
+$$;
+
+-- The same report, and nothing changed: applies every row inside a subtransaction, remembers what became of each, and
+-- takes everything back.
+create or replace function passbell.rehearse_import(p_import public.member_imports, p_rows integer[], p_limit integer) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_results  passbell.import_rows[];
+begin
+    begin
+        for v_from in 1 .. cardinality(p_rows) by p_limit loop
+            perform passbell.apply_import_rows(p_import, p_rows[v_from : v_from + p_limit - 1]);
+        end loop;
+        v_results := array(select r from passbell.import_rows r where r.import_id = p_import.id);
+        raise exception 'rehearsed' using errcode = 'PB200';
+    exception when sqlstate 'PB200' then
+        null;
+    end;
+    -- Members that were created are gone again: their ids would name nobody.
+    insert into passbell.import_rows
+    select r.import_id, r.row_number, r.result, r.column_name, r.value, r.reason, r.problems,
+           case when r.result <> 'created' then r.user_id end, r.linked_passes, r.previous_user_id
+      from unnest(v_results) r;
+    delete from passbell.import_staged s where s.import_id = p_import.id;
+end
+$$;
+
+-- Applies these rows at once. If the host refuses (a check, a trigger, a value too long) the rows are halved until the
+-- one is found that it refuses; that one is rejected with the host's words and the others are taken.
+create or replace function passbell.apply_import_rows(p_import public.member_imports, p_rows integer[]) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_half    constant integer := cardinality(p_rows) / 2;
+    v_reason  text;
+begin
+    if cardinality(p_rows) = 0 then
+        return;
+    end if;
+    begin
+        perform passbell.apply_import_rows_together(p_import, p_rows);
+        return;
+    exception when data_exception or integrity_constraint_violation or raise_exception or syntax_error_or_access_rule_violation then
+        get stacked diagnostics v_reason = message_text;
+    end;
+    if v_half > 0 then
+        perform passbell.apply_import_rows(p_import, p_rows[1 : v_half]);
+        perform passbell.apply_import_rows(p_import, p_rows[v_half + 1 :]);
+    else
+        update passbell.import_staged s
+           set rejected = true, problems = s.problems || passbell.import_problem('', '', 'the database refused it: ' || left(v_reason, 300), true)
+         where s.import_id = p_import.id and s.row_number = p_rows[1];
+        perform passbell.apply_import_rows_together(p_import, p_rows);
+    end if;
+end
+$$;
+
+-- Creates and updates the users of these rows, links their passes, and turns the staged rows into import_rows. Empty
+-- cells leave values alone; of passes_master nothing but user_id is written. Host columns are written by name, so that a
+-- generation without one still takes the others. No two rows mean the same user or pass (resolve_import).
+create or replace function passbell.apply_import_rows_together(p_import public.member_imports, p_rows integer[]) returns void
+language plpgsql
+set search_path = ''
+as $fn$
+declare
+    v_created   integer[] := '{}';
+    v_updated   integer[] := '{}';
+    v_columns   text;
+    v_values    text;
+    v_set       text;
+    v_changed   text;
+begin
+    select string_agg(format(', %I', f.column_name), '' order by f.field) filter (where not f.has_default),
+           string_agg(format(', s.%I::%s', f.field, f.column_type), '' order by f.field) filter (where not f.has_default),
+           string_agg(format(', %I = coalesce(s.%I::%s, u.%I)', f.column_name, f.field, f.column_type, f.column_name), ''),
+           string_agg(format(' or (s.%I is not null and u.%I is distinct from s.%I::%s)', f.field, f.column_name, f.field, f.column_type), '')
+      into v_columns, v_values, v_set, v_changed
+      from passbell.import_fields() f where f.column_name is not null;
+
+    -- A column with a default (marketing_opt_in) is left to it here, and filled below if the file says something.
+    execute format($q$
+        with fresh as materialized (
+            select s.*, gen_random_uuid() as new_id
+              from passbell.import_staged s
+             where s.import_id = $1 and s.row_number = any ($2) and not s.rejected and s.user_id is null
+        ), made as (
+            insert into public.users (id, email%s)
+            select s.new_id, s.email%s from fresh s order by s.row_number
+            on conflict do nothing
+            returning id
+        ), kept as (
+            update passbell.import_staged t set user_id = f.new_id
+              from fresh f join made m on m.id = f.new_id
+             where t.import_id = $1 and t.row_number = f.row_number
+            returning t.row_number
+        )
+        select coalesce(array_agg(k.row_number), '{}') from kept k $q$, v_columns, v_values)
+       into v_created using p_import.id, p_rows;
+
+    -- Somebody signed up with this e-mail since the file was read.
+    update passbell.import_staged s set user_id = u.id
+      from public.users u
+     where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected and s.user_id is null and u.email = s.email;
+    update passbell.import_staged s
+       set rejected = true, problems = s.problems || passbell.import_problem('email', s.email, 'the database did not take a new member with this address', true)
+     where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected and s.user_id is null;
+
+    execute format($q$
+        with changed as (
+            update public.users u
+               set email = case when coalesce(btrim(u.email), '') = '' then s.email else u.email end%s
+              from passbell.import_staged s
+             where s.import_id = $1 and s.row_number = any ($2) and not s.rejected and u.id = s.user_id
+               and ((coalesce(btrim(u.email), '') = '' and s.email is not null)%s)
+            returning s.row_number
+        )
+        select coalesce(array_agg(c.row_number), '{}') from changed c $q$, v_set, v_changed)
+       into v_updated using p_import.id, p_rows;
+
+    with wanted as materialized (
+        select s.row_number, s.user_id, s.pass_id is not null as named, w.pass_id
+          from passbell.import_staged s
+         cross join lateral unnest(case when s.pass_id is not null then array[s.pass_id] else s.pass_ids end) as w (pass_id)
+         where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected
+    ), linked as (
+        update public.passes_master p set user_id = w.user_id
+          from wanted w
+          join public.passes_master o on o.id = w.pass_id
+         where p.id = w.pass_id and p.user_id is distinct from w.user_id and (w.named or p.user_id is null)
+        returning w.row_number, p.id as pass_id, o.user_id as previous
+    ), passes as (
+        select l.row_number, array_agg(l.pass_id order by l.pass_id) as pass_ids, (array_agg(l.previous))[1] as previous
+          from linked l group by l.row_number
+    ), gone as (
+        delete from passbell.import_staged s where s.import_id = p_import.id and s.row_number = any (p_rows) returning s.*
+    ), told as (
+        select g.row_number, g.rejected, g.user_id, p.pass_ids, p.previous,
+               g.problems || case when p.previous is null then '[]'
+                                  else passbell.import_problem('external_id', g.external_id, 'the pass belonged to another member before', false) end as problems
+          from gone g left join passes p on p.row_number = g.row_number
+    )
+    insert into passbell.import_rows (import_id, row_number, result, column_name, value, reason, problems, user_id, linked_passes, previous_user_id)
+    select p_import.id, t.row_number,
+           case when t.rejected then 'rejected' when t.row_number = any (v_created) then 'created' when t.row_number = any (v_updated) then 'updated'
+                when t.pass_ids is not null then 'linked' else 'unchanged' end,
+           nullif(f.problem ->> 'column', ''), nullif(f.problem ->> 'value', ''), f.problem ->> 'reason',
+           case when t.problems <> '[]' then t.problems end, case when not t.rejected then t.user_id end, t.pass_ids, t.previous
+      from told t
+      left join lateral (select e.problem from jsonb_array_elements(t.problems) with ordinality as e (problem, n)
+                          order by (e.problem ->> 'fatal')::boolean desc, e.n limit 1) f on true;
+end
+$fn$;
