@@ -632,6 +632,21 @@ comment on column passbell.pruned.next_pass is 'How far retention has come in th
 insert into passbell.migrations (version, name) values (5, 'operations') on conflict do nothing;
 
 
+-- migrations/0006_in_flight.sql ──────────────────────────────────────────────────────────────────────────────────
+
+-- 0006: what the queue must know so that two campaigns never have the same pass under way at the same moment.
+
+alter table passbell.chunks add column if not exists claimed_at timestamptz;
+alter table passbell.chunks add column if not exists keep_texts boolean not null default false;
+
+comment on column passbell.chunks.rendered is 'Handed out with these texts: they may be on their way or on the phone, and a repeat sends identical bytes.';
+comment on column passbell.chunks.claimed_at is 'When it was last handed out.';
+comment on column passbell.chunks.keep_texts is 'The texts are those of an earlier attempt that may have landed; they are never chosen anew.';
+
+
+insert into passbell.migrations (version, name) values (6, 'in_flight') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
@@ -2065,9 +2080,10 @@ create or replace trigger passbell_list_pages after update of status on public.p
 -- write must carry (fencing). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
 -- the meantime is skipped with the reason. The texts are chosen and stored before anybody is sent anything, so that a
 -- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
--- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). Cap and same text look at the ledger *and* at
--- what other campaigns have in flight; the program's turn row, locked first, puts the claims inside one program in a
--- row, so that two of them cannot overlook each other.
+-- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: whom
+-- another campaign has in flight is put off by a second, because the later text could otherwise be overtaken by a
+-- repeat of the earlier one, and the phone would buzz for that twice. The program's turn row, locked first, puts the
+-- claims inside one program in a row, so that two of them cannot overlook each other.
 --
 -- Uses chunks_ready to find, chunks_rendered for what is in flight, deliveries_pass for what was sent.
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
@@ -2123,13 +2139,13 @@ begin
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
             select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
-            continue when v_ready.pass_ids is null;      -- everybody in it was skipped: the chunk is gone
+            continue when v_ready.pass_ids is null;      -- everybody in it was skipped or put off
 
             claim_token := gen_random_uuid();
             update passbell.chunks k
                set pass_ids = v_ready.pass_ids, texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
-                   claim_token = claim_chunk.claim_token, worker = p_worker
+                   claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
             update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
 
@@ -2191,9 +2207,14 @@ begin
 end
 $$;
 
--- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those who stay
--- come back as parallel arrays with the texts chosen. pass_ids is NULL if nobody stays: then the chunk is deleted.
--- `uniform` says that everybody gets message_text as it stands, so that no texts need be stored.
+-- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those whom
+-- another campaign has under way are put off in a chunk of their own; those who stay come back as parallel arrays with
+-- the texts chosen. pass_ids is NULL if nobody stays. `uniform` says that everybody gets message_text as it stands, so
+-- that no texts need be stored.
+--
+-- A repeat (a chunk that was handed out before, and whose outcome nobody knows) is not sent to a pass that another
+-- campaign has reached since, which can happen only while this one was paused: the phone shows the newer text by now,
+-- and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
 create or replace function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
     out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
@@ -2213,6 +2234,9 @@ declare
     v_program     text;
     v_skipped     uuid[];
     v_reasons     text[];
+    v_texts       text[];
+    v_later       uuid[];
+    v_later_texts text[];
     v_failed      integer;
 begin
     select m.* into v_message from passbell.compile_message(p_campaign.message_text) m;
@@ -2222,8 +2246,9 @@ begin
         v_plain_hash := hashtextextended(v_plain, 0);
     end if;
 
-    with flight as (              -- what other campaigns have under way for the same passes
-        select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes
+    with flight as (              -- what other campaigns have handed out for the same passes
+        select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes,
+               bool_or(o.status = 'PROCESSING' or k.lease_until > v_now) as under_way      -- a paused one is not waited for
           from passbell.chunks k
           join public.push_campaigns o on o.id = k.campaign_id
           cross join lateral unnest(k.pass_ids, k.texts) as f (pass_id, text)
@@ -2232,7 +2257,9 @@ begin
          group by f.pass_id
     ), member as (
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
-               r.passkit_id, r.external_id, r.protocol, r.passkit_program_id,
+               r.passkit_id, r.external_id, r.protocol, r.passkit_program_id, coalesce(flight.under_way, false) as under_way,
+               not v_fresh and exists (select from passbell.deliveries d
+                                        where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at and d.outcome = 'sent') as overtaken,
                coalesce(day.sent, 0) + coalesce(cardinality(flight.hashes), 0) as today,
                -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
                past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
@@ -2262,36 +2289,60 @@ begin
                    when m.gone then 'unknown_member'
                    when not m.reachable then 'not_installed'
                    when not m.opted_in then 'opted_out'
+                   when m.overtaken then 'attempts_exhausted'
+                   when m.under_way then null
                    when v_fresh and p_daily_cap > 0 and m.today >= p_daily_cap then 'capped'
                    when m.text is null then 'render_error'
                end as reason
           from member m
     ), decided as (
-        select j.*, coalesce(j.reason, case when j.same and p_same_text = 'skip' then 'same_text' end) as verdict,
+        select j.*, case when j.reason is not null then j.reason
+                         when j.under_way then 'later'
+                         when j.same and p_same_text = 'skip' then 'same_text' end as verdict,
                case when j.same and p_same_text = 'vary' and j.reason is null then passbell.vary_from(j.text, j.shown) else j.text end as final
           from judged j
     )
-    select array_agg(d.pass_id) filter (where d.verdict is not null), array_agg(d.verdict) filter (where d.verdict is not null),
+    select array_agg(d.pass_id) filter (where d.verdict <> 'later'), array_agg(d.verdict) filter (where d.verdict <> 'later'),
+           array_agg(d.text) filter (where d.verdict <> 'later'),
+           array_agg(d.pass_id) filter (where d.verdict = 'later'), array_agg(d.fixed) filter (where d.verdict = 'later'),
            array_agg(d.pass_id) filter (where d.verdict is null), array_agg(d.final) filter (where d.verdict is null),
            array_agg(d.passkit_id) filter (where d.verdict is null), array_agg(d.external_id) filter (where d.verdict is null),
            array_agg(d.protocol) filter (where d.verdict is null), min(d.passkit_program_id),
            bool_and(d.final = p_campaign.message_text) filter (where d.verdict is null)
-      into v_skipped, v_reasons, pass_ids, texts, passkit_ids, external_ids, protocols, passkit_program_id, uniform
+      into v_skipped, v_reasons, v_texts, v_later, v_later_texts, pass_ids, texts, passkit_ids, external_ids, protocols, passkit_program_id, uniform
       from decided d;
 
-    if v_skipped is null then
+    if v_later is not null and pass_ids is null and v_skipped is null then
+        update passbell.chunks k set not_before = v_now + interval '1 second'
+         where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
         return;
     end if;
-    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt, case when s.reason = 'render_error' then 'failed' else 'skipped' end, s.reason
-      from unnest(v_skipped, v_reasons) as s (pass_id, reason);
+    if v_skipped is null and v_later is null then
+        return;
+    end if;
+
+    perform from public.push_campaigns c where c.id = p_chunk.campaign_id for update;
+    if v_later is not null then
+        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, attempt, not_before)
+        select p_chunk.campaign_id, max(k.chunk_no) + 1, p_chunk.program_id, v_later, case when p_chunk.keep_texts then v_later_texts end,
+               p_chunk.keep_texts, p_chunk.attempt, v_now + interval '1 second'
+          from passbell.chunks k where k.campaign_id = p_chunk.campaign_id;
+    end if;
+    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason, detail, text)
+    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt,
+           case when s.reason in ('render_error', 'attempts_exhausted') then 'failed' else 'skipped' end, s.reason,
+           case when s.reason = 'attempts_exhausted' then 'It is not known whether it arrived, and another campaign has reached the pass since.' end,
+           case when s.reason = 'attempts_exhausted' then s.text end
+      from unnest(v_skipped, v_reasons, v_texts) as s (pass_id, reason, text);
     if pass_ids is null then
         delete from passbell.chunks k where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
     end if;
-    v_failed := cardinality(array_positions(v_reasons, 'render_error'));
-    update public.push_campaigns c
-       set skipped_count = skipped_count + cardinality(v_reasons) - v_failed, failed_count = failed_count + v_failed
-     where c.id = p_chunk.campaign_id;
+    if v_skipped is not null then
+        v_failed := cardinality(array_positions(v_reasons, 'render_error')) + cardinality(array_positions(v_reasons, 'attempts_exhausted'));
+        update public.push_campaigns c
+           set skipped_count = skipped_count + cardinality(v_reasons) - v_failed, failed_count = failed_count + v_failed
+         where c.id = p_chunk.campaign_id;
+    end if;
     if pass_ids is null then
         perform passbell.settle_campaign(p_chunk.campaign_id);
     end if;
@@ -2308,7 +2359,10 @@ $$;
 --   rejected       400, 409, 501 …: will never work                  → ledger, failed
 --   server_error   500: may be a validation in disguise              → tried three times, then failed
 --   retry          the network or PassKit failed for this pass       → again with backoff, p_max_attempts times in all
---   back           not sent, or it does not count (stopping, paused, breaker, throttled) → stays, no attempt burnt
+--   back           not sent (stopping, paused, refused, throttled)   → stays, no attempt burnt
+--   maybe          it may have arrived, but PassKit as a whole failed → stays, no attempt burnt
+--
+-- Passes handed back that were certainly never sent are free again: their texts are chosen when they are claimed anew.
 --
 -- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
 -- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
@@ -2350,6 +2404,7 @@ declare
     v_texts     text[];
     v_a_texts   text[];
     v_wait      interval;
+    v_handed    boolean;    -- whether what stays may have been sent
 begin
     select k.* into v_chunk
       from passbell.chunks k
@@ -2360,12 +2415,13 @@ begin
     end if;
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
     v_tried := v_chunk.attempt + 1;
+    v_handed := not p_release or v_chunk.attempt > 0 or 'maybe' = any (p_outcomes);
 
     if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
         select n.missing >= 0.9 * n.decided
                and n.missing + case when v_campaign.sent_count = 0 then v_campaign.failed_count else 0 end >= 10
           into v_wrong
-          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o <> 'back') as decided
+          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o not in ('back', 'maybe')) as decided
                   from unnest(p_outcomes) o) n
          where n.missing > 0;
         v_wrong := coalesce(v_wrong, false);
@@ -2431,7 +2487,8 @@ begin
             delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
         else
             update passbell.chunks k
-               set pass_ids = v_back, texts = case when v_chunk.texts is not null then v_texts end,
+               set pass_ids = v_back, rendered = v_handed,
+                   texts = case when v_chunk.texts is not null and (v_handed or v_chunk.keep_texts) then v_texts end,
                    not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
                    lease_until = case when not p_release then k.lease_until end,
                    claim_token = case when not p_release then k.claim_token end,
@@ -2506,8 +2563,8 @@ begin
          where d.campaign_id = p_campaign and d.outcome = 'failed'
         returning d.pass_id, d.text
     )
-    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, not_before)
-    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), passbell.now()
+    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, not_before)
+    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), true, passbell.now()
       from (select x.pass_id, x.text, ((row_number() over (order by x.pass_id) - 1) / 50 + 1)::integer as chunk_no from failed x) f
      group by f.chunk_no;
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_count from passbell.chunks k where k.campaign_id = p_campaign;
@@ -5580,7 +5637,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'f8cb3a57d901f16e', schema_version = 5
- where (bundle, schema_version) is distinct from ('f8cb3a57d901f16e', 5);
+update passbell.settings set bundle = 'a44a6e808369e41b', schema_version = 6
+ where (bundle, schema_version) is distinct from ('a44a6e808369e41b', 6);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -5,7 +5,10 @@
 --   rejected       400, 409, 501 …: will never work                  → ledger, failed
 --   server_error   500: may be a validation in disguise              → tried three times, then failed
 --   retry          the network or PassKit failed for this pass       → again with backoff, p_max_attempts times in all
---   back           not sent, or it does not count (stopping, paused, breaker, throttled) → stays, no attempt burnt
+--   back           not sent (stopping, paused, refused, throttled)   → stays, no attempt burnt
+--   maybe          it may have arrived, but PassKit as a whole failed → stays, no attempt burnt
+--
+-- Passes handed back that were certainly never sent are free again: their texts are chosen when they are claimed anew.
 --
 -- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
 -- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
@@ -47,6 +50,7 @@ declare
     v_texts     text[];
     v_a_texts   text[];
     v_wait      interval;
+    v_handed    boolean;    -- whether what stays may have been sent
 begin
     select k.* into v_chunk
       from passbell.chunks k
@@ -57,12 +61,13 @@ begin
     end if;
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
     v_tried := v_chunk.attempt + 1;
+    v_handed := not p_release or v_chunk.attempt > 0 or 'maybe' = any (p_outcomes);
 
     if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
         select n.missing >= 0.9 * n.decided
                and n.missing + case when v_campaign.sent_count = 0 then v_campaign.failed_count else 0 end >= 10
           into v_wrong
-          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o <> 'back') as decided
+          from (select count(*) filter (where o = 'not_found') as missing, count(*) filter (where o not in ('back', 'maybe')) as decided
                   from unnest(p_outcomes) o) n
          where n.missing > 0;
         v_wrong := coalesce(v_wrong, false);
@@ -128,7 +133,8 @@ begin
             delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
         else
             update passbell.chunks k
-               set pass_ids = v_back, texts = case when v_chunk.texts is not null then v_texts end,
+               set pass_ids = v_back, rendered = v_handed,
+                   texts = case when v_chunk.texts is not null and (v_handed or v_chunk.keep_texts) then v_texts end,
                    not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
                    lease_until = case when not p_release then k.lease_until end,
                    claim_token = case when not p_release then k.claim_token end,

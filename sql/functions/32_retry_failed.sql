@@ -18,8 +18,8 @@ begin
          where d.campaign_id = p_campaign and d.outcome = 'failed'
         returning d.pass_id, d.text
     )
-    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, not_before)
-    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), passbell.now()
+    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, not_before)
+    select p_campaign, f.chunk_no, v_campaign.program_id, array_agg(f.pass_id order by f.pass_id), array_agg(f.text order by f.pass_id), true, passbell.now()
       from (select x.pass_id, x.text, ((row_number() over (order by x.pass_id) - 1) / 50 + 1)::integer as chunk_no from failed x) f
      group by f.chunk_no;
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_count from passbell.chunks k where k.campaign_id = p_campaign;

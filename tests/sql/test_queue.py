@@ -364,19 +364,73 @@ def test_zero_means_no_cap(shop: Shop) -> None:
         assert send_text(shop, program, f"Message {number}", cap=0) == {member: "sent"}
 
 
-def test_pushes_under_way_count_towards_the_cap(shop: Shop) -> None:
-    """Four campaigns at the same moment: three go out, the fourth is skipped."""
+def test_a_pass_has_one_message_under_way_at_a_time(shop: Shop) -> None:
+    """Four campaigns at the same moment: each waits for the one before, three go out, the fourth is skipped."""
     program = shop.program()
     member = shop.member(program)
+    shop.clock(f"{DAY} 12:00:00+00")
     campaigns = [shop.campaign(program, f"Message {number}") for number in range(4)]
-    for campaign in campaigns:
-        shop.start(campaign)
-    chunks = [shop.chunk() for _ in range(4)]
-    for chunk in chunks:
-        if chunk is not None:
-            shop.finish(chunk)
+    while shop.claim() is not None:
+        pass
+    for second in (0, 2, 4):
+        shop.clock(f"{DAY} 12:00:0{second}+00")
+        chunk = claimed(shop)
+        assert shop.chunk(worker=uuid4()) is None
+        assert not shop.violations()
+        shop.finish(chunk)
+    shop.clock(f"{DAY} 12:00:06+00")
+    assert shop.chunk() is None
     what = [shop.ledger(campaign)[member] for campaign in campaigns]
     assert sorted(what) == ["capped", "sent", "sent", "sent"]
+
+
+def test_a_later_campaign_does_not_overtake_a_push_whose_outcome_is_unknown(shop: Shop) -> None:
+    """A daemon dies in the middle: the next campaign waits until the repeat is done, or the phone would buzz twice."""
+    program = shop.program()
+    shop.member(program)
+    shop.clock(f"{DAY} 12:00:00+00")
+    first = shop.campaign(program, "First")
+    shop.start(first)
+    died = claimed(shop, lease=30)
+    shop.clock(f"{DAY} 12:00:10+00")
+    second = shop.campaign(program, "Second")
+    shop.start(second)
+    assert died["campaign_id"] == first
+    shop.clock(f"{DAY} 12:00:20+00")
+    assert shop.chunk() is None
+    shop.clock(f"{DAY} 12:00:31+00")
+    again = claimed(shop)
+    assert (again["campaign_id"], again["texts"]) == (first, died["texts"])
+    shop.finish(again)
+    shop.clock(f"{DAY} 12:00:33+00")
+    assert claimed(shop)["campaign_id"] == second
+
+
+def test_a_paused_campaign_does_not_hold_up_the_next_one(shop: Shop) -> None:
+    """What a stopped daemon certainly did not send is free; what it may have sent is not repeated over newer words."""
+    program = shop.program()
+    clean, unsure = shop.members(program, 2)
+    shop.clock(f"{DAY} 12:00:00+00")
+    first = shop.campaign(program, "First")
+    shop.start(first, size=1)
+    one, two = claimed(shop), claimed(shop)
+    by_pass = {chunk["pass_ids"][0]: chunk for chunk in (one, two)}
+    shop.verb("pause", first)
+    shop.finish(by_pass[clean], "back")
+    shop.finish(by_pass[unsure], "maybe")
+    shop.clock(f"{DAY} 12:00:02+00")
+    second = shop.campaign(program, "Second")
+    shop.start(second)
+    shop.finish(claimed(shop))
+    assert shop.ledger(second) == {clean: "sent", unsure: "sent"}
+    shop.verb("resume", first)
+    shop.clock(f"{DAY} 12:00:04+00")
+    chunk = claimed(shop)
+    assert chunk["pass_ids"] == [clean]
+    shop.finish(chunk)
+    assert shop.chunk() is None
+    assert shop.ledger(first) == {clean: "sent", unsure: "attempts_exhausted"}
+    assert not shop.violations()
 
 
 def test_a_retried_pass_is_not_capped_by_itself(shop: Shop) -> None:
@@ -458,18 +512,22 @@ def test_the_same_text_may_be_skipped_or_sent_by_choice(shop: Shop) -> None:
     ) == [{"reason": "same_text"}]
 
 
-def test_two_campaigns_with_one_text_under_way_at_once_do_not_silence_each_other(shop: Shop) -> None:
-    """The second sees what the first has in flight and varies it."""
+def test_two_campaigns_with_one_text_at_once_do_not_silence_each_other(shop: Shop) -> None:
+    """The second waits for the first and then differs from it."""
     program = shop.program()
     shop.members(program, 3)
+    shop.clock(f"{DAY} 12:00:00+00")
     one = shop.campaign(program, "Hello", target_query="ALL")
     two = shop.campaign(program, "Hello", target_query="All Active Members")
-    for campaign in (one, two):
-        shop.start(campaign)
-    first, second = claimed(shop), claimed(shop)
+    while shop.claim() is not None:
+        pass
+    first = claimed(shop)
+    assert shop.chunk() is None
+    shop.finish(first)
+    shop.clock(f"{DAY} 12:00:02+00")
+    second = claimed(shop)
     assert {first["campaign_id"], second["campaign_id"]} == {one, two}
     assert not set(first["texts"]) & set(second["texts"])
-    shop.finish(first)
     shop.finish(second)
 
 

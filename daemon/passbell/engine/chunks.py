@@ -185,19 +185,23 @@ class ChunkLoop:
 
     async def _report(self, held: HeldChunk, *, release: bool) -> None:
         async with held.reporting:
-            outcomes = list(held.outcomes)
-            if not outcomes and not release:
+            taken = len(held.outcomes)
+            if not taken and not release:
                 return
+            outcomes = list(held.outcomes)
             if held.stopped == "breaker":
-                # It was PassKit, not these passes: no attempt is burnt.
+                # It was PassKit, not these passes: no attempt is burnt. But who knows what arrived.
                 outcomes = [
-                    (pass_id, "back" if outcome in {"retry", "server_error"} else outcome, status, detail)
+                    (pass_id, "maybe" if outcome in {"retry", "server_error"} else outcome, status, detail)
                     for pass_id, outcome, status, detail in outcomes
                 ]
+            elif held.stopped == "error" and release:
+                known = {pass_id for pass_id, _, _, _ in outcomes}
+                outcomes += [(i, "maybe", None, "") for i in held.chunk.pass_ids if i not in known]
             remaining, status = await self._queue.finish_chunk(
                 held.chunk, outcomes, release=release, max_attempts=self._settings.max_attempts
             )
-            del held.outcomes[: len(outcomes)]
+            del held.outcomes[:taken]
             held.first_unreported = time.monotonic()
         sent = sum(outcome == "sent" for _, outcome, _, _ in outcomes)
         self.sent += sent

@@ -1,7 +1,7 @@
 """Runs the loops side by side and ends them together.
 
 A TaskGroup would do if every cancellation arrived: but it cancels each task once, and `asyncio.wait_for` of Python
-3.11 (inside psycopg) may swallow that one when its future completes at the same moment. A daemon that has lost a loop and
+3.11 (inside psycopg) may swallow that one when its future completes at the same moment. A daemon that lost a loop and
 waits for ever for another is alive and idle, the worst of all states. So the loops are cancelled until they are gone.
 """
 
