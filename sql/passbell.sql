@@ -373,9 +373,9 @@ create index if not exists birthday_runs_open on passbell.birthday_runs (local_d
 -- gifts of one program in a row.
 create table if not exists passbell.birthday_programs (
     program_id  uuid  primary key,
-    since       date  not null
+    since       date
 );
-comment on table passbell.birthday_programs is 'Programs whose birthday bot is on, with their first local date. Gone when the bot is switched off.';
+comment on table passbell.birthday_programs is 'Programs whose birthday bot was ever on, with the first local date that counts; NULL while it is off.';
 
 create table if not exists passbell.birthday_failures (
     program_id  uuid         not null,
@@ -3380,7 +3380,7 @@ language sql
 set search_path = ''
 as $$
     insert into passbell.birthday_programs (program_id, since)
-    select g.program_id, (passbell.now() at time zone passbell.zone(g.timezone))::date
+    select g.program_id, case when g.birthday_bot_enabled then passbell.birthdays_since(g.program_id) end
       from passbell.programs g
      where g.program_id = p_program
     on conflict do nothing;
@@ -3641,7 +3641,7 @@ begin
           from (select g.program_id, g.birthday_send_at, w.since, v_now at time zone passbell.zone(g.timezone) as local_now
                   from passbell.programs g
                   join passbell.birthday_programs w on w.program_id = g.program_id
-                 where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null) b
+                 where w.since is not null and g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null) b
          cross join lateral generate_series(greatest(b.since, b.local_now::date - 7)::timestamp, b.local_now::date::timestamp, interval '1 day') as d (local_date)
           left join passbell.birthday_runs r on r.program_id = b.program_id and r.local_date = d.local_date::date
          where (d.local_date < b.local_now::date or b.local_now::time >= b.birthday_send_at)
@@ -3679,18 +3679,34 @@ create or replace function passbell.note_birthday_programs() returns void
 language sql
 set search_path = ''
 as $$
-    delete from passbell.birthday_programs b
-     using (select w.program_id
+    update passbell.birthday_programs b
+       set since = null
+      from (select w.program_id
               from passbell.birthday_programs w
-             where not exists (select from passbell.programs g where g.program_id = w.program_id and g.birthday_bot_enabled)
+             where w.since is not null
+               and not exists (select from passbell.programs g where g.program_id = w.program_id and g.birthday_bot_enabled)
                for update skip locked) gone
      where b.program_id = gone.program_id;
-    insert into passbell.birthday_programs (program_id, since)
-    select g.program_id, (passbell.now() at time zone passbell.zone(g.timezone))::date
+    insert into passbell.birthday_programs as b (program_id, since)
+    select g.program_id, passbell.birthdays_since(g.program_id)
       from passbell.programs g
      where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
-       and not exists (select from passbell.birthday_programs b where b.program_id = g.program_id)
-    on conflict do nothing;
+       and not exists (select from passbell.birthday_programs b where b.program_id = g.program_id and b.since is not null)
+    on conflict (program_id) do update
+       set since = (select (passbell.now() at time zone passbell.zone(g.timezone))::date from passbell.programs g where g.program_id = b.program_id)
+     where b.since is null;
+$$;
+
+-- The first local date that counts for a program seen for the first time: today, or where its runs left off (rows that
+-- came with a restored or copied database).
+create or replace function passbell.birthdays_since(p_program uuid) returns date
+language sql stable
+set search_path = ''
+as $$
+    select least(t.today, (select max(case when r.completed_at is null then r.local_date else r.local_date + 1 end)
+                             from passbell.birthday_runs r where r.program_id = p_program))
+      from (select (passbell.now() at time zone passbell.zone(g.timezone))::date as today
+              from passbell.programs g where g.program_id = p_program) t
 $$;
 
 -- Open runs that nobody will take any more: the bot was switched off in the middle, or their week is over. Lets held
@@ -5239,6 +5255,9 @@ $$;
 create or replace trigger passbell_engine before insert or update or delete on public.push_campaigns
     for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
     execute function passbell.only_the_engine();
+create or replace trigger passbell_engine before insert or update on public.member_imports
+    for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
+    execute function passbell.only_the_engine();
 
 
 -- functions/94_prune.sql ────────────────────────────────────────────────────────────────────────────────────────
@@ -5295,8 +5314,16 @@ begin
      order by c.completed_at
      limit 1
        for update of c skip locked;
-    if not found then
-        return query select 'deliveries', 0::bigint, true;
+    if not found then           -- no campaign is left: the rows of old imports
+        delete from passbell.import_rows r
+         using (select x.import_id, x.row_number
+                  from public.member_imports i
+                  join passbell.import_rows x on x.import_id = i.id
+                 where i.completed_at < v_horizon and i.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+                 limit p_limit) old
+         where r.import_id = old.import_id and r.row_number = old.row_number;
+        get diagnostics v_looked = row_count;
+        return query select 'import_rows', v_looked::bigint, v_looked < p_limit;
         return;
     end if;
 
@@ -5356,6 +5383,7 @@ as $$
 declare
     v_name    constant text := lower(btrim(push_forget.external_id));
     v_passes  uuid[];
+    v_users   uuid[];
     v_count   bigint;
     v_total   bigint := 0;
 begin
@@ -5371,6 +5399,9 @@ begin
             select e.pass_id from passbell.list_entries e where lower(btrim(e.value)) = v_name and e.pass_id is not null
             union all
             select d.pass_id from passbell.deliveries d where v_name ~ '^[0-9a-f-]{36}$' and d.pass_id = v_name::uuid) x;
+
+    select coalesce(array_agg(distinct r.user_id), '{}') into v_users
+      from passbell.recipients r where r.pass_id = any (v_passes) and r.user_id is not null;
 
     if exists (select from passbell.chunks k where k.pass_ids && v_passes and k.lease_until > passbell.now()) then
         raise exception 'A push to this member is in flight: try again in a minute.' using errcode = 'PB422';
@@ -5409,6 +5440,13 @@ begin
     get diagnostics v_count = row_count;
     v_total := v_total + v_count;
     return query select 'list_entries', v_count;
+
+    delete from passbell.import_rows r
+     where r.user_id = any (v_users) or r.linked_passes && v_passes or lower(btrim(r.value)) = v_name
+        or exists (select from jsonb_array_elements(r.problems) b where lower(btrim(b ->> 'value')) = v_name);
+    get diagnostics v_count = row_count;
+    v_total := v_total + v_count;
+    return query select 'import_rows', v_count;
 
     delete from passbell.birthday_failures f where f.pass_id = any (v_passes);
     get diagnostics v_count = row_count;
@@ -5490,7 +5528,7 @@ select passbell.build_adapters();
 --   authenticated    push_campaigns of their own programs (row level security), the push_ functions for the same
 --   service_role     the owner's tables, all public functions, reading everything of ours
 --   passbell_daemon  (optional: `create role passbell_daemon login …`, then migrate) what `passbell run` needs, no more:
---                    the daemon's functions, the hit lists it loads, two tables to read
+--                    the daemon's functions, two tables to copy files into, two to read
 --
 -- EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC, and by name where old Supabase projects grant it by
 -- default privileges. Since 30 Oct 2026 new tables in `public` need explicit grants for the Data API. The owner of the
@@ -5531,10 +5569,11 @@ declare
                                           where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon') order by 1);
     -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
     v_daemon    constant text[] := array[
-        'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_probe', 'claim_prune', 'close_breaker',
-        'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch', 'heartbeat', 'list_failed',
-        'list_loaded', 'neighbours', 'open_breaker', 'prune', 'queue_state', 'register_worker', 'release_birthday_runs',
-        'release_orphans', 'renew_leases', 'take_slots', 'throttle', 'unregister_worker'];
+        'begin_list', 'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_import', 'claim_probe',
+        'claim_prune', 'close_breaker', 'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch',
+        'heartbeat', 'import_batch', 'import_failed', 'import_staged', 'list_failed', 'list_loaded', 'neighbours', 'open_breaker',
+        'prune', 'queue_state', 'register_worker', 'release_birthday_runs', 'release_import', 'release_list_load',
+        'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages'];
     -- What the policies below call in the caller's name.
@@ -5591,7 +5630,7 @@ begin
     perform passbell.grant_to('service_role', 'select on all tables in schema passbell');
     perform passbell.grant_to('passbell_daemon', 'usage on schema passbell');
     perform passbell.grant_to('passbell_daemon', 'select on passbell.settings, passbell.rate_limits');
-    perform passbell.grant_to('passbell_daemon', 'select, insert, delete on passbell.list_entries');
+    perform passbell.grant_to('passbell_daemon', 'insert on passbell.list_pages, passbell.import_staged');
 
     -- Our tables in public: row level security, and a policy per action for the program's administrators ------------
     foreach v_table in array array['push_campaigns', 'member_imports'] loop
@@ -5637,7 +5676,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'a44a6e808369e41b', schema_version = 6
- where (bundle, schema_version) is distinct from ('a44a6e808369e41b', 6);
+update passbell.settings set bundle = 'ade3dbd8353daf1d', schema_version = 6
+ where (bundle, schema_version) is distinct from ('ade3dbd8353daf1d', 6);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

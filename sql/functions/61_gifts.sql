@@ -8,7 +8,7 @@ language sql
 set search_path = ''
 as $$
     insert into passbell.birthday_programs (program_id, since)
-    select g.program_id, (passbell.now() at time zone passbell.zone(g.timezone))::date
+    select g.program_id, case when g.birthday_bot_enabled then passbell.birthdays_since(g.program_id) end
       from passbell.programs g
      where g.program_id = p_program
     on conflict do nothing;

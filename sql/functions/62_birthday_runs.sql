@@ -28,7 +28,7 @@ begin
           from (select g.program_id, g.birthday_send_at, w.since, v_now at time zone passbell.zone(g.timezone) as local_now
                   from passbell.programs g
                   join passbell.birthday_programs w on w.program_id = g.program_id
-                 where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null) b
+                 where w.since is not null and g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null) b
          cross join lateral generate_series(greatest(b.since, b.local_now::date - 7)::timestamp, b.local_now::date::timestamp, interval '1 day') as d (local_date)
           left join passbell.birthday_runs r on r.program_id = b.program_id and r.local_date = d.local_date::date
          where (d.local_date < b.local_now::date or b.local_now::time >= b.birthday_send_at)
@@ -66,18 +66,34 @@ create or replace function passbell.note_birthday_programs() returns void
 language sql
 set search_path = ''
 as $$
-    delete from passbell.birthday_programs b
-     using (select w.program_id
+    update passbell.birthday_programs b
+       set since = null
+      from (select w.program_id
               from passbell.birthday_programs w
-             where not exists (select from passbell.programs g where g.program_id = w.program_id and g.birthday_bot_enabled)
+             where w.since is not null
+               and not exists (select from passbell.programs g where g.program_id = w.program_id and g.birthday_bot_enabled)
                for update skip locked) gone
      where b.program_id = gone.program_id;
-    insert into passbell.birthday_programs (program_id, since)
-    select g.program_id, (passbell.now() at time zone passbell.zone(g.timezone))::date
+    insert into passbell.birthday_programs as b (program_id, since)
+    select g.program_id, passbell.birthdays_since(g.program_id)
       from passbell.programs g
      where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
-       and not exists (select from passbell.birthday_programs b where b.program_id = g.program_id)
-    on conflict do nothing;
+       and not exists (select from passbell.birthday_programs b where b.program_id = g.program_id and b.since is not null)
+    on conflict (program_id) do update
+       set since = (select (passbell.now() at time zone passbell.zone(g.timezone))::date from passbell.programs g where g.program_id = b.program_id)
+     where b.since is null;
+$$;
+
+-- The first local date that counts for a program seen for the first time: today, or where its runs left off (rows that
+-- came with a restored or copied database).
+create or replace function passbell.birthdays_since(p_program uuid) returns date
+language sql stable
+set search_path = ''
+as $$
+    select least(t.today, (select max(case when r.completed_at is null then r.local_date else r.local_date + 1 end)
+                             from passbell.birthday_runs r where r.program_id = p_program))
+      from (select (passbell.now() at time zone passbell.zone(g.timezone))::date as today
+              from passbell.programs g where g.program_id = p_program) t
 $$;
 
 -- Open runs that nobody will take any more: the bot was switched off in the middle, or their week is over. Lets held

@@ -12,9 +12,9 @@ create index if not exists birthday_runs_open on passbell.birthday_runs (local_d
 -- gifts of one program in a row.
 create table if not exists passbell.birthday_programs (
     program_id  uuid  primary key,
-    since       date  not null
+    since       date
 );
-comment on table passbell.birthday_programs is 'Programs whose birthday bot is on, with their first local date. Gone when the bot is switched off.';
+comment on table passbell.birthday_programs is 'Programs whose birthday bot was ever on, with the first local date that counts; NULL while it is off.';
 
 create table if not exists passbell.birthday_failures (
     program_id  uuid         not null,

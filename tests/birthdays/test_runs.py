@@ -70,6 +70,17 @@ def test_days_without_a_daemon_are_caught_up(host: Host, worker: UUID) -> None:
     assert dates([log.local_date for log in host.logs()]) == ["2026-05-06", "2026-05-07", "2026-05-08"]
 
 
+def test_runs_of_a_copied_database_go_on_where_they_left_off(modern: Host, worker: UUID) -> None:
+    """The rows of birthday_runs say what was done; the days since are caught up although passbell is new here."""
+    program = modern.program()
+    modern.connection.execute(
+        "insert into passbell.birthday_runs (program_id, local_date, completed_at) values (%s, '2026-05-05', now())",
+        [program],
+    )
+    modern.clock("2026-05-08 18:00:00+00")
+    assert dates(modern.work_off(worker)) == ["2026-05-06", "2026-05-07", "2026-05-08"]
+
+
 def test_at_most_seven_days_are_caught_up(modern: Host, worker: UUID) -> None:
     """Down for two weeks: the last seven days and today."""
     modern.program()
