@@ -47,3 +47,6 @@ $$;
 create or replace trigger passbell_engine before insert or update or delete on public.push_campaigns
     for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
     execute function passbell.only_the_engine();
+create or replace trigger passbell_engine before insert or update on public.member_imports
+    for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
+    execute function passbell.only_the_engine();

@@ -50,8 +50,16 @@ begin
      order by c.completed_at
      limit 1
        for update of c skip locked;
-    if not found then
-        return query select 'deliveries', 0::bigint, true;
+    if not found then           -- no campaign is left: the rows of old imports
+        delete from passbell.import_rows r
+         using (select x.import_id, x.row_number
+                  from public.member_imports i
+                  join passbell.import_rows x on x.import_id = i.id
+                 where i.completed_at < v_horizon and i.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+                 limit p_limit) old
+         where r.import_id = old.import_id and r.row_number = old.row_number;
+        get diagnostics v_looked = row_count;
+        return query select 'import_rows', v_looked::bigint, v_looked < p_limit;
         return;
     end if;
 

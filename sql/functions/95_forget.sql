@@ -15,6 +15,7 @@ as $$
 declare
     v_name    constant text := lower(btrim(push_forget.external_id));
     v_passes  uuid[];
+    v_users   uuid[];
     v_count   bigint;
     v_total   bigint := 0;
 begin
@@ -30,6 +31,9 @@ begin
             select e.pass_id from passbell.list_entries e where lower(btrim(e.value)) = v_name and e.pass_id is not null
             union all
             select d.pass_id from passbell.deliveries d where v_name ~ '^[0-9a-f-]{36}$' and d.pass_id = v_name::uuid) x;
+
+    select coalesce(array_agg(distinct r.user_id), '{}') into v_users
+      from passbell.recipients r where r.pass_id = any (v_passes) and r.user_id is not null;
 
     if exists (select from passbell.chunks k where k.pass_ids && v_passes and k.lease_until > passbell.now()) then
         raise exception 'A push to this member is in flight: try again in a minute.' using errcode = 'PB422';
@@ -68,6 +72,13 @@ begin
     get diagnostics v_count = row_count;
     v_total := v_total + v_count;
     return query select 'list_entries', v_count;
+
+    delete from passbell.import_rows r
+     where r.user_id = any (v_users) or r.linked_passes && v_passes or lower(btrim(r.value)) = v_name
+        or exists (select from jsonb_array_elements(r.problems) b where lower(btrim(b ->> 'value')) = v_name);
+    get diagnostics v_count = row_count;
+    v_total := v_total + v_count;
+    return query select 'import_rows', v_count;
 
     delete from passbell.birthday_failures f where f.pass_id = any (v_passes);
     get diagnostics v_count = row_count;

@@ -5,7 +5,7 @@
 --   authenticated    push_campaigns of their own programs (row level security), the push_ functions for the same
 --   service_role     the owner's tables, all public functions, reading everything of ours
 --   passbell_daemon  (optional: `create role passbell_daemon login …`, then migrate) what `passbell run` needs, no more:
---                    the daemon's functions, the hit lists it loads, two tables to read
+--                    the daemon's functions, two tables to copy files into, two to read
 --
 -- EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC, and by name where old Supabase projects grant it by
 -- default privileges. Since 30 Oct 2026 new tables in `public` need explicit grants for the Data API. The owner of the
@@ -46,10 +46,11 @@ declare
                                           where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon') order by 1);
     -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
     v_daemon    constant text[] := array[
-        'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_probe', 'claim_prune', 'close_breaker',
-        'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch', 'heartbeat', 'list_failed',
-        'list_loaded', 'neighbours', 'open_breaker', 'prune', 'queue_state', 'register_worker', 'release_birthday_runs',
-        'release_orphans', 'renew_leases', 'take_slots', 'throttle', 'unregister_worker'];
+        'begin_list', 'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_import', 'claim_probe',
+        'claim_prune', 'close_breaker', 'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch',
+        'heartbeat', 'import_batch', 'import_failed', 'import_staged', 'list_failed', 'list_loaded', 'neighbours', 'open_breaker',
+        'prune', 'queue_state', 'register_worker', 'release_birthday_runs', 'release_import', 'release_list_load',
+        'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages'];
     -- What the policies below call in the caller's name.
@@ -106,7 +107,7 @@ begin
     perform passbell.grant_to('service_role', 'select on all tables in schema passbell');
     perform passbell.grant_to('passbell_daemon', 'usage on schema passbell');
     perform passbell.grant_to('passbell_daemon', 'select on passbell.settings, passbell.rate_limits');
-    perform passbell.grant_to('passbell_daemon', 'select, insert, delete on passbell.list_entries');
+    perform passbell.grant_to('passbell_daemon', 'insert on passbell.list_pages, passbell.import_staged');
 
     -- Our tables in public: row level security, and a policy per action for the program's administrators ------------
     foreach v_table in array array['push_campaigns', 'member_imports'] loop

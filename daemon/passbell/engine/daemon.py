@@ -32,6 +32,7 @@ from passbell.engine.wakeups import Bell
 from passbell.engine.worker import run_heartbeat
 from passbell.errors import DatabaseUnavailable, SchemaBehind
 from passbell.ops.metrics import observe_request
+from passbell.ops.retention import run_retention
 from passbell.ops.status import StatusLine
 from passbell.ops.watch import Watch
 from passbell.passkit import Credentials, PassKit
@@ -132,6 +133,7 @@ class Daemon:
                     "birthdays": run_birthdays_loop(
                         database, settings.database_dsn, self._worker, self._resume, bell=self.birthday_bell
                     ),
+                    "retention": run_retention(database),
                     "systemd": self._feed_systemd(chunks),
                 }
             )

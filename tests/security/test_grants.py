@@ -1,0 +1,204 @@
+"""Every object that passbell has made by every role by every operation, as the catalog knows it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import passbell
+from support.shop import Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import MakeDatabase
+
+DAEMON_SOURCES = ("db", "engine", "ops")
+OURS_IN_PUBLIC = {"push_campaigns", "member_imports"}
+LOGS = {"notification_logs", "birthday_logs"}
+OPERATIONS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+
+# Role → relation (or pattern) → operations; whatever is not here is refused.
+READ = {"SELECT"}
+WRITE = {"SELECT", "INSERT", "UPDATE", "DELETE"}
+ALLOWED: dict[str, dict[str, set[str]]] = {
+    "anon": {},
+    "authenticated": {f"public.{table}": {"SELECT", "INSERT", "UPDATE"} for table in OURS_IN_PUBLIC},
+    "service_role": {f"public.{table}": WRITE for table in OURS_IN_PUBLIC} | {"passbell.*": READ},
+    "authenticator": {},
+    "pg_monitor": {},  # stands for PUBLIC: a role that was never granted anything by name
+}
+PEOPLE = {
+    "push_preview",
+    "push_send",
+    "push_test",
+    "push_pause",
+    "push_resume",
+    "push_cancel",
+    "push_retry_failed",
+    "push_progress",
+}
+
+RELATIONS = """
+    select n.nspname || '.' || c.relname as name, c.relrowsecurity as secured, c.relkind::text as kind, c.oid
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'v', 'm', 'p', 'S')
+       and (n.nspname = 'passbell' or n.nspname = 'public' and c.relname = any (%s))
+     order by 1
+"""
+FUNCTIONS = """
+    select n.nspname as schema, p.proname as name, p.oid::regprocedure::text as signature, p.oid,
+           p.prosecdef as definer, p.prorettype::regtype::text as result,
+           p.proconfig as config, l.lanname as language
+      from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang
+     where n.nspname = 'passbell' or n.nspname = 'public' and p.prosrc like '%%passbell.%%'
+     order by 1, 2
+"""
+
+
+@pytest.fixture(params=[True, "legacy"], ids=["new project", "old project"])
+def project(request: pytest.FixtureRequest, database: MakeDatabase) -> Iterator[Shop]:
+    shop = Shop(database("1", supabase=request.param), "1")
+    yield shop
+    shop.close()
+
+
+def may(role: str, relation: str) -> set[str]:
+    rights = ALLOWED[role]
+    return rights.get(relation, rights.get(relation.split(".", maxsplit=1)[0] + ".*", set()))
+
+
+def test_tables_and_views(project: Shop) -> None:
+    """No role can do to any table or view of ours more, or less, than the table of roles says."""
+    relations = project.rows(RELATIONS, [sorted(OURS_IN_PUBLIC)])
+    assert len(relations) > 12
+    wrong = []
+    for relation in relations:
+        for role in ALLOWED:
+            for operation in OPERATIONS:
+                has = project.value(
+                    "select has_table_privilege(%s, %s::oid, %s)", [role, relation["oid"], operation]
+                )
+                if has is not (operation in may(role, relation["name"])):
+                    wrong.append((role, operation, relation["name"], has))
+    assert wrong == []
+
+
+def test_columns_hide_no_grant(project: Shop) -> None:
+    """There is no grant on a single column either."""
+    assert (
+        project.rows(
+            "select attrelid::regclass::text, attname, attacl from pg_attribute a join pg_class c on c.oid = a.attrelid"
+            " join pg_namespace n on n.oid = c.relnamespace"
+            " where attacl is not null and n.nspname in ('passbell', 'public')"
+        )
+        == []
+    )
+
+
+def test_row_level_security(project: Shop) -> None:
+    """Our tables in the exposed schema have row level security, with one policy per action and none for anon or all."""
+    for relation in project.rows(RELATIONS, [sorted(OURS_IN_PUBLIC)]):
+        if relation["name"].startswith("public.") and relation["kind"] == "r":
+            assert relation["secured"], relation["name"]
+            policies = project.rows(
+                "select polcmd::text as action, polroles::regrole[]::text[] as roles"
+                " from pg_policy where polrelid = %s",
+                [relation["oid"]],
+            )
+            assert sorted(policy["action"] for policy in policies) == ["a", "r", "w"], relation["name"]
+            assert all(policy["roles"] == ["authenticated"] for policy in policies), policies
+
+
+def test_log_tables_that_we_made_are_secured(project: Shop) -> None:
+    """The owner's log tables keep the owner's policies; those that passbell had to make are closed to the public."""
+    for table in LOGS:
+        made = project.value(
+            "select coalesce(obj_description(%s::regclass), '') like 'Made by%%'", [f"public.{table}"]
+        )
+        if made:
+            assert project.value(
+                "select relrowsecurity from pg_class where oid = %s::regclass", [f"public.{table}"]
+            )
+            assert not project.value("select has_table_privilege('anon', %s, 'select')", [f"public.{table}"])
+
+
+def test_log_tables_on_a_bare_host_are_secured(database: MakeDatabase) -> None:
+    """On an old project whose tables lack the logs, what passbell makes is neither readable nor writable for anon."""
+    shop = Shop(database("1_bare", supabase="legacy"), "1_bare")
+    try:
+        for table in LOGS:
+            assert shop.value(
+                "select relrowsecurity from pg_class where oid = %s::regclass", [f"public.{table}"]
+            ), table
+            for role in ("anon", "authenticated"):
+                rights = {
+                    op
+                    for op in OPERATIONS
+                    if shop.value("select has_table_privilege(%s, %s, %s)", [role, f"public.{table}", op])
+                }
+                assert rights == ({"SELECT"} if role == "authenticated" else set()), (role, table)
+    finally:
+        shop.close()
+
+
+def test_functions(project: Shop) -> None:
+    """EXECUTE is nobody's but theirs: push_ for people, all of public for servers, a few that change nothing."""
+    functions = project.rows(FUNCTIONS)
+    assert len(functions) > 60
+    wrong = []
+    for function in functions:
+        expected = {
+            "anon": False,
+            "authenticator": False,
+            "pg_monitor": False,
+            "authenticated": function["name"] in PEOPLE
+            or function["name"] in {"is_admin_of", "admin_programs"},
+            "service_role": function["schema"] == "public"
+            or function["name"]
+            in {"check_conservation", "is_admin_of", "admin_programs", "queue_state", "sample_messages"},
+        }
+        for role, should in expected.items():
+            if (
+                project.value(
+                    "select has_function_privilege(%s, %s::oid, 'execute')", [role, function["oid"]]
+                )
+                is not should
+            ):
+                wrong.append((role, function["signature"], not should))
+    assert wrong == []
+
+
+def test_every_definer_has_a_fixed_search_path(project: Shop) -> None:
+    """A function that runs as its owner names pg_temp last; and so does all that it may call."""
+    for function in project.rows(FUNCTIONS):
+        paths = [setting for setting in function["config"] or [] if setting.startswith("search_path=")]
+        if function["definer"]:
+            assert paths, function["signature"]
+        for path in paths:
+            assert path.endswith("pg_temp"), (function["signature"], path)
+
+
+def test_the_daemons_list_is_the_daemons_calls(project: Shop) -> None:
+    """What 99_grants.sql lets passbell_daemon call is what the daemon's code calls, no less and no more."""
+    root = Path(passbell.__file__).parent
+    called: set[str] = set()
+    for folder in DAEMON_SOURCES:
+        for file in (root / folder).rglob("*.py"):
+            if file.name not in {"migrate.py", "bundle.py"}:
+                called |= set(re.findall(r"passbell\.([a-z_]+)\(", file.read_text("utf-8")))
+    known = {function["name"] for function in project.rows(FUNCTIONS)}
+    called -= {
+        "open_import",
+        "draft_list_campaign",
+        "submit_list_campaign",
+    }  # the command line's and the page's
+    granted = {
+        function["name"]
+        for function in project.rows(FUNCTIONS)
+        if function["schema"] == "passbell" and function["definer"] and function["result"] != "trigger"
+    } - {"is_admin_of", "admin_programs"}
+    assert granted == called & known
