@@ -29,8 +29,8 @@ language sql stable
 set search_path = ''
 as $$
     select c.id, c.program_id, g.name, c.name, c.message_text,
-           case when nullif(btrim(c.csv_upload_url), '') is not null and coalesce(nullif(btrim(c.target_query), ''), 'ALL') !~* 'csv'
-                then passbell.full_target(c) else coalesce(nullif(btrim(c.target_query), ''), 'ALL') end,
+           coalesce(nullif(btrim(c.target_query), ''), 'ALL')
+               || case when nullif(btrim(c.csv_upload_url), '') is not null and coalesce(c.target_query, '') !~* 'csv' then ' & CSV' else '' end,
            c.kind, p.status, p.status_detail,
            p.recipient_count, p.sent, p.failed, p.skipped, p.remaining, p.percent, p.rate_per_second, p.finishes_at,
            c.scheduled_at, c.created_at, c.started_at, c.completed_at, c.created_by
@@ -61,18 +61,20 @@ as $$
      order by d.outcome = 'sent' desc, count(*) desc, d.reason
 $$;
 
--- What became of each row of a campaign's list that reaches nobody, by reason.
+-- Rows of a campaign's list that reach nobody: how many per reason, with the first few values.
 create or replace function passbell.list_reasons(p_campaign uuid)
 returns table (reason text, n bigint, examples text)
 language sql stable
 set search_path = ''
 as $$
-    select e.reason, count(*), string_agg(e.value, ', ' order by e.row_number) filter (where e.nth <= 5)
-      from (select l.reason, l.value, l.row_number, row_number() over (partition by l.reason order by l.row_number) as nth
-              from passbell.list_entries l
-             where l.campaign_id = p_campaign and l.reason is not null) e
-     group by e.reason
-     order by count(*) desc, e.reason
+    select e.key, e.value::bigint,
+           (select string_agg(f.value, ', ' order by f.row_number)
+              from (select x.value, x.row_number from passbell.list_entries x
+                     where x.campaign_id = p_campaign and x.reason = e.key order by x.row_number limit 5) f)
+      from passbell.list_loads l
+     cross join lateral jsonb_each_text(l.reasons) e
+     where l.campaign_id = p_campaign
+     order by e.value::bigint desc, e.key
 $$;
 
 -- Outcomes over time in p_slots equal slots from the first to the last one: the small chart.

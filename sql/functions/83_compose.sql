@@ -45,76 +45,84 @@ exception when data_exception or syntax_error_or_access_rule_violation then
 end
 $$;
 
--- Begins an order whose audience is an uploaded file: a DRAFT to stage the rows under. p_file names the file's content,
--- so that the same upload twice within a minute is recognised as one, and two different ones are not. Gives the campaign
--- that an earlier attempt under the same idempotency key had created, with ready = true.
+-- Begins an order whose audience is an uploaded file: a DRAFT to stage its pages under (draft_list_campaign). Gives the
+-- campaign that an earlier attempt under the same idempotency key had created, with ready = true.
 create or replace function passbell.open_list_order(
-    p_owner text, p_key text, p_program uuid, p_message text, p_name text, p_scheduled_at timestamptz, p_file text, out campaign uuid, out ready boolean)
+    p_owner text, p_key text, p_program uuid, p_message text, p_name text, p_scheduled_at timestamptz, out campaign uuid, out ready boolean)
 language plpgsql
 set search_path = ''
 as $$
 begin
     campaign := passbell.requested_campaign(p_owner, p_key);
     ready := campaign is not null;
-    if ready then
-        return;
+    if not ready then
+        perform passbell.act_as(p_owner);
+        campaign := passbell.draft_list_campaign(p_program, p_message, null, p_name, p_scheduled_at, p_owner);
+        update passbell.api_requests r set campaign_id = open_list_order.campaign where r.owner = p_owner and r.key = p_key;
     end if;
-    perform passbell.act_as(p_owner);
-    perform passbell.require_program(p_program);
-    perform passbell.compile_message(p_message);
-    insert into public.push_campaigns (program_id, name, message_text, target_query, csv_upload_url, scheduled_at, status)
-    values (p_program, p_name, p_message, 'CSV', 'upload:' || p_file, p_scheduled_at, 'DRAFT')
-    returning id into campaign;
-    update passbell.api_requests r set campaign_id = open_list_order.campaign where r.owner = p_owner and r.key = p_key;
 end
 $$;
 
--- The rows are staged: matches them, and submits the order or leaves it a draft. Raises PB400 for a list of which
--- nothing matches.
-create or replace function passbell.close_list_order(p_campaign uuid, p_submit boolean) returns void
+-- The pages are staged (in this same transaction): submits the order, or matches it and leaves it a draft that somebody
+-- will confirm. Raises PB400 for a list of which nothing matches.
+create or replace function passbell.close_list_order(p_campaign uuid, p_digest text, p_submit boolean) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_campaign  public.push_campaigns;
+    v_load      passbell.list_loads;
 begin
-    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    insert into passbell.list_loads (campaign_id, attempt, loaded) values (p_campaign, 1, true)
-    on conflict (campaign_id) do update set loaded = true;
-    perform passbell.report_list(v_campaign);
     if p_submit then
-        update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign and c.status = 'DRAFT';
+        perform s.status from passbell.submit_list_campaign(p_campaign, p_digest) s;
+        return;
+    end if;
+    update passbell.list_loads l set loaded = true, digest = p_digest where l.campaign_id = p_campaign;
+    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    v_load := passbell.match_list(v_campaign);
+    if passbell.list_refusal(v_load) is not null then
+        raise exception '%', passbell.list_refusal(v_load) using errcode = 'PB400';
     end if;
 end
 $$;
 
--- push_preview for a campaign whose list is staged, and how many rows of the file reach nobody we know.
+-- push_preview for a campaign with a staged list, and how many rows of it name nobody in the program. Matches anew, for
+-- members change. Once the audience is frozen: what it was.
 create or replace function passbell.preview_list(p_campaign uuid)
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,
                listed bigint, unmatched bigint)
-language plpgsql stable
+language plpgsql
 set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    v_program  uuid;
-    v_cap      integer;
-    v_rate     numeric;
-    v_waiting  bigint;
+    v_campaign  public.push_campaigns;
+    v_load      passbell.list_loads;
+    v_cap       integer;
+    v_rate      numeric;
+    v_waiting   bigint;
 begin
-    select c.program_id into v_program from public.push_campaigns c where c.id = p_campaign;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
     select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
-    select count(*), count(*) filter (where e.reason in ('unknown_member', 'other_program', 'unusable')) into listed, unmatched
-      from passbell.list_entries e where e.campaign_id = p_campaign;
-    select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
-           count(*) filter (where a.reachable and a.opted_in and a.capped)
-      into matched, in_wallet, opted_out, capped
-      from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in,
-                   v_cap > 0 and (select count(*) from passbell.deliveries d
-                                   where d.pass_id = r.pass_id and d.sent_at > passbell.now() - interval '24 hours' and d.outcome = 'sent') >= v_cap as capped
-              from passbell.list_entries e
-              join passbell.recipients r on r.pass_id = e.pass_id and r.program_id = v_program
-             where e.campaign_id = p_campaign) a;
+    if exists (select from passbell.list_pages g where g.campaign_id = p_campaign) then
+        v_load := passbell.match_list(v_campaign);
+        select count(*), count(*) filter (where m.reachable), count(*) filter (where m.reachable and not m.opted_in),
+               count(*) filter (where m.reachable and m.opted_in and v_cap > 0
+                                  and (select count(*) from passbell.deliveries d
+                                        where d.pass_id = m.pass_id and d.sent_at > passbell.now() - interval '24 hours' and d.outcome = 'sent') >= v_cap)
+          into matched, in_wallet, opted_out, capped
+          from pg_temp.passbell_matches m
+         where m.pass_id is not null and m.nth = 1 and m.wanted;
+    else
+        select l.* into v_load from passbell.list_loads l where l.campaign_id = p_campaign;
+        matched := coalesce(v_load.matched, 0);
+        opted_out := coalesce((v_load.reasons ->> 'opted_out')::bigint, 0);
+        in_wallet := v_campaign.recipient_count + opted_out;
+        capped := 0;
+    end if;
+    listed := coalesce(v_load.rows, 0);
+    unmatched := coalesce((select sum(e.value::bigint) from jsonb_each_text(v_load.reasons) e
+                            where e.key in ('unknown_member', 'other_program', 'unusable')), 0);
     reachable := in_wallet - opted_out - capped;
     select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
       into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';

@@ -64,7 +64,7 @@ def create_app(
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    errors.install(app)
+    errors.install(app, page.page_error)
     for router in (notify.router, campaigns.router, lookup.router, members.router):
         app.include_router(router, responses=REFUSALS)
     app.include_router(health.router)

@@ -265,6 +265,33 @@ class Calls:
         """PassKit accounts with rate and breaker."""
         return await self._rows(shapes.Account, "select * from passbell.account_list()")
 
+    # ── member imports ───────────────────────────────────────
+
+    async def imports(self) -> list[shapes.ImportCard]:
+        """The last imports."""
+        return await self._rows(shapes.ImportCard, "select * from passbell.import_cards()")
+
+    async def member_import(self, import_id: UUID) -> shapes.ImportCard:
+        """One import."""
+        found = await self._rows(
+            shapes.ImportCard, "select * from passbell.import_cards(%s)", (import_id,)
+        )
+        if not found:
+            raise CampaignError(f"There is no import {import_id}.", "PB404")
+        return found[0]
+
+    async def import_report(
+        self, import_id: UUID, after: int = 0, limit: int = 200
+    ) -> list[shapes.ImportRow]:
+        """Rows with a problem."""
+        return await self._rows(
+            shapes.ImportRow, "select * from passbell.import_report(%s, %s, %s)", (import_id, after, limit)
+        )
+
+    async def cancel_import(self, owner: str, import_id: UUID) -> None:
+        """End an import; what was applied stays."""
+        await self._database.fetch("select passbell.cancel_import(%s, %s)", (owner, import_id))
+
     # ── idempotency ──────────────────────────────────────────
 
     async def begin_request(self, owner: str, key: str, fingerprint: str) -> Begun:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -17,11 +18,13 @@ from starlette.exceptions import HTTPException
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, SchemaBehind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from fastapi import FastAPI, Request
 
 __all__ = ["ApiError", "error_response", "install", "translate"]
+
+log = structlog.get_logger()
 
 _FROM_SQL: Final = {
     "PB400": (400, "BAD_REQUEST"),
@@ -94,25 +97,33 @@ def error_response(error: ApiError) -> Response:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Give the shape to our errors and to the framework's. Defects are answered by the gate."""
+def install(app: FastAPI, page_error: Callable[[Request, ApiError], Response | None]) -> None:
+    """Give the shape to our errors and to the framework's. Defects are answered by the gate.
+
+    `page_error` makes the answer where people look, and None where programs call.
+    """
+
+    def answer_with(request: Request, error: ApiError) -> Response:
+        return page_error(request, error) or error_response(error)
 
     @app.exception_handler(PassbellError)
-    async def ours(_request: Request, error: Exception) -> Response:
+    async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, PassbellError)  # noqa: S101 - the framework's signature is wider
         answer = translate(error)
         if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             raise error  # a defect: the gate logs it
-        return error_response(answer)
+        if answer.status > HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("request_unserved", reason=str(error))
+        return answer_with(request, answer)
 
     @app.exception_handler(HTTPException)
-    async def http(_request: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         code, sentence = _FROM_HTTP.get(error.status_code, ("HTTP_ERROR", str(error.detail)))
-        return error_response(ApiError(error.status_code, code, sentence, headers=error.headers))
+        return answer_with(request, ApiError(error.status_code, code, sentence, headers=error.headers))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
         details = [_problem(problem) for problem in error.errors()]
         if any(problem["field"] == "" and "JSON" in problem["problem"] for problem in details):
@@ -120,7 +131,7 @@ def install(app: FastAPI) -> None:
         else:
             first = details[0]
             sentence = f"{first['field'] or 'The request'}: {first['problem']}."
-        return error_response(ApiError(422, "INVALID_REQUEST", sentence, details=details))
+        return answer_with(request, ApiError(422, "INVALID_REQUEST", sentence, details=details))
 
 
 def _problem(problem: Mapping[str, Any]) -> dict[str, str]:

@@ -1,16 +1,18 @@
-"""Uploaded hit lists: the rows are staged beside the campaign in one transaction, all of them or none."""
+"""Uploaded files: hit lists become campaigns, member lists become imports. Each is staged in one transaction."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from typing import IO, TYPE_CHECKING, Final
 from uuid import UUID
 
 import psycopg
 
-from passbell.csvfile import read_ids
 from passbell.db.database import CONNECTION_OPTIONS
+from passbell.db.imports import ImportOrder, apply_import, open_import
+from passbell.db.lists import stage_list
 from passbell.errors import from_database
 
 if TYPE_CHECKING:
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 
     from fastapi import UploadFile
 
-__all__ = ["digest", "order_list"]
+__all__ = ["digest", "import_members", "order_list"]
 
 _BLOCK: Final = 1 << 18
-MAX_ROWS: Final = 2_000_000
+IMPORT_SECONDS: Final = 20.0
+"""How long a request applies rows itself; the daemons go on with the rest."""
 
 
 async def digest(upload: UploadFile) -> str:
@@ -56,41 +59,67 @@ async def order_list(
         CsvError: the file is not a list.
         CampaignError: the order is refused, or nobody on the list is a member.
     """
-    content = await digest(upload)
-    return await asyncio.to_thread(
-        _order, dsn, upload.file, content, (owner, key, program, message, name, scheduled_at), submit
-    )
+    order = (owner, key, program, message, name, scheduled_at)
+    return await asyncio.to_thread(_order, dsn, upload.file, order, submit=submit)
 
 
 def _order(
     dsn: str,
     file: IO[bytes],
-    content: str,
     order: tuple[str, str | None, UUID, str, str | None, datetime | None],
-    submit: bool,  # noqa: FBT001 - through to_thread
+    *,
+    submit: bool,
 ) -> UUID:
     try:
         with psycopg.connect(dsn, **CONNECTION_OPTIONS) as connection, connection.transaction():
             row = connection.execute(
-                "select campaign, ready from passbell.open_list_order(%s, %s, %s, %s, %s, %s, %s)",
-                (*order, content),
+                "select campaign, ready from passbell.open_list_order(%s, %s, %s, %s, %s, %s)", order
             ).fetchone()
             assert row is not None  # noqa: S101 - the function has OUT parameters
             campaign, ready = row
             if not ready:
-                with connection.cursor().copy(
-                    "copy passbell.list_entries (campaign_id, row_number, value, reason) from stdin"
-                ) as copy:
-                    for listed in read_ids(file, MAX_ROWS):
-                        copy.write_row(
-                            (
-                                campaign,
-                                listed.row_number,
-                                listed.value,
-                                "unusable" if listed.problem else None,
-                            )
-                        )
-                connection.execute("select passbell.close_list_order(%s, %s)", (campaign, submit))
+                _, content = stage_list(connection, campaign, file)
+                connection.execute("select passbell.close_list_order(%s, %s, %s)", (campaign, content, submit))
             return UUID(str(campaign))
+    except psycopg.Error as error:
+        raise from_database(error) from error
+
+
+class _LateError(Exception):
+    """The request has worked long enough."""
+
+
+async def import_members(
+    dsn: str, upload: UploadFile, *, owner: str, program: UUID, dry_run: bool, seconds: float = IMPORT_SECONDS
+) -> UUID:
+    """Stage a member list and apply it for a while; the daemons go on with what is left.
+
+    Raises:
+        CsvError: the file is no member list.
+        CampaignError: no such program.
+        LeaseLost: somebody cancelled it.
+    """
+    order = ImportOrder(program=program, name=upload.filename or None, dry_run=dry_run, created_by=owner)
+    return await asyncio.to_thread(_import, dsn, upload.file, order, seconds)
+
+
+def _import(dsn: str, file: IO[bytes], order: ImportOrder, seconds: float) -> UUID:
+    deadline = time.monotonic() + seconds
+
+    def look(_rows: int) -> None:
+        if time.monotonic() > deadline:
+            raise _LateError
+
+    try:
+        with psycopg.connect(dsn, **CONNECTION_OPTIONS) as connection:
+            held, _ = open_import(connection, order, file)
+            try:
+                apply_import(connection, held, look)
+            except _LateError:
+                connection.execute(
+                    "select passbell.release_import(%s, %s)", (held.import_id, held.claim_token)
+                )
+                connection.execute("select pg_notify('passbell', 'imports')")
+            return held.import_id
     except psycopg.Error as error:
         raise from_database(error) from error

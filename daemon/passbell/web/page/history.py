@@ -1,0 +1,164 @@
+# ruff: noqa: TC001, TC002, TC003, PLR0917 - FastAPI reads the signatures at run time
+"""History, and a campaign's own page: live numbers, the four verbs, the ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import HTMLResponse, Response
+
+from passbell.web.api.campaigns import ledger_csv, parse_cursor
+from passbell.web.context import Web
+from passbell.web.page.chart import draw
+from passbell.web.page.render import page
+from passbell.web.page.session import SignedIn, Writing
+
+__all__ = ["router"]
+
+router = APIRouter(include_in_schema=False)
+
+PAGE: Final = 25
+LEDGER_PAGE: Final = 50
+STOP_POLLING: Final = 286  # htmx's own status for "do not ask again"
+STATES: Final = ("DRAFT", "PENDING", "PROCESSING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED")
+
+Id = Annotated[UUID, Path(alias="id")]
+
+
+@router.get("/history")
+async def history(
+    request: Request,
+    web: Web,
+    session: SignedIn,
+    program: Annotated[str, Query(max_length=100)] = "",
+    status: Annotated[str, Query(max_length=20)] = "",
+    after: Annotated[str | None, Query(max_length=100)] = None,
+) -> HTMLResponse:
+    """Show one page of campaigns, newest first."""
+    wanted = status.upper() if status.upper() in STATES else None
+    chosen = await web.calls.find_program(program) if program else None
+    cards = await web.calls.campaigns(chosen, parse_cursor(after), PAGE + 1, wanted)
+    more, cards = len(cards) > PAGE, cards[:PAGE]
+    following = f"{cards[-1].created_at.isoformat()}_{cards[-1].campaign_id}" if more else None
+    return page(
+        request,
+        "history.html",
+        session,
+        cards=cards,
+        programs=await web.calls.programs(),
+        states=STATES,
+        program=program,
+        status=wanted or "",
+        following=following,
+        first_page=after is None,
+        watched=[card for card in cards if card.active],
+    )
+
+
+@router.get("/live-campaigns")
+async def live(
+    request: Request,
+    web: Web,
+    session: SignedIn,
+    watch: Annotated[list[str] | None, Query(max_length=200)] = None,
+) -> HTMLResponse:
+    """Return what moved, as parts that replace themselves. `watch` is `id:STATUS` as the page shows it now."""
+    shown = {}
+    for entry in watch or []:
+        text, _, status = entry.partition(":")
+        shown[UUID(text)] = status
+    cards = await web.calls.cards(list(shown))
+    moved = [card for card in cards if card.status != shown[card.campaign_id]]
+    active = [card for card in cards if card.active]
+    return page(
+        request,
+        "_live.html",
+        session,
+        code=200 if active else STOP_POLLING,
+        cards=cards,
+        moved=moved,
+        watched=active,
+        ended=[card for card in moved if not card.active],
+    )
+
+
+@router.post("/campaigns/{id}/{verb}")
+async def act(
+    request: Request,
+    web: Web,
+    session: Writing,
+    campaign_id: Id,
+    verb: Literal["pause", "resume", "cancel", "retry-failed"],
+) -> HTMLResponse:
+    """Pause, resume, cancel, retry."""
+    card = await web.calls.verb(session.name, verb, campaign_id)
+    return page(
+        request,
+        "_live.html",
+        session,
+        cards=[card],
+        moved=[card],
+        watched=None,
+        ended=[],
+    )
+
+
+@router.get("/campaigns/{id}")
+async def campaign(request: Request, web: Web, session: SignedIn, campaign_id: Id) -> HTMLResponse:
+    """Show one campaign."""
+    card = await web.calls.campaign(campaign_id)
+    return page(request, "campaign.html", session, card=card, watched=[card] if card.active else [])
+
+
+@router.get("/campaigns/{id}/outcome")
+async def outcome(request: Request, web: Web, session: SignedIn, campaign_id: Id) -> HTMLResponse:
+    """Show the chart and the reasons; asked for again while the campaign runs."""
+    card = await web.calls.campaign(campaign_id)
+    return page(
+        request,
+        "_outcome.html",
+        session,
+        code=200 if card.active else STOP_POLLING,
+        card=card,
+        chart=draw(await web.calls.timeline(campaign_id)),
+        reasons=await web.calls.reasons(campaign_id),
+        listed=await web.calls.list_reasons(campaign_id),
+    )
+
+
+@router.get("/campaigns/{id}/deliveries")
+async def deliveries(
+    request: Request,
+    web: Web,
+    session: SignedIn,
+    campaign_id: Id,
+    outcome: Annotated[str, Query(max_length=40)] = "",
+    after: UUID | None = None,
+) -> HTMLResponse:
+    """Show a page of the ledger; `outcome` is an outcome or `outcome/reason`."""
+    wanted, _, reason = outcome.partition("/")
+    rows = await web.calls.deliveries(campaign_id, after, LEDGER_PAGE + 1, wanted or None, reason or None)
+    more, rows = len(rows) > LEDGER_PAGE, rows[:LEDGER_PAGE]
+    return page(
+        request,
+        "_deliveries.html",
+        session,
+        campaign_id=campaign_id,
+        rows=rows,
+        outcome=outcome,
+        following=rows[-1].pass_id if more else None,
+        continued=after is not None,
+    )
+
+
+@router.get("/campaigns/{id}/deliveries.csv")
+async def download(
+    web: Web, session: SignedIn, campaign_id: Id, outcome: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
+    """Download the ledger."""
+    _ = session
+    await web.calls.campaign(campaign_id)
+    wanted, _, reason = outcome.partition("/")
+    return ledger_csv(web, campaign_id, wanted or None, reason or None)

@@ -1,0 +1,72 @@
+# ruff: noqa: TC001, TC002, TC003 - FastAPI reads the signatures at run time
+"""Birthdays, and who is at work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse
+
+from passbell.web.context import Web
+from passbell.web.page.render import page
+from passbell.web.page.session import SignedIn, Writing
+
+__all__ = ["router"]
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/birthdays")
+async def birthdays(
+    request: Request, web: Web, session: SignedIn, program: Annotated[str, Query(max_length=100)] = ""
+) -> HTMLResponse:
+    """Show a program's birthday bot: what it says, who is next, what it did."""
+    programs = await web.calls.programs()
+    chosen = next((p for p in programs if str(p.program_id) == program), None) or next(
+        (p for p in programs if p.birthday_bot_enabled), programs[0] if programs else None
+    )
+    return page(
+        request,
+        "birthdays.html",
+        session,
+        programs=programs,
+        chosen=chosen,
+        days=await web.calls.birthdays_ahead(chosen.program_id) if chosen else [],
+        runs=await web.calls.birthday_history(chosen.program_id) if chosen else [],
+    )
+
+
+@router.post("/birthdays/run")
+async def run(
+    request: Request, web: Web, session: Writing, program: Annotated[UUID, Form()]
+) -> HTMLResponse:
+    """Give today's gifts now."""
+    return page(
+        request, "_birthday_run.html", session, results=await web.calls.run_birthdays(program, None)
+    )
+
+
+@router.get("/status")
+async def status(request: Request, web: Web, session: SignedIn) -> HTMLResponse:
+    """Show daemons, rate and breaker."""
+    return page(
+        request,
+        "status.html",
+        session,
+        daemons=await web.calls.daemons(),
+        accounts=await web.calls.accounts(),
+    )
+
+
+@router.get("/status/live")
+async def status_live(request: Request, web: Web, session: SignedIn) -> HTMLResponse:
+    """The same, for the page to refresh itself."""
+    return page(
+        request,
+        "_status.html",
+        session,
+        daemons=await web.calls.daemons(),
+        accounts=await web.calls.accounts(),
+    )

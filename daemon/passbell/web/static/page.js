@@ -1,0 +1,136 @@
+/* The little that the browser has to do itself; everything else comes from the server. */
+"use strict";
+
+const one = (selector, root = document) => root.querySelector(selector);
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+/* Times in the reader's own zone. */
+const readable = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+function showTimes(root) {
+  for (const time of all("time[datetime]:not([data-shown])", root)) {
+    time.title = time.textContent;
+    time.textContent = readable.format(new Date(time.dateTime));
+    time.dataset.shown = "";
+  }
+}
+
+/* The clock of the drawn phone. */
+function showClock(root) {
+  const now = new Date();
+  const parts = {
+    day: now.toLocaleDateString(undefined, { weekday: "long", month: "long", day: "numeric" }),
+    hour: now.toLocaleTimeString(undefined, { hour: "numeric", minute: "2-digit" }).replace(/\s?[AP]M$/i, ""),
+  };
+  for (const place of all("[data-clock]", root)) place.textContent = parts[place.dataset.clock];
+}
+
+/* How long the message is. */
+function showLength() {
+  const message = one("#message");
+  if (!message) return;
+  const length = [...message.value].length;
+  one("#length").value = Math.min(length, 200);
+  one("#count").textContent = length;
+  one("#advice").textContent =
+    length <= 140 ? "up to 140 show in full on most phones"
+    : length <= 160 ? "some phones cut it after 140"
+    : "most phones cut it after 160";
+}
+
+/* Only the fields that the chosen audience and time need. */
+function showFields() {
+  const form = one("#compose");
+  if (!form) return;
+  const audience = form.elements.audience.value;
+  one("#for-segment").hidden = audience !== "segment";
+  one("#for-csv").hidden = audience !== "csv";
+  one("#for-later").hidden = form.elements.when.value !== "later";
+  form.elements.at.required = form.elements.when.value === "later";
+  form.elements.csvFile.required = audience === "csv";
+  one("#zone").textContent = form.elements.program.selectedOptions[0].dataset.zone;
+  for (const select of all("[data-segment]")) {
+    const { kind, default: usual } = select.selectedOptions[0].dataset;
+    const field = one(`#${select.dataset.segment}-field`);
+    const input = one("input", field);
+    field.hidden = kind === "none";
+    if (field.hidden) input.value = "";
+    input.placeholder = usual || { list: "90210, 902*", tier: "1 to 4", days: "30", number: "500" }[kind] || "";
+    input.required = audience === "segment" && !field.hidden && !usual && kind !== "text";
+  }
+}
+
+function insertAtCursor(field, text) {
+  field.focus();
+  field.setRangeText(text, field.selectionStart, field.selectionEnd, "end");
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function showFile() {
+  const input = one("#csvFile");
+  const file = input.files[0];
+  one("#file-name").textContent = file
+    ? `${file.name}, ${Math.max(1, Math.round(file.size / 1024)).toLocaleString()} kB`
+    : input.dataset.usual;
+}
+
+document.addEventListener("input", (event) => {
+  if (event.target.id === "message") showLength();
+  if (event.target.dataset.expect) {
+    one("#yes").disabled = event.target.value.replace(/\D/g, "") !== event.target.dataset.expect;
+  }
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.closest("#compose")) showFields();
+  if (event.target.id === "csvFile") showFile();
+  if ("submit" in event.target.dataset) event.target.form.requestSubmit();
+});
+
+document.addEventListener("click", (event) => {
+  const chip = event.target.closest("[data-insert]");
+  if (chip) insertAtCursor(one("#message"), chip.dataset.insert);
+  if (event.target.closest("[data-close]")) one("#confirm").close();
+});
+
+/* Drag and drop of a file. The input covers the area, so the browser does the rest. */
+for (const [kind, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  document.addEventListener(kind, (event) => {
+    const drop = event.target.closest && event.target.closest("#drop");
+    if (drop) drop.classList.toggle("over", over);
+  });
+}
+
+/* The confirmation is a modal dialog: the browser keeps the focus inside and gives it back. */
+document.addEventListener("htmx:afterSwap", (event) => {
+  const dialog = one("#confirm");
+  if (event.detail.target === dialog && dialog.childElementCount) {
+    if (!dialog.open) dialog.showModal();
+    (one("#typed", dialog) || one("#confirm-title", dialog)).focus();
+  }
+});
+document.addEventListener("cancel", (event) => {
+  const discard = one("[data-close][hx-post]", event.target);
+  if (discard) discard.click();
+}, true);
+
+/* A notice is where the eye is. */
+document.addEventListener("htmx:afterSettle", (event) => {
+  showTimes(document);
+  showClock(document);
+  if (event.detail.target.id === "notice") {
+    const dialog = one("#confirm");
+    if (dialog && dialog.open) dialog.close();
+    event.detail.target.scrollIntoView({ block: "center" });
+  } else if (event.detail.elt.id === "compose" || event.detail.elt.id === "screen") {
+    one("#notice").replaceChildren();
+  }
+});
+document.addEventListener("htmx:oobAfterSwap", () => showTimes(document));
+document.addEventListener("htmx:sendError", () => {
+  one("#notice").innerHTML = '<p class="notice bad">The server does not answer. Trying again when you do.</p>';
+});
+
+showTimes(document);
+showClock(document);
+showLength();
+showFields();
