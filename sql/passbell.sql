@@ -3961,7 +3961,7 @@ begin
             raise exception 'A new import is PENDING, not %.', new.status using errcode = 'PB422';
         end if;
         new.created_at := coalesce(new.created_at, passbell.now());
-        new.created_by := coalesce(new.created_by, passbell.caller());
+        new.created_by := case when passbell.acts_for_server() then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
         new.total_rows := 0;     new.processed_rows := 0;   new.created_count := 0;   new.updated_count := 0;   new.linked_count := 0;
         new.unchanged_count := 0;  new.rejected_count := 0;  new.passes_linked := 0;  new.notes := '{}';
         new.status_detail := null;  new.started_at := null;  new.completed_at := null;
@@ -4555,53 +4555,6 @@ end
 $fn$;
 
 
--- functions/79_import_grants.sql ────────────────────────────────────────────────────────────────────────────────
-
--- What an administrator may read of lists and imports, in schema public, where Supabase's Data API and Softr look. The
--- tables themselves stay closed; the views show only rows of programs that the signed-in user administers.
-
-create or replace view public.push_list_problems with (security_barrier = true) as
-select e.campaign_id, c.program_id, e.row_number, e.value, e.reason, e.detail
-  from passbell.list_entries e
-  join public.push_campaigns c on c.id = e.campaign_id
- where e.reason is not null
-   and (current_setting('role', true) not in ('authenticated', 'anon') or passbell.is_admin_of(c.program_id));
-comment on view public.push_list_problems is 'Rows of hit lists by which nobody is reached, with the reason.';
-
-create or replace view public.member_import_rows with (security_barrier = true) as
-select r.import_id, i.program_id, r.row_number, r.result, r.column_name, r.value, r.reason, r.problems, r.user_id, r.linked_passes, r.previous_user_id
-  from passbell.import_rows r
-  join public.member_imports i on i.id = r.import_id
- where current_setting('role', true) not in ('authenticated', 'anon') or passbell.is_admin_of(i.program_id);
-comment on view public.member_import_rows is 'What became of each row of a member import.';
-
-revoke all on public.push_list_problems, public.member_import_rows, public.member_imports from public;
-alter table public.member_imports enable row level security;
-do $$
-begin
-    if exists (select from pg_catalog.pg_roles where rolname = 'anon') then
-        revoke all on public.push_list_problems, public.member_import_rows, public.member_imports from anon;
-    end if;
-    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
-        grant select, insert, update, delete on public.member_imports to service_role;
-        grant select on public.push_list_problems, public.member_import_rows to service_role;
-    end if;
-    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
-        revoke all on public.push_list_problems, public.member_import_rows, public.member_imports from authenticated;
-        grant select on public.push_list_problems, public.member_import_rows to authenticated;
-        grant select, insert, update on public.member_imports to authenticated;
-        drop policy if exists passbell_select on public.member_imports;
-        drop policy if exists passbell_insert on public.member_imports;
-        drop policy if exists passbell_update on public.member_imports;
-        create policy passbell_select on public.member_imports for select to authenticated using (passbell.is_admin_of(program_id));
-        create policy passbell_insert on public.member_imports for insert to authenticated with check (passbell.is_admin_of(program_id));
-        create policy passbell_update on public.member_imports for update to authenticated
-               using (passbell.is_admin_of(program_id)) with check (passbell.is_admin_of(program_id));
-    end if;
-end
-$$;
-
-
 -- functions/80_actor.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- Who acts through the HTTP API, for created_by and "Paused by …": until the end of the transaction passbell.caller()
@@ -4792,8 +4745,8 @@ language sql stable
 set search_path = ''
 as $$
     select c.id, c.program_id, g.name, c.name, c.message_text,
-           case when nullif(btrim(c.csv_upload_url), '') is not null and coalesce(nullif(btrim(c.target_query), ''), 'ALL') !~* 'csv'
-                then passbell.full_target(c) else coalesce(nullif(btrim(c.target_query), ''), 'ALL') end,
+           coalesce(nullif(btrim(c.target_query), ''), 'ALL')
+               || case when nullif(btrim(c.csv_upload_url), '') is not null and coalesce(c.target_query, '') !~* 'csv' then ' & CSV' else '' end,
            c.kind, p.status, p.status_detail,
            p.recipient_count, p.sent, p.failed, p.skipped, p.remaining, p.percent, p.rate_per_second, p.finishes_at,
            c.scheduled_at, c.created_at, c.started_at, c.completed_at, c.created_by
@@ -4824,18 +4777,20 @@ as $$
      order by d.outcome = 'sent' desc, count(*) desc, d.reason
 $$;
 
--- What became of each row of a campaign's list that reaches nobody, by reason.
+-- Rows of a campaign's list that reach nobody: how many per reason, with the first few values.
 create or replace function passbell.list_reasons(p_campaign uuid)
 returns table (reason text, n bigint, examples text)
 language sql stable
 set search_path = ''
 as $$
-    select e.reason, count(*), string_agg(e.value, ', ' order by e.row_number) filter (where e.nth <= 5)
-      from (select l.reason, l.value, l.row_number, row_number() over (partition by l.reason order by l.row_number) as nth
-              from passbell.list_entries l
-             where l.campaign_id = p_campaign and l.reason is not null) e
-     group by e.reason
-     order by count(*) desc, e.reason
+    select e.key, e.value::bigint,
+           (select string_agg(f.value, ', ' order by f.row_number)
+              from (select x.value, x.row_number from passbell.list_entries x
+                     where x.campaign_id = p_campaign and x.reason = e.key order by x.row_number limit 5) f)
+      from passbell.list_loads l
+     cross join lateral jsonb_each_text(l.reasons) e
+     where l.campaign_id = p_campaign
+     order by e.value::bigint desc, e.key
 $$;
 
 -- Outcomes over time in p_slots equal slots from the first to the last one: the small chart.
@@ -4933,76 +4888,84 @@ exception when data_exception or syntax_error_or_access_rule_violation then
 end
 $$;
 
--- Begins an order whose audience is an uploaded file: a DRAFT to stage the rows under. p_file names the file's content,
--- so that the same upload twice within a minute is recognised as one, and two different ones are not. Gives the campaign
--- that an earlier attempt under the same idempotency key had created, with ready = true.
+-- Begins an order whose audience is an uploaded file: a DRAFT to stage its pages under (draft_list_campaign). Gives the
+-- campaign that an earlier attempt under the same idempotency key had created, with ready = true.
 create or replace function passbell.open_list_order(
-    p_owner text, p_key text, p_program uuid, p_message text, p_name text, p_scheduled_at timestamptz, p_file text, out campaign uuid, out ready boolean)
+    p_owner text, p_key text, p_program uuid, p_message text, p_name text, p_scheduled_at timestamptz, out campaign uuid, out ready boolean)
 language plpgsql
 set search_path = ''
 as $$
 begin
     campaign := passbell.requested_campaign(p_owner, p_key);
     ready := campaign is not null;
-    if ready then
-        return;
+    if not ready then
+        perform passbell.act_as(p_owner);
+        campaign := passbell.draft_list_campaign(p_program, p_message, null, p_name, p_scheduled_at, p_owner);
+        update passbell.api_requests r set campaign_id = open_list_order.campaign where r.owner = p_owner and r.key = p_key;
     end if;
-    perform passbell.act_as(p_owner);
-    perform passbell.require_program(p_program);
-    perform passbell.compile_message(p_message);
-    insert into public.push_campaigns (program_id, name, message_text, target_query, csv_upload_url, scheduled_at, status)
-    values (p_program, p_name, p_message, 'CSV', 'upload:' || p_file, p_scheduled_at, 'DRAFT')
-    returning id into campaign;
-    update passbell.api_requests r set campaign_id = open_list_order.campaign where r.owner = p_owner and r.key = p_key;
 end
 $$;
 
--- The rows are staged: matches them, and submits the order or leaves it a draft. Raises PB400 for a list of which
--- nothing matches.
-create or replace function passbell.close_list_order(p_campaign uuid, p_submit boolean) returns void
+-- The pages are staged (in this same transaction): submits the order, or matches it and leaves it a draft that somebody
+-- will confirm. Raises PB400 for a list of which nothing matches.
+create or replace function passbell.close_list_order(p_campaign uuid, p_digest text, p_submit boolean) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_campaign  public.push_campaigns;
+    v_load      passbell.list_loads;
 begin
-    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    insert into passbell.list_loads (campaign_id, attempt, loaded) values (p_campaign, 1, true)
-    on conflict (campaign_id) do update set loaded = true;
-    perform passbell.report_list(v_campaign);
     if p_submit then
-        update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign and c.status = 'DRAFT';
+        perform s.status from passbell.submit_list_campaign(p_campaign, p_digest) s;
+        return;
+    end if;
+    update passbell.list_loads l set loaded = true, digest = p_digest where l.campaign_id = p_campaign;
+    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    v_load := passbell.match_list(v_campaign);
+    if passbell.list_refusal(v_load) is not null then
+        raise exception '%', passbell.list_refusal(v_load) using errcode = 'PB400';
     end if;
 end
 $$;
 
--- push_preview for a campaign whose list is staged, and how many rows of the file reach nobody we know.
+-- push_preview for a campaign with a staged list, and how many rows of it name nobody in the program. Matches anew, for
+-- members change. Once the audience is frozen: what it was.
 create or replace function passbell.preview_list(p_campaign uuid)
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,
                listed bigint, unmatched bigint)
-language plpgsql stable
+language plpgsql
 set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    v_program  uuid;
-    v_cap      integer;
-    v_rate     numeric;
-    v_waiting  bigint;
+    v_campaign  public.push_campaigns;
+    v_load      passbell.list_loads;
+    v_cap       integer;
+    v_rate      numeric;
+    v_waiting   bigint;
 begin
-    select c.program_id into v_program from public.push_campaigns c where c.id = p_campaign;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
     select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
-    select count(*), count(*) filter (where e.reason in ('unknown_member', 'other_program', 'unusable')) into listed, unmatched
-      from passbell.list_entries e where e.campaign_id = p_campaign;
-    select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
-           count(*) filter (where a.reachable and a.opted_in and a.capped)
-      into matched, in_wallet, opted_out, capped
-      from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in,
-                   v_cap > 0 and (select count(*) from passbell.deliveries d
-                                   where d.pass_id = r.pass_id and d.sent_at > passbell.now() - interval '24 hours' and d.outcome = 'sent') >= v_cap as capped
-              from passbell.list_entries e
-              join passbell.recipients r on r.pass_id = e.pass_id and r.program_id = v_program
-             where e.campaign_id = p_campaign) a;
+    if exists (select from passbell.list_pages g where g.campaign_id = p_campaign) then
+        v_load := passbell.match_list(v_campaign);
+        select count(*), count(*) filter (where m.reachable), count(*) filter (where m.reachable and not m.opted_in),
+               count(*) filter (where m.reachable and m.opted_in and v_cap > 0
+                                  and (select count(*) from passbell.deliveries d
+                                        where d.pass_id = m.pass_id and d.sent_at > passbell.now() - interval '24 hours' and d.outcome = 'sent') >= v_cap)
+          into matched, in_wallet, opted_out, capped
+          from pg_temp.passbell_matches m
+         where m.pass_id is not null and m.nth = 1 and m.wanted;
+    else
+        select l.* into v_load from passbell.list_loads l where l.campaign_id = p_campaign;
+        matched := coalesce(v_load.matched, 0);
+        opted_out := coalesce((v_load.reasons ->> 'opted_out')::bigint, 0);
+        in_wallet := v_campaign.recipient_count + opted_out;
+        capped := 0;
+    end if;
+    listed := coalesce(v_load.rows, 0);
+    unmatched := coalesce((select sum(e.value::bigint) from jsonb_each_text(v_load.reasons) e
+                            where e.key in ('unknown_member', 'other_program', 'unusable')), 0);
     reachable := in_wallet - opted_out - capped;
     select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
       into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';
@@ -5116,6 +5079,57 @@ as $$
       from passbell.rate_limits l
      where l.account not like 'campaign:%'
      order by l.account
+$$;
+
+
+-- functions/85_import_pages.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- Member imports for people to look at.
+
+-- The last imports, or one of them.
+create or replace function passbell.import_cards(p_import uuid default null, p_limit integer default 25)
+returns table (import_id uuid, program_id uuid, program_name text, name text, dry_run boolean, status text, status_detail text, total integer,
+               processed integer, created integer, updated integer, linked integer, unchanged integer, rejected integer, passes_linked integer,
+               notes text[], created_at timestamptz, completed_at timestamptz, created_by text, percent numeric)
+language sql stable
+set search_path = ''
+as $$
+    select i.id, i.program_id, g.name, coalesce(nullif(btrim(i.name), ''), 'Member import'), i.dry_run, i.status, i.status_detail, i.total_rows,
+           i.processed_rows, i.created_count, i.updated_count, i.linked_count, i.unchanged_count, i.rejected_count, i.passes_linked,
+           i.notes, i.created_at, i.completed_at, i.created_by,
+           case when i.total_rows > 0 then round(100.0 * i.processed_rows / i.total_rows, 1) when i.completed_at is not null then 100 else 0 end
+      from public.member_imports i
+      left join passbell.programs g on g.program_id = i.program_id
+     where p_import is null or i.id = p_import
+     order by i.created_at desc, i.id
+     limit p_limit
+$$;
+
+-- What became of the rows, p_limit after a row number; only those with a problem unless p_all.
+create or replace function passbell.import_report(p_import uuid, p_after integer default 0, p_limit integer default 200, p_all boolean default false)
+returns table (row_number integer, result text, column_name text, value text, reason text, problems jsonb)
+language sql stable
+set search_path = ''
+as $$
+    select r.row_number, r.result, r.column_name, r.value, r.reason, coalesce(r.problems, '[]')
+      from passbell.import_rows r
+     where r.import_id = p_import and r.row_number > p_after and (p_all or r.problems is not null)
+     order by r.row_number
+     limit least(greatest(p_limit, 1), 5000)
+$$;
+
+-- Cancels under the caller's name; what was applied stays.
+create or replace function passbell.cancel_import(p_owner text, p_import uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform passbell.act_as(p_owner);
+    update public.member_imports i set status = 'CANCELLED' where i.id = p_import and i.status <> 'CANCELLED';
+    if not found and not exists (select from public.member_imports i where i.id = p_import) then
+        raise exception 'There is no import %.', p_import using errcode = 'PB404';
+    end if;
+end
 $$;
 
 
@@ -5512,6 +5526,41 @@ as $$
 $$;
 
 
+-- functions/96_import_views.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- What an administrator may read of lists and imports, in schema public, where Supabase's Data API and Softr look. The
+-- tables themselves stay closed; the views show a person only rows of programs they administer, a server all.
+-- The table member_imports has its policies in 99_grants.sql.
+create or replace view public.push_list_problems with (security_barrier = true) as
+select e.campaign_id, c.program_id, e.row_number, e.value, e.reason, e.detail
+  from passbell.list_entries e
+  join public.push_campaigns c on c.id = e.campaign_id
+ where e.reason is not null
+   and ((select has_table_privilege('passbell.settings', 'select')) or c.program_id in (select passbell.admin_programs()));
+comment on view public.push_list_problems is 'Rows of hit lists by which nobody is reached, with the reason.';
+
+create or replace view public.member_import_rows with (security_barrier = true) as
+select r.import_id, i.program_id, r.row_number, r.result, r.column_name, r.value, r.reason, r.problems, r.user_id, r.linked_passes, r.previous_user_id
+  from passbell.import_rows r
+  join public.member_imports i on i.id = r.import_id
+ where (select has_table_privilege('passbell.settings', 'select')) or i.program_id in (select passbell.admin_programs());
+comment on view public.member_import_rows is 'What became of each row of a member import.';
+
+do $$
+declare
+    v_role  text;
+begin
+    revoke all on public.push_list_problems, public.member_import_rows from public;
+    for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
+        execute format('revoke all on public.push_list_problems, public.member_import_rows from %I', v_role);
+        if v_role <> 'anon' then
+            execute format('grant select on public.push_list_problems, public.member_import_rows to %I', v_role);
+        end if;
+    end loop;
+end
+$$;
+
+
 -- functions/98_build_adapters.sql ───────────────────────────────────────────────────────────────────────────────
 
 -- Builds the adapters from the host's columns as they are now. Before the grants: views and functions that are made
@@ -5676,7 +5725,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'ade3dbd8353daf1d', schema_version = 6
- where (bundle, schema_version) is distinct from ('ade3dbd8353daf1d', 6);
+update passbell.settings set bundle = '1c7d3327c444ad8a', schema_version = 6
+ where (bundle, schema_version) is distinct from ('1c7d3327c444ad8a', 6);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -20,7 +20,7 @@ begin
             raise exception 'A new import is PENDING, not %.', new.status using errcode = 'PB422';
         end if;
         new.created_at := coalesce(new.created_at, passbell.now());
-        new.created_by := coalesce(new.created_by, passbell.caller());
+        new.created_by := case when passbell.acts_for_server() then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
         new.total_rows := 0;     new.processed_rows := 0;   new.created_count := 0;   new.updated_count := 0;   new.linked_count := 0;
         new.unchanged_count := 0;  new.rejected_count := 0;  new.passes_linked := 0;  new.notes := '{}';
         new.status_detail := null;  new.started_at := null;  new.completed_at := null;

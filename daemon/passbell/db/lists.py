@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - a dataclass's annotation, for readers at run time
 
 import psycopg
 from psycopg.rows import tuple_row
