@@ -273,9 +273,7 @@ class Calls:
 
     async def member_import(self, import_id: UUID) -> shapes.ImportCard:
         """One import."""
-        found = await self._rows(
-            shapes.ImportCard, "select * from passbell.import_cards(%s)", (import_id,)
-        )
+        found = await self._rows(shapes.ImportCard, "select * from passbell.import_cards(%s)", (import_id,))
         if not found:
             raise CampaignError(f"There is no import {import_id}.", "PB404")
         return found[0]

@@ -79,7 +79,9 @@ def _order(
             campaign, ready = row
             if not ready:
                 _, content = stage_list(connection, campaign, file)
-                connection.execute("select passbell.close_list_order(%s, %s, %s)", (campaign, content, submit))
+                connection.execute(
+                    "select passbell.close_list_order(%s, %s, %s)", (campaign, content, submit)
+                )
             return UUID(str(campaign))
     except psycopg.Error as error:
         raise from_database(error) from error

@@ -73,4 +73,7 @@ async def _report(web: Context, import_id: UUID, after: int = 0) -> dict[str, An
     card = await web.calls.member_import(import_id)
     rows = await web.calls.import_report(import_id, after, MAX_REPORTED)
     shown = [row.model_dump(mode="json", by_alias=True) for row in rows]
-    return card.model_dump(mode="json", by_alias=True) | {"rows": shown, "moreRows": len(rows) == MAX_REPORTED}
+    return card.model_dump(mode="json", by_alias=True) | {
+        "rows": shown,
+        "moreRows": len(rows) == MAX_REPORTED,
+    }

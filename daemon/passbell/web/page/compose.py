@@ -1,4 +1,4 @@
-# ruff: noqa: TC001, TC002, TC003, PLR0917 - FastAPI reads the signatures at run time
+# ruff: noqa: TC001, PLR0917 - FastAPI reads the signatures at run time
 """Compose: write, preview, choose, confirm, send."""
 
 from __future__ import annotations
@@ -230,7 +230,9 @@ async def send(
 
 
 @router.post("/compose/discard")
-async def discard(web: Web, session: Writing, upload: Annotated[str, Form(max_length=40)] = "") -> HTMLResponse:
+async def discard(
+    web: Web, session: Writing, upload: Annotated[str, Form(max_length=40)] = ""
+) -> HTMLResponse:
     """Drop the draft of a list that was not confirmed."""
     _ = session
     if (campaign := _uuid(upload)) is not None:

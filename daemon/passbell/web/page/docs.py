@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request
@@ -15,6 +15,8 @@ from passbell.web.page.render import page
 __all__ = ["router"]
 
 router = APIRouter(include_in_schema=False)
+
+NO_BODY: Final[dict[str, dict[str, Any]]] = {"content": {}}
 
 
 @router.get("/docs")
@@ -32,7 +34,7 @@ async def docs(request: Request) -> HTMLResponse:
 
 
 def _call(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
-    content = operation.get("requestBody", {}).get("content", {})
+    content = operation.get("requestBody", NO_BODY)["content"]
     kind, body = next(iter(content.items()), (None, {}))
     schema = _resolve(document, body.get("schema", {}))
     fields = [

@@ -1,4 +1,4 @@
-# ruff: noqa: TC001, TC002, TC003, PLR0917 - FastAPI reads the signatures at run time
+# ruff: noqa: TC001, TC002, PLR0917 - FastAPI reads the signatures at run time
 """History, and a campaign's own page: live numbers, the four verbs, the ledger."""
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ async def live(
     cards = await web.calls.cards(list(shown))
     moved = [card for card in cards if card.status != shown[card.campaign_id]]
     active = [card for card in cards if card.active]
-    return page(
+    ended = [card for card in moved if not card.active]
+    answer = page(
         request,
         "_live.html",
         session,
@@ -80,8 +81,16 @@ async def live(
         cards=cards,
         moved=moved,
         watched=active,
-        ended=[card for card in moved if not card.active],
+        whole_page=_on_campaign_page(request),
     )
+    if ended:
+        answer.headers["HX-Trigger"] = "campaign-ended"
+    return answer
+
+
+def _on_campaign_page(request: Request) -> bool:
+    """Whether the browser shows one campaign, with all its counts."""
+    return "/campaigns/" in request.headers.get("hx-current-url", "")
 
 
 @router.post("/campaigns/{id}/{verb}")
@@ -101,7 +110,7 @@ async def act(
         cards=[card],
         moved=[card],
         watched=None,
-        ended=[],
+        whole_page=_on_campaign_page(request),
     )
 
 

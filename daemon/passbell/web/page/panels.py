@@ -39,13 +39,9 @@ async def birthdays(
 
 
 @router.post("/birthdays/run")
-async def run(
-    request: Request, web: Web, session: Writing, program: Annotated[UUID, Form()]
-) -> HTMLResponse:
+async def run(request: Request, web: Web, session: Writing, program: Annotated[UUID, Form()]) -> HTMLResponse:
     """Give today's gifts now."""
-    return page(
-        request, "_birthday_run.html", session, results=await web.calls.run_birthdays(program, None)
-    )
+    return page(request, "_birthday_run.html", session, results=await web.calls.run_birthdays(program, None))
 
 
 @router.get("/status")

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from passbell import __version__
-from fastapi.responses import HTMLResponse
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -34,8 +34,10 @@ def page(
     request: Request, template: str, session: Session | None = None, code: int = 200, **values: Any
 ) -> HTMLResponse:
     """Render a template."""
-    text = _environment().get_template(template).render(
-        request=request, session=session, path=request.url.path, version=__version__, **values
+    text = (
+        _environment()
+        .get_template(template)
+        .render(request=request, session=session, path=request.url.path, version=__version__, **values)
     )
     return HTMLResponse(text, status_code=code)
 
@@ -60,6 +62,7 @@ def _environment() -> Environment:
         "number": _number,
         "moment": _moment,
         "duration": _duration,
+        "audience": _audience,
         "words": lambda value: str(value).replace("_", " "),
     }
     environment.globals |= {"asset": _asset, "plural": _plural}
@@ -70,6 +73,13 @@ def _number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def _audience(target: str, longest: int) -> str:
+    """Name an audience as people do."""
+    known = {"ALL": "All active members", "CSV": "Uploaded list", "BIRTHDAY": "Birthdays"}
+    text = known.get(target.strip().upper(), target)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _plural(count: int, one: str, many: str) -> str:

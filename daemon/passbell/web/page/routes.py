@@ -35,7 +35,9 @@ def install(app: FastAPI) -> None:
 
 def page_error(request: Request, error: ApiError) -> Response | None:
     """Return the error for people; None where programs call."""
-    if request.url.path == "/live" or request.url.path.startswith(("/api", "/ready", "/openapi.json", "/static/")):
+    if request.url.path == "/live" or request.url.path.startswith(
+        ("/api", "/ready", "/openapi.json", "/static/")
+    ):
         return None
     if is_htmx(request):
         response: HTMLResponse = page(request, "_notice.html", code=error.status, error=error)

@@ -23,7 +23,9 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/login")
-async def ask(request: Request, web: Web, next_page: Annotated[str, Query(alias="next")] = "/") -> HTMLResponse:
+async def ask(
+    request: Request, web: Web, next_page: Annotated[str, Query(alias="next")] = "/"
+) -> HTMLResponse:
     """Ask for a key."""
     if web.sessions.read(request) is not None:
         return redirect(request, _safe(next_page))
