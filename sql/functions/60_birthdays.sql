@@ -111,7 +111,7 @@ begin
                            bool_or(abs(p_date - case when extract(year from l.local_date) = l.year then l.local_date
                                                      else (l.created_at at time zone v_zone)::date end) < 300) as recent
                       from public.birthday_logs l
-                     where l.pass_id = m.pass_id and l.year = any (array[v_year - 1, v_year, v_year + 1])) l
+                     where l.pass_id = m.pass_id and l.year between v_year - 1 and v_year + 1) l
         )
         select distinct on (j.person) j.pass_id, j.external_id, j.first_name, j.birth_date, j.opted_in, j.had
           from judged j
