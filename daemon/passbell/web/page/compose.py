@@ -1,4 +1,4 @@
-# ruff: noqa: TC001, PLR0917 - FastAPI reads the signatures at run time
+# ruff: noqa: TC001, PLR0917, PT028 - FastAPI reads the signatures at run time
 """Compose: write, preview, choose, confirm, send."""
 
 from __future__ import annotations

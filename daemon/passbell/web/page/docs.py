@@ -35,7 +35,8 @@ async def docs(request: Request) -> HTMLResponse:
 
 def _call(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
     content = operation.get("requestBody", NO_BODY)["content"]
-    kind, body = next(iter(content.items()), (None, {}))
+    kinds: list[tuple[str | None, dict[str, Any]]] = [*content.items(), (None, {})]
+    kind, body = kinds[0]
     schema = _resolve(document, body.get("schema", {}))
     fields = [
         (name, _words(_resolve(document, field)), name in schema.get("required", []))

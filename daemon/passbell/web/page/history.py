@@ -1,4 +1,4 @@
-# ruff: noqa: TC001, TC002, PLR0917 - FastAPI reads the signatures at run time
+# ruff: noqa: TC001, TC002, PLR0917, FAST003 - FastAPI reads the signatures at run time
 """History, and a campaign's own page: live numbers, the four verbs, the ledger."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: TC001, TC002, TC003 - FastAPI reads the signatures at run time
+# ruff: noqa: TC001, TC002, TC003, PLR0917 - FastAPI reads the signatures at run time
 """Member imports: upload, the last ones, and what became of each row."""
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def _environment() -> Environment:
 
 def _number(value: float | None) -> str:
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
@@ -89,7 +89,7 @@ def _plural(count: int, one: str, many: str) -> str:
 def _moment(value: datetime | None) -> Markup | str:
     """Show UTC; the page's script shows the reader's own time instead."""
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     at = value.astimezone(UTC)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), at.strftime("%d %b %Y, %H:%M UTC"))
 

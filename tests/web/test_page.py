@@ -1,0 +1,151 @@
+"""The page without a browser: signing in, forms from elsewhere, escaping."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from support.web import KEY, Web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.shop import Shop
+    from support.web import Club
+
+
+@pytest.fixture
+def visitor(web: Web) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=web.url, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def signed_in(visitor: httpx.Client) -> httpx.Client:
+    """A visitor with a session; the CSRF token is sent along as htmx would."""
+    assert visitor.post("/login", data={"key": KEY}).status_code == 303
+    token = re.search(r'"X-CSRF-Token": "(\w+)"', visitor.get("/").text)
+    assert token
+    visitor.headers["X-CSRF-Token"] = token[1]
+    return visitor
+
+
+@pytest.mark.parametrize("path", ["/", "/history", "/birthdays", "/imports", "/status"])
+def test_pages_ask_to_sign_in_first(visitor: httpx.Client, path: str) -> None:
+    """Without a session every page leads to the sign-in and back."""
+    answer = visitor.get(path)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/login?next=/")
+
+
+def test_the_cookie_does_not_hold_the_key(visitor: httpx.Client) -> None:
+    """The session cookie is HttpOnly and SameSite=strict, and the key cannot be read from it."""
+    answer = visitor.post("/login", data={"key": KEY})
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert KEY not in cookie
+    value = cookie.partition("=")[2].partition(";")[0]
+    visitor.cookies.clear()
+    forged = ("A" if value[0] != "A" else "B") + value[1:]
+    assert visitor.get("/history", headers={"Cookie": f"passbell_session={forged}"}).status_code == 303
+
+
+@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example"])
+def test_sign_in_leads_nowhere_else(visitor: httpx.Client, target: str) -> None:
+    """After signing in one lands on this site, whatever the link said."""
+    answer = visitor.post("/login", data={"key": KEY, "next": target})
+    assert answer.headers["location"] == "/"
+
+
+def test_a_wrong_key(shop: Shop) -> None:
+    """A wrong key is refused with a sentence; after ten the address waits, even with the right one."""
+    with Web(shop.url) as own, httpx.Client(base_url=own.url, trust_env=False) as visitor:
+        answers = [visitor.post("/login", data={"key": "guess"}) for _ in range(11)]
+        assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+        assert "This API key is not known." in answers[0].text
+        assert visitor.post("/login", data={"key": KEY}).status_code == 429
+
+
+def test_forms_need_the_token(signed_in: httpx.Client, club: Club) -> None:
+    """A POST without the CSRF token, with a wrong one, or from another site does nothing."""
+    campaign = club.shop.campaign(club.id)
+    path = f"/campaigns/{campaign}/cancel"
+    good = signed_in.headers["X-CSRF-Token"]
+    for headers in (
+        {"X-CSRF-Token": ""},
+        {"X-CSRF-Token": "0" * 64},
+        {"X-CSRF-Token": good, "Origin": "https://evil.example"},
+        {"X-CSRF-Token": good, "Sec-Fetch-Site": "cross-site"},
+    ):
+        assert signed_in.post(path, headers=headers).status_code == 403
+    assert club.shop.status(campaign) == "PENDING"
+    assert signed_in.post(path).status_code == 200
+    assert club.shop.status(campaign) == "CANCELLED"
+
+
+def test_the_cookie_is_no_api_key(signed_in: httpx.Client) -> None:
+    """A session opens the page, not the API."""
+    assert signed_in.get("/api/programs").status_code == 401
+
+
+def test_markup_is_text(signed_in: httpx.Client, club: Club) -> None:
+    """Names and messages with markup are shown as text, everywhere."""
+    evil = "<script>alert(1)</script>"
+    club.shop.conn.execute("update programs set name = %s where id = %s", [f"{evil} Club", club.id])
+    club.shop.conn.execute(
+        "update users u set first_name = %s from passes_master p where p.user_id = u.id and p.program_id = %s",
+        [f"<img src=x onerror=alert(1)>{evil}", club.id],
+    )
+    campaign = club.shop.campaign(club.id, f"{evil} {{first_name}}", name=f'"><b>{evil}')
+    club.shop.start(campaign)
+    club.shop.send_chunks()
+    form = {"program": str(club.id), "message": f"{evil} {{first_name}}", "audience": "all"}
+    pages = [
+        signed_in.get(path).text
+        for path in (
+            "/",
+            "/history",
+            f"/campaigns/{campaign}",
+            f"/campaigns/{campaign}/deliveries",
+            f"/birthdays?program={club.id}",
+            "/imports",
+        )
+    ]
+    pages += [signed_in.post(path, data=form).text for path in ("/compose/screen", "/compose/confirm")]
+    for text in pages:
+        assert "<script>alert" not in text
+        assert "<img" not in text
+        assert "<b>" + evil not in text
+    assert "&lt;img src=x onerror=alert(1)&gt;" in pages[-2]
+
+
+def test_the_typed_number_is_checked_here_too(signed_in: httpx.Client, club: Club) -> None:
+    """Above 1,000 phones nothing is sent unless the number was typed, whatever the browser says."""
+    club.shop.members(club.id, 1_200)
+    form = {
+        "program": str(club.id),
+        "message": "Hello all",
+        "audience": "all",
+        "expected": "1203",
+        "key": "0" * 32,
+    }
+    answer = signed_in.post("/compose/send", data=form)
+    assert "Type the number of phones to confirm." in answer.text
+    assert club.shop.value("select count(*) from push_campaigns where program_id = %s", [club.id]) == 0
+    sent = signed_in.post("/compose/send", data={**form, "typed": "1,203"}, headers={"HX-Request": "true"})
+    assert sent.headers["hx-redirect"].startswith("/campaigns/")
+
+
+def test_errors_are_for_people(signed_in: httpx.Client) -> None:
+    """Where people look an error is a page; for a part of a page it is a notice."""
+    answer = signed_in.get("/campaigns/00000000-0000-0000-0000-000000000000")
+    assert answer.status_code == 404
+    assert "There is no campaign" in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    part = signed_in.get(
+        "/campaigns/00000000-0000-0000-0000-000000000000", headers={"HX-Request": "true"}
+    )
+    assert part.headers["hx-retarget"] == "#notice"
