@@ -18,6 +18,7 @@ def notify(state: str) -> None:
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
     ):
+        sock.setblocking(False)  # a manager that does not read must not stop the daemon
         sock.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 
