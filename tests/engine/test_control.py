@@ -24,14 +24,14 @@ def last_push_after(scene: Scene, moment: float) -> float:
 
 def test_pause_stops_within_a_second_and_resume_reaches_exactly_the_rest(scene: Scene) -> None:
     """Pause by function and by a form's UPDATE; at the end everybody was buzzed exactly once."""
-    program = scene.plain(600)
+    program = scene.plain(400)
     everybody = {row["id"] for row in scene.rows("select id from passes_master")}
     with scene.daemon(**SLOW):
         campaign = scene.campaign(program)
         for turn, pause in enumerate(
             ("select push_pause(%s)", "update push_campaigns set status = 'PAUSED' where id = %s")
         ):
-            scene.until_sent(campaign, 60 + 150 * turn)
+            scene.until_sent(campaign, 60 + 100 * turn)
             moment = time.monotonic()
             scene.conn.execute(pause, [campaign])  # type: ignore[arg-type]
             assert last_push_after(scene, moment) < 1
@@ -50,7 +50,7 @@ def test_pause_stops_within_a_second_and_resume_reaches_exactly_the_rest(scene: 
 
 def test_cancel_stops_within_a_second_and_the_counts_add_up(scene: Scene) -> None:
     """Whoever was not reached is skipped as cancelled; the ledger says of each phone what really happened."""
-    program = scene.plain(600)
+    program = scene.plain(400)
     with scene.daemon(**SLOW):
         campaign = scene.campaign(program)
         scene.until_sent(campaign, 100)
@@ -60,8 +60,8 @@ def test_cancel_stops_within_a_second_and_the_counts_add_up(scene: Scene) -> Non
         wait_until(lambda: scene.logs(campaign), "the campaign is closed")
     order = scene.order(campaign)
     assert order["status"] == "CANCELLED"
-    assert order["sent_count"] == scene.remote.overview()["recordsBuzzed"] < 600
-    assert order["sent_count"] + order["skipped_count"] == 600
+    assert order["sent_count"] == scene.remote.overview()["recordsBuzzed"] < 400
+    assert order["sent_count"] + order["skipped_count"] == 400
     assert not scene.violations()
 
 
@@ -82,13 +82,13 @@ def test_a_suspended_program_falls_silent_within_a_second(scene: Scene) -> None:
 
 def test_sigterm_ends_what_is_in_flight_and_hands_back_the_rest(scene: Scene) -> None:
     """Exit code 0; no attempt is burnt, nobody is sent twice, the next daemon goes on."""
-    program = scene.plain(400)
+    program = scene.plain(250)
     everybody = {row["id"] for row in scene.rows("select id from passes_master")}
     scene.remote.fault("slow", seconds=0.2)
     daemon = scene.daemon(**SLOW)
     with daemon:
         campaign = scene.campaign(program)
-        for sent in (40, 200):
+        for sent in (40, 130):
             scene.until_sent(campaign, sent)
             daemon.signal(signal.SIGTERM)
             assert daemon.wait() == 0
