@@ -1,5 +1,6 @@
 # passbell: the daemon in a small image. Build: docker build -t passbell .
-# Run: docker run --read-only --env-file passbell.env passbell
+# Run: docker run --read-only --tmpfs /tmp --env-file passbell.env passbell [run | web | migrate | check]
+# With PostgreSQL, sandbox and page around it: compose.yaml.
 # Secrets come in as files (PASSBELL_PASSKIT_API_SECRET_FILE=/run/secrets/...) or as variables; none is in a layer.
 
 FROM python:3.13-slim AS build
@@ -24,7 +25,7 @@ LABEL org.opencontainers.image.title="passbell" \
 # A fixed number: volumes and Kubernetes' runAsUser refer to it.
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin passbell
 COPY --from=build /opt/passbell /opt/passbell
-# Nothing is ever written: the root file system may be read-only.
+# Nothing is written but lists while they are read, in /tmp: the root file system may be read-only.
 ENV PATH=/opt/passbell/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -32,5 +33,8 @@ USER 10001:10001
 WORKDIR /
 # The daemon ends what is in flight on SIGTERM; give it that long: docker stop --time 45.
 STOPSIGNAL SIGTERM
+# Of `run`; the page has its own /ready on port 8080 (see compose.yaml).
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
+  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9464/ready', timeout=4)"]
 ENTRYPOINT ["passbell"]
 CMD ["run"]

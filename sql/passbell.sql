@@ -3300,7 +3300,7 @@ begin
                            bool_or(abs(p_date - case when extract(year from l.local_date) = l.year then l.local_date
                                                      else (l.created_at at time zone v_zone)::date end) < 300) as recent
                       from public.birthday_logs l
-                     where l.pass_id = m.pass_id and l.year = any (array[v_year - 1, v_year, v_year + 1])) l
+                     where l.pass_id = m.pass_id and l.year between v_year - 1 and v_year + 1) l
         )
         select distinct on (j.person) j.pass_id, j.external_id, j.first_name, j.birth_date, j.opted_in, j.had
           from judged j
@@ -5380,10 +5380,11 @@ $$;
 
 -- functions/95_forget.sql ───────────────────────────────────────────────────────────────────────────────────────
 
--- Erases what passbell keeps about one member: ledger rows with their texts, hit-list rows, failed gifts, the words of
--- birthday greetings, and the name in test sends. The counts of campaigns stay as they are (passbell.pruned). The gift
--- rows themselves stay, without words: they are the proof that a gift is given once. The platform's own tables (users,
--- passes_master) are the platform's to erase; do that afterwards, or campaigns still to come will reach the member.
+-- Erases what passbell keeps about one member: ledger rows with their texts, rows of lists and imports, failed gifts,
+-- the words of birthday greetings, and the id in orders that are over (IDS: targets, test sends). The counts of
+-- campaigns stay as they are (passbell.pruned). The gift rows themselves stay, without words: they are the proof that a
+-- gift is given once. The platform's own tables (users, passes_master) are the platform's to erase; do that afterwards,
+-- or campaigns still to come will reach the member.
 --
 -- `external_id` is the pass's external id, or the pass id itself when the pass is gone already. Says per table how many
 -- rows were erased. Raises PB404 if there is nothing under that name, PB422 while a push to the member is in flight.
@@ -5472,7 +5473,7 @@ begin
     v_total := v_total + v_count;
     return query select 'birthday_logs', v_count;
 
-    perform passbell.redact_tests(v_name);
+    perform passbell.redact_orders(v_name);
     if v_passes = '{}' and v_total = 0 then
         raise exception 'There is no pass "%" here.', left(btrim(push_forget.external_id), 80) using errcode = 'PB404';
     end if;
@@ -5513,16 +5514,19 @@ begin
 end
 $$;
 
--- Test sends carry the member's id in name and target.
-create or replace function passbell.redact_tests(p_name text) returns void
+-- Orders that name the member by id, and test sends altogether.
+create or replace function passbell.redact_orders(p_name text) returns void
 language sql
 set search_path = ''
 set passbell.engine = 'on'
 as $$
     update public.push_campaigns c
        set name = 'Test to an erased member', target_query = 'IDS:erased', message_text = 'erased'
-     where c.kind = 'TEST' and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
-       and lower(btrim(c.target_query)) in ('ids:' || p_name)
+     where c.kind = 'TEST' and c.status in ('COMPLETED', 'FAILED', 'CANCELLED') and lower(btrim(c.target_query)) = 'ids:' || p_name;
+    update public.push_campaigns c
+       set target_query = regexp_replace(c.target_query, '([:,]\s*)' || regexp_replace(p_name, '([^a-z0-9])', '\\\1', 'g') || '(?=\s*(,|&|$))',
+                                         '\1erased', 'gi')
+     where c.target_query ilike '%ids%' and strpos(lower(c.target_query), p_name) > 0 and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
 $$;
 
 
@@ -5725,7 +5729,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '1c7d3327c444ad8a', schema_version = 6
- where (bundle, schema_version) is distinct from ('1c7d3327c444ad8a', 6);
+update passbell.settings set bundle = 'e6f7c45227291a32', schema_version = 6
+ where (bundle, schema_version) is distinct from ('e6f7c45227291a32', 6);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -1,7 +1,8 @@
--- Erases what passbell keeps about one member: ledger rows with their texts, hit-list rows, failed gifts, the words of
--- birthday greetings, and the name in test sends. The counts of campaigns stay as they are (passbell.pruned). The gift
--- rows themselves stay, without words: they are the proof that a gift is given once. The platform's own tables (users,
--- passes_master) are the platform's to erase; do that afterwards, or campaigns still to come will reach the member.
+-- Erases what passbell keeps about one member: ledger rows with their texts, rows of lists and imports, failed gifts,
+-- the words of birthday greetings, and the id in orders that are over (IDS: targets, test sends). The counts of
+-- campaigns stay as they are (passbell.pruned). The gift rows themselves stay, without words: they are the proof that a
+-- gift is given once. The platform's own tables (users, passes_master) are the platform's to erase; do that afterwards,
+-- or campaigns still to come will reach the member.
 --
 -- `external_id` is the pass's external id, or the pass id itself when the pass is gone already. Says per table how many
 -- rows were erased. Raises PB404 if there is nothing under that name, PB422 while a push to the member is in flight.
@@ -90,7 +91,7 @@ begin
     v_total := v_total + v_count;
     return query select 'birthday_logs', v_count;
 
-    perform passbell.redact_tests(v_name);
+    perform passbell.redact_orders(v_name);
     if v_passes = '{}' and v_total = 0 then
         raise exception 'There is no pass "%" here.', left(btrim(push_forget.external_id), 80) using errcode = 'PB404';
     end if;
@@ -131,14 +132,17 @@ begin
 end
 $$;
 
--- Test sends carry the member's id in name and target.
-create or replace function passbell.redact_tests(p_name text) returns void
+-- Orders that name the member by id, and test sends altogether.
+create or replace function passbell.redact_orders(p_name text) returns void
 language sql
 set search_path = ''
 set passbell.engine = 'on'
 as $$
     update public.push_campaigns c
        set name = 'Test to an erased member', target_query = 'IDS:erased', message_text = 'erased'
-     where c.kind = 'TEST' and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
-       and lower(btrim(c.target_query)) in ('ids:' || p_name)
+     where c.kind = 'TEST' and c.status in ('COMPLETED', 'FAILED', 'CANCELLED') and lower(btrim(c.target_query)) = 'ids:' || p_name;
+    update public.push_campaigns c
+       set target_query = regexp_replace(c.target_query, '([:,]\s*)' || regexp_replace(p_name, '([^a-z0-9])', '\\\1', 'g') || '(?=\s*(,|&|$))',
+                                         '\1erased', 'gi')
+     where c.target_query ilike '%ids%' and strpos(lower(c.target_query), p_name) > 0 and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
 $$;
