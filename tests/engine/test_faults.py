@@ -66,19 +66,13 @@ def test_no_single_fault_loses_or_doubles_anybody(scene: Scene, name: str) -> No
     run(scene, name, METADATA="merge")
 
 
-def test_500_at_random_loses_nobody_for_good(scene: Scene) -> None:
-    """A 500 may be a validation in disguise, so it is tried three times only; a retry reaches whoever had bad luck."""
+def test_500_at_random_loses_nobody(scene: Scene) -> None:
+    """A 500 may be a validation in disguise, but bad luck fails nobody: it is repeated within each attempt."""
     program = scene.plain(PASSES)
-    fault = scene.remote.fault("error", probability=0.2)["number"]
+    scene.remote.fault("error", probability=0.2)
     with scene.daemon():
         campaign = scene.campaign(program, "Hello")
-        order = scene.until(campaign, deadline=90, law=True)
-        assert order["sent_count"] + order["failed_count"] == PASSES
-        assert set(scene.ledger(campaign).values()) <= {"sent", "attempts_exhausted"}
-        print(f"500 at 20 %: {order['failed_count']} of {PASSES} had three of them")  # noqa: T201 - a measurement, shown with -s
-        scene.remote.faults_off(fault)
-        scene.verb("retry_failed", campaign)
-        scene.until(campaign)
+        scene.until(campaign, deadline=90, law=True)
     scene.everybody_once(campaign, passes(scene), "Hello")
 
 
@@ -97,7 +91,7 @@ def test_a_500_that_never_heals_fails_that_pass_and_no_other(scene: Scene) -> No
         order = scene.until(campaign)
     assert (order["sent_count"], order["failed_count"]) == (59, 1)
     assert scene.ledger(campaign)[victim["id"]] == "attempts_exhausted"
-    assert len(scene.remote.calls(status=500)) == 3
+    assert len(scene.remote.calls(status=500)) == 9  # three attempts of three requests
 
 
 def test_a_pass_that_always_times_out_fails_alone(scene: Scene) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Pacer"]
 
 BLOCK_SECONDS: Final = 0.1
-TOLERANCE: Final = 0.009
+TOLERANCE: Final = 0.005
 """Seconds a slot may be used late. Slots leave 14 ms of air per second (see take_slots); the rest is the network's."""
 LOOK_UP: Final = 0.25
 """Seconds between looks whether the wait is still wanted."""

@@ -130,7 +130,7 @@ class Sender:
                 answer = metadata
             else:
                 answer = await self._passkit.push(recipient, held.chunk.texts[index], metadata)
-            if answer.verdict is Verdict.RETRY:
+            if answer.verdict in {Verdict.RETRY, Verdict.SERVER_ERROR}:
                 failures += 1
                 if await self._health.is_down(answer):
                     held.stop("breaker")
