@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from passbell.cli.database import connect, one, resolve_program
+from passbell.cli.findings import Finding, look_at_database
 from passbell.cli.output import as_json, json_option
 from passbell.cli.watch import watch
 from passbell.errors import PassbellError
@@ -19,19 +20,15 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from passbell.cli.database import Connection
+    from passbell.passkit import PassKit
 
 MAX_SKEW = 5.0  # seconds; PassKit refuses tokens from a clock that is further off
+WRONG_KEY = (
+    "Copy key and secret again from PassKit's page Settings, Developer Tools; they belong to one region."
+)
+UNREACHED = "Check PASSBELL_PASSKIT_URL, the network and HTTPS_PROXY."
+TEMPLATE = "the pass design needs a field with unique name meta.{} whose change message contains %@"
 TEST_MESSAGE = "Test from passbell: if you can read this, it works."
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: `ok` None means that it could not be looked at, or is only worth knowing."""
-
-    name: str
-    ok: bool | None
-    detail: str
 
 
 @click.command()
@@ -92,8 +89,11 @@ def _database(settings: Settings, programs: list[str]) -> Iterator[Finding]:
                 ok=True,
                 detail=f"PostgreSQL {(version or {})['version']} at {settings.redacted_database_url}",
             )
-            yield _schema(settings)
-            yield from _host(connection)
+            schema = _schema(settings)
+            yield schema
+            if not schema.ok:
+                return
+            yield from look_at_database(settings, connection)
             programs += [row["id"] for row in connection.execute(PROGRAMS, (MAX_PROGRAMS,))]
     except PassbellError as error:
         yield Finding("database", ok=False, detail=str(error))
@@ -111,15 +111,6 @@ def _schema(settings: Settings) -> Finding:
     return Finding("schema", ok=False, detail="behind this program: run `passbell migrate`")
 
 
-HOST = """
-    select (select count(*) from passbell.programs) as programs,
-           count(*) as passes,
-           count(*) filter (where reachable) as reachable,
-           count(*) filter (where reachable and not opted_in) as opted_out,
-           count(*) filter (where reachable and passkit_program_id is null) as unprovisioned
-      from passbell.recipients
-"""
-
 PROGRAMS = """
     select passkit_program_id as id
       from passbell.programs
@@ -128,21 +119,6 @@ PROGRAMS = """
      limit %s
 """
 MAX_PROGRAMS = 20
-
-
-def _host(connection: Connection) -> Iterator[Finding]:
-    row = connection.execute(HOST).fetchone() or {}
-    detail = (
-        f"{row['programs']:,} programs, {row['passes']:,} passes, {row['reachable']:,} in a wallet, "
-        f"{row['opted_out']:,} of them opted out"
-    )
-    yield Finding("host tables", ok=True if row["reachable"] else None, detail=detail)
-    if row["unprovisioned"]:
-        yield Finding(
-            "host tables",
-            ok=None,
-            detail=f"{row['unprovisioned']:,} passes belong to programs without a PassKit program id",
-        )
 
 
 async def _passkit(settings: Settings, programs: list[str]) -> list[Finding]:
@@ -167,22 +143,47 @@ async def _passkit(settings: Settings, programs: list[str]) -> list[Finding]:
             # An answer that names the program says that it does not exist; else the member does not.
             unknown = [program for program in programs if program in (await passkit.probe(program)).detail]
         skew = passkit.clock_skew
-    reached = Finding(
-        "PassKit",
-        ok=answer.verdict is Verdict.SENT,
-        detail=f"{settings.passkit_url} accepts the credentials"
-        if answer.verdict is Verdict.SENT
-        else answer.detail,
-    )
+        templates = []
+        if answer.verdict is Verdict.SENT:
+            key = settings.message_key
+            templates = [
+                await _template(passkit, program, key) for program in programs if program not in unknown
+            ]
+    reached = Finding("PassKit", ok=True, detail=f"{settings.passkit_url} accepts the credentials")
+    if answer.verdict is Verdict.REFUSED:
+        reached = Finding("PassKit", ok=False, detail=f"{answer.detail}. {WRONG_KEY}")
+    elif answer.verdict is not Verdict.SENT:
+        reached = Finding("PassKit", ok=False, detail=f"{answer.detail}. {UNREACHED}")
     if not answer.answered:
         return [reached]
-    clock = Finding("clock", ok=abs(skew) <= MAX_SKEW, detail=f"{skew:+.1f} s beside PassKit's")
+    clock = Finding("clock", ok=True, detail=f"{skew:+.1f} s beside PassKit's")
+    if abs(skew) > MAX_SKEW:
+        clock = Finding(
+            "clock", ok=False, detail=f"{skew:+.1f} s beside PassKit's: switch on time synchronisation (NTP)"
+        )
     if not unknown:
-        return [reached, clock]
+        return [reached, clock, *templates]
     region = (
         f"{', '.join(unknown)} not known at {settings.passkit_url}: wrong region (pub1 or pub2) or account?"
     )
-    return [reached, clock, Finding("programs", ok=False, detail=region)]
+    return [reached, clock, Finding("programs", ok=False, detail=region), *templates]
+
+
+async def _template(passkit: PassKit, program: str, key: str) -> Finding:
+    """Does the program's pass ring when our key changes? PassKit does not always tell."""
+    found = await passkit.change_messages(program, f"meta.{key}")
+    if found is None:
+        return Finding(
+            "template",
+            ok=None,
+            detail=f"{program}: PassKit does not show its template; look that {TEMPLATE.format(key)}",
+        )
+    if all(message is not None and "%@" in message for message in found):
+        return Finding("template", ok=True, detail=f"{program}: the field meta.{key} rings")
+    what = f"has no field meta.{key}" if None in found else f"has no %@ in the change message of meta.{key}"
+    return Finding(
+        "template", ok=False, detail=f"{program} {what}, so nobody is buzzed: {TEMPLATE.format(key)}"
+    )
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

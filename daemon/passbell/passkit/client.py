@@ -27,6 +27,7 @@ from passbell.passkit.credentials import Credentials, Signer
 from passbell.passkit.recipient import Recipient, update_body, update_path, why_unaddressable
 from passbell.passkit.records import Exchange, RecordReader
 from passbell.passkit.skew import ClockSkew
+from passbell.passkit.templates import change_messages
 from passbell.passkit.transport import (
     MAX_BODY,
     BodyTooLong,
@@ -150,6 +151,10 @@ class PassKit:
         ):
             return Answer(Verdict.SENT, answer.http_status, answer.detail)
         return answer
+
+    async def change_messages(self, program_id: str, field: str) -> list[str | None] | None:
+        """The change message of `field` in each template of a membership program; see `passkit.templates`."""
+        return await change_messages(self._ask, program_id, field)
 
     async def _ask(self, method: str, path: str, body: bytes | None) -> Exchange:
         """One question; asked a second time only if PassKit finds the token's time wrong."""

@@ -1,0 +1,112 @@
+"""`passbell check` says in plain words what is wrong and what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import pytest
+
+from support.pages import free_port
+from support.processes import SANDBOX_CREDENTIALS, Command, Sandbox
+
+if TYPE_CHECKING:
+    from support.shop import MakeShop, Shop
+
+
+def check(url: str, **settings: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
+    """Exit code, and the findings by name."""
+    environment = {"PASSBELL_DATABASE_URL": url, "PASSBELL_DRY_RUN": "true"} | {
+        f"PASSBELL_{name}": value for name, value in settings.items()
+    }
+    with Command("check", "--json", settings=environment | SANDBOX_CREDENTIALS) as running:
+        code = running.wait()
+        assert "Traceback" not in running.log
+        named: dict[str, list[dict[str, Any]]] = {}
+        for finding in json.loads(running.output)["checks"]:
+            named.setdefault(finding["name"], []).append(finding)
+        return code, named
+
+
+def test_all_is_well(shop: Shop) -> None:
+    """On a good database it ends with 0: columns, rights and notifications are fine, and no daemon runs yet."""
+    shop.members(shop.program(), 3)
+    code, named = check(shop.url)
+    assert code == 0
+    assert named["host columns"][0]["ok"] is True
+    assert named["rights"][0]["ok"] is True
+    assert named["notifications"][0]["ok"] is True
+    assert "passbell run" in named["daemons"][0]["detail"]
+
+
+def test_missing_columns_are_told_with_what_follows(make_shop: MakeShop) -> None:
+    """On the oldest tables each missing column is named, with what passbell does instead."""
+    shop = make_shop("1_bare")
+    code, named = check(shop.url)
+    told = "\n".join(finding["detail"] for finding in named["host columns"])
+    assert code == 0
+    assert "passes_master.points_balance is missing: {points} and WHALE read protocol_membership" in told
+    assert "programs.is_suspended is missing: there is no kill switch per program" in told
+
+
+def test_lost_unique_constraint(make_shop: MakeShop) -> None:
+    """birthday_logs without UNIQUE (pass_id, year), with duplicates in it: told, with what to do."""
+    shop = make_shop("3")
+    pass_id = shop.member(shop.program())
+    for row in shop.rows(
+        "select conname from pg_constraint where conrelid = 'birthday_logs'::regclass and contype = 'u'"
+    ):
+        shop.conn.execute(f"alter table birthday_logs drop constraint {row['conname']}")
+    shop.conn.execute("drop index if exists birthday_logs_pass_id_year_once")
+    for _ in range(2):
+        shop.conn.execute(
+            "insert into birthday_logs (pass_id, year, points_awarded) values (%s, 2026, 1)", [pass_id]
+        )
+    code, named = check(shop.url)
+    assert code == 1
+    assert "UNIQUE (pass_id, year)" in named["installation"][0]["detail"]
+
+
+def test_an_unreachable_listen_url(shop: Shop) -> None:
+    """PASSBELL_LISTEN_URL that does not answer is told apart from the database itself."""
+    parts = urlsplit(shop.url)
+    wrong = urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{free_port()}"))
+    code, named = check(shop.url, LISTEN_URL=wrong)
+    assert code == 1
+    assert named["notifications"][0]["detail"].startswith("PASSBELL_LISTEN_URL:")
+    assert named["database"][0]["ok"] is True
+
+
+def test_an_old_schema_ends_the_look(make_shop: MakeShop) -> None:
+    """Behind this program: `migrate` is named, and nothing else is guessed at."""
+    shop = make_shop("2")
+    shop.conn.execute("update passbell.settings set schema_version = 1, bundle = 'old'")
+    code, named = check(shop.url)
+    assert code == 1
+    assert "passbell migrate" in named["schema"][0]["detail"]
+    assert "rights" not in named
+
+
+@pytest.mark.parametrize(
+    ("message", "ok", "words"),
+    [
+        ("%@", True, "rings"),
+        ("New points", False, "no %@"),
+        (None, False, "has no field meta.marketingMessage"),
+    ],
+)
+def test_a_template_that_does_not_ring(shop: Shop, message: str | None, ok: bool, words: str) -> None:  # noqa: FBT001
+    """The pass design is read through PassKit: without a field of ours, or without %@ in it, nobody is buzzed."""
+    shop.program(passkit_program_id="pkTea")
+    fields = [{"name": "person.displayName"}]
+    if message is not None:
+        fields.append({"name": "meta.marketingMessage", "changeMessage": message})
+    with Sandbox() as sandbox:
+        seed = {"owners": [{"id": "pkTea", "fields": fields}]}
+        httpx.post(f"{sandbox.url}/sandbox/seed", json=seed, trust_env=False).raise_for_status()
+        code, named = check(shop.url, DRY_RUN="false", PASSKIT_URL=sandbox.url)
+    assert named["template"][0]["ok"] is ok
+    assert words in named["template"][0]["detail"]
+    assert code == (0 if ok else 1)
