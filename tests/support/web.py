@@ -41,6 +41,7 @@ class Web(Command):
         self.url = ""
 
     def start(self) -> None:
+        """Start it and learn its address, `url`."""
         super().start()
         self.url = wait_until(self._announced, "the web server says where it listens")
         wait_until(self._live, "the web server answers")
@@ -56,6 +57,7 @@ class Web(Command):
         return False
 
     def client(self, key: str | None = KEY) -> Api:
+        """A caller with a key; None is a stranger."""
         return Api(self.url, key)
 
 
@@ -75,9 +77,11 @@ class Api:
         self.http.close()
 
     def get(self, path: str, **rest: Any) -> httpx.Response:
+        """GET."""
         return self.http.get(path, **rest)
 
     def post(self, path: str, body: Any = None, **rest: Any) -> httpx.Response:
+        """POST, with a JSON body if one is given."""
         return self.http.post(path, json=body, **rest) if body is not None else self.http.post(path, **rest)
 
 
@@ -97,16 +101,14 @@ class Club:
             user={"first_name": "Di", "marketing_opt_in": False},
             external_id=self.member["Di"],
         )
-        shop.member(
-            self.id, user={"first_name": "Ed"}, external_id=self.member["Ed"], status="UNINSTALLED"
-        )
+        shop.member(self.id, user={"first_name": "Ed"}, external_id=self.member["Ed"], status="UNINSTALLED")
 
     @property
     def order(self) -> dict[str, str]:
+        """A message that nobody has sent before."""
         return {"programId": str(self.id), "message": f"Tea is ready {uuid4().hex[:6]}"}
 
     def csv(self, *more: str) -> dict[str, tuple[str, str, str]]:
+        """A list of all five members and more, as a file to upload."""
         rows = ["member_id", *self.member.values(), *more]
         return {"csvFile": ("guests.csv", "\n".join(rows), "text/csv")}
-
-

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+
 from support.shop import Shop
 from support.web import Api, Club, Web
 

@@ -7,16 +7,16 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from support.wait import wait_until
-from support.web import KEY, OTHER_KEY, Web
 
 from passbell.web.auth import ApiKeys, Limit, Throttle
+from support.wait import wait_until
+from support.web import KEY, OTHER_KEY, Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.web import Api, Club
     from support.shop import Shop
+    from support.web import Api, Club
 
 
 @pytest.mark.parametrize("key", [KEY, OTHER_KEY])

@@ -80,7 +80,8 @@ def test_after_a_crash_in_between(api: Api, club: Club) -> None:
     first = api.post("/api/notify/broadcast", order, headers={"Idempotency-Key": key})
     # As a server leaves it that dies after the commit and before the answer.
     club.shop.conn.execute(
-        "update passbell.api_requests set status = null, answer = null, lease_until = '-infinity' where key = %s", [key]
+        "update passbell.api_requests set status = null, answer = null, lease_until = '-infinity' where key = %s",
+        [key],
     )
     second = api.post("/api/notify/broadcast", order, headers={"Idempotency-Key": key})
     assert second.status_code == 202

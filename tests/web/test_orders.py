@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
+
 from support.wait import wait_until
 
 if TYPE_CHECKING:
-    from support.web import Api, Club
     from support.shop import Shop
+    from support.web import Api, Club
 
 
 @pytest.mark.parametrize("name", ["id", "passkit_id"])
@@ -143,7 +144,9 @@ def test_birthday_run(api: Api, club: Club) -> None:
 
 def test_import_reports_each_row(api: Api, club: Club) -> None:
     """An import answers with totals and the rows that have a problem; a rehearsal changes nothing."""
-    rows = f"email,first_name,birth_date\nzoe-{club.passkit_id}@example.com,Zoe,1990-04-03\nnot-an-email,Bob,\n"
+    rows = (
+        f"email,first_name,birth_date\nzoe-{club.passkit_id}@example.com,Zoe,1990-04-03\nnot-an-email,Bob,\n"
+    )
     files = {"csvFile": ("members.csv", rows, "text/csv")}
     form = {"programId": str(club.id)}
     known = "select count(*) from users where email = %s"
@@ -162,9 +165,7 @@ def test_import_reports_each_row(api: Api, club: Club) -> None:
 
 def test_campaigns_pages_and_verbs(api: Api, club: Club) -> None:
     """Campaigns come in pages, newest first; verbs answer with the campaign, an illegal one with 409."""
-    made = [
-        api.post("/api/notify/broadcast", club.order).json()["result"]["campaignId"] for _ in range(3)
-    ]
+    made = [api.post("/api/notify/broadcast", club.order).json()["result"]["campaignId"] for _ in range(3)]
     first = api.get("/api/campaigns", params={"programId": club.passkit_id, "limit": 2}).json()
     second = api.get(
         "/api/campaigns", params={"programId": club.passkit_id, "limit": 2, "after": first["next"]}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+
 from support.web import KEY, Web
 
 if TYPE_CHECKING:
@@ -145,7 +146,5 @@ def test_errors_are_for_people(signed_in: httpx.Client) -> None:
     assert answer.status_code == 404
     assert "There is no campaign" in answer.text
     assert answer.headers["content-type"].startswith("text/html")
-    part = signed_in.get(
-        "/campaigns/00000000-0000-0000-0000-000000000000", headers={"HX-Request": "true"}
-    )
+    part = signed_in.get("/campaigns/00000000-0000-0000-0000-000000000000", headers={"HX-Request": "true"})
     assert part.headers["hx-retarget"] == "#notice"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from support.web import KEY
 
 request_library = pytest.importorskip("requests", reason="schemathesis is not installed")
