@@ -513,9 +513,13 @@ create table if not exists passbell.import_leases (
     staged       boolean     not null default false
 );
 
+-- Without foreign keys: checking them for every row takes as long as importing it. Triggers clear up (70_import_guard).
+alter table if exists passbell.import_staged drop constraint if exists import_staged_import_id_fkey;
+alter table if exists passbell.import_rows drop constraint if exists import_rows_import_id_fkey;
+
 -- Rows read and checked, not yet applied. The table shrinks as import_rows grows, in the same transactions.
 create table if not exists passbell.import_staged (
-    import_id         uuid     not null references passbell.import_leases (import_id) on delete cascade,
+    import_id         uuid     not null,
     row_number        integer  not null,
     external_id       text,
     email             text,
@@ -538,7 +542,7 @@ comment on column passbell.import_staged.pass_id is 'The pass with the row''s ex
 comment on column passbell.import_staged.pass_ids is 'Else: passes of the program with that member e-mail and no user.';
 
 create table if not exists passbell.import_rows (
-    import_id         uuid     not null references public.member_imports (id) on delete cascade,
+    import_id         uuid     not null,
     row_number        integer  not null,
     result            text     not null check (result in ('created', 'updated', 'linked', 'unchanged', 'rejected')),
     column_name       text,
@@ -3992,6 +3996,27 @@ $$;
 create or replace trigger passbell_guard before insert or update on public.member_imports
     for each row execute function passbell.import_guard();
 
+-- What belongs to an import goes with it; rows not applied yet go with its lease.
+create or replace function passbell.drop_import_rows() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if tg_relid = 'public.member_imports'::regclass then
+        delete from passbell.import_rows r where r.import_id = old.id;
+    else
+        delete from passbell.import_staged s where s.import_id = old.import_id;
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger passbell_import_rows after delete on public.member_imports
+    for each row execute function passbell.drop_import_rows();
+create or replace trigger passbell_import_staged after delete on passbell.import_leases
+    for each row execute function passbell.drop_import_rows();
+
 
 -- functions/71_import_claims.sql ────────────────────────────────────────────────────────────────────────────────
 
@@ -4260,6 +4285,7 @@ create or replace function passbell.resolve_import(p_import public.member_import
 language plpgsql
 set search_path = ''
 set work_mem = '64MB'
+set enable_mergejoin = off      -- the planner takes the folded ids for far from unique, and would sort all members
 as $$
 begin
     analyze passbell.import_staged;
@@ -4364,7 +4390,7 @@ begin
            count(*) filter (where r.result = 'linked') as linked, count(*) filter (where r.result = 'unchanged') as unchanged,
            count(*) filter (where r.result = 'rejected') as rejected, coalesce(sum(cardinality(r.linked_passes)), 0) as passes
       into v_done
-      from passbell.import_rows r where r.import_id = p_import and r.row_number = any (v_rows);
+      from passbell.import_rows r where r.import_id = p_import and r.row_number between v_rows[1] and v_rows[cardinality(v_rows)];
     processed := cardinality(v_rows);
     remaining := v_import.total_rows - v_import.processed_rows - processed;
     status := case when remaining > 0 then 'PROCESSING' else 'COMPLETED' end;
@@ -4464,8 +4490,12 @@ $$;
 create or replace function passbell.apply_import_rows_together(p_import public.member_imports, p_rows integer[]) returns void
 language plpgsql
 set search_path = ''
+set enable_seqscan = off        -- a thousand members by their keys; a batch must not read a million to find them
 as $fn$
 declare
+    -- The rows are in order, and import_staged holds no others between them.
+    v_first     constant integer := p_rows[1];
+    v_last      constant integer := p_rows[cardinality(p_rows)];
     v_created   integer[] := '{}';
     v_updated   integer[] := '{}';
     v_columns   text;
@@ -4473,6 +4503,10 @@ declare
     v_set       text;
     v_changed   text;
 begin
+    -- The platform's own triggers on users and passes_master run in here and may name things as they do everywhere else.
+    -- The setting ends with this function; our own names are qualified all the same.
+    perform set_config('search_path', 'pg_catalog, public, extensions, pg_temp', true);
+
     select string_agg(format(', %I', f.column_name), '' order by f.field) filter (where not f.has_default),
            string_agg(format(', s.%I::%s', f.field, f.column_type), '' order by f.field) filter (where not f.has_default),
            string_agg(format(', %I = coalesce(s.%I::%s, u.%I)', f.column_name, f.field, f.column_type, f.column_name), ''),
@@ -4485,7 +4519,7 @@ begin
         with fresh as materialized (
             select s.*, gen_random_uuid() as new_id
               from passbell.import_staged s
-             where s.import_id = $1 and s.row_number = any ($2) and not s.rejected and s.user_id is null
+             where s.import_id = $1 and s.row_number between $2 and $3 and not s.rejected and s.user_id is null
         ), made as (
             insert into public.users (id, email%s)
             select s.new_id, s.email%s from fresh s order by s.row_number
@@ -4498,33 +4532,33 @@ begin
             returning t.row_number
         )
         select coalesce(array_agg(k.row_number), '{}') from kept k $q$, v_columns, v_values)
-       into v_created using p_import.id, p_rows;
+       into v_created using p_import.id, v_first, v_last;
 
     -- Somebody signed up with this e-mail since the file was read.
     update passbell.import_staged s set user_id = u.id
       from public.users u
-     where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected and s.user_id is null and u.email = s.email;
+     where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null and u.email = s.email;
     update passbell.import_staged s
        set rejected = true, problems = s.problems || passbell.import_problem('email', s.email, 'the database did not take a new member with this address', true)
-     where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected and s.user_id is null;
+     where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null;
 
     execute format($q$
         with changed as (
             update public.users u
                set email = case when coalesce(btrim(u.email), '') = '' then s.email else u.email end%s
               from passbell.import_staged s
-             where s.import_id = $1 and s.row_number = any ($2) and not s.rejected and u.id = s.user_id
+             where s.import_id = $1 and s.row_number between $2 and $3 and not s.rejected and u.id = s.user_id
                and ((coalesce(btrim(u.email), '') = '' and s.email is not null)%s)
             returning s.row_number
         )
         select coalesce(array_agg(c.row_number), '{}') from changed c $q$, v_set, v_changed)
-       into v_updated using p_import.id, p_rows;
+       into v_updated using p_import.id, v_first, v_last;
 
     with wanted as materialized (
         select s.row_number, s.user_id, s.pass_id is not null as named, w.pass_id
           from passbell.import_staged s
          cross join lateral unnest(case when s.pass_id is not null then array[s.pass_id] else s.pass_ids end) as w (pass_id)
-         where s.import_id = p_import.id and s.row_number = any (p_rows) and not s.rejected
+         where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected
     ), linked as (
         update public.passes_master p set user_id = w.user_id
           from wanted w
@@ -4535,7 +4569,7 @@ begin
         select l.row_number, array_agg(l.pass_id order by l.pass_id) as pass_ids, (array_agg(l.previous))[1] as previous
           from linked l group by l.row_number
     ), gone as (
-        delete from passbell.import_staged s where s.import_id = p_import.id and s.row_number = any (p_rows) returning s.*
+        delete from passbell.import_staged s where s.import_id = p_import.id and s.row_number between v_first and v_last returning s.*
     ), told as (
         select g.row_number, g.rejected, g.user_id, p.pass_ids, p.previous,
                g.problems || case when p.previous is null then '[]'
@@ -5729,7 +5763,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'e6f7c45227291a32', schema_version = 6
- where (bundle, schema_version) is distinct from ('e6f7c45227291a32', 6);
+update passbell.settings set bundle = 'c099c310f0d566c9', schema_version = 6
+ where (bundle, schema_version) is distinct from ('c099c310f0d566c9', 6);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -50,3 +50,24 @@ $$;
 
 create or replace trigger passbell_guard before insert or update on public.member_imports
     for each row execute function passbell.import_guard();
+
+-- What belongs to an import goes with it; rows not applied yet go with its lease.
+create or replace function passbell.drop_import_rows() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if tg_relid = 'public.member_imports'::regclass then
+        delete from passbell.import_rows r where r.import_id = old.id;
+    else
+        delete from passbell.import_staged s where s.import_id = old.import_id;
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger passbell_import_rows after delete on public.member_imports
+    for each row execute function passbell.drop_import_rows();
+create or replace trigger passbell_import_staged after delete on passbell.import_leases
+    for each row execute function passbell.drop_import_rows();

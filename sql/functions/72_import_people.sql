@@ -32,6 +32,7 @@ create or replace function passbell.resolve_import(p_import public.member_import
 language plpgsql
 set search_path = ''
 set work_mem = '64MB'
+set enable_mergejoin = off      -- the planner takes the folded ids for far from unique, and would sort all members
 as $$
 begin
     analyze passbell.import_staged;

@@ -82,9 +82,13 @@ create table if not exists passbell.import_leases (
     staged       boolean     not null default false
 );
 
+-- Without foreign keys: checking them for every row takes as long as importing it. Triggers clear up (70_import_guard).
+alter table if exists passbell.import_staged drop constraint if exists import_staged_import_id_fkey;
+alter table if exists passbell.import_rows drop constraint if exists import_rows_import_id_fkey;
+
 -- Rows read and checked, not yet applied. The table shrinks as import_rows grows, in the same transactions.
 create table if not exists passbell.import_staged (
-    import_id         uuid     not null references passbell.import_leases (import_id) on delete cascade,
+    import_id         uuid     not null,
     row_number        integer  not null,
     external_id       text,
     email             text,
@@ -107,7 +111,7 @@ comment on column passbell.import_staged.pass_id is 'The pass with the row''s ex
 comment on column passbell.import_staged.pass_ids is 'Else: passes of the program with that member e-mail and no user.';
 
 create table if not exists passbell.import_rows (
-    import_id         uuid     not null references public.member_imports (id) on delete cascade,
+    import_id         uuid     not null,
     row_number        integer  not null,
     result            text     not null check (result in ('created', 'updated', 'linked', 'unchanged', 'rejected')),
     column_name       text,

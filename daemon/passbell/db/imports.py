@@ -41,7 +41,7 @@ _COPY: Final = """
                                  zip, city, marketing_opt_in, problems, rejected) from stdin
 """
 _OPEN: Final = "select * from passbell.open_import(%s, %s, %s, %s, %s, %s, %s)"
-_STAGED: Final = "select passbell.import_staged(%s, %s, %s, %s)"
+_STAGED: Final = "select passbell.import_staged(%s, %s, %s, %s::numeric)"
 _BATCH: Final = "select processed, remaining from passbell.import_batch(%s, %s, %s, %s)"
 
 DateOrder = Literal["DMY", "MDY", "YMD"]
