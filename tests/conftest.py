@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.databases import Databases, Generation, Supabase
 from support.servers import server_choice
+
+# A shell starts its background jobs with SIGINT ignored, and the processes under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class MakeDatabase(Protocol):
