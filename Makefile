@@ -3,10 +3,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := daemon tests tools
+SOURCES := daemon tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types sql lock clean
+.PHONY: help setup demo test bench lint format types sql lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ demo: setup  ## see thousands of sandbox phones buzz (ARGS="--passes 5000 --fast
 
 test: setup  ## all tests, on a real PostgreSQL (ARGS="tests/cli -k status")
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: setup  ## birthdays, CSV and the page at a million members, against plain SQL beside them
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 lint: setup  ## ruff, every rule, and the formatting
 	@$(BIN)/python -m ruff check $(SOURCES)
