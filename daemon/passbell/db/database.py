@@ -101,7 +101,9 @@ class Database:
             if error.sqlstate in _GONE_STATES:
                 raise DatabaseUnavailable("The database is read-only at the moment.") from None
             if (error.sqlstate or "").startswith(_PASSING_STATES):
-                raise DatabaseUnavailable(f"The database could not do it just now ({error.sqlstate}).") from None
+                raise DatabaseUnavailable(
+                    f"The database could not do it just now ({error.sqlstate})."
+                ) from None
             raise from_database(error) from error
 
     async def row(
