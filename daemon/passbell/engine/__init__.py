@@ -1,6 +1,6 @@
 """The daemon: it claims, paces, sends and reports. All truth is in the database; see sql/functions.
 
-One loop has one duty, and all of them live in one TaskGroup (`daemon`):
+One loop has one duty; `supervision` runs them side by side and ends them together:
 
     campaigns   claim a due campaign, freeze its audience
     chunks      claim chunks while there is room; `held` is a chunk in hand, `sending` pushes its recipients
