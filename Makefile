@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := daemon tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint format types sql lock clean
+.PHONY: help setup demo test chaos bench lint format types sql lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ demo: setup  ## see thousands of sandbox phones buzz (ARGS="--passes 5000 --fast
 
 test: setup  ## all tests, on a real PostgreSQL (ARGS="tests/cli -k status")
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: setup  ## the long proofs: kills, cut wires, faults, limits, a soak (hours; prints a report)
+	@PASSBELL_LONG=1 PASSBELL_REPORT=chaos-report.md $(BIN)/python -m pytest tests/chaos --timeout 7200 $(ARGS)
 
 bench: setup  ## birthdays, CSV and the page at a million members, against plain SQL beside them
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -1,0 +1,56 @@
+"""What a proof measured is printed at the end, promise beside figure; `make chaos` runs the long forms."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Report(Protocol):
+    """`report("kills", "double buzzes: 0", "0 of 10,000 passes, 1,000 kills")`."""
+
+    def __call__(self, scenario: str, promise: str, measured: str) -> None: ...
+
+
+_LINES = pytest.StashKey[list[tuple[str, str, str]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LINES] = []
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    """Notes what was promised and what was seen; asserting is the test's own business."""
+
+    def note(scenario: str, promise: str, measured: str) -> None:
+        request.config.stash[_LINES].append((scenario, promise, measured))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = config.stash[_LINES]
+    if not lines:
+        return
+    terminalreporter.section("what was measured")
+    for scenario, promise, measured in lines:
+        terminalreporter.write_line(f"{scenario}: {promise}: {measured}")
+    _write(lines, os.environ)
+
+
+def _write(lines: list[tuple[str, str, str]], environment: Mapping[str, str]) -> None:
+    """As a Markdown table, to the file that PASSBELL_REPORT names."""
+    if path := environment.get("PASSBELL_REPORT"):
+        rows = [
+            "| scenario | promised | measured |",
+            "|---|---|---|",
+            *(f"| {' | '.join(line)} |" for line in lines),
+        ]
+        Path(path).write_text("\n".join(rows) + "\n")
