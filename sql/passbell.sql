@@ -651,6 +651,19 @@ comment on column passbell.chunks.keep_texts is 'The texts are those of an earli
 insert into passbell.migrations (version, name) values (6, 'in_flight') on conflict do nothing;
 
 
+-- migrations/0007_restricted_imports.sql ─────────────────────────────────────────────────────────────────────────
+
+-- 0007: an import that a program's administrator orders never changes members of other programs.
+
+alter table public.member_imports add column if not exists restricted boolean not null default false;
+
+comment on column public.member_imports.restricted is
+    'Ordered by a program''s administrator: people who are (also) in another program are left as they are. Set by passbell; a server may ask for it.';
+
+
+insert into passbell.migrations (version, name) values (7, 'restricted_imports') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
@@ -3945,6 +3958,8 @@ as $$ select r.* from passbell.run_birthdays_by_hand($1, $2) r $$;
 
 -- Stands before every write to member_imports, as campaign_guard does for campaigns: people (a form, SQL, the API) may
 -- insert an order and cancel it; counters, times and words belong to the engine. Raises PB422 for anything else.
+-- An order that a program's administrator made, or changed, is restricted (see spare_others in 72_import_people); no
+-- update takes that back.
 create or replace function passbell.import_guard() returns trigger
 language plpgsql
 security definer
@@ -3952,6 +3967,7 @@ set search_path = ''
 as $$
 declare
     v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+    v_server  constant boolean := coalesce(passbell.acts_for_server(), false);
 begin
     new.updated_at := passbell.now();
     new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
@@ -3965,7 +3981,8 @@ begin
             raise exception 'A new import is PENDING, not %.', new.status using errcode = 'PB422';
         end if;
         new.created_at := coalesce(new.created_at, passbell.now());
-        new.created_by := case when passbell.acts_for_server() then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
+        new.restricted := coalesce(new.restricted, false) or not v_server;
+        new.created_by := case when v_server then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
         new.total_rows := 0;     new.processed_rows := 0;   new.created_count := 0;   new.updated_count := 0;   new.linked_count := 0;
         new.unchanged_count := 0;  new.rejected_count := 0;  new.passes_linked := 0;  new.notes := '{}';
         new.status_detail := null;  new.started_at := null;  new.completed_at := null;
@@ -3980,6 +3997,9 @@ begin
            is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order) then
         raise exception 'The import has started: its file and program can no longer be changed.' using errcode = 'PB422';
     end if;
+    new.restricted := old.restricted or new.restricted is true
+                      or not v_server and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order)
+                                          is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order);
     new.total_rows := old.total_rows;            new.processed_rows := old.processed_rows;  new.created_count := old.created_count;
     new.updated_count := old.updated_count;      new.linked_count := old.linked_count;      new.unchanged_count := old.unchanged_count;
     new.rejected_count := old.rejected_count;    new.passes_linked := old.passes_linked;    new.notes := old.notes;
@@ -4273,6 +4293,52 @@ as $$
         on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped
 $$;
 
+-- Users are one table for all programs, so an e-mail address in a file may mean somebody whom the import's program has
+-- nothing to do with. In a restricted import (a program's administrator ordered it) a row may change
+--
+--   a new member, or one whom an earlier import of this program created and who has no pass yet;
+--   a member all of whose passes are in this program.
+--
+-- A member who is in another program as well keeps all values, and is given passes of this program at most. A row that
+-- means anybody else is rejected: no value changed, and no pass linked, for a link would make them a member of this
+-- program. What the row says of them is the same whether they are in another program or in none.
+create or replace function passbell.spare_others(p_import public.member_imports) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    with meant as materialized (
+        select s.row_number, s.user_id,
+               count(p.id) filter (where p.program_id = p_import.program_id) as here,
+               count(p.id) filter (where p.program_id is distinct from p_import.program_id) as elsewhere
+          from passbell.import_staged s
+          left join public.passes_master p on p.user_id = s.user_id
+         where s.import_id = p_import.id and not s.rejected and s.user_id is not null
+         group by s.row_number, s.user_id
+    ), made as materialized (
+        select distinct r.user_id
+          from public.member_imports i
+          join passbell.import_rows r on r.import_id = i.id
+         where i.program_id = p_import.program_id and not i.dry_run and r.result = 'created'
+    ), judged as (
+        select m.row_number, m.here > 0 as known
+          from meant m
+         where m.elsewhere > 0 or m.here = 0 and m.user_id not in (select k.user_id from made k where k.user_id is not null)
+    )
+    update passbell.import_staged s
+       set rejected = not j.known,
+           problems = s.problems || case when j.known then passbell.import_problem('', '', 'this member is in another program too: only passes were linked, no value was changed', false)
+                                         else passbell.import_problem('email', s.email, 'this address belongs to somebody who is not a member of this program; only the platform''s operator may import it', true) end,
+           email = case when j.known then null else s.email end,
+           first_name = case when j.known then null else s.first_name end,     last_name = case when j.known then null else s.last_name end,
+           phone = case when j.known then null else s.phone end,               birth_date = case when j.known then null else s.birth_date end,
+           zip = case when j.known then null else s.zip end,                   city = case when j.known then null else s.city end,
+           marketing_opt_in = case when j.known then null else s.marketing_opt_in end
+      from judged j
+     where s.import_id = p_import.id and s.row_number = j.row_number;
+end
+$$;
+
 -- Fills in user_id, pass_id and pass_ids, and rejects rows that mean nobody or somebody a later row means too:
 --
 --   1. the pass with the row's external id in this program (case folded; the exact spelling first);
@@ -4302,7 +4368,7 @@ begin
        set pass_id = case when f.ours then f.pass_id end,
            user_id = case when f.ours and s.email is null then f.user_id end,
            email   = coalesce(s.email, case when f.ours and f.user_id is null and f.email like '_%@_%' then f.email end),
-           problems = s.problems || case when f.row_number is null then passbell.import_problem('external_id', s.external_id, 'there is no pass with this id in this program', s.email is null)
+           problems = s.problems || case when f.row_number is null or p_import.restricted and not f.ours then passbell.import_problem('external_id', s.external_id, 'there is no pass with this id in this program', s.email is null)
                                          when not f.ours then passbell.import_problem('external_id', s.external_id, 'this id belongs to another program', s.email is null)
                                          else '[]' end,
            rejected = s.email is null and f.ours is not true
@@ -4353,6 +4419,10 @@ begin
          group by s.row_number
     )
     update passbell.import_staged s set pass_ids = f.pass_ids from found f where s.import_id = p_import.id and s.row_number = f.row_number;
+
+    if p_import.restricted then
+        perform passbell.spare_others(p_import);
+    end if;
 end
 $$;
 
@@ -4534,10 +4604,10 @@ begin
         select coalesce(array_agg(k.row_number), '{}') from kept k $q$, v_columns, v_values)
        into v_created using p_import.id, v_first, v_last;
 
-    -- Somebody signed up with this e-mail since the file was read.
+    -- Somebody signed up with this e-mail since the file was read. Whose member that is was not asked: see spare_others.
     update passbell.import_staged s set user_id = u.id
       from public.users u
-     where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null and u.email = s.email;
+     where not p_import.restricted and s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null and u.email = s.email;
     update passbell.import_staged s
        set rejected = true, problems = s.problems || passbell.import_problem('email', s.email, 'the database did not take a new member with this address', true)
      where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null;
@@ -5763,7 +5833,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'c099c310f0d566c9', schema_version = 6
- where (bundle, schema_version) is distinct from ('c099c310f0d566c9', 6);
+update passbell.settings set bundle = '750673498e28ea52', schema_version = 7
+ where (bundle, schema_version) is distinct from ('750673498e28ea52', 7);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -1,5 +1,7 @@
 -- Stands before every write to member_imports, as campaign_guard does for campaigns: people (a form, SQL, the API) may
 -- insert an order and cancel it; counters, times and words belong to the engine. Raises PB422 for anything else.
+-- An order that a program's administrator made, or changed, is restricted (see spare_others in 72_import_people); no
+-- update takes that back.
 create or replace function passbell.import_guard() returns trigger
 language plpgsql
 security definer
@@ -7,6 +9,7 @@ set search_path = ''
 as $$
 declare
     v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+    v_server  constant boolean := coalesce(passbell.acts_for_server(), false);
 begin
     new.updated_at := passbell.now();
     new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
@@ -20,7 +23,8 @@ begin
             raise exception 'A new import is PENDING, not %.', new.status using errcode = 'PB422';
         end if;
         new.created_at := coalesce(new.created_at, passbell.now());
-        new.created_by := case when passbell.acts_for_server() then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
+        new.restricted := coalesce(new.restricted, false) or not v_server;
+        new.created_by := case when v_server then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
         new.total_rows := 0;     new.processed_rows := 0;   new.created_count := 0;   new.updated_count := 0;   new.linked_count := 0;
         new.unchanged_count := 0;  new.rejected_count := 0;  new.passes_linked := 0;  new.notes := '{}';
         new.status_detail := null;  new.started_at := null;  new.completed_at := null;
@@ -35,6 +39,9 @@ begin
            is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order) then
         raise exception 'The import has started: its file and program can no longer be changed.' using errcode = 'PB422';
     end if;
+    new.restricted := old.restricted or new.restricted is true
+                      or not v_server and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order)
+                                          is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order);
     new.total_rows := old.total_rows;            new.processed_rows := old.processed_rows;  new.created_count := old.created_count;
     new.updated_count := old.updated_count;      new.linked_count := old.linked_count;      new.unchanged_count := old.unchanged_count;
     new.rejected_count := old.rejected_count;    new.passes_linked := old.passes_linked;    new.notes := old.notes;

@@ -20,6 +20,52 @@ as $$
         on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped
 $$;
 
+-- Users are one table for all programs, so an e-mail address in a file may mean somebody whom the import's program has
+-- nothing to do with. In a restricted import (a program's administrator ordered it) a row may change
+--
+--   a new member, or one whom an earlier import of this program created and who has no pass yet;
+--   a member all of whose passes are in this program.
+--
+-- A member who is in another program as well keeps all values, and is given passes of this program at most. A row that
+-- means anybody else is rejected: no value changed, and no pass linked, for a link would make them a member of this
+-- program. What the row says of them is the same whether they are in another program or in none.
+create or replace function passbell.spare_others(p_import public.member_imports) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    with meant as materialized (
+        select s.row_number, s.user_id,
+               count(p.id) filter (where p.program_id = p_import.program_id) as here,
+               count(p.id) filter (where p.program_id is distinct from p_import.program_id) as elsewhere
+          from passbell.import_staged s
+          left join public.passes_master p on p.user_id = s.user_id
+         where s.import_id = p_import.id and not s.rejected and s.user_id is not null
+         group by s.row_number, s.user_id
+    ), made as materialized (
+        select distinct r.user_id
+          from public.member_imports i
+          join passbell.import_rows r on r.import_id = i.id
+         where i.program_id = p_import.program_id and not i.dry_run and r.result = 'created'
+    ), judged as (
+        select m.row_number, m.here > 0 as known
+          from meant m
+         where m.elsewhere > 0 or m.here = 0 and m.user_id not in (select k.user_id from made k where k.user_id is not null)
+    )
+    update passbell.import_staged s
+       set rejected = not j.known,
+           problems = s.problems || case when j.known then passbell.import_problem('', '', 'this member is in another program too: only passes were linked, no value was changed', false)
+                                         else passbell.import_problem('email', s.email, 'this address belongs to somebody who is not a member of this program; only the platform''s operator may import it', true) end,
+           email = case when j.known then null else s.email end,
+           first_name = case when j.known then null else s.first_name end,     last_name = case when j.known then null else s.last_name end,
+           phone = case when j.known then null else s.phone end,               birth_date = case when j.known then null else s.birth_date end,
+           zip = case when j.known then null else s.zip end,                   city = case when j.known then null else s.city end,
+           marketing_opt_in = case when j.known then null else s.marketing_opt_in end
+      from judged j
+     where s.import_id = p_import.id and s.row_number = j.row_number;
+end
+$$;
+
 -- Fills in user_id, pass_id and pass_ids, and rejects rows that mean nobody or somebody a later row means too:
 --
 --   1. the pass with the row's external id in this program (case folded; the exact spelling first);
@@ -49,7 +95,7 @@ begin
        set pass_id = case when f.ours then f.pass_id end,
            user_id = case when f.ours and s.email is null then f.user_id end,
            email   = coalesce(s.email, case when f.ours and f.user_id is null and f.email like '_%@_%' then f.email end),
-           problems = s.problems || case when f.row_number is null then passbell.import_problem('external_id', s.external_id, 'there is no pass with this id in this program', s.email is null)
+           problems = s.problems || case when f.row_number is null or p_import.restricted and not f.ours then passbell.import_problem('external_id', s.external_id, 'there is no pass with this id in this program', s.email is null)
                                          when not f.ours then passbell.import_problem('external_id', s.external_id, 'this id belongs to another program', s.email is null)
                                          else '[]' end,
            rejected = s.email is null and f.ours is not true
@@ -100,5 +146,9 @@ begin
          group by s.row_number
     )
     update passbell.import_staged s set pass_ids = f.pass_ids from found f where s.import_id = p_import.id and s.row_number = f.row_number;
+
+    if p_import.restricted then
+        perform passbell.spare_others(p_import);
+    end if;
 end
 $$;

@@ -173,10 +173,10 @@ begin
         select coalesce(array_agg(k.row_number), '{}') from kept k $q$, v_columns, v_values)
        into v_created using p_import.id, v_first, v_last;
 
-    -- Somebody signed up with this e-mail since the file was read.
+    -- Somebody signed up with this e-mail since the file was read. Whose member that is was not asked: see spare_others.
     update passbell.import_staged s set user_id = u.id
       from public.users u
-     where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null and u.email = s.email;
+     where not p_import.restricted and s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null and u.email = s.email;
     update passbell.import_staged s
        set rejected = true, problems = s.problems || passbell.import_problem('email', s.email, 'the database did not take a new member with this address', true)
      where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null;
