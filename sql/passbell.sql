@@ -664,6 +664,18 @@ comment on column public.member_imports.restricted is
 insert into passbell.migrations (version, name) values (7, 'restricted_imports') on conflict do nothing;
 
 
+-- migrations/0008_uncertain_chunks.sql ───────────────────────────────────────────────────────────────────────────
+
+-- 0008: a chunk that came from somebody who never said what became of it stays uncertain in the next hands.
+
+alter table passbell.chunks add column if not exists uncertain boolean not null default false;
+
+comment on column passbell.chunks.uncertain is 'Whoever held it before never reported: what its present holder hands back untouched may be on the phone all the same.';
+
+
+insert into passbell.migrations (version, name) values (8, 'uncertain_chunks') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
@@ -2161,6 +2173,7 @@ begin
             claim_token := gen_random_uuid();
             update passbell.chunks k
                set pass_ids = v_ready.pass_ids, texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
+                   uncertain = v_chunk.rendered,
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
                    claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
@@ -2380,6 +2393,7 @@ $$;
 --   maybe          it may have arrived, but PassKit as a whole failed → stays, no attempt burnt
 --
 -- Passes handed back that were certainly never sent are free again: their texts are chosen when they are claimed anew.
+-- Certain is only who was first to hold the chunk: after a crash, the dead holder may have sent what its successor did not.
 --
 -- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
 -- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
@@ -2432,7 +2446,7 @@ begin
     end if;
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
     v_tried := v_chunk.attempt + 1;
-    v_handed := not p_release or v_chunk.attempt > 0 or 'maybe' = any (p_outcomes);
+    v_handed := not p_release or v_chunk.attempt > 0 or v_chunk.uncertain or 'maybe' = any (p_outcomes);
 
     if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
         select n.missing >= 0.9 * n.decided
@@ -5833,7 +5847,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '750673498e28ea52', schema_version = 7
- where (bundle, schema_version) is distinct from ('750673498e28ea52', 7);
+update passbell.settings set bundle = '06c7d2afc33e2382', schema_version = 8
+ where (bundle, schema_version) is distinct from ('06c7d2afc33e2382', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -73,6 +73,7 @@ begin
             claim_token := gen_random_uuid();
             update passbell.chunks k
                set pass_ids = v_ready.pass_ids, texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
+                   uncertain = v_chunk.rendered,
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
                    claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;

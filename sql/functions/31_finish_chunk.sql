@@ -9,6 +9,7 @@
 --   maybe          it may have arrived, but PassKit as a whole failed → stays, no attempt burnt
 --
 -- Passes handed back that were certainly never sent are free again: their texts are chosen when they are claimed anew.
+-- Certain is only who was first to hold the chunk: after a crash, the dead holder may have sent what its successor did not.
 --
 -- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
 -- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
@@ -61,7 +62,7 @@ begin
     end if;
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
     v_tried := v_chunk.attempt + 1;
-    v_handed := not p_release or v_chunk.attempt > 0 or 'maybe' = any (p_outcomes);
+    v_handed := not p_release or v_chunk.attempt > 0 or v_chunk.uncertain or 'maybe' = any (p_outcomes);
 
     if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
         select n.missing >= 0.9 * n.decided

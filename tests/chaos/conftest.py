@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from support.scenes import make_scene, sandbox, scene
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+__all__ = ["Report", "make_scene", "report", "sandbox", "scene"]
 
 
 class Report(Protocol):

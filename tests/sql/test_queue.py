@@ -51,6 +51,35 @@ def test_a_dead_workers_chunk_is_taken_over_when_the_lease_ends(shop: Shop) -> N
     assert shop.order(campaign)["sent_count"] == 1
 
 
+def test_what_a_dead_worker_held_is_never_worded_anew(shop: Shop) -> None:
+    """Killed in the middle of a chunk, taken over, handed back untouched at a deploy: still the dead one's words."""
+    program = shop.program()
+    shop.member(program, points=7)
+    shop.clock(f"{DAY} 12:00+00")
+    campaign = shop.campaign(program, "{points} points")
+    shop.start(campaign)
+    first = claimed(shop, lease=60)  # who may have sent it, and is never heard of again
+    for minute in (1, 2, 3):
+        shop.conn.execute("update passes_master set points_balance = points_balance + 1")
+        shop.clock(f"{DAY} 12:0{minute}:00+00")
+        successor = claimed(shop, worker=uuid4(), lease=60)
+        assert successor["texts"] == first["texts"] == ["7 points"]
+        shop.finish(successor, "back")
+    shop.finish(claimed(shop))
+    assert not shop.violations()
+
+
+def test_what_was_certainly_never_sent_is_worded_by_the_member_of_today(shop: Shop) -> None:
+    """Handed back untouched by the only one who ever held it: the balance of the new day goes out."""
+    program = shop.program()
+    shop.member(program, points=7)
+    campaign = shop.campaign(program, "{points} points")
+    shop.start(campaign)
+    shop.finish(claimed(shop), "back")
+    shop.conn.execute("update passes_master set points_balance = 8")
+    assert claimed(shop)["texts"] == ["8 points"]
+
+
 def test_a_renewed_lease_holds(shop: Shop) -> None:
     """A worker that says it is there keeps its chunk; one that was robbed learns it."""
     program = shop.program()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import psycopg
 
@@ -43,6 +43,9 @@ class Command:
 
     Use it as a context manager. Standard output and standard error go to files, read with `output` and `log`.
     """
+
+    program: ClassVar[tuple[str, ...]] = ("-m", "passbell")
+    """What Python is asked to run."""
 
     def __init__(self, *arguments: str, settings: Mapping[str, str] | None = None) -> None:
         self.arguments = arguments
@@ -74,7 +77,7 @@ class Command:
         environment = {name: value for name, value in os.environ.items() if not OWN_SETTINGS.match(name)}
         with (folder / "output").open("ab") as output, (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "passbell", *self.arguments],
+                [sys.executable, *self.program, *self.arguments],
                 env=environment | self.settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

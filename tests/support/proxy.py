@@ -21,7 +21,8 @@ class Proxy:
     """Forwards 127.0.0.1:`port` to a target, from a thread of its own, so that any kind of test can use it.
 
     `cut()` resets every connection; `refuse()` also takes no new ones until `accept()`. `stall()` keeps the
-    connections and moves no byte, until `flow()`. `delay` is in seconds, for every block, each way.
+    connections and moves no byte, until `flow()`. `lose_answers()` drops what the target says, until `cut()`.
+    `delay` is in seconds, for every block, each way.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -33,8 +34,13 @@ class Proxy:
         self._pairs: dict[asyncio.Task[None], tuple[asyncio.StreamWriter, ...]] = {}
         self._server: asyncio.Server | None = None
         self._refusing = False
+        self._deaf = False
         self.delay = 0.0
         self.connections = 0
+        self.held = 0
+        """Connections on which a caller waits for `flow()`."""
+        self.sent = 0
+        """Bytes that callers sent so far, moved on or not."""
         self.port = 0
 
     @classmethod
@@ -85,6 +91,10 @@ class Proxy:
         """Move bytes again, the held ones first."""
         self._call(self._set_flowing(True))
 
+    def lose_answers(self) -> None:
+        """Drop what the target says from now on; what callers say still arrives. Until `cut()`."""
+        self._deaf = True
+
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
@@ -104,6 +114,8 @@ class Proxy:
             self._flowing.clear()
 
     async def _cut(self) -> None:
+        self._deaf = False
+        self.held = 0
         tasks = list(self._pairs)
         for task, writers in list(self._pairs.items()):
             for writer in writers:
@@ -119,21 +131,31 @@ class Proxy:
         self.connections += 1
         self._pairs[task] = (writer,)
         try:
+            self.held += 1
             await self._flowing.wait()
+            self.held -= 1
             there, back = await asyncio.open_connection(*self._target)
             self._pairs[task] = (writer, back)
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+            await asyncio.gather(self._pump(reader, back, calling=True), self._pump(there, writer))
         except (OSError, asyncio.CancelledError):
             pass  # the target is away, one end broke off, or a test cut the wire: then both ends go
         finally:
             for end in self._pairs.pop(task):
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, calling: bool = False
+    ) -> None:
         while block := await reader.read(BLOCK):
+            if calling:
+                self.sent += len(block)
+            elif self._deaf:
+                continue
             if self.delay:
                 await asyncio.sleep(self.delay)
+            self.held += calling
             await self._flowing.wait()
+            self.held -= calling
             writer.write(block)
             await writer.drain()
         with contextlib.suppress(OSError, RuntimeError):

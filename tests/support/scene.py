@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from passbell.demo.members import DEMO_PROGRAMS, DemoProgram, passkit_records, populate
 from passbell.sandbox.remote import Remote
 
+from .doomed import Doomed
 from .processes import Daemon
 from .shop import Shop
 from .wait import wait_until
@@ -24,6 +25,7 @@ __all__ = ["LONG", "Scene"]
 LONG = os.environ.get("PASSBELL_LONG") == "1"
 """Whether the long forms of the tests were asked for."""
 
+FAST = {"RATE_PER_SECOND": 500, "CHUNK_SIZE": 100, "POLL_SECONDS": 0.5, "REQUEST_TIMEOUT": 2}
 KINDS = {"MEMBERSHIP": "member", "COUPON": "coupon", "EVENT_TICKET": "ticket"}
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
@@ -45,9 +47,21 @@ class Scene(Shop):
 
     def daemon(self, url: str | None = None, **settings: object) -> Daemon:
         """A daemon that is not started yet; fast settings unless told otherwise."""
-        usual = {"RATE_PER_SECOND": 500, "CHUNK_SIZE": 100, "POLL_SECONDS": 0.5, "REQUEST_TIMEOUT": 2}
         passkit = str(settings.pop("PASSKIT_URL", self.sandbox.url))
-        return Daemon(url or self.url, passkit, **{**usual, **settings})
+        return Daemon(url or self.url, passkit, **{**FAST, **settings})
+
+    def doomed(
+        self,
+        point: str = "",
+        nth: int = 1,
+        *,
+        elsewhere: str = "",
+        url: str | None = None,
+        **settings: object,
+    ) -> Doomed:
+        """A daemon that kills itself when it gets to a point for the nth time; see `doomed`."""
+        passkit = str(settings.pop("PASSKIT_URL", self.sandbox.url))
+        return Doomed(point, nth, elsewhere, url or self.url, passkit, **{**FAST, **settings})
 
     # ── people and phones ───────────────────────────────────────
 

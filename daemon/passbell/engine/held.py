@@ -40,6 +40,8 @@ class HeldChunk:
         """Why nothing more may be sent: stopping, paused, lost, breaker, throttled."""
         self.outcomes: list[Outcome] = []
         """Decided and not yet reported."""
+        self.doubtful: set[int] = set()
+        """Recipients of whom a request failed in a way that leaves open whether it arrived."""
         self.first_unreported = 0.0
         self.reporting = asyncio.Lock()
         self.decided = 0

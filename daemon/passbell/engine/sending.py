@@ -105,11 +105,22 @@ class Sender:
                     return
                 answer = await self._push(held, index, known)
             except SendStopped:
+                self._leave(held, index)
                 return
             except DatabaseUnavailable as error:
                 self._interrupted(held, error)
+                self._leave(held, index)
                 return
-            held.decide(index, _OUTCOMES[answer.verdict], answer.http_status, answer.detail)
+            outcome = _OUTCOMES[answer.verdict]
+            if outcome == "back" and index in held.doubtful:
+                outcome = "maybe"
+            held.decide(index, outcome, answer.http_status, answer.detail)
+
+    @staticmethod
+    def _leave(held: HeldChunk, index: int) -> None:
+        """A pass is left undecided. If a request for it failed before, that one may have arrived all the same."""
+        if index in held.doubtful:
+            held.decide(index, "maybe", None, "")
 
     @staticmethod
     def _interrupted(held: HeldChunk, error: BaseException) -> None:
@@ -132,6 +143,7 @@ class Sender:
                 answer = await self._passkit.push(recipient, held.chunk.texts[index], metadata)
             if answer.verdict in {Verdict.RETRY, Verdict.SERVER_ERROR}:
                 failures += 1
+                held.doubtful.add(index)
                 if await self._health.is_down(answer):
                     held.stop("breaker")
                     return answer

@@ -1,0 +1,78 @@
+"""Holding a transaction of somebody else in the middle of its work, to do something terrible meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, LiteralString, Self
+
+import psycopg
+
+from .wait import wait_until
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Holdup"]
+
+_TRIGGER: LiteralString = """
+create or replace function public.test_holdup() returns trigger language plpgsql as $$
+begin
+    perform pg_catalog.pg_advisory_xact_lock_shared(4711);
+    return null;
+end $$;
+"""
+_PLACES: dict[str, LiteralString] = {
+    # The audience is being frozen: the chunks are there, the campaign is not PROCESSING yet.
+    "expansion": "create trigger test_holdup after insert on passbell.chunks"
+    " execute function public.test_holdup()",
+    # The texts are stored, the lease is written, the answer is not on its way.
+    "claim": "create trigger test_holdup after update of claim_token on passbell.chunks"
+    " execute function public.test_holdup()",
+    # Outcomes are in the ledger, the chunk still holds the same passes.
+    "report": "create trigger test_holdup after insert on passbell.deliveries"
+    " execute function public.test_holdup()",
+    # Everything is done but the commit itself.
+    "commit": "create constraint trigger test_holdup after insert on passbell.deliveries deferrable initially deferred"
+    " for each row execute function public.test_holdup()",
+}
+_WAITING = """
+select pid from pg_locks
+ where locktype = 'advisory' and objid = 4711 and not granted
+   and database = (select oid from pg_database where datname = current_database())
+"""
+
+
+class Holdup:
+    """Whoever gets to `place` waits there until the block is left or `release` is called.
+
+    Places: expansion, claim, report, commit (of a report).
+    """
+
+    def __init__(self, url: str, place: str) -> None:
+        self._conn = psycopg.connect(url, autocommit=True)
+        self._conn.execute(_TRIGGER)
+        self._conn.execute(_PLACES[place])
+
+    def __enter__(self) -> Self:
+        self._conn.execute("select pg_advisory_lock(4711)")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._conn.closed and not self._conn.broken:
+            self.release()
+        self._conn.close()
+
+    def wait(self) -> int:
+        """Wait until somebody stands there; the process id of their backend."""
+        return wait_until(
+            lambda: next((pid for (pid,) in self._conn.execute(_WAITING)), 0), "somebody is held up"
+        )
+
+    def release(self) -> None:
+        """Let them go on, and hold up nobody else. The transaction goes on although its client may be dead."""
+        self._conn.execute("select pg_advisory_unlock_all()")
+
+    def terminate(self) -> None:
+        """End the backend that stands there: its transaction is rolled back."""
+        self._conn.execute("select pg_terminate_backend(%s, 5000)", [self.wait()])
