@@ -213,6 +213,8 @@ class Settings(BaseSettings):
         urls = (self.database_url, self.listen_url)
         passwords = (urlsplit(url.get_secret_value()).password or "" for url in urls if url is not None)
         values = {key.get_secret_value() for key in keys if key is not None}
+        for key in self.api_keys:  # name:key; what callers present is the key alone
+            values.add(key.get_secret_value().partition(":")[2].strip())
         for password in passwords:
             values |= {password, unquote(password)}
         return tuple(sorted(values - {""}))

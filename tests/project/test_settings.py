@@ -177,7 +177,7 @@ def test_nothing_that_is_printed_holds_a_secret(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("DATABASE_URL", URL + "?password=hunter2")
     monkeypatch.setenv("PASSKIT_API_KEY", "hunter2-key")
     monkeypatch.setenv("PASSKIT_API_SECRET", "hunter2-secret")
-    monkeypatch.setenv("PASSBELL_API_KEYS", "hunter2-a, hunter2-b")
+    monkeypatch.setenv("PASSBELL_API_KEYS", "hunter2-a, softr: hunter2-b")
     settings = Settings.for_command(Need.DATABASE | Need.PASSKIT | Need.WEB)
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in str(settings.model_dump())
@@ -185,6 +185,7 @@ def test_nothing_that_is_printed_holds_a_secret(monkeypatch: pytest.MonkeyPatch)
         "postgresql://postgres:***@db.example.com:5432/postgres?password=***"
     )
     assert {"hunter2", "hunter2-key", "hunter2-secret", "hunter2-a", "hunter2-b"} <= set(settings.secrets)
+    assert "" not in settings.secrets
 
 
 def test_account_is_stable_and_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

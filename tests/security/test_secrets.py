@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +25,7 @@ API_KEY = "web-55GhyyTr0Klm"
 CREDENTIALS = {
     "PASSKIT_API_KEY": KEY,
     "PASSKIT_API_SECRET": SECRET,
-    "API_KEYS": API_KEY,
+    "API_KEYS": f"marketing:{API_KEY}",
     "LOG_LEVEL": "debug",
 }
 
@@ -133,3 +136,21 @@ def test_a_wrong_setting_is_named_without_the_secrets_beside_it() -> None:
         assert "PASSBELL_RATE_PER_SECOND" in running.log
         assert SECRET not in running.log
         assert "pw-9Kd72LmQ" not in running.log
+
+
+def test_a_named_key_is_blotted_out_without_its_name() -> None:
+    """`name:key` is how keys are configured, the key alone is what leaks: both are blotted out in every command."""
+    script = (
+        "import structlog; from passbell.log import configure_logging; from passbell.settings import Settings;"
+        " configure_logging('info', 'json', secrets=Settings().secrets);"
+        " structlog.get_logger().info('request_failed', detail='X-API-Key was ' + KEY)"
+    ).replace("KEY)", f"{API_KEY!r})")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PASSBELL_API_KEYS": f"marketing: {API_KEY}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "X-API-Key was ***" in done.stderr
+    assert API_KEY not in done.stderr

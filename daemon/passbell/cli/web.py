@@ -15,8 +15,7 @@ from passbell.settings import Need, Settings
 def web(ctx: click.Context) -> None:
     """Serve the HTTP API and the Notification Manager page until SIGTERM or Ctrl-C."""
     settings = Settings.for_command(Need.DATABASE | Need.WEB)
-    named = {part for key in settings.secrets for part in (key, key.partition(":")[2]) if part}
-    configure_logging(settings.log_level, settings.log_format, secrets=named)
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
     for warning in settings.warnings:
         structlog.get_logger("passbell.settings").warning("setting_doubtful", detail=warning)
     try:
