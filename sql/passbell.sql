@@ -4873,6 +4873,17 @@ as $$
       left join passbell.programs g on g.program_id = c.program_id
 $$;
 
+-- Those of these campaigns that are there, in the order asked for.
+create or replace function passbell.known_campaigns(p_campaigns uuid[]) returns table (campaign_id uuid, place bigint)
+language sql stable
+set search_path = ''
+as $$
+    select w.id, w.place
+      from unnest(p_campaigns) with ordinality as w (id, place)
+      join public.push_campaigns c on c.id = w.id
+     order by w.place
+$$;
+
 -- How many campaigns there are in each state.
 create or replace function passbell.campaign_states(p_program uuid default null)
 returns table (status text, n bigint)
@@ -5045,6 +5056,14 @@ begin
         raise exception '%', passbell.list_refusal(v_load) using errcode = 'PB400';
     end if;
 end
+$$;
+
+-- Nobody confirmed it: drops a draft. Anything that was submitted stays.
+create or replace function passbell.discard_draft(p_campaign uuid) returns void
+language sql
+set search_path = ''
+as $$
+    delete from public.push_campaigns c where c.id = p_campaign and c.status = 'DRAFT'
 $$;
 
 -- push_preview for a campaign with a staged list, and how many rows of it name nobody in the program. Matches anew, for
@@ -5221,6 +5240,14 @@ as $$
      where p_import is null or i.id = p_import
      order by i.created_at desc, i.id
      limit p_limit
+$$;
+
+-- The row of one import, for whoever applied it.
+create or replace function passbell.member_import(p_import uuid) returns setof public.member_imports
+language sql stable
+set search_path = ''
+as $$
+    select i.* from public.member_imports i where i.id = p_import
 $$;
 
 -- What became of the rows, p_limit after a row number; only those with a problem unless p_all.
@@ -5700,6 +5727,8 @@ select passbell.build_adapters();
 --   service_role     the owner's tables, all public functions, reading everything of ours
 --   passbell_daemon  (optional: `create role passbell_daemon login …`, then migrate) what `passbell run` needs, no more:
 --                    the daemon's functions, two tables to copy files into, two to read
+--   passbell_web     (optional, likewise) what `passbell web` needs: the page's functions, the same two tables to copy files
+--                    into, settings and segments to read. It acts for every program, as the API's keys do
 --
 -- EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC, and by name where old Supabase projects grant it by
 -- default privileges. Since 30 Oct 2026 new tables in `public` need explicit grants for the Data API. The owner of the
@@ -5737,7 +5766,7 @@ declare
     v_table     text;
     v_role      text;
     v_people    constant text[] := array(select r.rolname::text from pg_catalog.pg_roles r
-                                          where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon') order by 1);
+                                          where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon', 'passbell_web') order by 1);
     -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
     v_daemon    constant text[] := array[
         'begin_list', 'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_import', 'claim_probe',
@@ -5745,6 +5774,14 @@ declare
         'heartbeat', 'import_batch', 'import_failed', 'import_staged', 'list_failed', 'list_loaded', 'neighbours', 'open_breaker',
         'prune', 'queue_state', 'register_worker', 'release_birthday_runs', 'release_import', 'release_list_load',
         'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker'];
+    -- What `passbell web` calls, likewise.
+    v_web       constant text[] := array[
+        'account_list', 'begin_request', 'birthday_history', 'birthdays_ahead', 'campaign_card', 'campaign_page', 'campaign_reasons',
+        'campaign_timeline', 'cancel_import', 'close_list_order', 'daemon_list', 'delivery_page', 'discard_draft', 'end_request',
+        'find_program', 'forget_request', 'import_batch', 'import_cards', 'import_report', 'import_staged', 'known_campaigns',
+        'list_reasons', 'member_import', 'open_import', 'open_list_order', 'order_push', 'order_test', 'order_verb', 'preview_list', 'program_list',
+        'program_moment', 'release_import', 'sample_message', 'sample_messages', 'submit_list_order'];
+    v_web_public constant text[] := array['get_birthdays_today', 'push_preview', 'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages'];
     -- What the policies below call in the caller's name.
@@ -5772,6 +5809,13 @@ begin
         if v_function.schema = 'passbell' and v_function.name = any (v_daemon) then
             execute format('alter function %s security definer', v_function.signature);
             perform passbell.grant_to('passbell_daemon', 'execute on function ' || v_function.signature);
+        end if;
+        if v_function.schema = 'passbell' and v_function.name = any (v_web) then
+            execute format('alter function %s security definer', v_function.signature);
+            perform passbell.grant_to('passbell_web', 'execute on function ' || v_function.signature);
+        end if;
+        if v_function.schema = 'public' and v_function.name = any (v_web_public) then
+            perform passbell.grant_to('passbell_web', 'execute on function ' || v_function.signature);
         end if;
     end loop;
 
@@ -5802,6 +5846,9 @@ begin
     perform passbell.grant_to('passbell_daemon', 'usage on schema passbell');
     perform passbell.grant_to('passbell_daemon', 'select on passbell.settings, passbell.rate_limits');
     perform passbell.grant_to('passbell_daemon', 'insert on passbell.list_pages, passbell.import_staged');
+    perform passbell.grant_to('passbell_web', 'usage on schema passbell');
+    perform passbell.grant_to('passbell_web', 'select on passbell.settings, passbell.segments');
+    perform passbell.grant_to('passbell_web', 'insert on passbell.list_pages, passbell.import_staged');
 
     -- Our tables in public: row level security, and a policy per action for the program's administrators ------------
     foreach v_table in array array['push_campaigns', 'member_imports'] loop
@@ -5847,7 +5894,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '06c7d2afc33e2382', schema_version = 8
- where (bundle, schema_version) is distinct from ('06c7d2afc33e2382', 8);
+update passbell.settings set bundle = '0fb8af8b45cd50e0', schema_version = 8
+ where (bundle, schema_version) is distinct from ('0fb8af8b45cd50e0', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

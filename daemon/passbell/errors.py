@@ -100,6 +100,11 @@ def from_database(error: psycopg.Error) -> PassbellError:
         return CampaignError(message, sqlstate)
     if sqlstate in {"3F000", "42P01", "42883"}:  # no such schema, table, function
         return SchemaBehind(f"The database is not ready ({message}): run `passbell migrate`.")
+    if sqlstate == "42501":
+        return PassbellError(
+            f"The role of the database URL may not do this ({message}): connect as the owner of the tables, or "
+            "as one of passbell's own roles, which get their rights when the owner runs `passbell migrate`."
+        )
     return PassbellError(f"The database refused the call ({sqlstate}): {message}")
 
 

@@ -39,6 +39,17 @@ as $$
       left join passbell.programs g on g.program_id = c.program_id
 $$;
 
+-- Those of these campaigns that are there, in the order asked for.
+create or replace function passbell.known_campaigns(p_campaigns uuid[]) returns table (campaign_id uuid, place bigint)
+language sql stable
+set search_path = ''
+as $$
+    select w.id, w.place
+      from unnest(p_campaigns) with ordinality as w (id, place)
+      join public.push_campaigns c on c.id = w.id
+     order by w.place
+$$;
+
 -- How many campaigns there are in each state.
 create or replace function passbell.campaign_states(p_program uuid default null)
 returns table (status text, n bigint)

@@ -86,6 +86,14 @@ begin
 end
 $$;
 
+-- Nobody confirmed it: drops a draft. Anything that was submitted stays.
+create or replace function passbell.discard_draft(p_campaign uuid) returns void
+language sql
+set search_path = ''
+as $$
+    delete from public.push_campaigns c where c.id = p_campaign and c.status = 'DRAFT'
+$$;
+
 -- push_preview for a campaign with a staged list, and how many rows of it name nobody in the program. Matches anew, for
 -- members change. Once the audience is frozen: what it was.
 create or replace function passbell.preview_list(p_campaign uuid)

@@ -19,6 +19,14 @@ as $$
      limit p_limit
 $$;
 
+-- The row of one import, for whoever applied it.
+create or replace function passbell.member_import(p_import uuid) returns setof public.member_imports
+language sql stable
+set search_path = ''
+as $$
+    select i.* from public.member_imports i where i.id = p_import
+$$;
+
 -- What became of the rows, p_limit after a row number; only those with a problem unless p_all.
 create or replace function passbell.import_report(p_import uuid, p_after integer default 0, p_limit integer default 200, p_all boolean default false)
 returns table (row_number integer, result text, column_name text, value text, reason text, problems jsonb)

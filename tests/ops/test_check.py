@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from support.pages import free_port
+from support.pooler import DeafPooler
 from support.processes import SANDBOX_CREDENTIALS, Command, Sandbox
+from support.roles import role_url
 
 if TYPE_CHECKING:
     from support.shop import MakeShop, Shop
@@ -110,3 +113,74 @@ def test_a_template_that_does_not_ring(shop: Shop, message: str | None, ok: bool
     assert named["template"][0]["ok"] is ok
     assert words in named["template"][0]["detail"]
     assert code == (0 if ok else 1)
+
+
+@pytest.mark.parametrize(("seconds", "ok"), [(0, True), (90, False), (-90, False)])
+def test_a_wrong_clock(shop: Shop, seconds: int, ok: bool) -> None:  # noqa: FBT001
+    """A clock that is beside PassKit's is told in seconds, with what to do; tokens would be refused for it."""
+    with Sandbox() as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False) as remote:
+        if seconds:
+            fault = {"kind": "clock_skew", "seconds": seconds}
+            remote.post("/sandbox/faults", json=fault).raise_for_status()
+        code, named = check(shop.url, DRY_RUN="false", PASSKIT_URL=sandbox.url)
+    (clock,) = named["clock"]
+    assert clock["ok"] is ok
+    assert code == (0 if ok else 1)
+    if not ok:
+        told = float(clock["detail"].split(" s ", maxsplit=1)[0])
+        assert abs(told + seconds) < 10 or abs(told - seconds) < 10
+        assert "switch on time synchronisation (NTP)" in clock["detail"]
+
+
+def test_a_transaction_pooler(shop: Shop) -> None:
+    """Behind a pooler LISTEN is taken and never answered: told with the variable to set; with that set all is well."""
+    with DeafPooler(shop.url) as pooler:
+        code, named = check(pooler.url)
+        assert pooler.swallowed > 0
+        assert code == 0  # polling works all the same
+        assert named["notifications"][0]["ok"] is None
+        assert "as behind a transaction pooler" in named["notifications"][0]["detail"]
+        assert "set PASSBELL_LISTEN_URL to a direct connection" in named["notifications"][0]["detail"]
+        _, named = check(pooler.url, LISTEN_URL=shop.url)
+        assert named["notifications"][0]["ok"] is True
+
+
+@pytest.mark.parametrize("role", ["passbell_daemon", "passbell_web"])
+def test_our_own_roles_have_what_they_need(shop: Shop, role: str) -> None:
+    """Under the daemon's role or the page's: rights are fine, and what they cannot read is said to be not looked at."""
+    shop.members(shop.program(), 3)
+    with role_url(shop.url, role) as url:
+        code, named = check(url)
+    assert code == 0
+    assert named["rights"] == [
+        {"name": "rights", "ok": True, "detail": f"the role {role} has what it needs"},
+    ]
+    assert "host tables" in named["not looked at"][0]["detail"]
+    assert named["schema"][0]["ok"] is True
+
+
+def test_missing_grants(shop: Shop) -> None:
+    """A role that was granted nothing: told which, and whose rights to use instead; so is one that lost some."""
+    name = f"stranger_{uuid4().hex[:8]}"
+    with role_url(shop.url, name) as url:
+        code, named = check(url)
+        assert code == 1
+        assert "may not do this" in named["schema"][0]["detail"]
+        assert "connect as the owner" in named["schema"][0]["detail"]
+        shop.conn.execute(f"grant usage on schema passbell to {name}")
+        shop.conn.execute(f"grant select on all tables in schema passbell to {name}")
+        code, named = check(url)
+        assert code == 1
+        assert f"the role {name} may not call passbell's functions" in named["rights"][0]["detail"]
+
+
+def test_row_level_security_that_was_switched_off(make_shop: MakeShop) -> None:
+    """Somebody switched it off, or took service_role its rights: told, with the command that mends it."""
+    shop = make_shop("3", supabase=True)
+    shop.conn.execute("alter table push_campaigns disable row level security")
+    shop.conn.execute("revoke all on push_campaigns from service_role")
+    code, named = check(shop.url)
+    assert code == 1
+    told = " ".join(finding["detail"] for finding in named["rights"])
+    assert "row level security of push_campaigns is off: run `passbell migrate`" in told
+    assert "service_role may not write push_campaigns: run `passbell migrate`" in told

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from psycopg import sql
 
-from passbell.db.migrate import migrate
+from support.roles import role_url
 from support.shop import Shop
 from support.tenants import Tenants
 
@@ -16,8 +13,6 @@ if TYPE_CHECKING:
 
     from conftest import MakeDatabase
     from support.databases import Supabase
-
-DAEMON = "passbell_daemon"
 
 
 @pytest.fixture(params=[True, "legacy"], ids=["new project", "old project"])
@@ -32,23 +27,16 @@ def tenants(request: pytest.FixtureRequest, database: MakeDatabase) -> Iterator[
 @pytest.fixture
 def daemon_url(database: MakeDatabase) -> Iterator[tuple[Shop, str]]:
     """A shop, and the URL with which the role passbell_daemon reaches it."""
-    url = database("2")
-    password = secrets.token_hex(8)
-    shop = Shop(url, "2")
-    name = sql.Identifier(DAEMON)
-    shop.conn.execute(sql.SQL("create role {} login password {}").format(name, password))
-    try:
-        migrate(url)
-        parts = urlsplit(url)
-        yield (
-            shop,
-            urlunsplit(parts._replace(netloc=f"{DAEMON}:{password}@{parts.netloc.rpartition('@')[2]}")),
-        )
-    finally:
-        # Roles are the whole server's.
-        shop.conn.execute(sql.SQL("drop owned by {}").format(name))
-        shop.conn.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", [DAEMON]
-        )
-        shop.conn.execute(sql.SQL("drop role {}").format(name))
-        shop.close()
+    shop = Shop(database("2"), "2")
+    with role_url(shop.url, "passbell_daemon") as url:
+        yield shop, url
+    shop.close()
+
+
+@pytest.fixture
+def web_url(database: MakeDatabase) -> Iterator[tuple[Shop, str]]:
+    """A shop, and the URL with which the role passbell_web reaches it."""
+    shop = Shop(database("2"), "2")
+    with role_url(shop.url, "passbell_web") as url:
+        yield shop, url
+    shop.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import passbell
+from support.roles import role_url
 from support.shop import Shop
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from conftest import MakeDatabase
 
-DAEMON_SOURCES = ("db", "engine", "ops")
 OURS_IN_PUBLIC = {"push_campaigns", "member_imports"}
 LOGS = {"notification_logs", "birthday_logs"}
 OPERATIONS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
@@ -182,23 +182,55 @@ def test_every_definer_has_a_fixed_search_path(project: Shop) -> None:
             assert path.endswith("pg_temp"), (function["signature"], path)
 
 
-def test_the_daemons_list_is_the_daemons_calls(project: Shop) -> None:
-    """What 99_grants.sql lets passbell_daemon call is what the daemon's code calls, no less and no more."""
+# Called over a person's or the page's connection, though their modules stand beside the daemon's.
+BY_HAND = {"open_import", "member_import", "draft_list_campaign", "submit_list_campaign"}
+PAGE_IN_DB = {"open_import", "import_staged", "import_batch", "member_import"}  # db/imports.py
+
+
+def calls_in(*folders: str) -> set[str]:
+    """The functions of schema passbell that the code in these folders names."""
     root = Path(passbell.__file__).parent
-    called: set[str] = set()
-    for folder in DAEMON_SOURCES:
-        for file in (root / folder).rglob("*.py"):
-            if file.name not in {"migrate.py", "bundle.py"}:
-                called |= set(re.findall(r"passbell\.([a-z_]+)\(", file.read_text("utf-8")))
-    known = {function["name"] for function in project.rows(FUNCTIONS)}
-    called -= {
-        "open_import",
-        "draft_list_campaign",
-        "submit_list_campaign",
-    }  # the command line's and the page's
-    granted = {
+    return {
+        name
+        for folder in folders
+        for file in (root / folder).rglob("*.py")
+        if file.name not in {"migrate.py", "bundle.py"}
+        for name in re.findall(r"passbell\.([a-z_]+)\(", file.read_text("utf-8"))
+    }
+
+
+def callable_by(shop: Shop, role: str, schema: str = "passbell") -> set[str]:
+    return {
+        function["name"]
+        for function in shop.rows(FUNCTIONS)
+        if function["schema"] == schema
+        and shop.value("select has_function_privilege(%s, %s::oid, 'execute')", [role, function["oid"]])
+    }
+
+
+@pytest.mark.parametrize("role", ["passbell_daemon", "passbell_web"])
+def test_a_roles_list_is_what_its_program_calls(database: MakeDatabase, role: str) -> None:
+    """What 99_grants.sql lets a role of ours call is what the program behind it calls, no less and no more."""
+    shop = Shop(database("2"), "2")
+    known = {function["name"] for function in shop.rows(FUNCTIONS)}
+    with role_url(shop.url, role):
+        if role == "passbell_daemon":
+            assert callable_by(shop, role) == (calls_in("db", "engine", "ops") - BY_HAND) & known
+            assert callable_by(shop, role, "public") == set()
+        else:
+            assert callable_by(shop, role) == (calls_in("web") | PAGE_IN_DB) & known
+            public = {"push_preview", "run_birthdays", "get_birthdays_today"}
+            assert callable_by(shop, role, "public") == public
+    shop.close()
+
+
+def test_nothing_else_runs_as_the_owner(project: Shop) -> None:
+    """SECURITY DEFINER is what those two may call, triggers, what policies ask, and the functions for people."""
+    definers = {
         function["name"]
         for function in project.rows(FUNCTIONS)
         if function["schema"] == "passbell" and function["definer"] and function["result"] != "trigger"
-    } - {"is_admin_of", "admin_programs"}
-    assert granted == called & known
+    }
+    programs = (calls_in("db", "engine", "ops") - BY_HAND) | calls_in("web") | PAGE_IN_DB
+    known = {function["name"] for function in project.rows(FUNCTIONS)}
+    assert definers == programs & known | {"is_admin_of", "admin_programs"}

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from support.roles import role_url
 from support.shop import Shop
 from support.web import Api, Club, Web
 
@@ -25,7 +26,8 @@ def shop(databases: Databases) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def web(shop: Shop) -> Iterator[Web]:
-    with Web(shop.url) as running:
+    """The server as the documents advise: under the role that may do no more than it needs."""
+    with role_url(shop.url, "passbell_web") as url, Web(url) as running:
         yield running
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
 import click
+import psycopg
 
 from passbell.cli.database import connect, one, resolve_program
 from passbell.cli.findings import Finding, look_at_database
 from passbell.cli.output import as_json, json_option
 from passbell.cli.watch import watch
 from passbell.errors import PassbellError
+from passbell.log import configure_logging
 from passbell.settings import Need, Settings
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ def check(ctx: click.Context, *, send_to: str | None, program: str | None, json_
     if send_to and not program:
         raise click.UsageError("--send needs --program as well.")
     settings = Settings.for_command(Need.NOTHING)
+    # Standard output is the report's alone, and what the client would log is in the findings.
+    configure_logging("error", settings.log_format, secrets=settings.secrets)
     programs: list[str] = []
     findings = [*_configuration(settings), *_database(settings, programs)]
     findings += asyncio.run(_passkit(settings, programs))
@@ -94,7 +99,10 @@ def _database(settings: Settings, programs: list[str]) -> Iterator[Finding]:
             if not schema.ok:
                 return
             yield from look_at_database(settings, connection)
-            programs += [row["id"] for row in connection.execute(PROGRAMS, (MAX_PROGRAMS,))]
+            with contextlib.suppress(
+                psycopg.errors.InsufficientPrivilege
+            ):  # passbell_daemon reads no programs
+                programs += [row["id"] for row in connection.execute(PROGRAMS, (MAX_PROGRAMS,))]
     except PassbellError as error:
         yield Finding("database", ok=False, detail=str(error))
 

@@ -165,9 +165,7 @@ def apply_import(
             processed, remaining = row or (0, 0)
             progress(processed)
         with connection.cursor(row_factory=dict_row) as rows:
-            done = rows.execute(
-                "select * from public.member_imports where id = %s", (held.import_id,)
-            ).fetchone()
+            done = rows.execute("select * from passbell.member_import(%s)", (held.import_id,)).fetchone()
     except psycopg.Error as error:
         raise from_database(error) from error
     assert done is not None  # noqa: S101 - it was there a moment ago

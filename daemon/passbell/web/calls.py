@@ -150,9 +150,7 @@ class Calls:
 
     async def discard_draft(self, campaign: UUID) -> None:
         """Drop a draft that nobody confirmed."""
-        await self._database.fetch(
-            "delete from public.push_campaigns where id = %s and status = 'DRAFT'", (campaign,)
-        )
+        await self._database.fetch("select passbell.discard_draft(%s)", (campaign,))
 
     async def verb(self, owner: str, verb: str, campaign: UUID) -> shapes.CampaignCard:
         """Pause, resume, cancel or retry-failed; the campaign as it is afterwards."""
@@ -189,9 +187,8 @@ class Calls:
         """Several campaigns, in the order asked for; unknown ones are left out."""
         return await self._rows(
             shapes.CampaignCard,
-            "select k.* from unnest(%s::uuid[]) with ordinality as w (id, n)"
-            " join public.push_campaigns c on c.id = w.id"
-            " cross join lateral passbell.campaign_card(w.id) k order by w.n",
+            "select k.* from passbell.known_campaigns(%s::uuid[]) w"
+            " cross join lateral passbell.campaign_card(w.campaign_id) k order by w.place",
             (list(campaigns),),
         )
 
