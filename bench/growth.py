@@ -1,0 +1,170 @@
+"""Does a delivery cost the same in a campaign of a million? What does the daemon hold meanwhile, and when idle?
+
+    .venv/bin/python bench/growth.py [--passes 10000 100000 1000000] [--campaigns 1 10 1000] [--only passes …]
+
+Three parts. `passes`: one campaign of growing size, chunks of 500, to a sink that answers at once; time and CPU (daemon
+and PostgreSQL) per delivery, and the daemon's memory from the first delivery to the last. `campaigns`: 100,000 passes
+spread over so many programs, one campaign each, all waiting at once, chunks of 100. `idle`: a daemon with its
+defaults beside an empty queue: CPU, and transactions per poll. Goals: ratios at most 1.2, memory below 80 MB, idle
+below 1 % CPU and at most one query per poll.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+import psycopg
+from stand.contestants import Passbell
+from stand.costs import cpu_seconds, peak_megabytes, resident_megabytes
+from stand.database import Databases
+from stand.sink import Sink
+
+RATIO_GOAL, MEMORY_GOAL, IDLE_GOAL = 1.2, 80.0, 0.01
+IDLE_SECONDS = 30
+POLL_SECONDS = 2.0
+PARTS = ("passes", "campaigns", "idle")
+
+
+@dataclass
+class Cost:
+    """What a run took; `wall` and `cpu` in microseconds per delivery, memory in MB."""
+
+    wall: float
+    cpu: float
+    first: float
+    last: float
+    peak: float
+
+
+def deliver(databases: Databases, sink: Sink, chunk_size: int) -> Cost:
+    """Everybody once."""
+    with databases.fresh() as url, Passbell(url, sink.url, {"CHUNK_SIZE": str(chunk_size)}) as daemon:
+        sink.reset()
+        server = databases.server.pid
+        before = cpu_seconds(daemon.pid) + cpu_seconds(server)
+        memory: list[float] = []
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(0.2):
+                memory.append(resident_megabytes(daemon.pid))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        daemon.order()
+        state = sink.wait(databases.passes, 900)
+        ended.set()
+        watcher.join()
+        if state["distinct"] < databases.passes:
+            raise SystemExit(f"only {state['distinct']:,} of {databases.passes:,} within 15 minutes")
+        tenth = max(1, len(memory) // 10)
+        return Cost(
+            wall=(state["last"] - state["first"]) / databases.passes * 1e6,
+            cpu=(cpu_seconds(daemon.pid) + cpu_seconds(server) - before) / databases.passes * 1e6,
+            first=max(memory[:tenth], default=0.0),
+            last=max(memory[-tenth:], default=0.0),
+            peak=peak_megabytes(daemon.pid),
+        )
+
+
+def row(title: str, cost: Cost, against: Cost) -> None:
+    """Print one line of a table."""
+    print(
+        f"{title:<28} {cost.wall:7.1f} µs {cost.wall / against.wall:5.2f} x {cost.cpu:9.1f} µs CPU"
+        f" {cost.cpu / against.cpu:5.2f} x   memory {cost.first:5.1f} MB first {cost.last:5.1f} last"
+        f" {cost.peak:5.1f} peak",
+        flush=True,
+    )
+
+
+def table(sizes: list[tuple[str, int, int]], chunk_size: int, runs: int) -> bool:
+    """Measure (title, passes, programs) each, the best of some runs; whether ratios and memory are as wished."""
+    costs: list[Cost] = []
+    for title, passes, programs in sizes:
+        with Databases(passes, programs) as databases, Sink() as sink:
+            turns = [deliver(databases, sink, chunk_size) for _ in range(1 if passes >= 1_000_000 else runs)]
+        costs.append(min(turns, key=lambda cost: cost.cpu))
+        row(title, costs[-1], costs[0])
+    # The very first ones pay for connecting and loading; compared is with the cheapest of the smaller ones.
+    worst = max(
+        later.cpu / min(earlier.cpu for earlier in costs[:number])
+        for number, later in enumerate(costs)
+        if number
+    )
+    memory = max(cost.peak for cost in costs)
+    print(
+        f"  CPU per delivery at most {worst:.2f} x, goal {RATIO_GOAL}: {told(met=worst <= RATIO_GOAL)};"
+        f" memory {memory:.0f} MB, goal {MEMORY_GOAL:.0f}: {told(met=memory < MEMORY_GOAL)}"
+    )
+    return worst <= RATIO_GOAL and memory < MEMORY_GOAL
+
+
+def idle() -> bool:
+    """A daemon with nothing to do."""
+    with (
+        Databases(passes=1_000) as databases,
+        Sink() as sink,
+        databases.fresh() as url,
+        psycopg.connect(url, autocommit=True) as connection,
+        Passbell(url, sink.url, {"RATE_PER_SECOND": "50", "CHUNK_SIZE": "50"}) as daemon,
+    ):
+        time.sleep(3)
+        before, begun = cpu_seconds(daemon.pid), time.monotonic()
+        queries = transactions(connection)
+        time.sleep(IDLE_SECONDS)
+        took = time.monotonic() - begun
+        share = (cpu_seconds(daemon.pid) - before) / took
+        # Two of them are our own: the question before and the question after.
+        polls = (transactions(connection) - queries - 2) / (took / POLL_SECONDS)
+        memory = resident_megabytes(daemon.pid)
+    met = share < IDLE_GOAL and polls <= 1.5
+    print(
+        f"idle: {share:.2%} CPU, goal {IDLE_GOAL:.0%}; {polls:.1f} transactions per poll, heartbeat included;"
+        f" {memory:.0f} MB   {told(met=met)}"
+    )
+    return met
+
+
+def transactions(connection: psycopg.Connection[object]) -> int:
+    """Transactions that the database has counted; backends report them with a delay of up to a second."""
+    connection.execute("select pg_sleep(1.5), pg_stat_clear_snapshot()")
+    row: object = connection.execute(
+        "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"
+    ).fetchone()
+    assert isinstance(row, tuple)  # noqa: S101
+    return int(row[0])
+
+
+def told(*, met: bool) -> str:
+    """A word for the reader."""
+    return "met" if met else "MISSED"
+
+
+def main() -> int:
+    """Measure what was asked for; 1 if a goal was missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--passes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--campaigns", type=int, nargs="+", default=[1, 10, 1_000])
+    parser.add_argument("--spread", type=int, default=100_000, help="passes of the part `campaigns`")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
+    options = parser.parse_args()
+    met = []
+    if "passes" in options.only:
+        met.append(table([(f"{n:,} passes", n, 1) for n in options.passes], 500, options.runs))
+    if "campaigns" in options.only:
+        sizes = [(f"{n:,} campaigns waiting", options.spread, n) for n in options.campaigns]
+        met.append(table(sizes, 100, options.runs))
+    if "idle" in options.only:
+        met.append(idle())
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
