@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.shop import Shop
-    from support.web import Club
+    from support.web import Api, Club
 
 
 @pytest.fixture
@@ -148,3 +148,39 @@ def test_errors_are_for_people(signed_in: httpx.Client) -> None:
     assert answer.headers["content-type"].startswith("text/html")
     part = signed_in.get("/campaigns/00000000-0000-0000-0000-000000000000", headers={"HX-Request": "true"})
     assert part.headers["hx-retarget"] == "#notice"
+
+
+@pytest.fixture
+def broken(shop: Shop) -> Iterator[None]:
+    """Something that nobody has thought of: the list of daemons cannot be had, and it is not for lack of a database."""
+    shop.conn.execute("revoke execute on function passbell.daemon_list() from passbell_web")
+    yield
+    shop.conn.execute("grant execute on function passbell.daemon_list() to passbell_web")
+
+
+def test_a_defect_answers_with_a_page(signed_in: httpx.Client, broken: None) -> None:
+    """An unexpected error gives a person a page with a way back, htmx a notice, and neither the details."""
+    answer = signed_in.get("/status")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "That did not work" in answer.text
+    assert "Something went wrong here." in answer.text
+    assert 'href="/history"' in answer.text  # still signed in, with the menu
+    assert "daemon_list" not in answer.text
+    assert "content-security-policy" in answer.headers
+    notice = signed_in.get("/status/live", headers={"HX-Request": "true"})
+    assert notice.status_code == 500
+    assert notice.headers["HX-Retarget"] == "#notice"
+    assert "<html" not in notice.text
+    assert signed_in.get("/history").status_code == 200
+
+
+def test_a_defect_answers_programs_with_json(api: Api, shop: Shop) -> None:
+    """Under /api the same error keeps the shape of all errors."""
+    shop.conn.execute("revoke execute on function passbell.program_list() from passbell_web")
+    try:
+        answer = api.get("/api/programs")
+    finally:
+        shop.conn.execute("grant execute on function passbell.program_list() to passbell_web")
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "INTERNAL_ERROR"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI, Request
 
-__all__ = ["ApiError", "error_response", "install", "translate"]
+__all__ = ["ApiError", "defect", "error_response", "install", "translate"]
 
 log = structlog.get_logger()
 
@@ -81,6 +81,11 @@ def translate(error: PassbellError) -> ApiError:  # noqa: PLR0911 - one line per
         return ApiError(503, "SCHEMA_BEHIND", "The database is not ready: run `passbell migrate`.")
     if type(error).__module__.startswith("passbell.csvfile"):
         return ApiError(400, "UNUSABLE_CSV", str(error))
+    return defect()
+
+
+def defect() -> ApiError:
+    """Return the answer for what nobody has thought of."""
     return ApiError(500, "INTERNAL_ERROR", "Something went wrong here. The log has the details.")
 
 
@@ -98,7 +103,7 @@ def error_response(error: ApiError) -> Response:
 
 
 def install(app: FastAPI, page_error: Callable[[Request, ApiError], Response | None]) -> None:
-    """Give the shape to our errors and to the framework's. Defects are answered by the gate.
+    """Give the shape to our errors, the framework's and defects. What defects say is logged by the gate.
 
     `page_error` makes the answer where people look, and None where programs call.
     """
@@ -111,10 +116,19 @@ def install(app: FastAPI, page_error: Callable[[Request, ApiError], Response | N
         assert isinstance(error, PassbellError)  # noqa: S101 - the framework's signature is wider
         answer = translate(error)
         if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise error  # a defect: the gate logs it
+            raise error  # answered by `unexpected`
         if answer.status > HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("request_unserved", reason=str(error))
         return answer_with(request, answer)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, _error: Exception) -> Response:
+        # The framework raises the error again afterwards, and the gate logs it.
+        try:
+            return answer_with(request, defect())
+        except Exception as error:  # the page itself may be what is broken
+            log.exception("request_failed", path=request.url.path, reason=type(error).__name__)
+            return error_response(defect())
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from passbell.web.auth import ApiKeys, Limit, Throttle, presented_key
-from passbell.web.errors import ApiError, error_response
+from passbell.web.errors import ApiError, defect, error_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -91,7 +91,7 @@ class Gate:
         except Exception as error:
             log.exception("request_failed", path=scope["path"], reason=type(error).__name__)
             if not answer.started:
-                await _refuse(_DEFECT, scope, receive, answer)
+                await _refuse(defect(), scope, receive, answer)
         finally:
             log.info(
                 "request_answered",
@@ -159,9 +159,6 @@ def _too_many(sentence: str, wait: float) -> ApiError:
         f"{sentence} Try again in {seconds} seconds.",
         headers={"Retry-After": str(seconds)},
     )
-
-
-_DEFECT: Final = ApiError(500, "INTERNAL_ERROR", "Something went wrong here. The log has the details.")
 
 
 async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
