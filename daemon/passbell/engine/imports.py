@@ -2,6 +2,9 @@
 
 Between the two the whole file stands in passbell.import_staged, so whoever goes on after a crash needs no file and
 repeats nothing (sql/functions/73_import_batches.sql).
+
+What reads files, links, addresses and phone numbers is imported when the first import comes: most daemons never see
+one, and it is 15 MB.
 """
 
 from __future__ import annotations
@@ -15,18 +18,16 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import psycopg
 import structlog
 
-from passbell.csvfile import CsvError
 from passbell.db.database import CONNECTION_OPTIONS
-from passbell.db.imports import BATCH, HeldImport, read_file, stage_members
 from passbell.engine.backoff import Backoff
 from passbell.engine.leased import in_thread, while_leased
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, from_database
-from passbell.fetch import FetchError, FetchPolicy, download
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from passbell.db.database import Database
+    from passbell.db.imports import HeldImport
     from passbell.engine.wakeups import Bell
     from passbell.settings import Settings
 
@@ -62,7 +63,7 @@ class _Imports:
         self._worker = worker
         self._dsn = settings.database_dsn
         self._lease = max(60.0, settings.lease_seconds)
-        self._policy = FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
+        self._settings = settings
 
     async def work_one(self) -> bool:
         """Claim one import and work it off; false if there was none."""
@@ -76,10 +77,15 @@ class _Imports:
         import_id, action, csv_url, claim_token, region, date_order, today, detail = row
         log.info("import_claimed", id=str(import_id), action=action, detail=detail)
         if action != "failed":
+            from passbell.db.imports import HeldImport  # noqa: PLC0415 - see the module's docstring
+
             await self._work(HeldImport(import_id, claim_token, region, date_order, today), action, csv_url)
         return True
 
     async def _work(self, held: HeldImport, action: str, csv_url: str | None) -> None:
+        from passbell.csvfile import CsvError  # noqa: PLC0415 - see the module's docstring
+        from passbell.fetch import FetchError  # noqa: PLC0415
+
         name = str(held.import_id)
         try:
             if action == "download":
@@ -104,13 +110,19 @@ class _Imports:
             raise
 
     async def _stage(self, held: HeldImport, url: str) -> None:
+        from passbell.fetch import FetchPolicy, download  # noqa: PLC0415
+
+        settings = self._settings
+        policy = FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
         stop = threading.Event()
         with tempfile.TemporaryFile(prefix="passbell-import-") as file:
-            await download(url, file, self._policy)
+            await download(url, file, policy)
             rows = await in_thread(stop, _stage, self._dsn, held, file, stop, self._lease)
         log.info("import_staged", id=str(held.import_id), rows=rows)
 
     async def _apply(self, held: HeldImport) -> None:
+        from passbell.db.imports import BATCH  # noqa: PLC0415
+
         remaining = 1
         while remaining > 0:
             row = await self._database.row(
@@ -137,6 +149,8 @@ class _Imports:
 
 
 def _stage(dsn: str, held: HeldImport, file: IO[bytes], stop: threading.Event, lease: float) -> int:
+    from passbell.db.imports import read_file, stage_members  # noqa: PLC0415
+
     members = read_file(held, file)
     options: dict[str, Any] = CONNECTION_OPTIONS
     try:

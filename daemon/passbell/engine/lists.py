@@ -3,6 +3,8 @@
 Each list loads in a task of its own, at most MAX_LOADS at a time in this daemon, so a slow file host holds up
 nobody else's campaign. Its lease is renewed while it loads. Killed anywhere, nothing is half: the pages and the
 word that they are complete come in one transaction, and the next daemon starts again from the link.
+
+What reads files and links (httpx and its like: 10 MB) is imported when the first list comes.
 """
 
 from __future__ import annotations
@@ -16,18 +18,16 @@ from typing import IO, TYPE_CHECKING, Final, Self
 import psycopg
 import structlog
 
-from passbell.csvfile import CsvError
 from passbell.db.database import CONNECTION_OPTIONS
-from passbell.db.lists import stage_list
 from passbell.engine.leased import in_thread, while_leased
 from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError, from_database
-from passbell.fetch import FetchError, FetchPolicy, download
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
     from passbell.db.calls import ClaimedCampaign, Queue
+    from passbell.fetch import FetchPolicy
     from passbell.settings import Settings
 
 __all__ = ["ListLoader"]
@@ -45,7 +45,9 @@ class ListLoader:
         """`ready()` is called when a load ended: a campaign may be claimed now."""
         self._queue = queue
         self._url = settings.database_dsn
-        self._policy = FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
+        self._settings = settings
+        if settings.csv_hosts:
+            self._policy()  # a bad entry should be told at the start, not at the first list
         self._lease = max(LEASE_SECONDS, settings.lease_seconds)
         self._ready = ready
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,6 +95,9 @@ class ListLoader:
 
     async def load(self, campaign: ClaimedCampaign) -> None:
         """Fetch and stage the campaign's list, or record why that is impossible."""
+        from passbell.csvfile import CsvError  # noqa: PLC0415 - see the module's docstring
+        from passbell.fetch import FetchError  # noqa: PLC0415
+
         token = campaign.claim_token
         assert token is not None  # noqa: S101 - the claim said download
         name = str(campaign.campaign_id)
@@ -110,11 +115,19 @@ class ListLoader:
             log.info("list_loaded", campaign=name, rows=rows)
 
     async def _fetch(self, campaign: ClaimedCampaign) -> int:
+        from passbell.fetch import download  # noqa: PLC0415
+
         assert campaign.csv_url is not None  # noqa: S101 - the claim said download
         stop = threading.Event()
         with tempfile.TemporaryFile(prefix="passbell-list-") as file:
-            await download(campaign.csv_url, file, self._policy)
+            await download(campaign.csv_url, file, self._policy())
             return await in_thread(stop, _stage, self._url, campaign, file, stop)
+
+    def _policy(self) -> FetchPolicy:
+        from passbell.fetch import FetchPolicy  # noqa: PLC0415
+
+        settings = self._settings
+        return FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
 
     async def _renew(self, campaign: UUID, claim_token: UUID) -> bool:
         row = await self._queue.database.row(
@@ -125,6 +138,8 @@ class ListLoader:
 
 def _stage(url: str, campaign: ClaimedCampaign, file: IO[bytes], stop: threading.Event) -> int:
     """Write the list's pages and say that they are complete, all or nothing; returns the number of ids."""
+    from passbell.db.lists import stage_list  # noqa: PLC0415
+
     names = (campaign.campaign_id, campaign.claim_token)
     try:
         with psycopg.connect(url, **CONNECTION_OPTIONS) as connection, connection.transaction():

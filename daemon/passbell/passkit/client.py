@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeGuard, cast
 from urllib.parse import quote
 
-import httpx
 import orjson
 
 from passbell import __version__
@@ -40,6 +40,8 @@ from passbell.passkit.transport import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
+
+    import httpx
 
 NOBODY = "0000000000000000000000"
 """A member id in PassKit's form (22 characters of base 62) that stands for the nil UUID, so nobody has it."""
@@ -221,6 +223,12 @@ def _nobody_listens(_method: str, _status: int | None, _seconds: float) -> None:
     pass
 
 
+def _is_httpx(given: object) -> TypeGuard[httpx.AsyncBaseTransport]:
+    import httpx  # noqa: PLC0415
+
+    return isinstance(given, httpx.AsyncBaseTransport)
+
+
 def _transport(
     base_url: str,
     given: Transport | httpx.AsyncBaseTransport | None,
@@ -230,8 +238,9 @@ def _transport(
     if given is None:
         name = http_client or os.environ.get("PASSBELL_HTTP_CLIENT") or "auto"
         return open_transport(base_url, concurrency=concurrency, client=name)
-    if isinstance(given, httpx.AsyncBaseTransport):
-        from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415 - loads aiohttp
+    # Whoever hands in an httpx transport has loaded httpx; the daemon does without it where pyreqwest is installed.
+    if "httpx" not in sys.modules or not _is_httpx(given):
+        return cast("Transport", given)
+    from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415 - loads aiohttp
 
-        return HttpxTransport(base_url, concurrency=concurrency, inner=given)
-    return given
+    return HttpxTransport(base_url, concurrency=concurrency, inner=given)
