@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,15 +12,19 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 import pytest
 
 from passbell.engine.wakeups import Bell
 from passbell.ops.watch import Watch
 from passbell.settings import Settings
+from support import confined
 from support.pages import free_port, get
-from support.processes import Daemon
+from support.processes import Daemon, Sandbox
 from support.wait import wait_until
+from support.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +35,6 @@ UNITS = Path(__file__).parents[2] / "systemd"
 NAMES = ("passbell.service", "passbell@.service", "passbell-web.service")
 EXPOSURE = 1.5
 PROGRAM = "/opt/passbell/bin/passbell"
-PR_SET_MDWE = 65  # Linux 6.3: what MemoryDenyWriteExecute= asks for, for a process and its children
 
 analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 
@@ -192,42 +196,166 @@ def test_the_watchdog_starves_when_the_chunk_loop_stands() -> None:
     assert not watch.chunk_loop_turns
 
 
-def test_the_daemon_lives_under_the_units_restrictions(shop: Shop) -> None:
-    """No capabilities, no new privileges, nobody's account, no writable code: it sends all the same."""
-    if os.geteuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("needs root and setpriv to take rights away")
-    probe = f"import ctypes,sys; sys.exit(ctypes.CDLL(None).prctl({PR_SET_MDWE},1,0,0,0) != 0)"
-    mdwe = subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
-    program = shop.program()
-    shop.members(program, 30)
-    campaign = shop.campaign(program, "Hello")
-    port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PASSBELL_DATABASE_URL": shop.url,
-        "PASSBELL_DRY_RUN": "true",
-        "PASSBELL_METRICS_PORT": str(port),
-        "PASSBELL_RATE_PER_SECOND": "500",
-    }
-    program_text = (
-        "import ctypes; "
-        + (f"ctypes.CDLL(None).prctl({PR_SET_MDWE},1,0,0,0); " if mdwe else "")
-        + "from passbell.cli import main; main(['run'])"
-    )
-    poor = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
-    poor += ["--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c"]
-    reachable = subprocess.run([*poor, "import passbell"], check=False, capture_output=True)
-    if reachable.returncode != 0:
-        pytest.skip("nobody's account cannot read this checkout")
-    running = subprocess.Popen([*poor, program_text], env=environment, cwd="/", stderr=subprocess.DEVNULL)
+# ── the units' sandbox, made by hand ────────────────────────────────────────────────
+
+CONFINED = Path(confined.__file__)
+confinable = pytest.mark.skipif(bool(confined.why_not()), reason=confined.why_not() or "possible here")
+
+
+class ConfinedDaemon(Daemon):
+    """`passbell run` under the restrictions of passbell.service, its secrets as credentials."""
+
+    program = (str(CONFINED), str(UNITS / "passbell.service"), "-m", "passbell")
+
+
+class ConfinedWeb(Web):
+    """`passbell web` under those of passbell-web.service."""
+
+    program = (str(CONFINED), str(UNITS / "passbell-web.service"), "-m", "passbell")
+
+
+ATTEMPTS = """
+import ctypes, errno, json, mmap, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), "")
+attempts = {
+    "write where the program is": lambda: open(sys.executable, "r+b"),
+    "write into /etc": lambda: open("/etc/passbell", "w"),
+    "write into /": lambda: os.mkdir("/somewhere"),
+    "write into /sys": lambda: open("/sys/kernel/mm/ksm/run", "w"),
+    "see /home": lambda: os.listdir("/home"),
+    "see another's process": lambda: os.listdir("/proc/1/fd"),
+    "see a disk": lambda: open("/dev/vda", "rb"),
+    "be root": lambda: os.setuid(0),
+    "mount": lambda: call("mount", b"none", b"/tmp", b"tmpfs", 0, None),
+    "make a namespace": lambda: call("unshare", 0x10000000),
+    "write and run memory": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC),
+    "listen to the kernel": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+    "send raw packets": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW),
+    "set the clock": lambda: __import__("time").clock_settime(0, 1),
+    "set the host name": lambda: socket.sethostname("mine"),
+    "take priority": lambda: os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1)),
+    "trace": lambda: call("ptrace", 0, 0, None, None),
+    "look like an old system": lambda: call("personality", 0x0400000),
+    "leave a setuid file": lambda: (open("/tmp/x", "w").close(), os.chmod("/tmp/x", 0o4755)),
+}
+done = []
+for name, attempt in attempts.items():
     try:
-        wait_until(lambda: shop.status(campaign) == "COMPLETED")
-        status = Path(f"/proc/{running.pid}/status").read_text("utf-8")
-        assert "CapBnd:\t0000000000000000" in status
-        assert "NoNewPrivs:\t1" in status
-        assert get(port, "/ready").status == 200
-        running.terminate()
-        assert running.wait(20) == 0
-    finally:
-        running.kill()
-        running.wait()
+        attempt()
+        done.append(name)
+    except OSError:
+        pass
+open("/tmp/own", "w").write("this may be written")
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({
+    "done": done,
+    "tried": len(attempts),
+    "uid": os.getuid(),
+    "capabilities": [status[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
+    "new privileges": status["NoNewPrivs"].strip(),
+    "filters": int(status["Seccomp_filters"]),
+    "credentials": {name: open(f"/run/credentials/{name}").read() for name in os.listdir("/run/credentials")},
+    "environment": [name for name in os.environ if name.startswith("PASSBELL_")],
+    "boot id": os.path.exists("/proc/sys/kernel/random/boot_id"),
+}))
+"""
+
+
+@confinable
+@pytest.mark.parametrize("name", ["passbell.service", "passbell-web.service"])
+def test_the_restrictions_are_real(name: str) -> None:
+    """Under each unit's sandbox nothing works that it is there to refuse, and what it must leave is left."""
+    unit = confined.read_unit(UNITS / name)
+    secrets = {value.partition(":")[0]: f"secret of {value}" for value in unit["LoadCredential"]}
+    done = subprocess.run(
+        [sys.executable, CONFINED, UNITS / name, "-c", ATTEMPTS],
+        env=os.environ | {f"PASSBELL_{name.upper()}": secret for name, secret in secrets.items()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["done"] == []
+    assert found["tried"] >= 19
+    assert found["uid"] == confined.UID
+    assert set(found["capabilities"]) == {"0000000000000000"}
+    assert found["new privileges"] == "1"
+    assert found["filters"] >= 2
+    assert found["credentials"] == secrets
+    assert not {f"PASSBELL_{name.upper()}" for name in secrets} & set(found["environment"])
+    assert found["boot id"] is (name == "passbell.service")
+
+
+@confinable
+@pytest.mark.parametrize("client", ["pyreqwest", "httpx"])
+def test_the_daemon_works_under_its_unit(shop: Shop, client: str) -> None:
+    """uvloop, orjson, psycopg and either HTTP client under all of the unit's restrictions: everybody is buzzed."""
+    program = shop.program(passkit_program_id="pkTea")
+    pass_ids = shop.members(program, 60)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    port = free_port()
+    parts = urlsplit(shop.url)
+    # By name, as in life: looking it up must work with no netlink socket to ask for addresses.
+    url = urlunsplit(parts._replace(netloc=parts.netloc.replace("127.0.0.1", "localhost")))
+    with listening, Sandbox() as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False) as remote:
+        listening.bind(f"\0passbell-test-{os.getpid()}")
+        listening.settimeout(30)
+        records = [
+            {"id": row["passkit_internal_id"], "externalId": row["external_id"], "owner": "pkTea"}
+            for row in shop.rows("select passkit_internal_id, external_id from passes_master")
+        ]
+        remote.post("/sandbox/seed", json={"records": records}).raise_for_status()
+        daemon = ConfinedDaemon(
+            shop.url,
+            sandbox.url,
+            DATABASE_URL=url,
+            HTTP_CLIENT=client,
+            METRICS_PORT=port,
+            RATE_PER_SECOND=500,
+            POLL_SECONDS=0.2,
+        )
+        daemon.settings["NOTIFY_SOCKET"] = f"@passbell-test-{os.getpid()}"
+        with daemon:
+            assert listening.recv(4096).startswith(b"READY=1")
+            campaign = shop.campaign(program, "Hello")
+            wait_until(lambda: shop.status(campaign) == "COMPLETED")
+            loaded = Path(f"/proc/{daemon.pid}/maps").read_text("utf-8")
+            for library in (
+                "uvloop",
+                "orjson",
+                "psycopg_binary",
+                *(["pyreqwest"] if client == "pyreqwest" else []),
+            ):
+                assert library in loaded, library
+            assert get(port, "/ready").status == 200
+            assert "process_resident_memory_bytes" in get(port, "/metrics").body
+            assert daemon.terminate() == 0
+        troubles = [event for event in daemon.events() if event.get("level") == "error"]
+        assert troubles == []
+    assert set(shop.ledger(campaign)) == set(pass_ids)
+    assert set(shop.ledger(campaign).values()) == {"sent"}
+
+
+@confinable
+def test_the_page_works_under_its_unit(shop: Shop) -> None:
+    """The page and the API under all restrictions of passbell-web.service: a campaign, an upload, readiness."""
+    program = shop.program()
+    shop.member(program, external_id="A1", user={"first_name": "Ann"})
+    with ConfinedWeb(shop.url) as web, web.client() as api:
+        assert api.get("/ready").status_code == 200
+        assert api.get("/login").status_code == 200
+        body = {"programId": str(program), "message": "Hello {first_name}"}
+        assert api.post("/api/notify/broadcast/test", body).status_code == 200
+        assert api.post("/api/notify/broadcast", body).status_code == 202
+        # More than a megabyte: the upload goes through a file in /tmp.
+        rows = "email,city\n" + "".join(f"m{n}@example.com,{'x' * 500}\n" for n in range(2_500))
+        upload = {"csvFile": ("members.csv", rows, "text/csv")}
+        imported = api.post("/api/members/import", data={"programId": str(program)}, files=upload)
+        assert imported.status_code in {200, 202}, imported.text
+        assert web.terminate() == 0
+        assert web.events("web_stopped")
+    assert shop.value("select count(*) from users where email like 'm%%@example.com'") == 2_500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -146,6 +147,15 @@ def test_names_of_keys() -> None:
     assert keys.name_of("plain") == "key-2"
     assert keys.name_of("ops:abc:def") is None
     assert keys.name_of("") is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_clean(shop: Shop, number: int) -> None:
+    """SIGTERM and Ctrl-C end it with 0 and a word in the log, as a service manager and a shell expect."""
+    with Web(shop.url) as own:
+        own.signal(number)
+        assert own.wait() == 0
+        assert own.events("web_stopped")
 
 
 def test_not_ready_without_a_schema(database: object) -> None:

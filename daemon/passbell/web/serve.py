@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or Ctrl-C; requests in flight are ended. Port 0 takes a free one and says which."""
+    """Serve until SIGTERM or Ctrl-C, end requests in flight, return 0. Port 0 takes a free one and says which."""
     listening = _listen(settings.web_host, settings.web_port)
     host, port = listening.getsockname()[:2]
     config = uvicorn.Config(
@@ -36,6 +37,9 @@ def serve(settings: Settings) -> int:
         lifespan="on",
     )
     server = uvicorn.Server(config)
+    # The server catches these while it serves, and raises them once more when it has stopped.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     log.info("web_started", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     asyncio.run(server.serve(sockets=[listening]))
     log.info("web_stopped")
