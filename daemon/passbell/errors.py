@@ -80,8 +80,13 @@ class CampaignError(PassbellError):
 
 
 # SQLSTATEs that mean "the server is not there for us just now": connection exceptions (class 08), shutdown
-# and start-up (57P0x), out of connections (53300). psycopg itself sets none when it cannot connect at all.
-_GONE = ("08", "57P", "53300")
+# and start-up (57P0x), out of connections (53300), a transaction whose client was silent for too long (25P03).
+# psycopg itself sets none when it cannot connect at all.
+_GONE = ("08", "57P", "53300", "25P03")
+# Deadlock and serialization (40), out of disk or memory (53), cancelled by an administrator or a time-out (57014), lock
+# time-out (55P03), failure of a disk (58), read-only as a failover's standby is (25006): the transaction was rolled
+# back and may be tried again.
+_PASSING = ("40", "53", "57014", "55P03", "58", "25006")
 
 
 def from_database(error: psycopg.Error) -> PassbellError:
@@ -92,8 +97,10 @@ def from_database(error: psycopg.Error) -> PassbellError:
     """
     sqlstate = error.sqlstate
     message = (error.diag.message_primary or "").strip() or _first_line(error)
-    if sqlstate is None or sqlstate.startswith(_GONE):
-        return DatabaseUnavailable(f"The database cannot be reached: {message}")
+    if sqlstate is None or sqlstate.startswith((*_GONE, *_PASSING)):
+        passing = sqlstate is not None and sqlstate.startswith(_PASSING) and sqlstate not in _GONE
+        trouble = f"could not do it just now ({sqlstate})" if passing else "cannot be reached"
+        return DatabaseUnavailable(f"The database {trouble}: {message}")
     if sqlstate == "PB412":
         return LeaseLost(message)
     if sqlstate.startswith("PB4"):

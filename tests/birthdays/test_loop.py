@@ -11,6 +11,8 @@ from structlog.testing import capture_logs
 from passbell.db.database import Database
 from passbell.engine.birthdays import run_birthdays_loop
 from passbell.engine.wakeups import Bell
+from support.holdup import Holdup
+from support.proxy import Proxy
 from support.wait import wait_until_async
 
 if TYPE_CHECKING:
@@ -169,3 +171,29 @@ async def test_the_loop_survives_a_database_that_goes_away(modern: Host, tick: f
                 modern.clock(f"2026-05-05 13:{number % 60:02}:{number // 60:02}+00")
             await wait_until_async(lambda: len(modern.logs()) == 200, "all gifts")
     assert {modern.balance(member) for member in members} == {150}
+
+
+async def test_a_daemon_that_vanishes_with_a_batch_open_holds_up_nobody_for_long(modern: Host) -> None:
+    """Frozen, or its machine gone, after the gifts and before the commit: the next one gives them soon after."""
+    program = modern.program()
+    members = modern.members(program, "1990-05-05", 20)
+    brief: dict[str, Any] = {"lease_seconds": 1.0, "statement_seconds": 2.0}
+    with Proxy.before(modern.url) as wire, Holdup(modern.url, "gift") as holdup:
+        vanished = asyncio.create_task(_loop(modern, wire.url(modern.url), **brief))
+        await asyncio.to_thread(holdup.wait)
+        wire.stall()
+        holdup.release()
+        modern.clock("2026-05-05 12:01:00+00")  # its lease is over
+        async with daemon(modern, **brief):
+            await wait_until_async(lambda: completed(modern), "the other one gives the gifts")
+        wire.cut()
+        vanished.cancel()
+        with suppress(asyncio.CancelledError):
+            await vanished
+    assert {modern.balance(member) for member in members} == {150}
+    assert len(modern.logs()) == 20
+
+
+async def _loop(host: Host, dsn: str, **options: Any) -> None:
+    async with Database(dsn, size=2) as database:
+        await run_birthdays_loop(database, dsn, uuid4(), tick_seconds=0.2, **options)

@@ -44,7 +44,7 @@ class Act(NamedTuple):
         self.scene.rows(
             "update passes_master set points_balance = coalesce(points_balance, 0) + 1"
             " where %s::text[] is null or passkit_internal_id = any(%s)",
-            [records and list(records)] * 2,
+            [None if records is None else list(records)] * 2,
         )
 
     def killed(self) -> None:

@@ -30,6 +30,9 @@ _PLACES: dict[str, LiteralString] = {
     # Outcomes are in the ledger, the chunk still holds the same passes.
     "report": "create trigger test_holdup after insert on passbell.deliveries"
     " execute function public.test_holdup()",
+    # A member is being given the birthday gift; nobody may be held up for three seconds there.
+    "gift": "create trigger test_holdup after insert on public.birthday_logs"
+    " execute function public.test_holdup()",
     # Everything is done but the commit itself.
     "commit": "create constraint trigger test_holdup after insert on passbell.deliveries deferrable initially deferred"
     " for each row execute function public.test_holdup()",
@@ -44,7 +47,7 @@ select pid from pg_locks
 class Holdup:
     """Whoever gets to `place` waits there until the block is left or `release` is called.
 
-    Places: expansion, claim, report, commit (of a report).
+    Places: expansion, claim, report, commit (of a report), gift.
     """
 
     def __init__(self, url: str, place: str) -> None:

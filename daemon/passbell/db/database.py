@@ -14,13 +14,13 @@ import psycopg
 import psycopg_pool
 import structlog
 
-from passbell.errors import DatabaseUnavailable, LeaseLost, from_database
+from passbell.errors import DatabaseUnavailable, from_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
-__all__ = ["CONNECTION_OPTIONS", "Database"]
+__all__ = ["CONNECTION_OPTIONS", "SHORT_LEASH", "Database"]
 
 log = structlog.get_logger()
 
@@ -37,12 +37,17 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
 }
 
-_LEASE_LOST = "PB412"
+SHORT_LEASH: LiteralString = """
+    select set_config('idle_in_transaction_session_timeout', %s, true), set_config('tcp_keepalives_idle', '10', true),
+           set_config('tcp_keepalives_interval', '5', true), set_config('tcp_keepalives_count', '3', true)
+"""
+"""First statement of a transaction of several, with the milliseconds that its client may be silent in between.
+
+A daemon that freezes, or a machine that vanishes, would otherwise leave its locks standing for as long as TCP takes to
+notice: two hours by default.
+"""
+
 _CLOSE_SECONDS = 2.0
-# Deadlock and serialization (40), out of disk, memory or connections (53), cancelled by an administrator (57014), lock
-# time-out (55P03): the transaction was rolled back and may be tried again. The daemon must not end for any of them.
-_PASSING_STATES = ("40", "53", "57014", "55P03")
-_GONE_STATES = ("25006",)  # read-only transaction: a failover's standby; the primary will be back
 
 
 class Database:
@@ -96,14 +101,6 @@ class Database:
         except psycopg_pool.PoolTimeout:
             raise DatabaseUnavailable("The database cannot be reached.") from None
         except psycopg.Error as error:
-            if error.sqlstate == _LEASE_LOST:
-                raise LeaseLost(error.diag.message_primary or "the lease is lost") from None
-            if error.sqlstate in _GONE_STATES:
-                raise DatabaseUnavailable("The database is read-only at the moment.") from None
-            if (error.sqlstate or "").startswith(_PASSING_STATES):
-                raise DatabaseUnavailable(
-                    f"The database could not do it just now ({error.sqlstate})."
-                ) from None
             raise from_database(error) from error
 
     async def row(

@@ -18,7 +18,7 @@ import psycopg
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from passbell.db.database import CONNECTION_OPTIONS
+from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
 from passbell.engine.wakeups import Bell
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, from_database
 
@@ -125,14 +125,19 @@ class _Gifts:
         self._lease = lease_seconds
         self._statement = statement_seconds
         self._refused = ""
+        self._interrupted = False
 
     async def work_off(self) -> int:
         """Claim and work off runs until none is due; returns the number of gifts given."""
         given = 0
         try:
+            if self._interrupted:  # what stands under our name is nobody's, and need not wait for its lease
+                await self._database.fetch("select passbell.release_birthday_runs(%s)", (self._worker,))
+                self._interrupted = False
             while (run := await self._claim()) is not None:
                 given += await self._run(run)
         except DatabaseUnavailable as error:
+            self._interrupted = True
             log.warning("database_unavailable", where="birthdays", reason=str(error))
         return given
 
@@ -212,9 +217,9 @@ class _Gifts:
     ) -> tuple[int, int, bool, list[tuple[UUID, str]]]:
         """Give one batch: the gifts given, how many wait, whether the program may give no more, failures."""
         async with asyncio.timeout(self._statement + 10), connection.transaction():
-            await connection.execute(
-                "select set_config('statement_timeout', %s, true)", (str(round(self._statement * 1000)),)
-            )
+            limit = str(round(self._statement * 1000))
+            await connection.execute(SHORT_LEASH, (limit,))
+            await connection.execute("select set_config('statement_timeout', %s, true)", (limit,))
             cursor = await connection.execute(
                 "select gifted, already_gifted, failed, remaining, stopped, failed_passes, reasons"
                 " from passbell.gift_batch(%s, %s, %s, %s, %s, %s)",

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import psycopg
 import structlog
 
-from passbell.db.database import CONNECTION_OPTIONS
+from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
 from passbell.engine.backoff import Backoff
 from passbell.engine.leased import in_thread, while_leased
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, from_database
@@ -37,6 +37,8 @@ log = structlog.get_logger()
 
 BATCH_SECONDS: Final = 600.0
 """Deadline of a batch; a dry run is a single one."""
+SILENT_MILLISECONDS: Final = "60000"
+"""Between two statements of the staging transaction; see SHORT_LEASH."""
 
 
 async def run_imports(settings: Settings, database: Database, worker: UUID, bell: Bell) -> None:
@@ -64,9 +66,13 @@ class _Imports:
         self._dsn = settings.database_dsn
         self._lease = max(60.0, settings.lease_seconds)
         self._settings = settings
+        self._left: HeldImport | None = None
 
     async def work_one(self) -> bool:
         """Claim one import and work it off; false if there was none."""
+        if self._left is not None:  # the database went away in the middle: its lease need not be waited for
+            await self._release(self._left)
+            self._left = None
         row = await self._database.row(
             "select import_id, action, csv_url, claim_token, region, date_order, today, detail"
             " from passbell.claim_import(%s, %s::numeric)",
@@ -98,16 +104,20 @@ class _Imports:
         except (FetchError, CsvError, CampaignError) as error:
             await self._failed(held, error, again=isinstance(error, FetchError) and error.temporary)
         except DatabaseUnavailable:
+            self._left = held
             raise
         except PassbellError as error:
             await self._failed(held, error, again=True)
         except asyncio.CancelledError:
             # A graceful stop: the next daemon goes on at once where it stands.
             with contextlib.suppress(PassbellError):
-                await self._database.fetch(
-                    "select passbell.release_import(%s, %s)", (held.import_id, held.claim_token), deadline=3
-                )
+                await self._release(held)
             raise
+
+    async def _release(self, held: HeldImport) -> None:
+        await self._database.fetch(
+            "select passbell.release_import(%s, %s)", (held.import_id, held.claim_token), deadline=3
+        )
 
     async def _stage(self, held: HeldImport, url: str) -> None:
         from passbell.fetch import FetchPolicy, download  # noqa: PLC0415
@@ -155,6 +165,7 @@ def _stage(dsn: str, held: HeldImport, file: IO[bytes], stop: threading.Event, l
     options: dict[str, Any] = CONNECTION_OPTIONS
     try:
         with psycopg.connect(dsn, **options) as connection, connection.transaction():
+            connection.execute(SHORT_LEASH, (SILENT_MILLISECONDS,))
             return stage_members(connection, held, members, stop, lease)
     except psycopg.Error as error:
         raise from_database(error) from error

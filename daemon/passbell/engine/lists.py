@@ -18,7 +18,8 @@ from typing import IO, TYPE_CHECKING, Final, Self
 import psycopg
 import structlog
 
-from passbell.db.database import CONNECTION_OPTIONS
+from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
+from passbell.engine.backoff import Backoff
 from passbell.engine.leased import in_thread, while_leased
 from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError, from_database
 
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 
 MAX_LOADS: Final = 3
 LEASE_SECONDS: Final = 60.0
+SILENT_MILLISECONDS: Final = "60000"
+"""Between two statements of the staging transaction; see SHORT_LEASH."""
 
 
 class ListLoader:
@@ -82,16 +85,31 @@ class ListLoader:
         except asyncio.CancelledError:
             # A graceful stop, not a failed try: the next daemon need not wait for the lease.
             with contextlib.suppress(PassbellError):
-                await self._queue.database.fetch(
-                    "select passbell.release_list_load(%s, %s)",
-                    (campaign.campaign_id, campaign.claim_token),
-                    deadline=3,
-                )
+                await self._release(campaign)
             raise
         except DatabaseUnavailable as error:
-            log.warning("database_unavailable", where="list", reason=str(error))  # the lease runs out
+            log.warning("database_unavailable", where="list", reason=str(error))
+            await self._release_soon(campaign)
         except Exception:
             log.exception("list_failed", campaign=str(campaign.campaign_id))
+
+    async def _release(self, campaign: ClaimedCampaign) -> None:
+        await self._queue.database.fetch(
+            "select passbell.release_list_load(%s, %s)",
+            (campaign.campaign_id, campaign.claim_token),
+            deadline=3,
+        )
+
+    async def _release_soon(self, campaign: ClaimedCampaign) -> None:
+        """Hand the list back when the database answers again; after its lease it is free anyway."""
+        backoff = Backoff()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._lease):
+                while True:
+                    await asyncio.sleep(backoff.next())
+                    with contextlib.suppress(PassbellError):
+                        await self._release(campaign)
+                        return
 
     async def load(self, campaign: ClaimedCampaign) -> None:
         """Fetch and stage the campaign's list, or record why that is impossible."""
@@ -143,6 +161,7 @@ def _stage(url: str, campaign: ClaimedCampaign, file: IO[bytes], stop: threading
     names = (campaign.campaign_id, campaign.claim_token)
     try:
         with psycopg.connect(url, **CONNECTION_OPTIONS) as connection, connection.transaction():
+            connection.execute(SHORT_LEASH, (SILENT_MILLISECONDS,))
             connection.execute("select passbell.begin_list(%s, %s)", names)
             rows, digest = stage_list(connection, campaign.campaign_id, file, stop=stop)
             connection.execute(
