@@ -2819,7 +2819,8 @@ begin
 end
 $$;
 
--- Still alive. Forgets workers that were silent for a day. False if the worker was forgotten: register again.
+-- Still alive. Forgets workers that were silent for a day, and frees what stands under a name that is not entered (any
+-- more). False if the worker was forgotten: register again.
 create or replace function passbell.heartbeat(p_worker uuid, p_doing text) returns boolean
 language plpgsql
 set search_path = ''
@@ -2832,7 +2833,37 @@ begin
     delete from passbell.workers w
      where w.heartbeat_at < clock_timestamp() - interval '1 day' and w.id <> p_worker
        and not exists (select from passbell.chunks k where k.worker = w.id);
+    if v_known then
+        perform passbell.free_ownerless();
+    end if;
     return v_known;
+end
+$$;
+
+-- Frees chunks whose worker is not entered. A daemon enters itself before it claims anything and leaves with empty
+-- hands, so these were claimed by a dead one: its last transaction was still under way when it was buried, and came to
+-- its end without it. Uses chunks_worker, which holds no more than the chunks in somebody's hands.
+create or replace function passbell.free_ownerless() returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_freed  integer;
+begin
+    with held as (
+        select k.campaign_id, k.chunk_no from passbell.chunks k
+         where k.worker is not null and not exists (select from passbell.workers w where w.id = k.worker)
+         order by k.campaign_id, k.chunk_no for update skip locked
+    )
+    update passbell.chunks k
+       set lease_until = null, claim_token = null, worker = null
+      from held h
+     where k.campaign_id = h.campaign_id and k.chunk_no = h.chunk_no;
+    get diagnostics v_freed = row_count;
+    if v_freed > 0 then
+        perform pg_notify('passbell', 'processing');
+    end if;
+    return v_freed;
 end
 $$;
 
@@ -5894,7 +5925,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '0fb8af8b45cd50e0', schema_version = 8
- where (bundle, schema_version) is distinct from ('0fb8af8b45cd50e0', 8);
+update passbell.settings set bundle = '392b96ce0a3165b9', schema_version = 8
+ where (bundle, schema_version) is distinct from ('392b96ce0a3165b9', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -196,6 +196,36 @@ def test_killed_in_a_transaction(scene: Scene, report: Report, place: str, endin
         play.end(report, f"in {place}, {ending}")
 
 
+def test_a_claim_that_commits_after_its_daemons_funeral(scene: Scene, report: Report) -> None:
+    """The dead one is buried, and only then its last transaction goes through: its chunk is not left for a lease."""
+    play = act(scene)
+    with Law(scene.url), Holdup(scene.url, "claim") as holdup, scene.doomed(CHUNK_SIZE=30) as doomed:
+        holdup.wait()
+        doomed.kill()
+        with scene.daemon() as successor:
+            wait_until(lambda: successor.events("dead_worker_found"), "the dead one is buried")
+            holdup.release()
+            play.killed()
+            scene.until(play.campaign, deadline=30)  # the lease is a minute
+    play.prove(report, "in claim, committed after the funeral")
+
+
+def test_nothing_is_claimed_before_the_daemon_is_entered(scene: Scene) -> None:
+    """Killed at its first claim, a daemon that nobody knows of could not be seen to be dead."""
+    play = act(scene)
+    with Holdup(scene.url, "register") as holdup:
+        daemon = scene.daemon()
+        try:
+            daemon.start(wait=False)
+            holdup.wait()
+            assert not daemon.events("daemon_started")
+            assert scene.status(play.campaign) == "PENDING"
+            holdup.release()
+            scene.until(play.campaign)
+        finally:
+            daemon.close()
+
+
 # ── during rescue ───────────────────────────────────────────────
 
 RESCUES = [

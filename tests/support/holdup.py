@@ -21,12 +21,14 @@ begin
 end $$;
 """
 _PLACES: dict[str, LiteralString] = {
+    # A daemon enters itself.
+    "register": "create trigger test_holdup after insert on passbell.workers execute function public.test_holdup()",
     # The audience is being frozen: the chunks are there, the campaign is not PROCESSING yet.
     "expansion": "create trigger test_holdup after insert on passbell.chunks"
     " execute function public.test_holdup()",
     # The texts are stored, the lease is written, the answer is not on its way.
-    "claim": "create trigger test_holdup after update of claim_token on passbell.chunks"
-    " execute function public.test_holdup()",
+    "claim": "create trigger test_holdup after update of claim_token on passbell.chunks for each row"
+    " when (new.claim_token is not null) execute function public.test_holdup()",
     # Outcomes are in the ledger, the chunk still holds the same passes.
     "report": "create trigger test_holdup after insert on passbell.deliveries"
     " execute function public.test_holdup()",
@@ -47,7 +49,7 @@ select pid from pg_locks
 class Holdup:
     """Whoever gets to `place` waits there until the block is left or `release` is called.
 
-    Places: expansion, claim, report, commit (of a report), gift.
+    Places: register, expansion, claim, report, commit (of a report), gift.
     """
 
     def __init__(self, url: str, place: str) -> None:

@@ -29,7 +29,7 @@ from passbell.engine.pacing import Pacer
 from passbell.engine.sending import Sender, Turns
 from passbell.engine.supervision import Loops
 from passbell.engine.wakeups import Bell
-from passbell.engine.worker import run_heartbeat
+from passbell.engine.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, SchemaBehind
 from passbell.ops.metrics import observe_request
 from passbell.ops.retention import run_retention
@@ -99,6 +99,8 @@ class Daemon:
                 return 0
             database = await stack.enter_async_context(Database(settings.database_dsn, size=6))
             queue = Queue(database, self._worker, settings.account)
+            if not await self._entered(queue):
+                return 0
 
             async def take(count: int) -> Slots:
                 return await queue.take_slots(settings.account, count, settings.rate_per_second)
@@ -161,9 +163,7 @@ class Daemon:
             try:
                 report = await asyncio.to_thread(check, self._settings.database_dsn)
             except DatabaseUnavailable as error:
-                log.warning("database_unavailable", where="start", reason=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), backoff.next())
+                await self._wait_for_database(error, backoff)
                 continue
             if not report.current:
                 raise SchemaBehind(
@@ -172,6 +172,23 @@ class Daemon:
                 )
             return True
         return False
+
+    async def _entered(self, queue: Queue) -> bool:
+        """Enter this daemon before anything is claimed; false if we were stopped meanwhile."""
+        backoff = Backoff(limit=5)
+        while not self._stop.is_set():
+            try:
+                await register(self._settings, queue)
+            except DatabaseUnavailable as error:
+                await self._wait_for_database(error, backoff)
+            else:
+                return True
+        return False
+
+    async def _wait_for_database(self, error: DatabaseUnavailable, backoff: Backoff) -> None:
+        log.warning("database_unavailable", where="start", reason=str(error))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), backoff.next())
 
     def _resume(self) -> None:
         """PassKit works again: claim."""

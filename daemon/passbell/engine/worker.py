@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from passbell.engine.wakeups import Bell
     from passbell.settings import Settings
 
-__all__ = ["run_heartbeat"]
+__all__ = ["register", "run_heartbeat"]
 
 log = structlog.get_logger()
 
@@ -74,15 +74,20 @@ def _own_process() -> tuple[str, str]:
     return "", f"?:{uuid.uuid4()}"
 
 
+async def register(settings: Settings, queue: Queue) -> None:
+    """Enter this daemon, before it claims anything: what stands under a name that is not entered is a dead one's."""
+    await queue.register(_own_process()[1], settings.rate_per_second, settings.daily_cap)
+
+
 async def run_heartbeat(settings: Settings, queue: Queue, bell: Bell, doing: Callable[[], str]) -> None:
-    """Register, then beat; free what dead neighbours held."""
-    namespace, process = _own_process()
+    """Beat; free what dead neighbours held."""
+    namespace, _ = _own_process()
     backoff = Backoff()
-    known = False
+    known = True
     while True:
         try:
             if not known:
-                await queue.register(process, settings.rate_per_second, settings.daily_cap)
+                await register(settings, queue)
             known = await queue.heartbeat(doing())
             if namespace:
                 dead = [worker for worker, text in await queue.neighbours(namespace) if _is_dead(text)]
