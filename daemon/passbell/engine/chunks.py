@@ -131,7 +131,7 @@ class ChunkLoop:
     async def _work(self, held: HeldChunk) -> None:
         chunk = held.chunk
         try:
-            await self._sender.send(held, self._settings.concurrency, self._own_rate(held))
+            await self._sender.send(held, self._own_rate(held))
         except Exception:
             log.exception("chunk_failed", campaign=str(chunk.campaign_id), chunk=chunk.chunk_no)
             held.stop("error")

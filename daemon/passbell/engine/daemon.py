@@ -108,7 +108,13 @@ class Daemon:
             pacer = Pacer(take, settings.rate_per_second)
             passkit = await stack.enter_async_context(self._passkit(Turns(pacer)))
             health = Health(queue, passkit)
-            sender = Sender(passkit, health, pacer, merge=settings.metadata == "merge")
+            sender = Sender(
+                passkit,
+                health,
+                pacer,
+                merge=settings.metadata == "merge",
+                concurrency=settings.concurrency,
+            )
             chunks = ChunkLoop(settings, queue, sender, self.chunk_bell)
             health.attach(stop_all=chunks.stop_all, resume=self._resume)
             lists = await stack.enter_async_context(ListLoader(settings, queue, self.campaign_bell.ring))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from passbell.passkit import Recipient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from passbell.db.calls import ClaimedChunk
 
 __all__ = ["HeldChunk", "Outcome", "SendStopped"]
@@ -44,6 +46,7 @@ class HeldChunk:
         """Recipients of whom a request failed in a way that leaves open whether it arrived."""
         self.first_unreported = 0.0
         self.reporting = asyncio.Lock()
+        self.when_stopped: Callable[[], None] = _nobody_listens
         self.decided = 0
         self.picked = 0
 
@@ -57,6 +60,11 @@ class HeldChunk:
         """Whether the chunk is another worker's by now, for all we know."""
         return self.stopped == "lost" or time.monotonic() >= self.lease_ends
 
+    @property
+    def all_picked(self) -> bool:
+        """Whether nobody will be picked any more."""
+        return self.stopped is not None or self.picked >= len(self.recipients)
+
     def pick(self) -> int | None:
         """Index of the next recipient; None if there is none or nothing may be sent."""
         if self.stopped or self.picked >= len(self.recipients):
@@ -68,6 +76,7 @@ class HeldChunk:
         """Send nothing more. The first reason stays, except that a lost lease overrides it."""
         if self.stopped is None or why == "lost":
             self.stopped = why
+            self.when_stopped()
 
     def is_over(self) -> bool:
         """Whether nothing more may be sent: stopped, or the lease has run out unrenewed."""
@@ -81,3 +90,7 @@ class HeldChunk:
             self.first_unreported = time.monotonic()
         self.outcomes.append((self.recipients[index].pass_id, outcome, status, detail))
         self.decided += 1
+
+
+def _nobody_listens() -> None:
+    pass

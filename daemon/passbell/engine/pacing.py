@@ -26,8 +26,25 @@ __all__ = ["Pacer"]
 BLOCK_SECONDS: Final = 0.1
 TOLERANCE: Final = 0.005
 """Seconds a slot may be used late. Slots leave 14 ms of air per second (see take_slots); the rest is the network's."""
+BUSY: Final = 8
+"""Turns taken at once within a block that show a sender who is slower than the limit."""
 LOOK_UP: Final = 0.25
 """Seconds between looks whether the wait is still wanted."""
+
+
+class _Turn:
+    """Somebody in the line."""
+
+    __slots__ = ("given", "stopped")
+
+    def __init__(self, stopped: Callable[[], bool] | None) -> None:
+        self.stopped = stopped
+        self.given: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+        """Start of the slot; None when the turn is not wanted any more."""
+
+    @property
+    def unwanted(self) -> bool:
+        return self.given.done() or (self.stopped is not None and self.stopped())
 
 
 class Pacer:
@@ -37,14 +54,33 @@ class Pacer:
         """`take(n)` reserves n slots; `rate` per second is the configured one, only to size the blocks."""
         self._take = take
         self._block = max(1, round(rate * BLOCK_SECONDS))
-        self._queue = asyncio.Lock()
-        self._waiting = 0
+        self._line: collections.deque[_Turn] = collections.deque()
+        self._usher: asyncio.Task[None] | None = None
         self._first = 0.0  # start of the next unused slot, time.monotonic()
         self._left = 0
         self._spacing = 1.0 / rate
         self._offsets: collections.deque[float] = collections.deque(maxlen=32)
         self._ahead: asyncio.Task[tuple[int, Slots]] | None = None
         self._refilled = 0.0
+        self._unwaited = 0  # turns of this block that were taken at once
+
+    def at_once(self) -> bool:
+        """Take a turn that is due now, if nobody waits: what `wait` would give, without a round of the event loop."""
+        if self._line:
+            return False
+        self._skip_missed()
+        if not self._left and self._ahead is not None and self._ahead.done():
+            self._adopt(self._ahead)
+            self._skip_missed()
+        if not self._left or self._first > time.monotonic():
+            return False
+        self._use()
+        self._unwaited += 1
+        # Who finds turns that are due again and again sends more slowly than the limit allows, and must not stand
+        # still when the block ends.
+        if self._ahead is None and self._unwaited >= BUSY and self._left * self._spacing < BLOCK_SECONDS / 2:
+            self._order()
+        return True
 
     async def wait(self, stopped: Callable[[], bool] | None = None) -> bool:
         """Return true when it is the caller's turn; the request must leave at once.
@@ -54,65 +90,106 @@ class Pacer:
         Raises:
             DatabaseUnavailable: no slot can be had. Nobody sends without one.
         """
-        self._waiting += 1
-        try:
-            async with self._queue:
-                while True:
-                    if stopped is not None and stopped():
-                        return False
-                    slot = await self._next()
-                    while (delay := slot - time.monotonic()) > 0:
-                        await asyncio.sleep(min(delay, LOOK_UP))
-                        if stopped is not None and stopped():
-                            self._first -= self._spacing
-                            self._left += 1
-                            return False
-                    if time.monotonic() - slot <= TOLERANCE:
-                        return True
-        finally:
-            self._waiting -= 1
+        turn = _Turn(stopped)
+        self._line.append(turn)
+        while True:
+            if self._usher is None or self._usher.done():
+                self._usher = asyncio.create_task(self._give(), name="pacer")
+            slot = await turn.given
+            if slot is None:
+                return False
+            if time.monotonic() - slot <= TOLERANCE:
+                return True
+            # The event loop was busy between the giving and us.
+            turn = _Turn(stopped)
+            self._line.appendleft(turn)
 
     def forget(self) -> None:
         """Drop the slots in hand: PassKit throttled us and the clock was moved."""
         self._left = 0
-        if self._ahead is not None:
-            self._ahead.cancel()
-            self._ahead = None
+        self._ahead = None
 
-    async def _next(self) -> float:
+    # ── giving ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _give(self) -> None:
+        """Give turns while somebody is in line."""
+        try:
+            while self._line:
+                self._skip_missed()
+                if not self._left:
+                    await self._refill()
+                elif (delay := self._first - time.monotonic()) > 0:
+                    await asyncio.sleep(min(delay, LOOK_UP))
+                    self._dismiss()
+                elif (turn := self._line.popleft()).unwanted:
+                    self._answer(turn, None)
+                else:
+                    self._answer(turn, self._first)
+                    self._use()
+                    if (
+                        self._ahead is None
+                        and self._left <= self._block // 2
+                        and len(self._line) > self._left
+                    ):
+                        self._order()
+        except Exception as error:  # noqa: BLE001 - everybody in line is told
+            while self._line:
+                turn = self._line.popleft()
+                if not turn.given.done():
+                    turn.given.set_exception(error)
+
+    def _dismiss(self) -> None:
+        """Let those go who do not want their turn any more."""
+        if any(turn.unwanted for turn in self._line):
+            line, self._line = self._line, collections.deque()
+            for turn in line:
+                if turn.unwanted:
+                    self._answer(turn, None)
+                else:
+                    self._line.append(turn)
+
+    @staticmethod
+    def _answer(turn: _Turn, slot: float | None) -> None:
+        if not turn.given.done():  # cancelled
+            turn.given.set_result(slot)
+
+    def _use(self) -> None:
+        self._first += self._spacing
+        self._left -= 1
+
+    def _skip_missed(self) -> None:
         now = time.monotonic()
-        if self._left and self._first + TOLERANCE < now:  # missed slots are gone
+        if self._left and self._first + TOLERANCE < now:
             missed = min(self._left, int((now - self._first) / self._spacing))
             self._first += missed * self._spacing
             self._left -= missed
-        if not self._left:
-            await self._refill()
-        if self._ahead is None and self._left <= self._block // 2 and self._waiting > self._left:
-            self._order()
-        slot = self._first
-        self._first += self._spacing
-        self._left -= 1
-        return slot
+
+    # ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _order(self) -> asyncio.Task[tuple[int, Slots]]:
         """Ask for the next block while the present one is being used, so that none of the rate is lost."""
         busy = time.monotonic() - self._refilled < 3 * BLOCK_SECONDS
         self._ahead = asyncio.create_task(
-            self._ask(self._block if busy else max(1, min(self._block, self._waiting))), name="pacer"
+            self._ask(self._block if busy else max(1, min(self._block, len(self._line)))), name="slots"
         )
+        self._ahead.add_done_callback(lambda task: task.cancelled() or task.exception())  # also if forgotten
         return self._ahead
 
     async def _refill(self) -> None:
         task = self._ahead or self._order()
-        try:
-            count, slots = await asyncio.shield(task)
-        finally:
-            if task.done() and self._ahead is task:
-                self._ahead = None
+        await asyncio.wait([task])
+        self._adopt(task)
+
+    def _adopt(self, task: asyncio.Task[tuple[int, Slots]]) -> None:
+        if self._ahead is not task:
+            return  # forgotten meanwhile
+        self._ahead = None
+        count, slots = task.result()
         self._spacing = slots.spacing
         self._first = slots.starts_at + min(self._offsets)
         self._left = count
         self._refilled = time.monotonic()
+        self._unwaited = 0
 
     async def _ask(self, count: int) -> tuple[int, Slots]:
         slots = await self._take(count)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -14,6 +16,9 @@ from passbell.ops.metrics import LIMITER_WAIT
 from passbell.passkit import Answer, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine
+    from uuid import UUID
+
     from passbell.engine.health import Health
     from passbell.engine.pacing import Pacer
     from passbell.passkit import PassKit
@@ -31,6 +36,9 @@ LONG_PAUSE: Final = 2.0
 """Seconds that a chunk may be kept waiting for PassKit."""
 
 _current: contextvars.ContextVar[HeldChunk | None] = contextvars.ContextVar("held_chunk", default=None)
+
+Known = dict[str, dict[str, str] | Answer]
+"""What each record's metaData holds, by pass id, or the answer that says why it is not known."""
 
 _OUTCOMES = {
     Verdict.SENT: "sent",
@@ -50,77 +58,173 @@ class Turns:
         """`pacer` is the account's."""
         self.pacer = pacer
 
-    async def take(self) -> None:
-        """Take a turn; the client awaits this right before each request, reads included.
+    def take(self) -> Awaitable[None] | None:
+        """Take a turn; the client calls this right before each request, reads included, and awaits what it returns.
+
+        None: it is our turn already. Both may raise:
 
         Raises:
-            SendStopped: while we waited, the chunk was stopped or its lease ended.
+            SendStopped: the chunk was stopped or its lease ended, before or while we waited.
             DatabaseUnavailable: no turn can be had.
         """
         held = _current.get()
-        with LIMITER_WAIT.time():
-            if held is None:
-                await self.pacer.wait()
-            elif held.is_over() or not await self.pacer.wait(held.is_over):
-                raise SendStopped
+        if held is not None and held.is_over():
+            raise SendStopped
+        if self.pacer.at_once():
+            LIMITER_WAIT.observe(0.0)
+            return None
+        return self._wait(held)
+
+    async def _wait(self, held: HeldChunk | None) -> None:
+        begun = time.monotonic()
+        given = await self.pacer.wait(None if held is None else held.is_over)
+        LIMITER_WAIT.observe(time.monotonic() - begun)
+        if not given:
+            raise SendStopped
+
+
+class _Sending:
+    """A held chunk on its way through the lanes."""
+
+    __slots__ = ("done", "failure", "held", "in_flight", "known")
+
+    def __init__(self, held: HeldChunk, known: Known) -> None:
+        self.held = held
+        self.known = known
+        self.in_flight = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failure: Exception | None = None
+
+    def settle(self) -> None:
+        """Through, when nobody is in flight and nobody will be picked."""
+        if not self.in_flight and self.held.all_picked and not self.done.done():
+            self.done.set_result(None)
 
 
 class Sender:
-    """Pushes the recipients of held chunks, each request in its turn."""
+    """Pushes the recipients of held chunks, each request in its turn.
 
-    def __init__(self, passkit: PassKit, health: Health, pacer: Pacer, *, merge: bool) -> None:
+    As many lanes as requests may be in flight serve all chunks: programs take turns, a program's chunks go one after
+    the other. A lane that has to pause for its pass gives its place to another meanwhile.
+    """
+
+    def __init__(
+        self, passkit: PassKit, health: Health, pacer: Pacer, *, merge: bool, concurrency: int
+    ) -> None:
         """`merge`: read the record's metaData first and write it back with our key, instead of replacing it."""
         self._passkit = passkit
         self._health = health
         self._pacer = pacer
         self._merge = merge
+        self._concurrency = concurrency
+        self._free = concurrency
+        self._waiting: OrderedDict[UUID, deque[_Sending]] = OrderedDict()
+        self._lanes: set[asyncio.Task[None]] = set()
 
-    async def send(self, held: HeldChunk, lanes: int, own_rate: Pacer | None) -> None:
+    async def send(self, held: HeldChunk, own_rate: Pacer | None) -> None:
         """Push everybody in the chunk; returns when all are decided or nothing more may be sent.
 
         A recipient of whom nothing is decided stays in the chunk. Calls in flight are never cancelled.
         """
+        sending = _Sending(held, await self._read(held) if self._merge else {})
+        held.when_stopped = sending.settle
+        if own_rate is None:
+            self._waiting.setdefault(held.chunk.program_id, deque()).append(sending)
+            self._fill()
+        else:
+            for _ in range(min(self._concurrency, len(held.recipients))):
+                self._start(self._own_lane(sending, own_rate))
+        sending.settle()
+        await sending.done
+        if sending.failure is not None:
+            raise sending.failure
+
+    async def _read(self, held: HeldChunk) -> Known:
         token = _current.set(held)
         try:
-            known: dict[str, dict[str, str] | Answer] = {}
-            try:
-                if self._merge:
-                    known = await self._passkit.read_metadata(held.recipients)
-            except* SendStopped:
-                held.stop("stopping")
-            except* DatabaseUnavailable as group:
-                self._interrupted(held, group)
-            async with asyncio.TaskGroup() as group_of_lanes:
-                for _ in range(min(lanes, len(held.recipients))):
-                    group_of_lanes.create_task(self._lane(held, known, own_rate))
+            return await self._passkit.read_metadata(held.recipients)
+        except* SendStopped:
+            held.stop("stopping")
+        except* DatabaseUnavailable as group:
+            self._interrupted(held, group)
         finally:
             _current.reset(token)
+        return {}
 
-    async def _lane(
-        self, held: HeldChunk, known: dict[str, dict[str, str] | Answer], own_rate: Pacer | None
-    ) -> None:
-        while (index := held.pick()) is not None:
-            try:
-                if own_rate is not None and not await own_rate.wait(held.is_over):
-                    return
-                answer = await self._push(held, index, known)
-            except SendStopped:
-                self._leave(held, index)
-                return
-            except DatabaseUnavailable as error:
-                self._interrupted(held, error)
-                self._leave(held, index)
-                return
-            outcome = _OUTCOMES[answer.verdict]
-            if outcome == "back" and index in held.doubtful:
-                outcome = "maybe"
-            held.decide(index, outcome, answer.http_status, answer.detail)
+    # ── lanes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @staticmethod
-    def _leave(held: HeldChunk, index: int) -> None:
-        """A pass is left undecided. If a request for it failed before, that one may have arrived all the same."""
-        if index in held.doubtful:
-            held.decide(index, "maybe", None, "")
+    def _start(self, lane: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(lane, name="lane")
+        self._lanes.add(task)
+        task.add_done_callback(self._lanes.discard)
+
+    def _fill(self) -> None:
+        """Open lanes while there is somebody to send to."""
+        while self._free > 0 and (picked := self._pick()) is not None:
+            self._free -= 1
+            self._start(self._lane(*picked))
+
+    def _pick(self) -> tuple[_Sending, int] | None:
+        """The next recipient of the next program; None when all are picked."""
+        while self._waiting:
+            program, chunks = next(iter(self._waiting.items()))
+            sending = chunks[0]
+            index = sending.held.pick()
+            if index is not None:
+                sending.in_flight += 1
+                self._waiting.move_to_end(program)
+                return sending, index
+            chunks.popleft()
+            if not chunks:
+                del self._waiting[program]
+        return None
+
+    async def _lane(self, sending: _Sending, index: int) -> None:
+        try:
+            await self._deliver(sending, index)
+            # A lane too many, after a pause, is closed by whoever is through first.
+            while self._free >= 0 and (picked := self._pick()) is not None:
+                await self._deliver(*picked)
+        finally:
+            self._free += 1
+
+    async def _own_lane(self, sending: _Sending, own_rate: Pacer) -> None:
+        """Serves a campaign that has a rate of its own, and no other."""
+        held = sending.held
+        try:
+            while await own_rate.wait(held.is_over) and (index := held.pick()) is not None:
+                sending.in_flight += 1
+                await self._deliver(sending, index)
+        except Exception as error:  # noqa: BLE001 - handed to who awaits the chunk
+            self._trouble(sending, error)
+
+    async def _deliver(self, sending: _Sending, index: int) -> None:
+        """One recipient, from the first request to the outcome."""
+        held = sending.held
+        _current.set(held)
+        try:
+            answer = await self._push(held, index, sending.known)
+            held.decide(index, _OUTCOMES[answer.verdict], answer.http_status, answer.detail)
+        except Exception as error:  # noqa: BLE001 - handed to who awaits the chunk
+            self._trouble(sending, error)
+        finally:
+            sending.in_flight -= 1
+            sending.settle()
+
+    def _trouble(self, sending: _Sending, error: Exception) -> None:
+        if isinstance(error, DatabaseUnavailable):
+            self._interrupted(sending.held, error)
+        elif not isinstance(error, SendStopped):
+            sending.failure = error
+            sending.held.stop("error")
+
+    async def _pause(self, seconds: float) -> None:
+        self._free += 1
+        self._fill()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._free -= 1
 
     @staticmethod
     def _interrupted(held: HeldChunk, error: BaseException) -> None:
@@ -129,7 +233,7 @@ class Sender:
             log.warning("sending_interrupted", reason=str(error))
         held.stop("database")
 
-    async def _push(self, held: HeldChunk, index: int, known: dict[str, dict[str, str] | Answer]) -> Answer:
+    async def _push(self, held: HeldChunk, index: int, known: Known) -> Answer:
         """One attempt: up to `REPEATS` requests while the trouble is of the kind that passes."""
         recipient = held.recipients[index]
         metadata = known.get(recipient.pass_id)
@@ -149,7 +253,7 @@ class Sender:
                     return answer
                 if failures == REPEATS or held.is_over():
                     return answer
-                await asyncio.sleep(
+                await self._pause(
                     max(REPEAT_PAUSE * 2 ** (failures - 1), min(answer.retry_after or 0, LONG_PAUSE))
                 )
             elif answer.verdict is Verdict.THROTTLED:

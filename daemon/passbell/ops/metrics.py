@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter as Tally
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
@@ -108,7 +109,12 @@ _SERVER_ERROR_TRIES: Final = 3  # as finish_chunk counts them
 
 def observe_request(method: str, status: int | None, seconds: float) -> None:
     """Note one request to PassKit; `status` None when no answer came."""
-    REQUESTS.labels(method, "none" if status is None else str(status)).observe(seconds)
+    _requests(method, status).observe(seconds)
+
+
+@cache  # methods and statuses are few, and looking a child up costs more than counting
+def _requests(method: str, status: int | None) -> Histogram:
+    return REQUESTS.labels(method, "none" if status is None else str(status))
 
 
 def count_outcomes(outcomes: Iterable[str], *, attempt: int, max_attempts: int, held_back: bool) -> None:

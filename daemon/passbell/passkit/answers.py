@@ -11,6 +11,7 @@ import enum
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -154,13 +155,18 @@ def http_date(value: str) -> float | None:
         return None
 
 
+@cache
+def _sent(status: int) -> Answer:
+    return Answer(Verdict.SENT, status)
+
+
 def answer_for(
     status: int, headers: Mapping[str, str], body: bytes, *, now: float, secrets: tuple[str, ...]
 ) -> Answer:
     """The answer that a status, its headers and its body stand for; a 2xx is taken at its word here."""
     verdict = verdict_of(status)
     if verdict is Verdict.SENT:
-        return Answer(verdict, status)
+        return _sent(status)
     if status in _REDIRECTS:
         text = "a redirect, which is not followed; check PASSBELL_PASSKIT_URL"
     else:

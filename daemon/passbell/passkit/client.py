@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Self, TypeGuard, cast
 from urllib.parse import quote
@@ -65,7 +66,7 @@ class PassKit:
         concurrency: int = 50,
         transport: Transport | httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
-        before_call: Callable[[], Awaitable[None]] | None = None,
+        before_call: Callable[[], Awaitable[None] | None] | None = None,
         after_call: Callable[[str, int | None, float], None] | None = None,
         http_client: str | None = None,
     ) -> None:
@@ -79,7 +80,8 @@ class PassKit:
             concurrency: requests in flight at most.
             transport: something else that speaks HTTP, a test's or a dry run's.
             clock: our unix seconds.
-            before_call: awaited immediately before each request leaves, also repeats, reads and probes.
+            before_call: called immediately before each request leaves, also repeats, reads and probes; what it
+                returns is awaited, unless it is None.
             after_call: told method, status (None without an answer) and seconds of each request.
             http_client: `auto`, `httpx` or `pyreqwest`; None asks PASSBELL_HTTP_CLIENT, then `auto`.
 
@@ -173,20 +175,14 @@ class PassKit:
             return exchange
 
     async def _ask_once(self, method: str, path: str, body: bytes | None) -> Exchange:
-        if self._before_call is not None:
-            await self._before_call()
+        if self._before_call is not None and (turn := self._before_call()) is not None:
+            await turn
         # Signed after the wait for a slot: PassKit refuses tokens that are a minute old.
-        headers = {
-            "authorization": self._signer.header(),
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": f"passbell/{__version__}",
-        }
-        if body is not None:
-            headers["content-type"] = "application/json"
-        sent, complete = self._clock(), True
+        headers = _headers(self._signer.header(), with_body=body is not None)
+        sent = self._clock()
         begun = time.monotonic()
         status: int | None = None
+        complete = True
         try:
             status, received, content = await self._transport.request(
                 method, path, body, headers, self._timeout
@@ -198,8 +194,13 @@ class PassKit:
         finally:
             self._after_call(method, status, time.monotonic() - begun)
         self._learn_time(status, received, content, sent)
-        secrets = (*self._credentials.secrets, headers["authorization"])
-        answer = answer_for(status, received, content, now=self._clock(), secrets=secrets)
+        answer = answer_for(
+            status,
+            received,
+            content,
+            now=self._clock(),
+            secrets=(*self._credentials.secrets, headers["authorization"]),
+        )
         if answer.verdict is not Verdict.SENT:
             return Exchange(answer, content)
         if not complete:
@@ -217,6 +218,19 @@ class PassKit:
     def _learn_time(self, status: int, headers: Mapping[str, str], body: bytes, sent: float) -> None:
         complaint = status == HTTPStatus.UNAUTHORIZED and tells_about_time(body)
         self._skew.observe(headers.get("date", ""), sent, self._clock(), trust=complaint)
+
+
+@lru_cache(maxsize=4)  # one token serves thousands of requests of a fast campaign
+def _headers(authorization: str, *, with_body: bool) -> Mapping[str, str]:
+    headers = {
+        "authorization": authorization,
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": f"passbell/{__version__}",
+    }
+    if with_body:
+        headers["content-type"] = "application/json"
+    return headers
 
 
 def _nobody_listens(_method: str, _status: int | None, _seconds: float) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
 from pyreqwest.http import Url
 from pyreqwest.proxy import ProxyBuilder
 
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pyreqwest.response import Response
+
+
+_SHORT = 5
+"""Digits of a content-length that says: so little that it may be read in one go."""
 
 
 class PyreqwestTransport:
@@ -47,13 +50,13 @@ class PyreqwestTransport:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         """See `Transport.request`."""
-        builder = self._client.request(method, self._url(path)).headers(headers)
+        builder = self._client.request(method, self._url(path)).headers(headers).timeout(_seconds(deadline))
         if body is not None:
             builder = builder.body_bytes(body)
         try:
-            async with asyncio.timeout(deadline), builder.build_streamed() as response:
+            async with builder.build_streamed() as response:
                 return await _read(response)
-        except TimeoutError as error:
+        except RequestTimeoutError as error:
             raise NetworkTrouble(f"PassKit did not answer within {deadline:g} seconds") from error
         except (PyreqwestError, OSError) as error:
             raise NetworkTrouble(f"PassKit could not be reached: {_innermost(error)}") from error
@@ -63,8 +66,15 @@ class PyreqwestTransport:
         await self._client.close()
 
 
+# Rust's own clock: asyncio.timeout would cost as much as a third of the request.
+_seconds = lru_cache(maxsize=8)(lambda deadline: timedelta(seconds=deadline))
+
+
 async def _read(response: Response) -> tuple[int, Mapping[str, str], bytes]:
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    headers = cast("Mapping[str, str]", response.headers)  # finds names in any case
+    length = headers.get("content-length")
+    if length is not None and len(length) < _SHORT:  # an update's answer: one await instead of three
+        return response.status, headers, bytes(await response.bytes())
     body = b""
     while (part := await response.body_reader.read_chunk()) is not None:
         body = body + bytes(part) if body else bytes(part)
