@@ -6,7 +6,6 @@ import random
 import signal
 import statistics
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -354,12 +353,7 @@ def test_a_neighbour_takes_over_from_a_killed_daemon(scene: Scene, report: Repor
 
 
 KILLS, PASSES = (1_000, 10_000) if LONG else (10, 1_500)
-
-
-def far_enough(scene: Scene, campaign: UUID, sent: float) -> bool:
-    """Whether so many were sent, or all is over."""
-    order = scene.order(campaign)
-    return order["status"] == "COMPLETED" or order["sent_count"] >= sent
+SHARE = PASSES / KILLS
 
 
 @pytest.mark.timeout(120 + 6 * KILLS)
@@ -368,15 +362,16 @@ def test_killed_at_random_moments(scene: Scene, report: Report, metadata: str) -
     """Anywhere: while it starts, in a chunk, in a report. The restarted one goes on at once, every time."""
     play = act(scene, PASSES)
     dice = random.Random(metadata)  # noqa: S311 - a run that can be made again
-    daemon = scene.daemon(METADATA=metadata, RATE_PER_SECOND=300, CHUNK_SIZE=20 if LONG else 60)
+    rate = 10 * SHARE
+    daemon = scene.daemon(METADATA=metadata, RATE_PER_SECOND=rate, CHUNK_SIZE=max(10, round(SHARE / 5)))
     with Law(scene.url, pause=0.2 if LONG else 0.05) as law, daemon:
-        for kill in range(KILLS):
+        for _ in range(KILLS):
             if dice.random() < 0.1:  # at any moment of its start
                 time.sleep(dice.random())
-            else:
-                target = PASSES * (kill + dice.random()) / KILLS
-                wait_until(partial(far_enough, scene, play.campaign, target), "it gets that far")
-                time.sleep(dice.random() * 0.1)  # anywhere inside a chunk, not always at its report
+            else:  # at any moment of the work that is its share
+                pushes = scene.remote.overview()["pushes"]
+                scene.remote.wait(timeout=30, pushes=pushes + 1)
+                time.sleep(dice.random() * 2 * SHARE / rate)
             daemon.kill()
             flying = play.flights.killed()
             play.shuffle_balances(flying)
