@@ -204,9 +204,14 @@ class Sender:
         _current.set(held)
         try:
             answer = await self._push(held, index, sending.known)
-            held.decide(index, _OUTCOMES[answer.verdict], answer.http_status, answer.detail)
+            outcome = _OUTCOMES[answer.verdict]
+            # Whoever was asked before without an answer is not certainly untouched: the words must stay.
+            unsure = outcome == "back" and index in held.doubtful
+            held.decide(index, "maybe" if unsure else outcome, answer.http_status, answer.detail)
         except Exception as error:  # noqa: BLE001 - handed to who awaits the chunk
             self._trouble(sending, error)
+            if index in held.doubtful:
+                held.decide(index, "maybe", None, "")
         finally:
             sending.in_flight -= 1
             sending.settle()
