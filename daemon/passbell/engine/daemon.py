@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import uuid
@@ -146,6 +147,9 @@ class Daemon:
                 }
             )
             try:
+                # What is loaded by now stays, and need not be looked through at every collection.
+                gc.collect()
+                gc.freeze()
                 self._watch.running(database)
                 systemd.notify("READY=1")
                 code = await loops.watch(self._stop)

@@ -29,12 +29,7 @@ class HeldChunk:
     def __init__(self, chunk: ClaimedChunk, lease_seconds: float, claimed_at: float) -> None:
         """`claimed_at`: time.monotonic() from before the claim was asked for, so our idea of the lease ends first."""
         self.chunk = chunk
-        self.recipients = [
-            Recipient(pass_id, protocol, passkit_id, external_id, chunk.passkit_program_id)
-            for pass_id, protocol, passkit_id, external_id in zip(
-                chunk.pass_ids, chunk.protocols, chunk.passkit_ids, chunk.external_ids, strict=True
-            )
-        ]
+        self.size = len(chunk.pass_ids)
         self.claimed_at = claimed_at
         self.lease_ends = claimed_at + lease_seconds
         self.renewed_at = claimed_at
@@ -50,10 +45,21 @@ class HeldChunk:
         self.decided = 0
         self.picked = 0
 
+    def recipient(self, index: int) -> Recipient:
+        """One of the chunk's passes."""
+        chunk = self.chunk
+        return Recipient(
+            chunk.pass_ids[index],
+            chunk.protocols[index],
+            chunk.passkit_ids[index],
+            chunk.external_ids[index],
+            chunk.passkit_program_id,
+        )
+
     @property
     def undecided(self) -> int:
         """Recipients still to be sent, or in flight."""
-        return 0 if self.stopped else len(self.recipients) - self.decided
+        return 0 if self.stopped else self.size - self.decided
 
     @property
     def lost(self) -> bool:
@@ -63,11 +69,11 @@ class HeldChunk:
     @property
     def all_picked(self) -> bool:
         """Whether nobody will be picked any more."""
-        return self.stopped is not None or self.picked >= len(self.recipients)
+        return self.stopped is not None or self.picked >= self.size
 
     def pick(self) -> int | None:
         """Index of the next recipient; None if there is none or nothing may be sent."""
-        if self.stopped or self.picked >= len(self.recipients):
+        if self.stopped or self.picked >= self.size:
             return None
         self.picked += 1
         return self.picked - 1
@@ -88,7 +94,7 @@ class HeldChunk:
         """Note what became of a recipient."""
         if not self.outcomes:
             self.first_unreported = time.monotonic()
-        self.outcomes.append((self.recipients[index].pass_id, outcome, status, detail))
+        self.outcomes.append((self.chunk.pass_ids[index], outcome, status, detail))
         self.decided += 1
 
 

@@ -132,7 +132,7 @@ class Sender:
             self._waiting.setdefault(held.chunk.program_id, deque()).append(sending)
             self._fill()
         else:
-            for _ in range(min(self._concurrency, len(held.recipients))):
+            for _ in range(min(self._concurrency, held.size)):
                 self._start(self._own_lane(sending, own_rate))
         sending.settle()
         await sending.done
@@ -142,7 +142,7 @@ class Sender:
     async def _read(self, held: HeldChunk) -> Known:
         token = _current.set(held)
         try:
-            return await self._passkit.read_metadata(held.recipients)
+            return await self._passkit.read_metadata([held.recipient(i) for i in range(held.size)])
         except* SendStopped:
             held.stop("stopping")
         except* DatabaseUnavailable as group:
@@ -240,7 +240,7 @@ class Sender:
 
     async def _push(self, held: HeldChunk, index: int, known: Known) -> Answer:
         """One attempt: up to `REPEATS` requests while the trouble is of the kind that passes."""
-        recipient = held.recipients[index]
+        recipient = held.recipient(index)
         metadata = known.get(recipient.pass_id)
         failures = throttles = 0
         while True:
