@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := daemon tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench lint format types sql audit lock clean
+.PHONY: help setup demo test chaos bench lint format types sql docs audit lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ types: setup  ## mypy, strict
 
 sql: setup  ## write sql/passbell.sql, the whole schema in one file, from migrations and functions
 	@$(BIN)/python -m passbell.db.bundle
+
+docs: setup  ## write the reference (docs/settings.md, docs/reference) from the code and the schema
+	@$(BIN)/python tools/reference.py
 
 audit: setup  ## ask for known vulnerabilities of the locked dependencies
 	@$(BIN)/python tools/audit.py

@@ -74,49 +74,80 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, populate_by_name=True, extra="forbid"
     )
 
+    # The sentence below each setting is its line in docs/settings.md (`make docs`), with default, range and other
+    # names added.
+
     database_url: DatabaseUrl | None = Field(
         default=None, validation_alias=_also("PASSBELL_DATABASE_URL", "DATABASE_URL", "SUPABASE_DB_URL")
     )
+    """The database, `postgresql://…`. Required by everything but `demo` and `sandbox`."""
     listen_url: DatabaseUrl | None = Field(default=None, validation_alias=_also("PASSBELL_LISTEN_URL"))
+    """A direct connection for LISTEN, when the first is a transaction pooler (port 6543). Else the same."""
 
     passkit_url: HttpUrl = "https://api.pub1.passkit.io"
+    """PassKit's REST API: `pub1` is Europe, `pub2` the USA."""
     passkit_api_key: Secret | None = Field(
         default=None, validation_alias=_also("PASSBELL_PASSKIT_API_KEY", "PASSKIT_API_KEY")
     )
+    """Key of PassKit's page Settings, Developer Tools. Required by `run`, with the secret."""
     passkit_api_secret: Secret | None = Field(
         default=None, validation_alias=_also("PASSBELL_PASSKIT_API_SECRET", "PASSKIT_API_SECRET")
     )
+    """The secret beside it."""
     passkit_token: Secret | None = Field(default=None, validation_alias=_also("PASSBELL_PASSKIT_TOKEN"))
+    """A long-lived token instead of key and secret."""
     dry_run: bool = False
+    """`true` does everything but send; then no PassKit credentials are needed."""
     http_client: Annotated[Literal["auto", "httpx", "pyreqwest"], BeforeValidator(_lower)] = "auto"
+    """Who makes the requests: pyreqwest comes with the extra `fast`; `auto` takes it where it is installed."""
 
     rate_per_second: float = Field(default=50, gt=0, le=100_000, allow_inf_nan=False)
+    """Pushes per second, over all daemons of the account together."""
     chunk_size: int = Field(default=50, ge=1, le=1000)
+    """Passes per chunk: about one second of work. Raise it with the rate."""
     concurrency: int = Field(default=50, ge=1, le=10_000)
+    """Requests in flight per daemon."""
     lease_seconds: float = Field(default=60, gt=0, le=3600, allow_inf_nan=False)
+    """After a crash another daemon takes a chunk over when its lease has run out."""
     poll_seconds: float = Field(default=2, gt=0, le=3600, allow_inf_nan=False)
+    """How often to look for work when no notification came."""
     max_attempts: int = Field(default=5, ge=1, le=100)
+    """Tries per pass before it counts as failed."""
     request_timeout: float = Field(default=10, gt=0, le=600, allow_inf_nan=False)
+    """Seconds for one request to PassKit."""
 
     message_key: str = Field(default="marketingMessage", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)
+    """The key in `metaData` whose field carries the change message."""
     metadata: Annotated[Literal["merge", "replace"], BeforeValidator(_lower)] = "merge"
+    """Read a record's `metaData`, add our key, write; or `replace`, for passes that carry nothing else."""
     same_text: Annotated[Literal["vary", "skip", "send"], BeforeValidator(_lower)] = "vary"
+    """When a pass already shows the text: `vary` it invisibly, `skip` the pass, `send` anyway (nobody is buzzed)."""
     daily_cap: int = Field(default=3, ge=0, le=1000)
+    """Messages per pass in 24 hours; 0 is no cap."""
 
     csv_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Comma separated: the only hosts that lists are downloaded from. Empty: any public https host."""
     csv_allow_private: bool = False
+    """`true` allows lists from private addresses."""
 
     web_host: str = "127.0.0.1"
+    """Where the HTTP API and the page listen."""
     web_port: Port = 8080
+    """Their port; 0 takes a free one and logs it."""
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(), validation_alias=_also("PASSBELL_API_KEYS")
     )
+    """Comma separated, each `key` or `name:key`; the name is shown as who ordered a campaign. Required by `web`."""
 
     metrics_host: str = "127.0.0.1"
+    """Where `/metrics`, `/live` and `/ready` of the daemon listen."""
     metrics_port: Port = 9464
+    """Their port; 0 turns them off."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    """The least that is logged."""
     log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
+    """`auto` is console on a terminal, else json."""
 
     @classmethod
     def settings_customise_sources(  # noqa: D102 - pydantic-settings' own hook

@@ -1,0 +1,100 @@
+-- What Supabase Studio, psql and docs/reference/sql.md show beside the names that people use. Sentences about tables and
+-- columns of ours that have none from the migration which made them; on the owner's columns only where there is none.
+create or replace function passbell.comment_where_none(p_table text, p_column text, p_comment text) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_table   constant regclass := to_regclass(p_table);
+    v_number  smallint;
+begin
+    select a.attnum into v_number from pg_catalog.pg_attribute a where a.attrelid = v_table and a.attname = p_column and not a.attisdropped;
+    if v_number is not null and col_description(v_table, v_number) is null then
+        execute format('comment on column %s.%I is %L', v_table, p_column, p_comment);
+    end if;
+end
+$$;
+
+do $$
+declare
+    v_line  record;
+begin
+    for v_line in
+        select * from (values
+            ('public.push_campaigns', 'id',              'The campaign.'),
+            ('public.push_campaigns', 'program_id',      'Whose members it goes to.'),
+            ('public.push_campaigns', 'name',            'A name for people.'),
+            ('public.push_campaigns', 'message_text',    'What the phones show. {points}, {first_name}, {last_name}, {tier_points}, {program} are filled in; {first_name|there} with a fallback; {{ and }} are braces.'),
+            ('public.push_campaigns', 'csv_upload_url',  'A link to a list of members; narrows the target.'),
+            ('public.push_campaigns', 'sent_count',      'Passes whose text PassKit has stored.'),
+            ('public.push_campaigns', 'failed_count',    'Passes that could not be reached; push_retry_failed tries them again.'),
+            ('public.push_campaigns', 'skipped_count',   'Passes left out, each with a reason in passbell.deliveries.'),
+            ('public.push_campaigns', 'recipient_count', 'Passes of the frozen audience: sent, failed, skipped and still to do.'),
+            ('public.push_campaigns', 'created_at',      'When it was inserted.'),
+            ('public.push_campaigns', 'updated_at',      'When it last changed.'),
+            ('public.push_campaigns', 'scheduled_at',    'Not before; empty is at once.'),
+            ('public.push_campaigns', 'started_at',      'When the audience was frozen.'),
+            ('public.push_campaigns', 'completed_at',    'When it was over, whichever way.'),
+            ('public.push_campaigns', 'kind',            'BROADCAST, BIRTHDAY (made by passbell), TEST (one pass, at any hour).'),
+            ('public.push_campaigns', 'rate_per_second', 'Slower than the account allows, for this campaign alone.'),
+            ('public.push_campaigns', 'created_by',      'Who ordered it: e-mail of the signed-in user, name of the API key, or the role.'),
+            ('public.member_imports', 'id',              'The import.'),
+            ('public.member_imports', 'program_id',      'Whose members they are.'),
+            ('public.member_imports', 'csv_upload_url',  'A link to the file.'),
+            ('public.member_imports', 'name',            'A name for people.'),
+            ('public.member_imports', 'status_detail',   'In plain words: what is going on, or what went wrong.'),
+            ('public.member_imports', 'total_rows',      'Rows of the file.'),
+            ('public.member_imports', 'processed_rows',  'Rows done so far: the five counts together.'),
+            ('public.member_imports', 'created_count',   'Members who were not there.'),
+            ('public.member_imports', 'updated_count',   'Members of whom something changed.'),
+            ('public.member_imports', 'unchanged_count', 'Rows that said nothing new.'),
+            ('public.member_imports', 'rejected_count',  'Rows that were not taken; member_import_rows says why.'),
+            ('public.member_imports', 'created_at',      'When it was inserted.'),
+            ('public.member_imports', 'started_at',      'When a daemon took it.'),
+            ('public.member_imports', 'completed_at',    'When it was over, whichever way.'),
+            ('public.member_imports', 'updated_at',      'When it last changed.'),
+            ('public.member_imports', 'created_by',      'Who ordered it.'),
+            ('passbell.deliveries', 'campaign_id',       'The campaign.'),
+            ('passbell.deliveries', 'pass_id',           'The recipient.'),
+            ('passbell.deliveries', 'attempts',          'Requests that were made for it.'),
+            ('passbell.deliveries', 'http_status',       'PassKit''s last answer; empty if there was none.'),
+            ('passbell.deliveries', 'outcome',           'sent, failed or skipped.'),
+            ('passbell.deliveries', 'reason',            'Why not, one of a closed list; empty if sent.'),
+            ('passbell.deliveries', 'detail',            'PassKit''s words, or the bad placeholder.')
+        ) as c (relation, name, words)
+    loop
+        perform passbell.comment_where_none(v_line.relation, v_line.name, v_line.words);
+    end loop;
+end
+$$;
+
+comment on table passbell.import_leases is 'Who works on an import, leased like a chunk.';
+comment on table passbell.migrations    is 'Which migrations are installed, and since when.';
+comment on table passbell.settings      is 'One row: the schema''s version, and the account''s defaults as the daemons last said them; retention.';
+comment on table passbell.turns         is 'Which program was served last, so that a small campaign does not wait behind a large one.';
+comment on table passbell.workers       is 'One row per running daemon: who, since when, what it is doing.';
+
+comment on function public.push_preview(uuid, text) is
+    'The honest count of an audience: matched, in_wallet, opted_out, capped, reachable; how long it takes, and when it would be done behind what waits already. Changes nothing.';
+comment on function public.push_send(uuid, text, text, text, timestamptz, integer) is
+    'Orders a campaign; returns its id. With expected, the number that a preview showed, it refuses with PB409 if the audience has changed since.';
+comment on function public.push_test(uuid, text, text) is
+    'One real push to one pass, by its external id, ahead of everything else and whatever the hour; returns the campaign''s id.';
+comment on function public.push_pause(uuid) is
+    'Stops a campaign within a second; what is in flight ends. Returns the campaign.';
+comment on function public.push_resume(uuid) is
+    'Goes on with a paused or held campaign, with those not reached yet. Returns the campaign.';
+comment on function public.push_cancel(uuid) is
+    'Ends a campaign for good: passes not reached yet become skipped, reason cancelled. Returns the campaign.';
+comment on function public.push_retry_failed(uuid) is
+    'Moves the failed passes of a campaign back into the queue. Returns the campaign.';
+comment on function public.push_progress(uuid) is
+    'How far a campaign is: counts, percent, pushes a second since it started, and when it will be done at that pace.';
+comment on function public.get_birthdays_today(uuid, date) is
+    'Whose birthday it is, in one program or in all whose bot is on, today in each program''s zone or on a local date, with the greeting as that member would read it. Changes nothing.';
+comment on function public.run_birthdays(uuid, date) is
+    'Gives the gifts of a day by hand; as often as you like, everybody is gifted once. Returns what was done per program.';
+comment on function public.push_forget(text) is
+    'Erases what passbell keeps about one member, by external id or pass id; says how many rows of which table. The platform''s own tables are the platform''s to erase.';
+comment on function passbell.check_conservation(uuid) is
+    'Campaigns for which recipient_count is not what waits plus what is decided, or where a pass is in both: normally none.';
