@@ -241,11 +241,12 @@ class Sender:
     async def _push(self, held: HeldChunk, index: int, known: Known) -> Answer:
         """One attempt: up to `REPEATS` requests while the trouble is of the kind that passes."""
         recipient = held.recipient(index)
-        metadata = known.get(recipient.pass_id)
+        # Never a default here: a record whose map is not known would be wiped.
+        metadata = known[recipient.pass_id] if self._merge else None
         failures = throttles = 0
         while True:
             if isinstance(metadata, Answer) and (failures or throttles):
-                metadata = (await self._passkit.read_metadata([recipient])).get(recipient.pass_id)
+                metadata = (await self._passkit.read_metadata([recipient]))[recipient.pass_id]
             if isinstance(metadata, Answer):
                 answer = metadata
             else:
