@@ -25,8 +25,14 @@ LIST_SIZE = 100
 AVOID_SECONDS = 600.0
 """How long a list endpoint that was of no use is left alone."""
 
+LIST_TRIES = 3
+"""Requests for one list while the trouble is of the kind that passes: a hundred single reads cost far more."""
+
+LIST_PAUSE = 0.25
+"""Seconds between them, as PassKit asks for after a 503."""
+
 TROUBLE_LIMIT = 2
-"""List requests in a row that may time out or break off before records are read one by one instead."""
+"""Lists in a row that may time out or break off, repeats included, before records are read one by one instead."""
 
 BRAKE_AFTER = 10
 """Network troubles in a row after which the rest of a read is given up: PassKit is down, not one record."""
@@ -107,12 +113,10 @@ class RecordReader:
                 await self._read_list(key, batch, state)
 
     async def _read_list(self, key: ListKey, batch: list[Recipient], state: _Read) -> None:
-        protocol, program, field_name = key
         wanted: dict[str, list[Recipient]] = {}
         for recipient in batch:
             wanted.setdefault(recipient.key, []).append(recipient)
-        path = list_path(protocol, program) or ""
-        exchange = await self._ask("POST", path, list_body(field_name, list(wanted)))
+        exchange, rows = await self._ask_list(key, wanted)
         answer = exchange.answer
         if answer.verdict in {Verdict.NOT_FOUND, Verdict.REJECTED, Verdict.SERVER_ERROR}:
             self._avoid(key, answer.detail)
@@ -124,7 +128,6 @@ class RecordReader:
             state.note(answer)
             state.give(batch, answer)
             return
-        rows = _parse_rows(exchange, wanted, field_name)
         for found, metadata in rows.found.items():
             state.give(wanted[found], metadata)
         missing = [recipient for found in wanted if found not in rows.found for recipient in wanted[found]]
@@ -139,6 +142,25 @@ class RecordReader:
         state.left += missing
         if not rows.found and not rows.useless:
             state.silent.append((key, missing))
+
+    async def _ask_list(self, key: ListKey, wanted: dict[str, list[Recipient]]) -> tuple[Exchange, _Rows]:
+        """One list; asked again while it fails in a way that may pass, unless it is for one record anyway."""
+        protocol, program, field_name = key
+        path = list_path(protocol, program) or ""
+        body = list_body(field_name, list(wanted))
+        found: dict[str, Metadata] = {}
+        tries = 1 if len(wanted) == 1 else LIST_TRIES
+        while True:
+            exchange = await self._ask("POST", path, body)
+            read = exchange.answer.verdict is Verdict.SENT or not exchange.complete
+            rows = _parse_rows(exchange, wanted, field_name) if read else _Rows()
+            rows.found = found = found | rows.found
+            trouble = rows.error or exchange.answer
+            passing = trouble.verdict in {Verdict.RETRY, Verdict.SERVER_ERROR} or rows.unreadable
+            tries -= 1
+            if tries == 0 or not passing or not exchange.complete:
+                return exchange, rows
+            await asyncio.sleep(LIST_PAUSE)
 
     async def _read_singles(self, singles: Iterator[Recipient], state: _Read) -> None:
         for recipient in singles:
@@ -220,6 +242,8 @@ class _Rows:
     error: Answer | None = None
     useless: str = ""
     """Why this list should not be asked again for a while; empty if it served."""
+    unreadable: bool = False
+    """Whether a line is not even JSON: more likely a bad day than another kind of list."""
 
 
 def _parse_rows(exchange: Exchange, wanted: dict[str, list[Recipient]], key_field: str) -> _Rows:
@@ -239,6 +263,7 @@ def _parse_rows(exchange: Exchange, wanted: dict[str, list[Recipient]], key_fiel
         record = row.get("result") if row is not None else None
         if not isinstance(record, dict):
             rows.useless = "its answer has an unknown shape"
+            rows.unreadable = row is None
             break
         name = record.get(key_field)
         metadata = metadata_of(record)
