@@ -308,3 +308,44 @@ def test_the_preview_and_the_greeting_are_the_same_words(modern: Host) -> None:
         zip(chunk.pass_ids, chunk.texts, strict=True)
     )
     assert shown == {log.pass_id: log.message_sent for log in modern.logs()}
+
+
+def test_a_list_of_greetings_is_written_as_each_of_them_alone(modern: Host) -> None:
+    """Laid out once for many members, a text is what rendering it for one member gives, whatever that one lacks."""
+    messages = [
+        "Hi {first_name}, you have {points} points.",
+        "{first_name} {last_name}: {points|no}/{tier_points|none} {{100%}} %s %% %1$s at {program|us}!",
+        "{first_name|there }{last_name} {last_name|%s} {last_name|}{program}",
+        "{first_name}, {last_name}; ",
+        "{ POINTS }{program | at }",
+        "plain",
+    ]
+    values = [None, "", "  ", "Ann", " Bo\tX ", "%s", "%1$s {points}", "\x01", "... dots", "Zoë\u200b"]
+    numbers = [None, 0, -5, 1_234_567]
+    differing = modern.fetch(
+        """
+        select m.message, f.v as first_name, l.v as last_name, one.text as alone, many.text as listed
+          from unnest(%s::text[]) as m (message)
+         cross join unnest(%s::text[]) as f (v)
+         cross join unnest(%s::text[]) as l (v)
+         cross join unnest(%s::text[]) as g (v)
+         cross join unnest(%s::bigint[]) as p (v) cross join unnest(%s::bigint[]) as t (v)
+         cross join lateral passbell.compile_message(m.message) c
+         cross join lateral passbell.birthday_layouts(m.message, g.v) y
+         cross join lateral (select passbell.clean_value(f.v) as first, passbell.clean_value(l.v) as last) n
+         cross join lateral (select (p.v is null)::int + 2 * (n.first is null)::int + 4 * (n.last is null)::int
+                                    + 8 * (t.v is null)::int + 1 as i) x
+         cross join lateral passbell.render_message(
+                        c.layout, c.fields, c.fallbacks, p.v, f.v, l.v, t.v, g.v) as one (text)
+         cross join lateral passbell.fill_layout(
+                        y.layouts[x.i], y.gaps[x.i], p.v, n.first, n.last, t.v) as many (text)
+         where one.text is distinct from many.text
+        """,
+        messages,
+        values,
+        values,
+        [None, "Tea % Club"],
+        numbers,
+        numbers,
+    )
+    assert differing[:3] == []
