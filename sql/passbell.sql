@@ -2957,6 +2957,27 @@ as $$
 $$;
 
 
+-- functions/45_work_waiting.sql ─────────────────────────────────────────────────────────────────────────────────
+
+-- Might a loop of the daemon find something to do? One look for all of them at every poll, so that an idle daemon asks one
+-- question instead of five. False is certain: there is nothing. True may mean "not yet" (a scheduled campaign, a chunk that
+-- another daemon holds); the loop that is woken finds out. Four index looks, or tables that are empty when all is done.
+create or replace function passbell.work_waiting(p_account text)
+returns table (campaigns boolean, chunks boolean, imports boolean, breaker boolean)
+language sql
+stable
+set search_path = ''
+as $$
+    select w.chunks
+           or exists (select from public.push_campaigns c where c.status = 'PENDING')
+           or exists (select from public.push_campaigns c where c.status = 'PROCESSING'),
+           w.chunks,
+           exists (select from public.member_imports i where i.status in ('PENDING', 'PROCESSING')),
+           exists (select from passbell.rate_limits l where l.account = p_account and l.breaker = 'open')
+      from (select exists (select from passbell.chunks) as chunks) w
+$$;
+
+
 -- functions/50_push.sql ─────────────────────────────────────────────────────────────────────────────────────────
 
 -- What people call: from Supabase Studio, psql, RPC, the command line, the API. Each is one transaction and raises a
@@ -5993,7 +6014,8 @@ declare
         'claim_prune', 'close_breaker', 'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch',
         'heartbeat', 'import_batch', 'import_failed', 'import_staged', 'list_failed', 'list_loaded', 'neighbours', 'open_breaker',
         'prune', 'queue_state', 'register_worker', 'release_birthday_runs', 'release_import', 'release_list_load',
-        'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker'];
+        'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker',
+        'work_waiting'];
     -- What `passbell web` calls, likewise.
     v_web       constant text[] := array[
         'account_list', 'begin_request', 'birthday_history', 'birthdays_ahead', 'campaign_card', 'campaign_page', 'campaign_reasons',
@@ -6114,7 +6136,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '27ee64b4a15bec1c', schema_version = 8
- where (bundle, schema_version) is distinct from ('27ee64b4a15bec1c', 8);
+update passbell.settings set bundle = '7b6e223324558a52', schema_version = 8
+ where (bundle, schema_version) is distinct from ('7b6e223324558a52', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

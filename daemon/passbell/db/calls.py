@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, LiteralString
+from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple
 
 from passbell import __version__
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from passbell.db.database import Database
 
-__all__ = ["ClaimedCampaign", "ClaimedChunk", "Queue", "Slots"]
+__all__ = ["ClaimedCampaign", "ClaimedChunk", "Queue", "Slots", "WorkWaiting"]
 
 EXPAND_SECONDS: Final = 600.0
 """Deadline for freezing an audience; a million members take a few seconds."""
@@ -62,6 +62,16 @@ class Slots:
     spacing: float
 
 
+class WorkWaiting(NamedTuple):
+    """For which loops there may be something to do. False is certain, true may mean "not yet"."""
+
+    campaigns: bool
+    chunks: bool
+    imports: bool
+    breaker: bool
+    """The account's breaker is open: somebody must probe."""
+
+
 class Queue:
     """The queue as one worker sees it."""
 
@@ -70,6 +80,11 @@ class Queue:
         self.database = database
         self.worker = worker
         self.account = account
+
+    async def work_waiting(self) -> WorkWaiting:
+        """Whether anything may be there to do; one trivial query."""
+        row = await self.database.row("select * from passbell.work_waiting(%s)", (self.account,))
+        return WorkWaiting(*row) if row else WorkWaiting(*[True] * 4)
 
     async def tick(self) -> None:
         """Close what was cancelled, keep the words of waiting campaigns true."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from passbell.engine.backoff import Backoff
+from passbell.engine.wakeups import SELDOM
 from passbell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ async def run_campaigns(
     expanded: Callable[[], None],
     lists: ListLoader,
 ) -> None:
-    """Claim until nothing is due, then wait for a ring or the poll.
+    """Claim until nothing is due, then wait to be rung.
 
     `expanded()` is called when chunks are there. A list that must be fetched first is given to `lists`, which works
     on its own: the loop goes on with the next campaign.
@@ -66,4 +67,4 @@ async def run_campaigns(
             log.warning("database_unavailable", where="claim_campaign", reason=str(error))
             await asyncio.sleep(backoff.next())
             continue
-        await bell.wait(settings.poll_seconds)
+        await bell.wait(max(settings.poll_seconds, SELDOM))

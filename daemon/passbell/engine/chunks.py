@@ -11,6 +11,7 @@ import structlog
 from passbell.engine.backoff import Backoff
 from passbell.engine.held import HeldChunk
 from passbell.engine.pacing import Pacer
+from passbell.engine.wakeups import SELDOM
 from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError
 from passbell.ops.metrics import CHUNKS_HELD, CLAIM, LEASES_LOST, count_outcomes
 
@@ -87,7 +88,7 @@ class ChunkLoop:
                 await self._bell.wait(backoff.next())
                 continue
             if not claimed:
-                await self._bell.wait(self._settings.poll_seconds)
+                await self._bell.wait(max(self._settings.poll_seconds, SELDOM))
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -27,6 +27,7 @@ from passbell.engine.imports import run_imports
 from passbell.engine.listener import run_listener
 from passbell.engine.lists import ListLoader
 from passbell.engine.pacing import Pacer
+from passbell.engine.poll import run_poll
 from passbell.engine.sending import Sender, Turns
 from passbell.engine.supervision import Loops
 from passbell.engine.wakeups import Bell
@@ -39,6 +40,7 @@ from passbell.ops.watch import Watch
 from passbell.passkit import Credentials, PassKit
 
 if TYPE_CHECKING:
+    from passbell.db.calls import WorkWaiting
     from passbell.settings import Settings
 
 __all__ = ["Daemon", "main"]
@@ -87,6 +89,14 @@ class Daemon:
         if payload in {"imports", ""}:
             self.import_bell.ring()
 
+    def found(self, work: WorkWaiting) -> None:
+        """The poll's answer: wake whoever may have something to do."""
+        for waiting, bell in zip(
+            work, (self.campaign_bell, self.chunk_bell, self.import_bell, self.health_bell), strict=True
+        ):
+            if waiting:
+                bell.ring()
+
     async def run(self) -> int:
         """Run until stopped; returns the exit code, not 0 if a loop ended unasked.
 
@@ -134,6 +144,7 @@ class Daemon:
                     "campaigns": run_campaigns(
                         settings, queue, self.campaign_bell, self.chunk_bell.ring, lists
                     ),
+                    "poll": run_poll(queue, self.found, settings.poll_seconds),
                     "imports": run_imports(settings, database, self._worker, self.import_bell),
                     "watch": chunks.watch(self.watch_bell),
                     "health": health.run(self.health_bell, settings.poll_seconds),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from passbell.engine.backoff import Backoff
+from passbell.engine.wakeups import SELDOM
 from passbell.errors import DatabaseUnavailable
 from passbell.ops.metrics import BREAKER_OPENED, THROTTLED
 from passbell.passkit import Verdict
@@ -111,7 +112,7 @@ class Health:
         """Watch the breaker, probe when it is our turn, close it when PassKit works."""
         backoff = Backoff()
         while True:
-            await bell.wait(OPEN_TURN if self.broken else poll_seconds)
+            await bell.wait(OPEN_TURN if self.broken else max(poll_seconds, SELDOM))
             try:
                 if await self._queue.claim_probe():
                     if not self.broken:

@@ -21,6 +21,7 @@ import structlog
 from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
 from passbell.engine.backoff import Backoff
 from passbell.engine.leased import in_thread, while_leased
+from passbell.engine.wakeups import SELDOM
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, from_database
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ SILENT_MILLISECONDS: Final = "60000"
 
 
 async def run_imports(settings: Settings, database: Database, worker: UUID, bell: Bell) -> None:
-    """Work off the imports one after the other, then wait for a ring or the poll; until cancelled."""
+    """Work off the imports one after the other, then wait to be rung; until cancelled."""
     imports = _Imports(settings, database, worker)
     backoff = Backoff()
     while True:
@@ -54,7 +55,7 @@ async def run_imports(settings: Settings, database: Database, worker: UUID, bell
             log.warning("database_unavailable", where="imports", reason=str(error))
             await asyncio.sleep(backoff.next())
             continue
-        await bell.wait(settings.poll_seconds)
+        await bell.wait(max(settings.poll_seconds, SELDOM))
 
 
 class _Imports:

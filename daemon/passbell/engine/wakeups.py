@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from typing import Final
 
-__all__ = ["Bell"]
+__all__ = ["SELDOM", "Bell"]
+
+SELDOM: Final = 30.0
+"""Seconds after which a loop looks for work unasked, although everybody who knows of some rings its bell. Well below
+`STUCK_SECONDS` of ops/watch.py."""
 
 
 class Bell:

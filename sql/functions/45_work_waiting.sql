@@ -1,0 +1,17 @@
+-- Might a loop of the daemon find something to do? One look for all of them at every poll, so that an idle daemon asks one
+-- question instead of five. False is certain: there is nothing. True may mean "not yet" (a scheduled campaign, a chunk that
+-- another daemon holds); the loop that is woken finds out. Four index looks, or tables that are empty when all is done.
+create or replace function passbell.work_waiting(p_account text)
+returns table (campaigns boolean, chunks boolean, imports boolean, breaker boolean)
+language sql
+stable
+set search_path = ''
+as $$
+    select w.chunks
+           or exists (select from public.push_campaigns c where c.status = 'PENDING')
+           or exists (select from public.push_campaigns c where c.status = 'PROCESSING'),
+           w.chunks,
+           exists (select from public.member_imports i where i.status in ('PENDING', 'PROCESSING')),
+           exists (select from passbell.rate_limits l where l.account = p_account and l.breaker = 'open')
+      from (select exists (select from passbell.chunks) as chunks) w
+$$;
