@@ -1,0 +1,115 @@
+-- After a restore from a snapshot: holds everything that would go out by itself, so that a person decides. The database
+-- is as of `since`, but PassKit and the phones are as of now: what was sent in between is not known here, and a daemon
+-- would send it again, scheduled campaigns of the lost hours included. Called by the owner of the database, once, before
+-- the first daemon is started; calling it again changes nothing more. docs/howto/restore.md goes through it step by step.
+--
+--   what          becomes of it
+--   campaign      PENDING or PROCESSING: PAUSED, and its words say why. PAUSED or DRAFT: stays, and its words warn
+--   birthday      a date since then whose gifts will be given again (the points were lost with the database): its
+--                 greetings gather in a PAUSED campaign, because the phones may have shown them
+--   import        goes on by itself: the same rows again change nothing
+--
+-- Leases and claim tokens of the snapshot's workers are void: a daemon that outlived the restore can report nothing.
+-- `since` is the snapshot's time; without it, the last heartbeat that is in it. Raises PB422 while a daemon is alive.
+create or replace function passbell.after_restore(since timestamptz default null)
+returns table (what text, id uuid, name text, was text, status text, detail text)
+language plpgsql
+set search_path = ''
+set passbell.engine = 'on'
+as $$
+#variable_conflict use_column
+declare
+    v_now    constant timestamptz := passbell.now();
+    v_since  timestamptz := after_restore.since;
+    v_alive  text;
+    v_moment text;
+    v_held   text;
+    v_found  record;
+begin
+    select format('%s, process %s', w.host, w.pid) into v_alive
+      from passbell.workers w
+     where w.heartbeat_at > v_now - interval '1 minute'
+     order by w.heartbeat_at desc limit 1;
+    if v_alive is not null then
+        raise exception 'A daemon is running (%): stop every daemon, wait a minute, and call this again.', v_alive using errcode = 'PB422';
+    end if;
+    if v_since is null then
+        select max(w.heartbeat_at) into v_since from passbell.workers w;
+    end if;
+    if v_since is null or v_since > v_now then
+        raise exception 'When was the snapshot taken? Give a time in the past: passbell.after_restore(''2026-11-20 03:00+00'').' using errcode = 'PB400';
+    end if;
+    v_moment := to_char(v_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"');
+    v_held := format('Held after a restore: what was sent after %s is not known here. Resume it: whoever was reached since is pushed again. '
+                     'Cancel it: whoever was not is left out.', v_moment);
+
+    update passbell.chunks k set lease_until = null, claim_token = null, worker = null
+     where k.claim_token is not null or k.worker is not null;
+    update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
+    update passbell.import_leases l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
+    update passbell.birthday_runs r set lease_until = null, worker = null where r.worker is not null;
+
+    for v_found in
+        select c.id, c.name, c.status as was, c.kind
+          from public.push_campaigns c
+         where c.status in ('PENDING', 'PROCESSING')
+            or c.status in ('PAUSED', 'DRAFT') and coalesce(c.status_detail, '') not like '%after a restore:%'
+         order by c.created_at, c.id
+           for update
+    loop
+        what := 'campaign';
+        id := v_found.id;
+        name := v_found.name;
+        was := v_found.was;
+        if v_found.was in ('PENDING', 'PROCESSING') then
+            perform passbell.hold_campaign(v_found.id, v_held);
+        else
+            update public.push_campaigns c
+               set status_detail = concat_ws(' ', format('As found after a restore: it may have been sent after %s.', v_moment), c.status_detail)
+             where c.id = v_found.id;
+        end if;
+        select c.status, c.status_detail into status, detail from public.push_campaigns c where c.id = v_found.id;
+        return next;
+    end loop;
+
+    -- Dates that a daemon may have greeted, and will run again.
+    for v_found in
+        select b.program_id, d.local_date::date as local_date, m.message, r.campaign_id, old.status as was
+          from (select g.program_id, g.birthday_message, g.birthday_send_at, w.since as first_date,
+                       v_now at time zone passbell.zone(g.timezone) as local_now, v_since at time zone passbell.zone(g.timezone) as local_since
+                  from passbell.programs g
+                  join passbell.birthday_programs w on w.program_id = g.program_id
+                 where w.since is not null and g.birthday_bot_enabled) b
+         cross join lateral generate_series(greatest(b.first_date, b.local_since::date, b.local_now::date - 7)::timestamp,
+                                            b.local_now::date::timestamp, interval '1 day') as d (local_date)
+         cross join lateral passbell.birthday_greeting(b.birthday_message) m
+          left join passbell.birthday_runs r on r.program_id = b.program_id and r.local_date = d.local_date::date
+          left join public.push_campaigns old on old.id = r.campaign_id
+         where (d.local_date < b.local_now::date or b.local_now::time >= b.birthday_send_at)
+           and r.completed_at is null
+           and (old.id is null or old.status = 'COMPLETED')
+           and exists (select from passbell.birthday_people(b.program_id, d.local_date::date) p where p.opted_in and not p.already_gifted)
+         order by d.local_date, b.program_id
+    loop
+        what := 'birthday';
+        name := 'Birthdays ' || v_found.local_date;
+        was := v_found.was;
+        status := 'PAUSED';
+        detail := v_held;
+        insert into public.push_campaigns as c (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
+        values (v_found.program_id, after_restore.name, v_found.message, 'BIRTHDAY', 'BIRTHDAY', 'PAUSED', v_now, v_held)
+        returning c.id into id;
+        insert into passbell.turns (program_id) values (v_found.program_id) on conflict do nothing;
+        insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, campaign_id)
+        values (v_found.program_id, v_found.local_date, v_now, '-infinity', after_restore.id)
+        on conflict (program_id, local_date) do update set campaign_id = excluded.campaign_id;
+        return next;
+    end loop;
+
+    return query
+        select 'import', i.id, i.name, i.status, i.status, 'Goes on by itself when a daemon runs; the same rows again change nothing. Cancel it if it was cancelled.'
+          from public.member_imports i
+         where i.status in ('PENDING', 'PROCESSING')
+         order by i.created_at, i.id;
+end
+$$;
