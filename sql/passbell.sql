@@ -1474,8 +1474,9 @@ $$;
 
 -- Turns what is left of cancelled campaigns into skipped/cancelled rows, so that the counts add up. Chunks that a
 -- worker holds are left to it: it reports what it had already sent and finish_chunk closes the rest; if it died, this
--- function finds the chunk once its lease has run out. SKIP LOCKED, because finish_chunk locks chunk, then campaign,
--- while a cancel already holds the campaign.
+-- function finds the chunk once its lease has run out; what the dead one may have sent is noted (text_hash, dated when it
+-- was handed out), because the phone may show it. SKIP LOCKED, because finish_chunk locks chunk, then campaign, while a
+-- cancel already holds the campaign.
 create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
 language plpgsql
 set search_path = ''
@@ -1504,10 +1505,15 @@ begin
         ), gone as (
             delete from passbell.chunks k using free f
              where k.campaign_id = f.campaign_id and k.chunk_no = f.chunk_no
-            returning k.campaign_id, k.pass_ids, k.attempt
+            returning k.campaign_id, k.pass_ids, k.texts, k.rendered, k.claimed_at, k.attempt
         ), closed as (
-            insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-            select g.campaign_id, unnest(g.pass_ids), v_now, g.attempt, 'skipped', 'cancelled' from gone g
+            insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason)
+            select g.campaign_id, u.pass_id, case when g.rendered then coalesce(g.claimed_at, v_now) else v_now end,
+                   case when g.rendered then hashtextextended(coalesce(u.text, c.message_text), 0) end,
+                   g.attempt, 'skipped', 'cancelled'
+              from gone g
+              join public.push_campaigns c on c.id = g.campaign_id
+              cross join lateral unnest(g.pass_ids, g.texts) as u (pass_id, text)
             returning 1
         )
         select count(*) into v_count from closed;
@@ -2243,8 +2249,10 @@ $$;
 -- that no texts need be stored.
 --
 -- A repeat (a chunk that was handed out before, and whose outcome nobody knows) is not sent to a pass that another
--- campaign has reached since, which can happen only while this one was paused: the phone shows the newer text by now,
--- and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
+-- campaign has reached since, or may have reached, which can happen only while this one was paused: the phone shows the
+-- newer text by now, and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
+-- While that other campaign, handed out later, still has the pass under way, the repeat waits for what becomes of it;
+-- the one that was handed out last waits for nobody.
 create or replace function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
     out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
@@ -2282,14 +2290,17 @@ begin
           from passbell.chunks k
           join public.push_campaigns o on o.id = k.campaign_id
           cross join lateral unnest(k.pass_ids, k.texts) as f (pass_id, text)
-         where v_fresh and k.program_id = p_chunk.program_id and k.rendered and k.campaign_id <> p_chunk.campaign_id
+         where (v_fresh or k.claimed_at > p_chunk.claimed_at)
+           and k.program_id = p_chunk.program_id and k.rendered and k.campaign_id <> p_chunk.campaign_id
            and f.pass_id = any (p_chunk.pass_ids)
          group by f.pass_id
     ), member as (
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
                r.passkit_id, r.external_id, r.protocol, r.passkit_program_id, coalesce(flight.under_way, false) as under_way,
-               not v_fresh and exists (select from passbell.deliveries d
-                                        where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at and d.outcome = 'sent') as overtaken,
+               not v_fresh and (not coalesce(flight.under_way, true)        -- paused, and nobody knows what it has sent
+                                or exists (select from passbell.deliveries d
+                                            where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at
+                                              and d.text_hash is not null and coalesce(d.reason, '') not in ('not_found', 'rejected'))) as overtaken,
                coalesce(day.sent, 0) + coalesce(cardinality(flight.hashes), 0) as today,
                -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
                past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
@@ -2353,13 +2364,17 @@ begin
 
     perform from public.push_campaigns c where c.id = p_chunk.campaign_id for update;
     if v_later is not null then
-        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, attempt, not_before)
-        select p_chunk.campaign_id, max(k.chunk_no) + 1, p_chunk.program_id, v_later, case when p_chunk.keep_texts then v_later_texts end,
-               p_chunk.keep_texts, p_chunk.attempt, v_now + interval '1 second'
+        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, rendered, uncertain, claimed_at, attempt, not_before)
+        select p_chunk.campaign_id, max(k.chunk_no) + 1, p_chunk.program_id, v_later,
+               case when p_chunk.keep_texts or p_chunk.rendered and p_chunk.texts is not null then v_later_texts end,
+               p_chunk.keep_texts, p_chunk.rendered, p_chunk.uncertain, p_chunk.claimed_at, p_chunk.attempt, v_now + interval '1 second'
           from passbell.chunks k where k.campaign_id = p_chunk.campaign_id;
     end if;
-    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason, detail, text)
-    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt,
+    -- Of a repeat the phone may show the text, whatever keeps us from sending it again: dated when it was handed out, so
+    -- that what another campaign has sent since counts as newer.
+    insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason, detail, text)
+    select p_chunk.campaign_id, s.pass_id, case when p_chunk.rendered then coalesce(p_chunk.claimed_at, v_now) else v_now end,
+           case when p_chunk.rendered then hashtextextended(s.text, 0) end, p_chunk.attempt,
            case when s.reason in ('render_error', 'attempts_exhausted') then 'failed' else 'skipped' end, s.reason,
            case when s.reason = 'attempts_exhausted' then 'It is not known whether it arrived, and another campaign has reached the pass since.' end,
            case when s.reason = 'attempts_exhausted' then s.text end
@@ -2491,8 +2506,12 @@ begin
       from report r;
 
     if v_campaign.status = 'CANCELLED' and p_release then
-        insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-        select p_campaign, u, v_now, v_chunk.attempt, 'skipped', 'cancelled' from unnest(v_again || v_back) u;
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason)     -- the hash of what may have landed
+        select p_campaign, u.pass_id, v_now, case when u.handed then hashtextextended(coalesce(u.text, v_campaign.message_text), 0) end,
+               v_chunk.attempt, 'skipped', 'cancelled'
+          from (select a.pass_id, a.text, true as handed from unnest(v_again, v_a_texts) as a (pass_id, text)
+                union all
+                select b.pass_id, b.text, v_handed from unnest(v_back, v_texts) as b (pass_id, text)) u;
         v_skipped := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
         v_again := null;
         v_back := null;
@@ -2509,9 +2528,9 @@ begin
          where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
     else
         if v_again is not null then
-            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, attempt, not_before)
+            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, claimed_at, attempt, not_before)
             select p_campaign, max(k.chunk_no) + 1, v_chunk.program_id, v_again, case when v_chunk.texts is not null then v_a_texts end,
-                   true, v_tried, v_now + v_wait
+                   true, v_chunk.claimed_at, v_tried, v_now + v_wait
               from passbell.chunks k where k.campaign_id = p_campaign;
         end if;
         if v_back is null then
@@ -6255,7 +6274,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '3984e23c6219b737', schema_version = 8
- where (bundle, schema_version) is distinct from ('3984e23c6219b737', 8);
+update passbell.settings set bundle = '7a254a4b7ff70910', schema_version = 8
+ where (bundle, schema_version) is distinct from ('7a254a4b7ff70910', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

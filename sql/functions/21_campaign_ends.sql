@@ -92,8 +92,9 @@ $$;
 
 -- Turns what is left of cancelled campaigns into skipped/cancelled rows, so that the counts add up. Chunks that a
 -- worker holds are left to it: it reports what it had already sent and finish_chunk closes the rest; if it died, this
--- function finds the chunk once its lease has run out. SKIP LOCKED, because finish_chunk locks chunk, then campaign,
--- while a cancel already holds the campaign.
+-- function finds the chunk once its lease has run out; what the dead one may have sent is noted (text_hash, dated when it
+-- was handed out), because the phone may show it. SKIP LOCKED, because finish_chunk locks chunk, then campaign, while a
+-- cancel already holds the campaign.
 create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
 language plpgsql
 set search_path = ''
@@ -122,10 +123,15 @@ begin
         ), gone as (
             delete from passbell.chunks k using free f
              where k.campaign_id = f.campaign_id and k.chunk_no = f.chunk_no
-            returning k.campaign_id, k.pass_ids, k.attempt
+            returning k.campaign_id, k.pass_ids, k.texts, k.rendered, k.claimed_at, k.attempt
         ), closed as (
-            insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-            select g.campaign_id, unnest(g.pass_ids), v_now, g.attempt, 'skipped', 'cancelled' from gone g
+            insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason)
+            select g.campaign_id, u.pass_id, case when g.rendered then coalesce(g.claimed_at, v_now) else v_now end,
+                   case when g.rendered then hashtextextended(coalesce(u.text, c.message_text), 0) end,
+                   g.attempt, 'skipped', 'cancelled'
+              from gone g
+              join public.push_campaigns c on c.id = g.campaign_id
+              cross join lateral unnest(g.pass_ids, g.texts) as u (pass_id, text)
             returning 1
         )
         select count(*) into v_count from closed;

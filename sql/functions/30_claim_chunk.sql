@@ -143,8 +143,10 @@ $$;
 -- that no texts need be stored.
 --
 -- A repeat (a chunk that was handed out before, and whose outcome nobody knows) is not sent to a pass that another
--- campaign has reached since, which can happen only while this one was paused: the phone shows the newer text by now,
--- and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
+-- campaign has reached since, or may have reached, which can happen only while this one was paused: the phone shows the
+-- newer text by now, and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
+-- While that other campaign, handed out later, still has the pass under way, the repeat waits for what becomes of it;
+-- the one that was handed out last waits for nobody.
 create or replace function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
     out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
@@ -182,14 +184,17 @@ begin
           from passbell.chunks k
           join public.push_campaigns o on o.id = k.campaign_id
           cross join lateral unnest(k.pass_ids, k.texts) as f (pass_id, text)
-         where v_fresh and k.program_id = p_chunk.program_id and k.rendered and k.campaign_id <> p_chunk.campaign_id
+         where (v_fresh or k.claimed_at > p_chunk.claimed_at)
+           and k.program_id = p_chunk.program_id and k.rendered and k.campaign_id <> p_chunk.campaign_id
            and f.pass_id = any (p_chunk.pass_ids)
          group by f.pass_id
     ), member as (
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
                r.passkit_id, r.external_id, r.protocol, r.passkit_program_id, coalesce(flight.under_way, false) as under_way,
-               not v_fresh and exists (select from passbell.deliveries d
-                                        where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at and d.outcome = 'sent') as overtaken,
+               not v_fresh and (not coalesce(flight.under_way, true)        -- paused, and nobody knows what it has sent
+                                or exists (select from passbell.deliveries d
+                                            where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at
+                                              and d.text_hash is not null and coalesce(d.reason, '') not in ('not_found', 'rejected'))) as overtaken,
                coalesce(day.sent, 0) + coalesce(cardinality(flight.hashes), 0) as today,
                -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
                past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
@@ -253,13 +258,17 @@ begin
 
     perform from public.push_campaigns c where c.id = p_chunk.campaign_id for update;
     if v_later is not null then
-        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, attempt, not_before)
-        select p_chunk.campaign_id, max(k.chunk_no) + 1, p_chunk.program_id, v_later, case when p_chunk.keep_texts then v_later_texts end,
-               p_chunk.keep_texts, p_chunk.attempt, v_now + interval '1 second'
+        insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, rendered, uncertain, claimed_at, attempt, not_before)
+        select p_chunk.campaign_id, max(k.chunk_no) + 1, p_chunk.program_id, v_later,
+               case when p_chunk.keep_texts or p_chunk.rendered and p_chunk.texts is not null then v_later_texts end,
+               p_chunk.keep_texts, p_chunk.rendered, p_chunk.uncertain, p_chunk.claimed_at, p_chunk.attempt, v_now + interval '1 second'
           from passbell.chunks k where k.campaign_id = p_chunk.campaign_id;
     end if;
-    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason, detail, text)
-    select p_chunk.campaign_id, s.pass_id, v_now, p_chunk.attempt,
+    -- Of a repeat the phone may show the text, whatever keeps us from sending it again: dated when it was handed out, so
+    -- that what another campaign has sent since counts as newer.
+    insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason, detail, text)
+    select p_chunk.campaign_id, s.pass_id, case when p_chunk.rendered then coalesce(p_chunk.claimed_at, v_now) else v_now end,
+           case when p_chunk.rendered then hashtextextended(s.text, 0) end, p_chunk.attempt,
            case when s.reason in ('render_error', 'attempts_exhausted') then 'failed' else 'skipped' end, s.reason,
            case when s.reason = 'attempts_exhausted' then 'It is not known whether it arrived, and another campaign has reached the pass since.' end,
            case when s.reason = 'attempts_exhausted' then s.text end

@@ -107,8 +107,12 @@ begin
       from report r;
 
     if v_campaign.status = 'CANCELLED' and p_release then
-        insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-        select p_campaign, u, v_now, v_chunk.attempt, 'skipped', 'cancelled' from unnest(v_again || v_back) u;
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason)     -- the hash of what may have landed
+        select p_campaign, u.pass_id, v_now, case when u.handed then hashtextextended(coalesce(u.text, v_campaign.message_text), 0) end,
+               v_chunk.attempt, 'skipped', 'cancelled'
+          from (select a.pass_id, a.text, true as handed from unnest(v_again, v_a_texts) as a (pass_id, text)
+                union all
+                select b.pass_id, b.text, v_handed from unnest(v_back, v_texts) as b (pass_id, text)) u;
         v_skipped := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
         v_again := null;
         v_back := null;
@@ -125,9 +129,9 @@ begin
          where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
     else
         if v_again is not null then
-            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, attempt, not_before)
+            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, claimed_at, attempt, not_before)
             select p_campaign, max(k.chunk_no) + 1, v_chunk.program_id, v_again, case when v_chunk.texts is not null then v_a_texts end,
-                   true, v_tried, v_now + v_wait
+                   true, v_chunk.claimed_at, v_tried, v_now + v_wait
               from passbell.chunks k where k.campaign_id = p_campaign;
         end if;
         if v_back is null then

@@ -624,3 +624,122 @@ def test_a_message_of_which_nothing_is_left_fails_that_pass_only(shop: Shop) -> 
     assert shop.ledger(campaign) == {named: "sent", nameless: "render_error"}
     order = shop.order(campaign)
     assert (order["sent_count"], order["failed_count"]) == (1, 1)
+
+
+# ── repeats after a crash, beside other campaigns ───────────────
+
+
+def died(shop: Shop, text: str, program: UUID, **options: Any) -> tuple[UUID, Chunk]:
+    """A campaign whose worker vanished a lease ago, having sent who knows what; and what it held."""
+    shop.clock(f"{DAY} 12:00+00")
+    campaign = shop.campaign(program, text)
+    shop.start(campaign)
+    held = claimed(shop, **options)
+    shop.clock(f"{DAY} 12:01:01+00")
+    return campaign, held
+
+
+def test_a_repeat_waits_for_a_later_campaign_that_has_the_pass_under_way(shop: Shop) -> None:
+    """Paused after a crash, overtaken while paused, resumed: the older text is not sent on top of the newer one."""
+    program = shop.program()
+    both, only_first = shop.members(program, 2)
+    first, _ = died(shop, "First", program)
+    shop.verb("pause", first)
+    second = shop.campaign(program, "Second", target_query=f"IDS:{both}")
+    shop.start(second)
+    newer = claimed(shop, worker=uuid4())
+    assert (newer["campaign_id"], newer["pass_ids"]) == (second, [both])
+    shop.verb("resume", first)
+    older = claimed(shop, worker=uuid4())
+    assert (older["campaign_id"], older["pass_ids"], older["texts"]) == (first, [only_first], ["First"])
+    assert shop.chunk(worker=uuid4()) is None
+    shop.finish(older)
+    shop.finish(newer)
+    shop.clock(f"{DAY} 12:01:03+00")
+    assert shop.chunk(worker=uuid4()) is None
+    assert shop.ledger(first) == {only_first: "sent", both: "attempts_exhausted"}
+
+
+def test_a_repeat_goes_out_when_the_later_campaign_sent_nothing(shop: Shop) -> None:
+    """The one that was in the way handed the pass back untouched: the same bytes as before are sent."""
+    program = shop.program()
+    member = shop.member(program, user={"first_name": "Ada"})
+    first, held = died(shop, "Hi {first_name}", program)
+    shop.verb("pause", first)
+    second = shop.campaign(program, "Second")
+    shop.start(second)
+    newer = claimed(shop, worker=uuid4())
+    shop.verb("resume", first)
+    assert shop.chunk(worker=uuid4()) is None
+    shop.finish(newer, "back")
+    shop.verb("cancel", second)
+    shop.conn.execute("update users set first_name = 'Eve'")
+    shop.clock(f"{DAY} 12:01:03+00")
+    repeat = claimed(shop, worker=uuid4())
+    assert (repeat["campaign_id"], repeat["texts"]) == (first, held["texts"])
+    shop.finish(repeat)
+    assert shop.ledger(first) == {member: "sent"}
+
+
+@pytest.mark.parametrize("how", ["paused", "failed"])
+def test_a_repeat_is_left_to_a_person_when_a_later_text_may_have_landed(shop: Shop, how: str) -> None:
+    """The later campaign vanished and is paused, or gave up after time-outs: nobody knows what the phone shows."""
+    program = shop.program()
+    member = shop.member(program)
+    first, _ = died(shop, "First", program)
+    shop.verb("pause", first)
+    second = shop.campaign(program, "Second")
+    shop.start(second)
+    newer = claimed(shop, worker=uuid4())
+    if how == "paused":
+        shop.verb("pause", second)
+        shop.clock(f"{DAY} 12:03+00")
+    else:
+        shop.finish(newer, "retry", max_attempts=1)
+    shop.verb("resume", first)
+    assert shop.chunk(worker=uuid4()) is None
+    assert shop.ledger(first) == {member: "attempts_exhausted"}
+    if how == "paused":
+        shop.verb("resume", second)
+        assert claimed(shop, worker=uuid4())["texts"] == newer["texts"]
+
+
+def test_a_retry_that_was_split_off_is_a_repeat_too(shop: Shop) -> None:
+    """Of a chunk one pass timed out and one was not tried: the timed-out one may show the text."""
+    program = shop.program()
+    tried, untried = shop.members(program, 2)
+    shop.clock(f"{DAY} 12:00+00")
+    first = shop.campaign(program, "First")
+    shop.start(first)
+    chunk = claimed(shop)
+    shop.finish(chunk, ["retry" if one == tried else "back" for one in chunk["pass_ids"]])
+    shop.verb("pause", first)
+    shop.clock(f"{DAY} 12:01+00")
+    shop.send(shop.campaign(program, "Second"))
+    shop.clock(f"{DAY} 12:02+00")
+    shop.verb("resume", first)
+    shop.send_chunks()
+    assert shop.ledger(first) == {tried: "attempts_exhausted", untried: "sent"}
+
+
+@pytest.mark.parametrize("end", ["cancelled", "uninstalled", "cancelled at the report"])
+def test_what_a_dead_worker_may_have_sent_counts_as_shown(shop: Shop, end: str) -> None:
+    """Nobody knows whether it landed before the campaign was closed: the same words again are varied, and buzz."""
+    program = shop.program()
+    member = shop.member(program)
+    first, held = died(shop, "Hello", program)
+    if end == "cancelled":
+        shop.verb("cancel", first)
+    elif end == "cancelled at the report":
+        shop.conn.execute("update push_campaigns set status = 'PAUSED' where id = %s", [first])
+        again = shop.verb("resume", first) and claimed(shop, worker=uuid4())
+        shop.verb("cancel", first)
+        shop.finish(again, "back")
+    else:
+        shop.conn.execute("update passes_master set status = 'UNINSTALLED'")
+        assert shop.chunk(worker=uuid4()) is None
+        shop.conn.execute("update passes_master set status = 'INSTALLED'")
+    assert shop.ledger(first) == {member: "not_installed" if end == "uninstalled" else "cancelled"}
+    second = shop.campaign(program, "Hello", target_query=f"IDS:{member}")
+    shop.start(second)
+    assert claimed(shop)["texts"] != held["texts"]
