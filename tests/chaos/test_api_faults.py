@@ -245,6 +245,39 @@ def test_refused_credentials_for_a_while_fail_nobody(scene: Scene, report: Repor
     )
 
 
+def test_a_lone_refusal_stops_nobody_else(scene: Scene, report: Report) -> None:
+    """All faults mixed: one 401 now and then, from one of PassKit's nodes, held up everybody for 30 s each time."""
+    count = 2_000 if LONG else 300
+    program = scene.plain(count)
+    scene.remote.fault("unauthorized", probability=0.02)
+    with Law(scene.url), scene.daemon(REQUEST_TIMEOUT=1) as daemon:
+        campaign = scene.campaign(program, "Hello")
+        scene.until(campaign, deadline=120)
+        opened = len(daemon.events("breaker_opened"))
+    scene.everybody_once(campaign, passes(scene), "Hello")
+    refused = len(scene.remote.calls(status=401))
+    assert refused > opened
+    assert opened <= refused // 4
+    report(
+        "PassKit's faults, 401 at 2 %", PROMISE, f"{refused} calls refused, the breaker opened {opened} times"
+    )
+
+
+def test_a_record_that_is_always_refused_fails_alone(scene: Scene) -> None:
+    """403 for one record for ever: the campaign goes on and ends, nobody else waits for it."""
+    program = scene.plain(120)
+    (victim,) = sorted(passes(scene))[60:61]
+    scene.remote.fault(
+        "status", status=403, error="no", records=list(scene.records([victim]).values()), method="PUT"
+    )
+    with scene.daemon(MAX_ATTEMPTS=2) as daemon:
+        campaign = scene.campaign(program)
+        order = scene.until(campaign)
+        assert not daemon.events("breaker_opened")
+    assert (order["sent_count"], order["failed_count"]) == (119, 1)
+    assert scene.ledger(campaign)[victim] == "attempts_exhausted"
+
+
 OUTAGES = [("unavailable", 1), ("status", 500)]
 if LONG:
     OUTAGES = [

@@ -3,12 +3,15 @@
 A failure that passes with time burns one of a pass's attempts only while PassKit is known to be up. After a few
 failures in a row a probe decides, a request that touches no member. If the probe fails too, the breaker in the
 database opens for all daemons, and whoever waited is handed back untouched: an outage never burns an audience. Refused
-credentials (401, 403) open it at once.
+credentials (401, 403) open it at once, unless PassKit took another push a moment ago and takes the probe now: then one
+node, or one record, is at fault, and stopping the whole account for it would cost more than asking again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -31,6 +34,8 @@ __all__ = ["Health"]
 log = structlog.get_logger()
 
 SUSPICIOUS_FAILURES: Final = 3
+TRUSTED_SECONDS: Final = 60.0
+"""For so long a push that PassKit took speaks for the credentials: longer than a pass's own five attempts take."""
 PROBES: Final = 3
 PROBE_PAUSE: Final = 0.25
 OPEN_TURN: Final = 0.5
@@ -47,6 +52,8 @@ class Health:
         self._stop_all: Callable[[str], None] = lambda _why: None
         self._resume: Callable[[], None] = lambda: None
         self._failures = 0
+        self._refused: set[str] = set()
+        self._taken_at = -math.inf
         self._verdict: asyncio.Task[bool] | None = None
         self.broken = False
         """Whether the breaker is open, as far as we know."""
@@ -56,9 +63,12 @@ class Health:
         self._stop_all = stop_all
         self._resume = resume
 
-    def succeeded(self) -> None:
+    def succeeded(self, answer: Answer) -> None:
         """PassKit answered and was not in trouble."""
         self._failures = 0
+        if answer.verdict is Verdict.SENT:
+            self._refused.clear()
+            self._taken_at = time.monotonic()
 
     async def is_down(self, answer: Answer) -> bool:
         """After a failure that may pass: whether it is PassKit as a whole. Opens the breaker if so."""
@@ -76,9 +86,19 @@ class Health:
             if task.done():
                 self._verdict = None
 
-    async def refused(self, answer: Answer) -> None:
-        """401 or 403: nobody is failed; the account waits."""
+    async def is_refused(self, answer: Answer, who: str) -> bool:
+        """After a 401 or 403 for `who`: whether it is the account. Opens the breaker if so: nobody is failed."""
+        self._refused.add(who)
+        if self.broken:
+            return True
+        if (
+            time.monotonic() - self._taken_at < TRUSTED_SECONDS
+            and len(self._refused) < SUSPICIOUS_FAILURES
+            and (await self._passkit.probe()).verdict is not Verdict.REFUSED
+        ):
+            return False
         await self._open("credentials", answer.detail)
+        return True
 
     async def _judge(self, answer: Answer) -> bool:
         probe = answer
@@ -137,6 +157,7 @@ class Health:
     def _recover(self) -> None:
         self.broken = False
         self._failures = 0
+        self._refused.clear()
         self._resume()
 
     async def throttled(self, seconds: float | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
@@ -49,6 +50,11 @@ _OUTCOMES = {
     Verdict.THROTTLED: "back",
     Verdict.REFUSED: "back",
 }
+
+_TROUBLE = {Verdict.RETRY, Verdict.SERVER_ERROR, Verdict.REFUSED}
+
+_HALTS = {Verdict.THROTTLED, Verdict.REFUSED}
+"""What a list says about the account rather than about one record."""
 
 
 class Turns:
@@ -142,7 +148,7 @@ class Sender:
     async def _read(self, held: HeldChunk) -> Known:
         token = _current.set(held)
         try:
-            return await self._passkit.read_metadata([held.recipient(i) for i in range(held.size)])
+            return await self._read_all(held)
         except* SendStopped:
             held.stop("stopping")
         except* DatabaseUnavailable as group:
@@ -150,6 +156,28 @@ class Sender:
         finally:
             _current.reset(token)
         return {}
+
+    async def _read_all(self, held: HeldChunk) -> Known:
+        """Lists that met trouble of the account are asked for again as lists: one by one they cost a hundred calls."""
+        known: Known = {}
+        left = [held.recipient(i) for i in range(held.size)]
+        for _ in range(PATIENCE):
+            known |= await self._passkit.read_metadata(left)
+            halted = {
+                recipient: answer
+                for recipient in left
+                if isinstance(answer := known[recipient.pass_id], Answer) and answer.verdict in _HALTS
+            }
+            if not halted or held.is_over():
+                break
+            left, answer = list(halted), next(iter(halted.values()))
+            if answer.verdict is Verdict.THROTTLED:
+                await self._throttled(held, answer)
+            elif await self._health.is_refused(answer, "list"):
+                held.stop("breaker")
+            else:
+                await asyncio.sleep(REPEAT_PAUSE)
+        return known
 
     # ── lanes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,14 +279,14 @@ class Sender:
                 answer = metadata
             else:
                 answer = await self._passkit.push(recipient, held.chunk.texts[index], metadata)
-            if answer.verdict in {Verdict.RETRY, Verdict.SERVER_ERROR}:
+            if answer.verdict in _TROUBLE:
                 failures += 1
-                held.doubtful.add(index)
-                if await self._health.is_down(answer):
-                    held.stop("breaker")
+                if await self._stops(held, index, answer) or held.is_over():
                     return answer
-                if failures == REPEATS or held.is_over():
-                    return answer
+                if failures == REPEATS:
+                    # Refused, and yet the account works: an attempt like any other that failed.
+                    refused = answer.verdict is Verdict.REFUSED
+                    return dataclasses.replace(answer, verdict=Verdict.RETRY) if refused else answer
                 await self._pause(
                     max(REPEAT_PAUSE * 2 ** (failures - 1), min(answer.retry_after or 0, LONG_PAUSE))
                 )
@@ -268,12 +296,19 @@ class Sender:
                 if throttles == PATIENCE or held.is_over():
                     return answer
             else:
-                if answer.verdict is Verdict.REFUSED:
-                    held.stop("breaker")
-                    await self._health.refused(answer)
-                else:
-                    self._health.succeeded()
+                self._health.succeeded(answer)
                 return answer
+
+    async def _stops(self, held: HeldChunk, index: int, answer: Answer) -> bool:
+        """Whether it is PassKit or the account, rather than this pass; then nothing more is sent."""
+        if answer.verdict is Verdict.REFUSED:
+            stops = await self._health.is_refused(answer, held.chunk.pass_ids[index])
+        else:
+            held.doubtful.add(index)
+            stops = await self._health.is_down(answer)
+        if stops:
+            held.stop("breaker")
+        return stops
 
     async def _throttled(self, held: HeldChunk, answer: Answer) -> None:
         """429: everybody slows down. A long pause hands the rest of the chunk back, untouched."""
