@@ -1972,6 +1972,17 @@ as $$
      where l.campaign_id = p_campaign and l.claim_token = p_claim_token
 $$;
 
+-- Hands back what stands under the worker's name although it does not know the token: a claim whose answer was lost on
+-- the wire. Called between claims, never while one is under way.
+create or replace function passbell.release_list_orphans(p_worker uuid, p_known uuid[]) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.list_loads l
+       set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
+     where l.worker = p_worker and not l.loaded and l.claim_token <> all (p_known)
+$$;
+
 -- The loader is about to write the pages, in this transaction: what an earlier try has left is gone. Raises PB412 if
 -- another daemon holds the load.
 create or replace function passbell.begin_list(p_campaign uuid, p_claim_token uuid) returns void
@@ -4495,6 +4506,17 @@ as $$
      where l.import_id = p_import and l.claim_token = p_claim_token
 $$;
 
+-- The database went away under this worker, perhaps with the answer to its claim: whatever stands under its name is handed
+-- back. It works on one import at a time and calls this between two.
+create or replace function passbell.release_imports(p_worker uuid) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.import_leases l
+       set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
+     where l.worker = p_worker
+$$;
+
 -- The file cannot be had or read. A trouble that may pass is tried again, three times in all; then the import fails with
 -- the sentence.
 create or replace function passbell.import_failed(p_import uuid, p_claim_token uuid, p_detail text, p_again boolean default false) returns void
@@ -6151,8 +6173,8 @@ declare
         'begin_list', 'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_import', 'claim_probe',
         'claim_prune', 'close_breaker', 'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch',
         'heartbeat', 'import_batch', 'import_failed', 'import_staged', 'list_failed', 'list_loaded', 'neighbours', 'open_breaker',
-        'prune', 'queue_state', 'register_worker', 'release_birthday_runs', 'release_import', 'release_list_load',
-        'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker',
+        'prune', 'queue_state', 'register_worker', 'release_birthday_runs', 'release_import', 'release_imports',
+        'release_list_load', 'release_list_orphans', 'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker',
         'work_waiting'];
     -- What `passbell web` calls, likewise.
     v_web       constant text[] := array[
@@ -6274,7 +6296,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '7a254a4b7ff70910', schema_version = 8
- where (bundle, schema_version) is distinct from ('7a254a4b7ff70910', 8);
+update passbell.settings set bundle = '71a46c2b59f04dd1', schema_version = 8
+ where (bundle, schema_version) is distinct from ('71a46c2b59f04dd1', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

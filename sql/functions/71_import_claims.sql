@@ -164,6 +164,17 @@ as $$
      where l.import_id = p_import and l.claim_token = p_claim_token
 $$;
 
+-- The database went away under this worker, perhaps with the answer to its claim: whatever stands under its name is handed
+-- back. It works on one import at a time and calls this between two.
+create or replace function passbell.release_imports(p_worker uuid) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.import_leases l
+       set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
+     where l.worker = p_worker
+$$;
+
 -- The file cannot be had or read. A trouble that may pass is tried again, three times in all; then the import fails with
 -- the sentence.
 create or replace function passbell.import_failed(p_import uuid, p_claim_token uuid, p_detail text, p_again boolean default false) returns void

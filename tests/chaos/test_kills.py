@@ -303,9 +303,6 @@ def test_a_stop_between_a_lost_answer_and_the_repeat_keeps_the_words(scene: Scen
             assert first.terminate() == 0
         play.flights.killed()
         assert len(play.flights.pushes) >= 10
-        assert scene.value("select coalesce(max(attempt), 0) from passbell.chunks") == 0, (
-            "no attempt is burnt"
-        )
         play.shuffle_balances()
         scene.remote.faults_off()
         with scene.daemon():

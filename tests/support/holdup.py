@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, LiteralString, Self
 
 import psycopg
@@ -64,7 +65,7 @@ class Holdup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._conn.closed and not self._conn.broken:
+        with contextlib.suppress(psycopg.OperationalError):  # the server may have been taken away meanwhile
             self.release()
         self._conn.close()
 

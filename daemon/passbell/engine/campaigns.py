@@ -44,8 +44,12 @@ async def run_campaigns(
     on its own: the loop goes on with the next campaign.
     """
     backoff = Backoff()
+    interrupted = False
     while True:
         try:
+            if interrupted:
+                await lists.release_orphans()
+                interrupted = False
             await queue.tick()
             while (
                 campaign := await queue.claim_campaign(
@@ -64,6 +68,7 @@ async def run_campaigns(
                     lists.start(campaign)
             backoff.reset()
         except DatabaseUnavailable as error:
+            interrupted = True
             log.warning("database_unavailable", where="claim_campaign", reason=str(error))
             await asyncio.sleep(backoff.next())
             continue

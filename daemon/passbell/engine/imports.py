@@ -67,20 +67,23 @@ class _Imports:
         self._dsn = settings.database_dsn
         self._lease = max(60.0, settings.lease_seconds)
         self._settings = settings
-        self._left: HeldImport | None = None
+        self._interrupted = False
 
     async def work_one(self) -> bool:
         """Claim one import and work it off; false if there was none."""
-        if self._left is not None:  # the database went away in the middle: its lease need not be waited for
-            await self._release(self._left)
-            self._left = None
+        if self._interrupted:  # what stands under our name need not wait for its lease
+            await self._database.fetch("select passbell.release_imports(%s)", (self._worker,))
+        self._interrupted = True
         row = await self._database.row(
             "select import_id, action, csv_url, claim_token, region, date_order, today, detail"
             " from passbell.claim_import(%s, %s::numeric)",
             (self._worker, self._lease),
         )
-        if row is None:
-            return False
+        worked = row is not None and await self._work_on(row)
+        self._interrupted = False
+        return worked
+
+    async def _work_on(self, row: tuple[Any, ...]) -> bool:
         import_id, action, csv_url, claim_token, region, date_order, today, detail = row
         log.info("import_claimed", id=str(import_id), action=action, detail=detail)
         if action != "failed":
@@ -105,20 +108,16 @@ class _Imports:
         except (FetchError, CsvError, CampaignError) as error:
             await self._failed(held, error, again=isinstance(error, FetchError) and error.temporary)
         except DatabaseUnavailable:
-            self._left = held
             raise
         except PassbellError as error:
             await self._failed(held, error, again=True)
         except asyncio.CancelledError:
             # A graceful stop: the next daemon goes on at once where it stands.
             with contextlib.suppress(PassbellError):
-                await self._release(held)
+                await self._database.fetch(
+                    "select passbell.release_import(%s, %s)", (held.import_id, held.claim_token), deadline=3
+                )
             raise
-
-    async def _release(self, held: HeldImport) -> None:
-        await self._database.fetch(
-            "select passbell.release_import(%s, %s)", (held.import_id, held.claim_token), deadline=3
-        )
 
     async def _stage(self, held: HeldImport, url: str) -> None:
         from passbell.fetch import FetchPolicy, download  # noqa: PLC0415

@@ -53,7 +53,7 @@ class ListLoader:
             self._policy()  # a bad entry should be told at the start, not at the first list
         self._lease = max(LEASE_SECONDS, settings.lease_seconds)
         self._ready = ready
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], UUID | None] = {}  # each with its claim token
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,7 +62,7 @@ class ListLoader:
         for task in self._tasks:
             task.cancel()
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(list(self._tasks))
 
     @property
     def has_room(self) -> bool:
@@ -72,11 +72,18 @@ class ListLoader:
     def start(self, campaign: ClaimedCampaign) -> None:
         """Load the list of a claimed campaign in a task of its own."""
         task = asyncio.create_task(self._work(campaign), name=f"list {campaign.campaign_id}")
-        self._tasks.add(task)
+        self._tasks[task] = campaign.claim_token
         task.add_done_callback(self._ended)
 
+    async def release_orphans(self) -> None:
+        """Hand back loads that a claim entered under our name although its answer was lost."""
+        await self._queue.database.fetch(
+            "select passbell.release_list_orphans(%s, %s::uuid[])",
+            (self._queue.worker, list(self._tasks.values())),
+        )
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task)
         self._ready()
 
     async def _work(self, campaign: ClaimedCampaign) -> None:
