@@ -1,0 +1,114 @@
+"""The SQL functions, driven at random by several workers, beside a small Python model; and proof that it can fail."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from support.machine.whole import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import MakeDatabase
+    from support.machine.whole import Machine
+
+    from .conftest import Report
+
+LONG = os.environ.get("PASSBELL_LONG") == "1"
+EXAMPLES = int(os.environ.get("PASSBELL_EXAMPLES", "1500" if LONG else "60"))
+
+MUTANTS = {
+    "finish_chunk does not ask for the claim token": (
+        "finish_chunk",
+        "and k.claim_token = p_claim_token",
+        "",
+    ),
+    "a lease that holds is no reason not to claim": ("next_chunk", "k.ready_at <= v_now", "k.not_before <= v_now"),
+    "paused campaigns go on": ("next_chunk", "c.status = 'PROCESSING'", "c.status in ('PROCESSING', 'PAUSED')"),
+    "suspension is ignored": ("next_chunk", "and not g.suspended", ""),
+    "who opted out meanwhile is sent to": ("prepare_chunk", "when not m.opted_in then 'opted_out'", ""),
+    "who uninstalled meanwhile is sent to": ("prepare_chunk", "when not m.reachable then 'not_installed'", ""),
+    "the cap allows one more": ("prepare_chunk", "m.today >= p_daily_cap", "m.today > p_daily_cap"),
+    "the same words twice are not varied": ("prepare_chunk", "p_same_text = 'vary' and", "false and"),
+    "a repeat is worded anew": ("prepare_chunk", "when t.text is not null then t.text", "when false then t.text"),
+    "two campaigns may have a pass under way": ("prepare_chunk", "when j.under_way then 'later'", ""),
+    "a repeat does not look at later campaigns": ("prepare_chunk", "when m.overtaken then 'attempts_exhausted'", ""),
+    "what is handed back after a crash is certainly unsent": ("finish_chunk", "or v_chunk.uncertain", ""),
+    "attempts are not counted": ("finish_chunk", "v_tried := v_chunk.attempt + 1", "v_tried := v_chunk.attempt"),
+    "a report does not settle": ("finish_chunk", "perform passbell.settle_campaign(p_campaign)", "null"),
+    "counters count one thing only": ("finish_chunk", "failed_count = failed_count + v_failed, ", ""),
+    "cancelling takes chunks from their holders": ("drain_cancelled", "or k.lease_until <= v_now", "or true"),
+    "retrying forgets the text": ("reopen_failed", "array_agg(f.text order by f.pass_id)", "null"),
+    "erasing does not look for a lease": ("push_forget", "k.lease_until > passbell.now()", "false"),
+    "retention takes the newest row": ("prune", "l.outcome <> 'sent'", "true"),
+    "a gift whatever was given before": ("give_gifts", "where not b.already_gifted", "where true"),
+    "the points twice": ("gift_member", "award_gift(p_pass, p_points", "award_gift(p_pass, 2 * p_points"),
+    "everybody is greeted": ("give_gifts", "if v_member.opted_in then", "if true then"),
+    "opted-out people are in the audience": ("expand_campaign", "and r.opted_in and", "and"),
+    "renewing revives what is lost": ("renew_leases", " and k.claim_token = any (p_claim_tokens);", ";"),
+}  # fmt: skip
+QUICK = (
+    "finish_chunk does not ask for the claim token",
+    "who opted out meanwhile is sent to",
+)
+
+
+def run(machine: Callable[[], Machine], examples: int, *, shrink: bool = True) -> None:
+    """Draw examples; the same ones each time in the short form."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=60 if LONG else 40,
+            derandomize=not LONG,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+            report_multiple_bugs=False,
+            print_blob=True,
+        ),
+    )
+
+
+@pytest.mark.timeout(7_200 if LONG else 300)
+def test_the_queue_does_what_the_model_says(database: MakeDatabase, report: Report) -> None:
+    """Several owners, any outcomes, crashes, pauses, people who come and go, gifts, erasing: state by state."""
+    drive, tally = machine(database("2"))
+    run(drive, EXAMPLES)
+    assert tally["steps"] > 10 * EXAMPLES
+    assert min(tally["sent"], tally["gifts"], tally["campaigns"]) > EXAMPLES / 4
+    report(
+        "model",
+        "every state as the model says",
+        "{steps:,} calls, {campaigns:,} campaigns, {sent:,} sent, {gifts:,} gifts: no difference".format(
+            **tally
+        ),
+    )
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mutant", MUTANTS if LONG else QUICK)
+def test_the_model_notices_a_broken_rule(database: MakeDatabase, report: Report, mutant: str) -> None:
+    """Each of these changes to one function is found: the test above can fail."""
+    function, old, new = MUTANTS[mutant]
+    url = database("2")
+    with psycopg.connect(url) as conn:
+        row = conn.execute(
+            "select pg_get_functiondef(p.oid) from pg_proc p where p.proname = %s"
+            " and p.pronamespace in ('passbell'::regnamespace, 'public'::regnamespace)",
+            [function],
+        ).fetchone()
+        assert row is not None
+        assert old in row[0], f"{function} reads otherwise by now: write this mutant anew"
+        conn.execute(row[0].replace(old, new).encode())
+    drive, tally = machine(url)
+    with pytest.raises((AssertionError, psycopg.Error)):
+        run(drive, 3_000 if LONG else 300, shrink=False)
+    report("model", f"a mutant is found: {mutant}", f"after {tally['steps']:,} calls")
