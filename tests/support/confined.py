@@ -145,16 +145,9 @@ def make_root(unit: dict[str, list[str]], credentials: dict[str, str]) -> Path:
     root = Path("/run/passbell-test-root")  # seen by nobody else: the mount is private
     root.mkdir(exist_ok=True)
     libc.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    show_files(root)
-    for folder, mode in (("tmp", "1777"), ("var/tmp", "1777"), ("dev", "755"), ("dev/shm", "1777")):
-        (root / folder).mkdir(parents=True)
-        libc.mount("tmpfs", root / folder, "tmpfs", MS_NOSUID, f"mode={mode}")
-    for device in ("null", "zero", "full", "random", "urandom"):
-        (root / "dev" / device).touch()
-        libc.mount(f"/dev/{device}", root / "dev" / device, None, MS_BIND, None)
-    (root / "proc").mkdir()
-    proc = "hidepid=2,subset=pid" if unit.get("ProcSubset") == ["pid"] else "hidepid=2"
-    libc.mount("proc", root / "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, proc)
+    show_files(root, {Path("/etc"), Path("/sys"), Path(sys.prefix), ROOT})
+    empty_folders(root, {"tmp": "1777", "var/tmp": "1777"})
+    show_devices(root, "hidepid=2,subset=pid" if unit.get("ProcSubset") == ["pid"] else "hidepid=2")
     folder = root / "run/credentials"
     folder.mkdir(parents=True)
     libc.mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755")
@@ -167,23 +160,51 @@ def make_root(unit: dict[str, list[str]], credentials: dict[str, str]) -> Path:
     return root
 
 
-def show_files(root: Path) -> None:
-    """Bind the system, this interpreter and this checkout under the new root, read-only."""
-    shown = {Path(path) for path in ("/usr", "/etc", "/sys", sys.base_prefix, sys.prefix, ROOT)}
+def empty_folders(root: Path, modes: dict[str, str]) -> None:
+    """Mount an empty, writable folder at each place."""
+    for folder, mode in modes.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        libc.mount("tmpfs", root / folder, "tmpfs", MS_NOSUID, f"mode={mode}")
+
+
+def show_devices(root: Path, proc_options: str | None = None) -> None:
+    """Mount /proc, and a /dev with the harmless devices."""
+    empty_folders(root, {"dev": "755", "dev/shm": "1777"})
+    for device in ("null", "zero", "full", "random", "urandom"):
+        (root / "dev" / device).touch()
+        libc.mount(f"/dev/{device}", root / "dev" / device, None, MS_BIND, None)
+    (root / "proc").mkdir(exist_ok=True)
+    libc.mount("proc", root / "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, proc_options)
+
+
+def show_files(root: Path, more: set[Path]) -> None:
+    """Bind the system, this interpreter and `more` under the new root, read-only."""
+    shown = {Path("/usr"), Path(sys.base_prefix), *more}
     for path in map(Path, ("/bin", "/sbin", "/lib", "/lib64")):
         if path.is_symlink():
-            (root / path.name).symlink_to(path.readlink())
+            if not (root / path.name).is_symlink():
+                (root / path.name).symlink_to(path.readlink())
         elif path.exists():
             shown.add(path)
+    done: list[Path] = []
     for path in sorted(shown):
-        place = root / path.relative_to("/")
-        if not place.exists():  # else it is inside one that is there already
-            place.mkdir(parents=True)
+        if not any(path.is_relative_to(above) for above in done):
+            place = root / path.relative_to("/")
+            place.mkdir(parents=True, exist_ok=True)
             libc.mount(path, place, None, MS_BIND | MS_REC, None)
+            done.append(path)
     for line in reversed(Path("/proc/self/mountinfo").read_text("utf-8").splitlines()):
         point = line.split()[4]
         if point.startswith(f"{root}/"):
             libc.mount("none", point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, None)
+
+
+def enter_root(root: Path, library: ctypes.CDLL) -> None:
+    """Make it this process's root: pivot_root(2), `pivot_root(".", ".")`; a chroot could have no user namespace."""
+    os.chdir(root)
+    libc.syscall(library.seccomp_syscall_resolve_name(b"pivot_root"), ".", ".")
+    libc.umount2(".", MNT_DETACH)
+    os.chdir("/")
 
 
 # ── system calls ────────────────────────────────────────────
@@ -341,10 +362,7 @@ def main(unit_path: str, *arguments: str) -> None:
     calls -= {"syslog"}  # ProtectKernelLogs=
     keyctl = library.seccomp_syscall_resolve_name(b"keyctl")
     root = make_root(unit, credentials)
-    os.chdir(root)  # pivot_root(2), "pivot_root(".", ".")": a chroot could have no user namespace
-    libc.syscall(library.seccomp_syscall_resolve_name(b"pivot_root"), ".", ".")
-    libc.umount2(".", MNT_DETACH)
-    os.chdir("/")
+    enter_root(root, library)
     libc.syscall(keyctl, KEYCTL_JOIN_SESSION_KEYRING, None)
     become_nobody()
     load_filters(library, calls, unit)
