@@ -8,11 +8,14 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import psycopg
 import pytest
 
+from passbell.db.migrate import check
 from support.flights import Flights
 from support.holdup import Holdup
 from support.law import Law
+from support.processes import Command
 from support.proxy import Proxy
 from support.scene import LONG
 from support.wait import wait_until
@@ -223,6 +226,29 @@ def test_nothing_is_claimed_before_the_daemon_is_entered(scene: Scene) -> None:
             scene.until(play.campaign)
         finally:
             daemon.close()
+
+
+def test_killed_while_it_migrates(scene: Scene) -> None:
+    """`passbell migrate` dies with everything done but its commit, in the middle of a campaign: nothing has changed."""
+    play = act(scene, 300)
+    url = {"PASSBELL_DATABASE_URL": scene.url}
+    with Law(scene.url), scene.daemon(RATE_PER_SECOND=100) as daemon:
+        scene.until_sent(play.campaign, 50)
+        with psycopg.connect(scene.url) as blocker, Command("migrate", settings=url) as migration:
+            blocker.execute("lock table passbell.settings in share mode")
+            wait_until(
+                lambda: scene.value(
+                    "select count(*) from pg_locks where not granted and relation = 'passbell.settings'::regclass"
+                ),
+                "it is about to write the version",
+            )
+            migration.kill()
+        scene.until(play.campaign)
+        assert daemon.running
+        assert check(scene.url).current
+        with Command("migrate", settings=url) as again:
+            assert again.wait() == 0
+    scene.everybody_once(play.campaign, play.everybody)
 
 
 # ── during rescue ───────────────────────────────────────────────

@@ -6,9 +6,12 @@ import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
+from passbell.db.calls import ClaimedChunk
+from passbell.engine.held import HeldChunk, lease_clock
 from support.holdup import Holdup
 from support.law import Law
 from support.proxy import Proxy
@@ -139,6 +142,22 @@ def test_stalled_while_the_audience_was_frozen_into_chunks(scene: Scene) -> None
         scene.until_quiet(0.3)
         assert scene.row(STATE) == state
     scene.everybody_once(campaign, passes(scene))
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that counts sleep")
+def test_a_machine_that_slept_knows_that_its_leases_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its monotonic clock stood still meanwhile, and only the clock that counts sleep as well tells."""
+    chunk = ClaimedChunk(uuid4(), 1, uuid4(), 0, uuid4(), "BROADCAST", None, [], [], [], [], "p", [])
+    held = HeldChunk(chunk, 60, lease_clock())
+    assert not held.is_over()
+    awake = time.clock_gettime
+
+    def woken(clock: int) -> float:
+        return awake(clock) + (3_600 if clock == time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(time, "clock_gettime", woken)
+    assert held.is_over()
+    assert held.lost
 
 
 STALLS = 40 if LONG else 4

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from passbell.engine.backoff import Backoff
-from passbell.engine.held import HeldChunk
+from passbell.engine.held import HeldChunk, lease_clock
 from passbell.engine.pacing import Pacer
 from passbell.engine.wakeups import SELDOM
 from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError
@@ -108,7 +108,7 @@ class ChunkLoop:
         slow = [held for held in self._held.values() if held.chunk.rate_per_second]
         waiting = sum(held.undecided for held in self._held.values() if not held.chunk.rate_per_second)
         busy = {held.chunk.program_id for held in self._held.values() if not held.chunk.rate_per_second}
-        begun = time.monotonic()
+        begun = lease_clock()
         chunk = await self._queue.claim_chunk(
             settings.lease_seconds,
             settings.daily_cap,
@@ -116,7 +116,7 @@ class ChunkLoop:
             list(busy) if waiting >= self._enough else [],
             [held.chunk.campaign_id for held in slow],
         )
-        CLAIM.observe(time.monotonic() - begun)
+        CLAIM.observe(lease_clock() - begun)
         if chunk is None:
             return False
         held = HeldChunk(chunk, settings.lease_seconds, begun)
@@ -246,7 +246,7 @@ class ChunkLoop:
                 await asyncio.sleep(backoff.next())
 
     async def _look(self) -> None:
-        begun = time.monotonic()
+        begun = lease_clock()
         held_now = dict(self._held)
         lease = self._settings.lease_seconds
         extend = any(begun - held.renewed_at > lease / 3 for held in held_now.values())

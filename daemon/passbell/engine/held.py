@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from passbell.passkit import Recipient
 
@@ -13,10 +13,19 @@ if TYPE_CHECKING:
 
     from passbell.db.calls import ClaimedChunk
 
-__all__ = ["HeldChunk", "Outcome", "SendStopped"]
+__all__ = ["HeldChunk", "Outcome", "SendStopped", "lease_clock"]
 
 Outcome = tuple[str, str, int | None, str]
 """pass id, outcome as finish_chunk knows it, HTTP status, detail."""
+
+
+# time.monotonic() stands still while a machine sleeps; the lease in the database does not.
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def lease_clock() -> float:
+    """Seconds of a clock that nobody sets and that, where the system has one, goes on while the machine sleeps."""
+    return time.clock_gettime(_CLOCK)
 
 
 class SendStopped(Exception):
@@ -27,7 +36,7 @@ class HeldChunk:
     """Lanes take recipients from the front; outcomes are reported in parts and at the end."""
 
     def __init__(self, chunk: ClaimedChunk, lease_seconds: float, claimed_at: float) -> None:
-        """`claimed_at`: time.monotonic() from before the claim was asked for, so our idea of the lease ends first."""
+        """`claimed_at`: lease_clock() from before the claim was asked for, so our idea of the lease ends first."""
         self.chunk = chunk
         self.size = len(chunk.pass_ids)
         self.claimed_at = claimed_at
@@ -64,7 +73,7 @@ class HeldChunk:
     @property
     def lost(self) -> bool:
         """Whether the chunk is another worker's by now, for all we know."""
-        return self.stopped == "lost" or time.monotonic() >= self.lease_ends
+        return self.stopped == "lost" or lease_clock() >= self.lease_ends
 
     @property
     def all_picked(self) -> bool:
@@ -86,7 +95,7 @@ class HeldChunk:
 
     def is_over(self) -> bool:
         """Whether nothing more may be sent: stopped, or the lease has run out unrenewed."""
-        if self.stopped is None and time.monotonic() >= self.lease_ends:
+        if self.stopped is None and lease_clock() >= self.lease_ends:
             self.stop("lost")
         return self.stopped is not None
 
