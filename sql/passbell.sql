@@ -1002,37 +1002,42 @@ as $$
 $$;
 
 -- Reads a target such as 'whale & LOCAL:90210, 902*' into its segments, in order. Only names are looked up and only
--- parameters are kept: nothing a person types becomes SQL. Raises PB400 with a sentence that lists what is known.
+-- parameters are kept: nothing a person types becomes SQL. Spaces do not matter: not those that a web page or a
+-- spreadsheet pastes along (no-break, zero width), not doubled ones, and none at all in names and numbers
+-- ("AllActiveMembers", "VIP: 1 000"). Raises PB400 with a sentence that lists what is known.
 create or replace function passbell.parse_target(p_target text)
 returns table (segment text, parameter text, predicate text)
 language plpgsql stable
 set search_path = ''
 as $$
 declare
+    v_target   constant text := btrim(regexp_replace(p_target, '[\s\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]+', ' ', 'g'));
     v_part     text;
     v_name     text;
     v_param    text;
     v_segment  passbell.segments;
     v_known    text;
 begin
-    foreach v_part in array string_to_array(coalesce(nullif(btrim(p_target, E' \t\r\n'), ''), 'ALL'), '&') loop
-        v_part  := btrim(v_part, E' \t\r\n');
-        v_name  := upper(regexp_replace(btrim(split_part(v_part, ':', 1)), '\s+', ' ', 'g'));
+    foreach v_part in array string_to_array(coalesce(nullif(v_target, ''), 'ALL'), '&') loop
+        v_name  := upper(btrim(split_part(v_part, ':', 1)));
         v_param := case when position(':' in v_part) > 0 then btrim(substr(v_part, position(':' in v_part) + 1)) end;
 
         select s.* into v_segment
           from passbell.segments s
-         where upper(btrim(s.name)) = v_name or v_name = any (select upper(a) from unnest(s.aliases) a)
-         order by upper(btrim(s.name)) = v_name desc, s.builtin desc
+         where replace(v_name, ' ', '') in (select replace(upper(n), ' ', '') from unnest(s.name || s.aliases) n)
+         order by upper(btrim(s.name)) = v_name desc, v_name in (select upper(btrim(a)) from unnest(s.aliases) a) desc, s.builtin desc, s.name
          limit 1;
         if not found then
             select string_agg(s.name || case s.parameter_kind when 'none' then '' when 'text' then ''
                                              else case when s.default_parameter is null then ':…' else '[:…]' end end,
                               ', ' order by s.builtin desc, s.name)
               into v_known from passbell.segments s;
-            raise exception 'Unknown audience "%". Known: %. Join several with &.', left(v_part, 60), v_known using errcode = 'PB400';
+            raise exception 'Unknown audience "%". Known: %. Join several with &.', left(btrim(v_part), 60), v_known using errcode = 'PB400';
         end if;
 
+        if v_segment.parameter_kind in ('number', 'days', 'tier') then
+            v_param := replace(v_param, ' ', '');
+        end if;
         if v_param is null then
             v_param := v_segment.default_parameter;
             if v_param is null and v_segment.parameter_kind in ('number', 'days', 'tier', 'list') then
@@ -1273,7 +1278,15 @@ begin
         raise exception 'A test goes to one pass: target IDS:<external id>.' using errcode = 'PB422';
     end if;
 
+    -- PostgreSQL knows 'infinity', the year 294276 and NaN (more than 0 there); those who read campaigns do not.
+    if new.scheduled_at is distinct from old.scheduled_at and not new.scheduled_at between '1970-01-01' and '9999-12-30' then
+        raise exception 'scheduled_at is a time up to the year 9999, or empty for at once, not %.', new.scheduled_at using errcode = 'PB400';
+    end if;
+    if new.rate_per_second is distinct from old.rate_per_second and new.rate_per_second > 100000 then
+        raise exception 'rate_per_second is at most 100,000, or empty for the account''s own, not %.', new.rate_per_second using errcode = 'PB400';
+    end if;
     if tg_op = 'INSERT' then
+        new.created_at := case when new.created_at between '1970-01-01' and '9999-12-30' then new.created_at end;
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
         new.name := coalesce(nullif(btrim(new.name), ''), initcap(new.kind) || ' ' || to_char(passbell.now(), 'YYYY-MM-DD HH24:MI'));
         new.created_at := coalesce(new.created_at, passbell.now());
@@ -1301,6 +1314,7 @@ begin
            is distinct from (old.program_id, old.message_text, old.target_query, old.csv_upload_url) then
         raise exception 'Campaign "%" has started: its text and audience can no longer be changed.', old.name using errcode = 'PB422';
     end if;
+    new.id := old.id;  new.created_at := old.created_at;  new.created_by := old.created_by;
     new.sent_count := old.sent_count;  new.failed_count := old.failed_count;  new.skipped_count := old.skipped_count;
     new.recipient_count := old.recipient_count;
     new.started_at := old.started_at;  new.completed_at := old.completed_at;  new.kind := old.kind;
@@ -3462,6 +3476,18 @@ as $$
              limit 5) d
 $$;
 
+-- Refuses (PB400) a date that no calendar on a wall shows: PostgreSQL's infinity, 44 BC, the year 5874897.
+create or replace function passbell.require_calendar_date(p_date date) returns void
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    if not p_date between '1900-01-01' and '9999-12-30' then
+        raise exception 'on_date is a date from 1900 to 9999, not %.', p_date using errcode = 'PB400';
+    end if;
+end
+$$;
+
 -- The greeting of a program, ready to be a campaign's message. A message that cannot be used (an unknown placeholder,
 -- nothing at all) never stops a gift: a plain greeting stands in, and `problem` says why.
 create or replace function passbell.birthday_greeting(p_message text, out message text, out problem text)
@@ -3649,6 +3675,7 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 begin
+    perform passbell.require_calendar_date(p_date);
     if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
         raise exception 'There is no program %.', p_program using errcode = 'PB404';
     end if;
@@ -4176,6 +4203,7 @@ declare
     v_words    text;
     v_stopped  boolean := false;
 begin
+    perform passbell.require_calendar_date(p_date);
     perform passbell.require_birthday_guard();
     if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
         raise exception 'There is no program %.', p_program using errcode = 'PB404';
@@ -6296,7 +6324,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '71a46c2b59f04dd1', schema_version = 8
- where (bundle, schema_version) is distinct from ('71a46c2b59f04dd1', 8);
+update passbell.settings set bundle = 'd3ab79c541df6596', schema_version = 8
+ where (bundle, schema_version) is distinct from ('d3ab79c541df6596', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

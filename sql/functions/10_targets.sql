@@ -21,37 +21,42 @@ as $$
 $$;
 
 -- Reads a target such as 'whale & LOCAL:90210, 902*' into its segments, in order. Only names are looked up and only
--- parameters are kept: nothing a person types becomes SQL. Raises PB400 with a sentence that lists what is known.
+-- parameters are kept: nothing a person types becomes SQL. Spaces do not matter: not those that a web page or a
+-- spreadsheet pastes along (no-break, zero width), not doubled ones, and none at all in names and numbers
+-- ("AllActiveMembers", "VIP: 1 000"). Raises PB400 with a sentence that lists what is known.
 create or replace function passbell.parse_target(p_target text)
 returns table (segment text, parameter text, predicate text)
 language plpgsql stable
 set search_path = ''
 as $$
 declare
+    v_target   constant text := btrim(regexp_replace(p_target, '[\s\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]+', ' ', 'g'));
     v_part     text;
     v_name     text;
     v_param    text;
     v_segment  passbell.segments;
     v_known    text;
 begin
-    foreach v_part in array string_to_array(coalesce(nullif(btrim(p_target, E' \t\r\n'), ''), 'ALL'), '&') loop
-        v_part  := btrim(v_part, E' \t\r\n');
-        v_name  := upper(regexp_replace(btrim(split_part(v_part, ':', 1)), '\s+', ' ', 'g'));
+    foreach v_part in array string_to_array(coalesce(nullif(v_target, ''), 'ALL'), '&') loop
+        v_name  := upper(btrim(split_part(v_part, ':', 1)));
         v_param := case when position(':' in v_part) > 0 then btrim(substr(v_part, position(':' in v_part) + 1)) end;
 
         select s.* into v_segment
           from passbell.segments s
-         where upper(btrim(s.name)) = v_name or v_name = any (select upper(a) from unnest(s.aliases) a)
-         order by upper(btrim(s.name)) = v_name desc, s.builtin desc
+         where replace(v_name, ' ', '') in (select replace(upper(n), ' ', '') from unnest(s.name || s.aliases) n)
+         order by upper(btrim(s.name)) = v_name desc, v_name in (select upper(btrim(a)) from unnest(s.aliases) a) desc, s.builtin desc, s.name
          limit 1;
         if not found then
             select string_agg(s.name || case s.parameter_kind when 'none' then '' when 'text' then ''
                                              else case when s.default_parameter is null then ':…' else '[:…]' end end,
                               ', ' order by s.builtin desc, s.name)
               into v_known from passbell.segments s;
-            raise exception 'Unknown audience "%". Known: %. Join several with &.', left(v_part, 60), v_known using errcode = 'PB400';
+            raise exception 'Unknown audience "%". Known: %. Join several with &.', left(btrim(v_part), 60), v_known using errcode = 'PB400';
         end if;
 
+        if v_segment.parameter_kind in ('number', 'days', 'tier') then
+            v_param := replace(v_param, ' ', '');
+        end if;
         if v_param is null then
             v_param := v_segment.default_parameter;
             if v_param is null and v_segment.parameter_kind in ('number', 'days', 'tier', 'list') then

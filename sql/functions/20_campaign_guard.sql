@@ -34,7 +34,15 @@ begin
         raise exception 'A test goes to one pass: target IDS:<external id>.' using errcode = 'PB422';
     end if;
 
+    -- PostgreSQL knows 'infinity', the year 294276 and NaN (more than 0 there); those who read campaigns do not.
+    if new.scheduled_at is distinct from old.scheduled_at and not new.scheduled_at between '1970-01-01' and '9999-12-30' then
+        raise exception 'scheduled_at is a time up to the year 9999, or empty for at once, not %.', new.scheduled_at using errcode = 'PB400';
+    end if;
+    if new.rate_per_second is distinct from old.rate_per_second and new.rate_per_second > 100000 then
+        raise exception 'rate_per_second is at most 100,000, or empty for the account''s own, not %.', new.rate_per_second using errcode = 'PB400';
+    end if;
     if tg_op = 'INSERT' then
+        new.created_at := case when new.created_at between '1970-01-01' and '9999-12-30' then new.created_at end;
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
         new.name := coalesce(nullif(btrim(new.name), ''), initcap(new.kind) || ' ' || to_char(passbell.now(), 'YYYY-MM-DD HH24:MI'));
         new.created_at := coalesce(new.created_at, passbell.now());
@@ -62,6 +70,7 @@ begin
            is distinct from (old.program_id, old.message_text, old.target_query, old.csv_upload_url) then
         raise exception 'Campaign "%" has started: its text and audience can no longer be changed.', old.name using errcode = 'PB422';
     end if;
+    new.id := old.id;  new.created_at := old.created_at;  new.created_by := old.created_by;
     new.sent_count := old.sent_count;  new.failed_count := old.failed_count;  new.skipped_count := old.skipped_count;
     new.recipient_count := old.recipient_count;
     new.started_at := old.started_at;  new.completed_at := old.completed_at;  new.kind := old.kind;

@@ -41,6 +41,18 @@ as $$
              limit 5) d
 $$;
 
+-- Refuses (PB400) a date that no calendar on a wall shows: PostgreSQL's infinity, 44 BC, the year 5874897.
+create or replace function passbell.require_calendar_date(p_date date) returns void
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    if not p_date between '1900-01-01' and '9999-12-30' then
+        raise exception 'on_date is a date from 1900 to 9999, not %.', p_date using errcode = 'PB400';
+    end if;
+end
+$$;
+
 -- The greeting of a program, ready to be a campaign's message. A message that cannot be used (an unknown placeholder,
 -- nothing at all) never stops a gift: a plain greeting stands in, and `problem` says why.
 create or replace function passbell.birthday_greeting(p_message text, out message text, out problem text)
@@ -228,6 +240,7 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 begin
+    perform passbell.require_calendar_date(p_date);
     if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
         raise exception 'There is no program %.', p_program using errcode = 'PB404';
     end if;

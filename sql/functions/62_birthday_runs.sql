@@ -246,6 +246,7 @@ declare
     v_words    text;
     v_stopped  boolean := false;
 begin
+    perform passbell.require_calendar_date(p_date);
     perform passbell.require_birthday_guard();
     if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
         raise exception 'There is no program %.', p_program using errcode = 'PB404';

@@ -97,6 +97,17 @@ def test_an_unknown_program_is_an_error(modern: Host) -> None:
         assert caught.value.sqlstate == "PB404"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("day", ["infinity", "-infinity", "5874897-12-31", "0120-01-01", "4713-01-01 BC"])
+def test_a_day_that_no_calendar_shows_is_refused(modern: Host, day: str) -> None:
+    """Dates that only PostgreSQL knows are an error in words, and leave no run behind."""
+    modern.program()
+    for function in ("run_birthdays", "get_birthdays_today"):
+        with pytest.raises(Exception, match="on_date is a date from 1900 to 9999") as caught:
+            modern.fetch(f"select * from {function}(null, %s::date)", day)  # noqa: S608 - one of two names
+        assert caught.value.sqlstate == "PB400"  # type: ignore[attr-defined]
+    assert modern.fetch("select 1 from passbell.birthday_runs") == []
+
+
 @pytest.mark.parametrize("birth_date", [None, "1900-05-05", "2027-05-05", "infinity"])
 def test_no_usable_birth_date_no_gift(host: Host, birth_date: str | None) -> None:
     """No birth date, one in the future, or an age over 120 years: nothing, and no crash."""

@@ -91,6 +91,10 @@ def test_case_spaces_and_aliases_do_not_matter(make_shop: MakeShop, generation: 
         ("whale&local:90210", "WHALE & LOCAL:90210"),
         ("LOCAL:90210\t&\nWhale", "WHALE & LOCAL:90210"),
         ("city: beverly hills", "CITY:Beverly Hills"),
+        ("city:Beverly\u00a0 Hills", "CITY:Beverly Hills"),
+        ("\u00a0ALL\u200b", "ALL"),
+        ("AllActiveMembers", "ALL"),
+        ("vip: 1 000", "VIP:1000"),
     ):
         assert frozen(shop, program, typed) == expected(shop.conn, generation, program, target), typed
 

@@ -109,7 +109,8 @@ def test_the_counters_are_the_engines(shop: Shop, status: str) -> None:
     shop.conn.execute(
         "update push_campaigns set sent_count = 77, failed_count = 7, skipped_count = 9,"
         " recipient_count = 99,"
-        " started_at = '2020-01-01', completed_at = '2020-01-01', kind = 'TEST', status_detail = 'mine'"
+        " started_at = '2020-01-01', completed_at = '2020-01-01', kind = 'TEST', status_detail = 'mine',"
+        " id = gen_random_uuid(), created_by = 'somebody else', created_at = '2020-01-01'"
         " where id = %s",
         [campaign],
     )
@@ -146,13 +147,36 @@ def test_a_campaign_without_a_name_is_given_one(shop: Shop, name: str | None) ->
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("status", "SENDING"), ("kind", "SPAM"), ("rate_per_second", 0), ("rate_per_second", -5)],
+    [
+        ("status", "SENDING"),
+        ("kind", "SPAM"),
+        ("rate_per_second", 0),
+        ("rate_per_second", -5),
+        ("rate_per_second", "NaN"),
+        ("rate_per_second", "infinity"),
+    ],
 )
 def test_impossible_values_are_refused_by_the_table(shop: Shop, column: str, value: Any) -> None:
     """A status, a kind or a rate that cannot be is refused when it is written."""
     with pytest.raises(psycopg.Error) as refused:
         shop.campaign(shop.program(), **{column: value})
-    assert refused.value.sqlstate in {"23514", "PB422"}
+    assert refused.value.sqlstate in {"23514", "PB400", "PB422"}
+
+
+@pytest.mark.parametrize("when", ["infinity", "-infinity", "294276-01-01", "10000-01-01", "4713-01-01 BC"])
+def test_a_time_that_no_calendar_shows_is_refused(shop: Shop, when: str) -> None:
+    """Neither a schedule nor an age of a campaign may be a time that its readers, the page among them, cannot read."""
+    program = shop.program()
+    with pytest.raises(psycopg.Error, match="scheduled_at is a time up to the year 9999") as refused:
+        shop.campaign(program, scheduled_at=when)
+    assert refused.value.sqlstate == "PB400"
+    campaign = shop.campaign(program, created_at=when)
+    assert shop.value(
+        "select extract(year from created_at) between 2020 and 9998 from push_campaigns where id = %s",
+        [campaign],
+    )
+    with pytest.raises(psycopg.Error, match="scheduled_at is a time up to the year 9999"):
+        shop.conn.execute("update push_campaigns set scheduled_at = %s where id = %s", [when, campaign])
 
 
 @pytest.mark.parametrize("column", ["message_text", "target_query", "csv_upload_url", "program_id"])
