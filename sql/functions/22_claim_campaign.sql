@@ -138,6 +138,10 @@ $$;
 -- judged later, when its chunk is claimed. DISTINCT, because a host that lost a primary key may show a pass twice.
 -- With a list, those it matched (match_list) and no others; a list by which nobody is found fails the campaign, and its
 -- rows stay readable.
+--
+-- One array in the order of the ids, cut into chunks: neighbours in a chunk are neighbours in the ledger's indexes, and
+-- the cutting costs nothing, where numbering the rows and grouping them by number costs as much as finding them. The
+-- array holds 16 bytes per pass while the statement runs; PostgreSQL's limit of 1 GB is at 67 million passes.
 create or replace function passbell.expand_campaign(p_campaign uuid, p_chunk_size integer) returns integer
 language plpgsql
 set search_path = ''
@@ -160,23 +164,22 @@ begin
             return 0;
         end if;
         insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
-        select p_campaign, n.chunk_no, v_campaign.program_id, array_agg(n.pass_id order by n.pass_id), passbell.now()
-          from (select m.pass_id, ((row_number() over (order by m.pass_id) - 1) / p_chunk_size + 1)::integer as chunk_no
+        select p_campaign, n, v_campaign.program_id, a.ids[(n - 1) * p_chunk_size + 1 : n * p_chunk_size], passbell.now()
+          from (select array_agg(m.pass_id order by m.pass_id) as ids
                   from pg_temp.passbell_matches m
-                 where m.pass_id is not null and m.nth = 1 and m.reachable and m.opted_in and m.wanted) n
-         group by n.chunk_no;
+                 where m.pass_id is not null and m.nth = 1 and m.reachable and m.opted_in and m.wanted) a
+         cross join lateral generate_series(1, (cardinality(a.ids) + p_chunk_size - 1) / p_chunk_size) n;
     elsif passbell.is_list(v_campaign) then
         raise exception 'The list is not there.';       -- never "everybody", whatever went wrong before
     else
         select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(v_campaign.target_query) a;
         execute $q$
             insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
-            select $3, n.chunk_no, $1, array_agg(n.pass_id order by n.pass_id), $5
-              from (select p.pass_id, ((row_number() over (order by p.pass_id) - 1) / $4 + 1)::integer as chunk_no
-                      from (select distinct r.pass_id
-                              from passbell.recipients r
-                             where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) p) n
-             group by n.chunk_no $q$
+            select $3, n, $1, a.ids[(n - 1) * $4 + 1 : n * $4], $5
+              from (select array_agg(distinct r.pass_id order by r.pass_id) as ids
+                      from passbell.recipients r
+                     where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) a
+             cross join lateral generate_series(1, (cardinality(a.ids) + $4 - 1) / $4) n $q$
           using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
     end if;
 
