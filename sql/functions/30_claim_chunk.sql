@@ -14,9 +14,12 @@
 -- repeat of the earlier one, and the phone would buzz for that twice. The program's turn row, locked first, puts the
 -- claims inside one program in a row, so that two of them cannot overlook each other.
 --
+-- The texts come in `texts`, beside pass_ids; or, when everybody gets the same, once in `message`, and texts is NULL.
+--
 -- Uses chunks_ready to find, chunks_rendered for what is in flight, deliveries_pass for what was sent.
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
-create or replace function passbell.claim_chunk(
+drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[]);
+create function passbell.claim_chunk(
     p_worker          uuid,
     p_account         text    default '',
     p_lease_seconds   numeric default 60,
@@ -26,10 +29,11 @@ create or replace function passbell.claim_chunk(
     p_busy_campaigns  uuid[]  default '{}')
 returns table (
     campaign_id uuid, chunk_no integer, claim_token uuid, attempt integer, program_id uuid, kind text, rate_per_second numeric,
-    pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, texts text[])
+    pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, message text, texts text[])
 language plpgsql
 set search_path = ''
 set passbell.engine = 'on'
+set enable_seqscan = off       -- see prepare_chunk: tables that were empty when the plan was made fill within a minute
 as $$
 #variable_conflict use_column
 declare
@@ -50,10 +54,10 @@ begin
           from passbell.turns t
          where t.program_id <> all (p_busy_programs)
            and exists (select from public.push_campaigns c
-                        where c.program_id = t.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
-                          and exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= v_now))
+                        where c.program_id = t.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns))
          order by t.last_turn
     loop
+        continue when not passbell.has_ready_chunk(v_program, p_busy_campaigns);
         -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
         if v_first then
             perform from passbell.turns t where t.program_id = v_program for update;
@@ -89,12 +93,40 @@ begin
             passkit_ids := v_ready.passkit_ids;
             external_ids := v_ready.external_ids;
             protocols := v_ready.protocols;
-            passkit_program_id := v_ready.passkit_program_id;
-            texts := v_ready.texts;
+            select g.passkit_program_id into passkit_program_id from passbell.programs g where g.program_id = v_program;
+            message := case when v_ready.uniform then v_campaign.message_text end;
+            texts := case when not v_ready.uniform then v_ready.texts end;
             return next;
             return;
         end loop;
     end loop;
+end
+$$;
+
+-- Whether a program has a chunk that nobody holds. From the far end of chunks_ready: what was claimed and deleted lies at
+-- its near end until vacuum comes by, and the chunk that is claimed last is still there.
+create or replace function passbell.has_ready_chunk(p_program uuid, p_busy_campaigns uuid[]) returns boolean
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_campaign  uuid;
+begin
+    for v_campaign in
+        select c.id from public.push_campaigns c
+         where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+    loop
+        perform from passbell.chunks k
+         where k.campaign_id = v_campaign and k.ready_at <= v_now
+         order by k.ready_at desc, k.chunk_no desc
+         limit 1;
+        if found then
+            return true;
+        end if;
+    end loop;
+    return false;
 end
 $$;
 
@@ -103,6 +135,7 @@ $$;
 create or replace function passbell.next_chunk(p_program uuid, p_busy_campaigns uuid[]) returns passbell.chunks
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -147,18 +180,27 @@ $$;
 -- newer text by now, and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
 -- While that other campaign, handed out later, still has the pass under way, the repeat waits for what becomes of it;
 -- the one that was handed out last waits for nobody.
-create or replace function passbell.prepare_chunk(
+--
+-- One statement, once per pass of every campaign, so it asks for little: recipients without the columns that only
+-- placeholders need (those are read where a text is rendered), and the newest message in the ledger. Only a pass whose
+-- newest message is of the last 24 hours, or failed, is looked at more closely.
+--
+-- The plan is made once per session, perhaps on the day of the installation, when a table is read as a whole for as
+-- little as one row of it, and kept while the tables fill. So nothing is left to choose: `offset 0` makes the pass an
+-- index lookup of its own, `order by … limit` pins deliveries_pass (not the ledger's primary key from end to end).
+drop function if exists passbell.prepare_chunk(passbell.chunks, public.push_campaigns, integer, text);
+create function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
-    out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
-    out passkit_program_id text, out uniform boolean)
+    out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[], out uniform boolean)
 language plpgsql
 set search_path = ''
 set plan_cache_mode = 'force_generic_plan'     -- planning this anew would cost as much as running it,
-set enable_seqscan = off                       -- and a plan made while the ledger was empty must not scan it when it is full
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
     v_now         constant timestamptz := passbell.now();
+    v_day         constant timestamptz := v_now - interval '24 hours';
     v_fresh       constant boolean := not p_chunk.rendered;   -- first claim: choose texts, judge the cap
     v_message     record;
     v_plain       text;
@@ -178,44 +220,43 @@ begin
         v_plain_hash := hashtextextended(v_plain, 0);
     end if;
 
-    with flight as (              -- what other campaigns have handed out for the same passes
-        select f.pass_id, array_agg(hashtextextended(coalesce(f.text, o.message_text), 0)) as hashes,
-               bool_or(o.status = 'PROCESSING' or k.lease_until > v_now) as under_way      -- a paused one is not waited for
-          from passbell.chunks k
-          join public.push_campaigns o on o.id = k.campaign_id
-          cross join lateral unnest(k.pass_ids, k.texts) as f (pass_id, text)
-         where (v_fresh or k.claimed_at > p_chunk.claimed_at)
-           and k.program_id = p_chunk.program_id and k.rendered and k.campaign_id <> p_chunk.campaign_id
-           and f.pass_id = any (p_chunk.pass_ids)
-         group by f.pass_id
-    ), member as (
+    with member as (              -- distinct, because a host that lost a primary key may show a pass twice
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
-               r.passkit_id, r.external_id, r.protocol, r.passkit_program_id, coalesce(flight.under_way, false) as under_way,
+               r.passkit_id, r.external_id, r.protocol, coalesce(flight.under_way, false) as under_way,
                not v_fresh and (not coalesce(flight.under_way, true)        -- paused, and nobody knows what it has sent
-                                or exists (select from passbell.deliveries d
-                                            where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at
-                                              and d.text_hash is not null and coalesce(d.reason, '') not in ('not_found', 'rejected'))) as overtaken,
-               coalesce(day.sent, 0) + coalesce(cardinality(flight.hashes), 0) as today,
-               -- What the pass may be showing: the last text sent, and any that failed since and may have landed.
-               past.hashes[1 : coalesce(array_position(past.outcomes, 'sent'), cardinality(past.hashes))] || flight.hashes as shown,
+                                or (select true from passbell.deliveries d
+                                     where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at
+                                       and d.text_hash is not null and coalesce(d.reason, '') not in ('not_found', 'rejected')
+                                     order by d.sent_at desc limit 1) is true) as overtaken,
+               case when last.sent_at > v_day then
+                        (select count(*) from (select d.outcome from passbell.deliveries d
+                                                where d.pass_id = t.pass_id and d.sent_at > v_day
+                                                order by d.sent_at desc limit 1000) d where d.outcome = 'sent')
+                    else 0 end + coalesce(cardinality(flight.hashes), 0) as today,
+               -- What the pass may be showing: the last text sent, any since that may have landed, any in flight.
                case
-                   when t.text is not null then t.text
-                   else coalesce(v_plain, passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, r.points,
-                                                                  r.first_name, r.last_name, r.tier_points, v_program))
-               end as text
+                   when last.outcome = 'sent' then array[last.text_hash]
+                   when last.outcome is not null then passbell.may_show(t.pass_id)
+               end || flight.hashes as shown,
+               coalesce(t.text, v_plain,
+                   (select passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, w.points,
+                                                   w.first_name, w.last_name, w.tier_points, v_program)
+                      from passbell.recipients w where w.pass_id = t.pass_id and w.program_id = p_chunk.program_id limit 1)) as text
           from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
-          left join passbell.recipients r on r.pass_id = t.pass_id and r.program_id = p_chunk.program_id
-          left join flight on flight.pass_id = t.pass_id
-          -- Skips reach no phone, and there may be any number of them in a day: neither look may be used up by them.
           left join lateral (
-                select count(*) as sent from passbell.deliveries d
-                 where d.pass_id = t.pass_id and d.sent_at > v_now - interval '24 hours' and d.outcome = 'sent') day on v_fresh and p_daily_cap > 0
+                select r.pass_id, r.reachable, r.opted_in, r.passkit_id, r.external_id, r.protocol
+                  from passbell.recipients r
+                 where r.pass_id = t.pass_id and r.program_id = p_chunk.program_id
+                offset 0) r on true
+          left join passbell.in_flight(p_chunk.program_id, p_chunk.campaign_id, p_chunk.pass_ids,
+                                       case when v_fresh then '-infinity' else p_chunk.claimed_at end) flight
+                 on flight.pass_id = t.pass_id
+          -- Skips have no text: they reach no phone, and there may be any number of them.
           left join lateral (
-                select array_agg(d.outcome) as outcomes, array_agg(d.text_hash) as hashes
-                  from (select d.outcome, d.text_hash from passbell.deliveries d
-                         where d.pass_id = t.pass_id and d.text_hash is not null
-                         order by d.sent_at desc
-                         limit 6) d) past on v_fresh
+                select d.outcome, d.sent_at, d.text_hash from passbell.deliveries d
+                 where d.pass_id = t.pass_id and d.text_hash is not null
+                 order by d.sent_at desc
+                 limit 1) last on v_fresh
          order by t.n
     ), judged as (
         select m.*,
@@ -242,9 +283,9 @@ begin
            array_agg(d.pass_id) filter (where d.verdict = 'later'), array_agg(d.fixed) filter (where d.verdict = 'later'),
            array_agg(d.pass_id) filter (where d.verdict is null), array_agg(d.final) filter (where d.verdict is null),
            array_agg(d.passkit_id) filter (where d.verdict is null), array_agg(d.external_id) filter (where d.verdict is null),
-           array_agg(d.protocol) filter (where d.verdict is null), min(d.passkit_program_id),
+           array_agg(d.protocol) filter (where d.verdict is null),
            bool_and(d.final = p_campaign.message_text) filter (where d.verdict is null)
-      into v_skipped, v_reasons, v_texts, v_later, v_later_texts, pass_ids, texts, passkit_ids, external_ids, protocols, passkit_program_id, uniform
+      into v_skipped, v_reasons, v_texts, v_later, v_later_texts, pass_ids, texts, passkit_ids, external_ids, protocols, uniform
       from decided d;
 
     if v_later is not null and pass_ids is null and v_skipped is null then
@@ -285,5 +326,70 @@ begin
     if pass_ids is null then
         perform passbell.settle_campaign(p_chunk.campaign_id);
     end if;
+end
+$$;
+
+-- What other campaigns of the program have handed out for these passes since p_since and nobody has reported yet: the
+-- hashes of the texts, and whether they are under way (a paused campaign is not waited for). Uses chunks_rendered. Normally there is
+-- none; ROWS, so that a claim which meets some joins them by hash.
+create or replace function passbell.in_flight(p_program uuid, p_campaign uuid, p_pass_ids uuid[], p_since timestamptz)
+returns table (pass_id uuid, hashes bigint[], under_way boolean)
+language plpgsql stable rows 1000
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_now     constant timestamptz := passbell.now();
+    v_chunk   record;
+    v_ids     uuid[];
+    v_hashes  bigint[];
+    v_moving  boolean[];
+    v_found   record;
+begin
+    for v_chunk in
+        select k.pass_ids, k.texts, o.message_text, o.status = 'PROCESSING' or k.lease_until > v_now as under_way
+          from passbell.chunks k
+          join public.push_campaigns o on o.id = k.campaign_id
+         where k.program_id = p_program and k.rendered and k.campaign_id <> p_campaign
+           and (p_since = '-infinity' or k.claimed_at > p_since)
+    loop
+        select array_agg(f.pass_id) as ids, array_agg(hashtextextended(coalesce(f.text, v_chunk.message_text), 0)) as hashes
+          into v_found
+          from unnest(v_chunk.pass_ids, v_chunk.texts) as f (pass_id, text)
+         where f.pass_id in (select unnest(p_pass_ids));
+        v_ids := v_ids || v_found.ids;
+        v_hashes := v_hashes || v_found.hashes;
+        v_moving := v_moving || array_fill(v_chunk.under_way, array[coalesce(cardinality(v_found.ids), 0)]);
+    end loop;
+    if v_ids is not null then
+        return query
+            select f.pass_id, array_agg(f.hash), bool_or(f.moving)
+              from unnest(v_ids, v_hashes, v_moving) as f (pass_id, hash, moving)
+             group by f.pass_id;
+    end if;
+end
+$$;
+
+-- What a pass may be showing whose newest message is not known to have arrived: that and those before it, down to the
+-- last that was sent.
+create or replace function passbell.may_show(p_pass uuid) returns bigint[]
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_shown  bigint[];
+    v_last   record;
+begin
+    for v_last in
+        select d.outcome, d.text_hash from passbell.deliveries d
+         where d.pass_id = p_pass and d.text_hash is not null
+         order by d.sent_at desc
+         limit 6
+    loop
+        v_shown := v_shown || v_last.text_hash;
+        exit when v_last.outcome = 'sent';
+    end loop;
+    return v_shown;
 end
 $$;

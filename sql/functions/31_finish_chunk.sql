@@ -8,6 +8,8 @@
 --   back           not sent (stopping, paused, refused, throttled)   → stays, no attempt burnt
 --   maybe          it may have arrived, but PassKit as a whole failed → stays, no attempt burnt
 --
+-- p_pass_ids NULL is short for the usual report: every pass of the chunk was sent, with the status p_http[1].
+--
 -- Passes handed back that were certainly never sent are free again: their texts are chosen when they are claimed anew.
 -- Certain is only who was first to hold the chunk: after a crash, the dead holder may have sent what its successor did not.
 --
@@ -35,6 +37,7 @@ language plpgsql
 set search_path = ''
 set passbell.engine = 'on'
 set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -43,6 +46,7 @@ declare
     v_campaign  public.push_campaigns;
     v_tried     smallint;
     v_wrong     boolean := false;
+    v_plain     bigint;     -- hash of the text that everybody got
     v_sent      integer;
     v_failed    integer;
     v_skipped   integer := 0;
@@ -74,37 +78,46 @@ begin
         v_wrong := coalesce(v_wrong, false);
     end if;
 
+    if v_chunk.texts is null then
+        v_plain := hashtextextended(v_campaign.message_text, 0);
+    end if;
+
     -- The ledger: what is decided. The text is kept only where a later retry must repeat it.
-    with report as (
-        select i.n, i.pass_id, i.text, x.http, x.detail,
-               case
-                   when x.outcome = 'sent' then 'sent'
-                   when x.outcome = 'not_found' and not v_wrong then 'not_found'
-                   when x.outcome = 'rejected' then 'rejected'
-                   when x.outcome = 'retry' and v_tried >= p_max_attempts then 'attempts_exhausted'
-                   when x.outcome = 'server_error' and v_tried >= least(3, p_max_attempts) then 'attempts_exhausted'
-                   when x.outcome in ('retry', 'server_error') then 'again'
-                   else 'back'
-               end as verdict
-          from unnest(v_chunk.pass_ids, v_chunk.texts) with ordinality as i (pass_id, text, n)
-          left join unnest(p_pass_ids, p_outcomes, p_http, p_details) as x (pass_id, outcome, http, detail) on x.pass_id = i.pass_id
-    ), plain as (
-        select case when v_chunk.texts is null then hashtextextended(v_campaign.message_text, 0) end as hash
-    ), ledger as (
-        insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, http_status, outcome, reason, detail, text)
-        select p_campaign, r.pass_id, v_now, coalesce(hashtextextended(r.text, 0), plain.hash), v_tried, r.http,
-               case when r.verdict = 'sent' then 'sent' else 'failed' end,
-               nullif(r.verdict, 'sent'), case when r.verdict <> 'sent' then left(r.detail, 300) end,
-               case when r.verdict <> 'sent' then coalesce(r.text, v_campaign.message_text) end
-          from report r cross join plain
-         where r.verdict not in ('again', 'back')
-        returning outcome
-    )
-    select (select count(*) from ledger where outcome = 'sent'), (select count(*) from ledger where outcome = 'failed'),
-           array_agg(r.pass_id order by r.n) filter (where r.verdict = 'again'), array_agg(r.pass_id order by r.n) filter (where r.verdict = 'back'),
-           array_agg(r.text order by r.n) filter (where r.verdict = 'back'), array_agg(r.text order by r.n) filter (where r.verdict = 'again')
-      into v_sent, v_failed, v_again, v_back, v_texts, v_a_texts
-      from report r;
+    if p_pass_ids is null then
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, http_status, outcome)
+        select p_campaign, i.pass_id, v_now, coalesce(hashtextextended(i.text, 0), v_plain), v_tried, p_http[1], 'sent'
+          from unnest(v_chunk.pass_ids, v_chunk.texts) as i (pass_id, text);
+        get diagnostics v_sent = row_count;
+        v_failed := 0;
+    else
+        with report as (
+            select i.n, i.pass_id, i.text, x.http, x.detail,
+                   case
+                       when x.outcome = 'sent' then 'sent'
+                       when x.outcome = 'not_found' and not v_wrong then 'not_found'
+                       when x.outcome = 'rejected' then 'rejected'
+                       when x.outcome = 'retry' and v_tried >= p_max_attempts then 'attempts_exhausted'
+                       when x.outcome = 'server_error' and v_tried >= least(3, p_max_attempts) then 'attempts_exhausted'
+                       when x.outcome in ('retry', 'server_error') then 'again'
+                       else 'back'
+                   end as verdict
+              from unnest(v_chunk.pass_ids, v_chunk.texts) with ordinality as i (pass_id, text, n)
+              left join unnest(p_pass_ids, p_outcomes, p_http, p_details) as x (pass_id, outcome, http, detail) on x.pass_id = i.pass_id
+        ), ledger as (
+            insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, http_status, outcome, reason, detail, text)
+            select p_campaign, r.pass_id, v_now, coalesce(hashtextextended(r.text, 0), v_plain), v_tried, r.http,
+                   case when r.verdict = 'sent' then 'sent' else 'failed' end,
+                   nullif(r.verdict, 'sent'), case when r.verdict <> 'sent' then left(r.detail, 300) end,
+                   case when r.verdict <> 'sent' then coalesce(r.text, v_campaign.message_text) end
+              from report r
+             where r.verdict not in ('again', 'back')
+        )
+        select count(*) filter (where r.verdict = 'sent'), count(*) filter (where r.verdict not in ('sent', 'again', 'back')),
+               array_agg(r.pass_id order by r.n) filter (where r.verdict = 'again'), array_agg(r.pass_id order by r.n) filter (where r.verdict = 'back'),
+               array_agg(r.text order by r.n) filter (where r.verdict = 'back'), array_agg(r.text order by r.n) filter (where r.verdict = 'again')
+          into v_sent, v_failed, v_again, v_back, v_texts, v_a_texts
+          from report r;
+    end if;
 
     if v_campaign.status = 'CANCELLED' and p_release then
         insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason)     -- the hash of what may have landed

@@ -183,6 +183,7 @@ class Shop:
         if not found:
             return None
         found[0]["pass_ids"] = [UUID(one) for one in found[0]["pass_ids"]]
+        found[0]["texts"] = found[0]["texts"] or [found[0]["message"]] * len(found[0]["pass_ids"])
         return found[0]
 
     def finish(

@@ -122,9 +122,7 @@ class Queue:
     ) -> ClaimedChunk | None:
         """Take the next chunk; None when nothing may be sent now."""
         row = await self.database.row(
-            "select campaign_id, chunk_no, claim_token, attempt, program_id, kind, rate_per_second::float8, pass_ids,"
-            " passkit_ids, external_ids, protocols, passkit_program_id, texts"
-            " from passbell.claim_chunk(%s, %s, %s::numeric, %s, %s, %s::uuid[], %s::uuid[])",
+            _CLAIM,
             (
                 self.worker,
                 self.account,
@@ -135,7 +133,11 @@ class Queue:
                 list(busy_campaigns),
             ),
         )
-        return ClaimedChunk(*row) if row else None
+        if row is None:
+            return None
+        *fields, message, texts = row
+        texts = texts or [message] * len(row[7])  # one per pass
+        return ClaimedChunk(*(*fields, texts))
 
     async def finish_chunk(
         self,
@@ -151,17 +153,13 @@ class Queue:
         Raises:
             LeaseLost: another worker holds the chunk; nothing was written.
         """
-        details = [detail or None for _, _, _, detail in outcomes]
         row = await self.database.row(
             _FINISH,
             (
                 chunk.campaign_id,
                 chunk.chunk_no,
                 chunk.claim_token,
-                _array(pass_id for pass_id, _, _, _ in outcomes),
-                _array(outcome for _, outcome, _, _ in outcomes),
-                _array("NULL" if status is None else str(status) for _, _, status, _ in outcomes),
-                details if any(details) else None,
+                *_report(chunk, outcomes, release=release),
                 release,
                 max_attempts,
                 wait_seconds,
@@ -264,12 +262,41 @@ class Queue:
         await self.database.fetch("select passbell.unregister_worker(%s)", (self.worker,), deadline=3)
 
 
+_CLAIM: Final[LiteralString] = """
+    select campaign_id, chunk_no, claim_token, attempt, program_id, kind, rate_per_second::float8, pass_ids,
+           passkit_ids, external_ids, protocols, passkit_program_id, message, texts
+      from passbell.claim_chunk(%s, %s, %s::numeric, %s, %s, %s::uuid[], %s::uuid[])
+"""
+_FINISH: Final[LiteralString] = """
+    select remaining, status
+      from passbell.finish_chunk(%s, %s, %s, %s::uuid[], %s::text[], %s::smallint[], %s::text[], %s, %s, %s::numeric)
+"""
+
+
+def _report(
+    chunk: ClaimedChunk, outcomes: Sequence[tuple[str, str, int | None, str]], *, release: bool
+) -> tuple[str | None, str | None, str, list[str | None] | None]:
+    """Outcomes as finish_chunk's parallel arrays: pass ids, outcomes, HTTP statuses, details.
+
+    The usual report, everybody sent with the same status, names nobody.
+    """
+    _, _, status, _ = outcomes[0] if outcomes else ("", "", None, "")
+    whole = release and bool(outcomes) and len(outcomes) == len(chunk.pass_ids)
+    if whole and all(what == "sent" and code == status for _, what, code, _ in outcomes):
+        return None, None, _array([_number(status)]), None
+    details = [detail or None for _, _, _, detail in outcomes]
+    return (
+        _array(pass_id for pass_id, _, _, _ in outcomes),
+        _array(what for _, what, _, _ in outcomes),
+        _array(_number(code) for _, _, code, _ in outcomes),
+        details if any(details) else None,
+    )
+
+
 def _array(words: Iterable[str]) -> str:
     """PostgreSQL's text form of an array of uuids, numbers or our own words: four times as fast as a list."""
     return f"{{{','.join(words)}}}"
 
 
-_FINISH: Final[LiteralString] = """
-    select remaining, status
-      from passbell.finish_chunk(%s, %s, %s, %s::uuid[], %s::text[], %s::smallint[], %s::text[], %s, %s, %s::numeric)
-"""
+def _number(status: int | None) -> str:
+    return "NULL" if status is None else str(status)
