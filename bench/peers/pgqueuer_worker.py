@@ -14,6 +14,8 @@ from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.models import Job  # noqa: TC002 - the decorator reads the annotation
 from pgqueuer.queries import Queries
 
+BATCH = int(os.environ["BENCH_BATCH"])
+
 
 async def main() -> None:
     """Install, then do as told."""
@@ -41,7 +43,12 @@ async def main() -> None:
     async def begin() -> None:
         tasks.append(
             asyncio.create_task(
-                queue.run(batch_size=int(os.environ["BENCH_BATCH"]), dequeue_timeout=timedelta(seconds=1))
+                queue.run(
+                    batch_size=BATCH,
+                    # Without a cap it picks all jobs at once and drowns in its own heartbeats.
+                    max_concurrent_tasks=int(os.environ.get("BENCH_TASKS", 2 * BATCH)),
+                    dequeue_timeout=timedelta(seconds=1),
+                )
             )
         )
 

@@ -191,10 +191,10 @@ CONTESTANTS = {
         "select not exists (select from pgboss.job where name = 'push' and state <> 'completed')",
     ),
     "pgqueuer": Contestant(
-        "pgqueuer, batches of 500, asyncpg, aiohttp",
+        "pgqueuer, batches of 100, 200 tasks, aiohttp",
         "pgqueuer_worker.py",
         "select not exists (select from pgqueuer)",
-        {"BENCH_BATCH": "500"},
+        {"BENCH_BATCH": "100"},
     ),
     "procrastinate": Contestant(
         "procrastinate, concurrency 100, aiohttp",
@@ -227,6 +227,6 @@ CONTESTANTS = {
         "pgqueuer with passbell's fast client, pyreqwest",
         "pgqueuer_worker.py",
         "select not exists (select from pgqueuer)",
-        {"BENCH_BATCH": "500", "BENCH_CLIENT": "pyreqwest"},
+        {"BENCH_BATCH": "100", "BENCH_CLIENT": "pyreqwest"},
     ),
 }
