@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import click
-import structlog
+import sys
 
-from passbell.log import configure_logging
-from passbell.settings import Need, Settings
+import click
+
+# structlog draws tracebacks with rich where that is installed: 80 modules and 4 MB for a daemon, whose are plain.
+_without_rich = "rich" not in sys.modules
+if _without_rich:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+if _without_rich:
+    del sys.modules["rich"]
+
+from passbell.log import configure_logging  # noqa: E402
+from passbell.settings import Need, Settings  # noqa: E402
 
 
 @click.command()
