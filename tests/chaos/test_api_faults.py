@@ -47,7 +47,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "malformed": {"kind": "malformed"},
 }
 # One call of five opens the breaker or a pause for everybody: hardly more than an attempt a second is left.
-HALTING = {"503 bursts": 100, "429 with Retry-After": 100, "401": 30}
+HALTING = {"429": 300, "503 bursts": 100, "429 with Retry-After": 100, "401": 30}
 PROMISE = "lost 0, buzzed twice 0, failed 0, nothing else in a record wiped"
 
 

@@ -91,6 +91,12 @@ LOOP_AGE: Final = Gauge(
     "passbell_loop_age_seconds", "Since each loop last went round.", ["loop"], registry=REGISTRY
 )
 
+TASKS: Final = Gauge(
+    "passbell_tasks",
+    "asyncio tasks alive; back to the same number whenever nothing is sent.",
+    registry=REGISTRY,
+)
+
 # Series exist from the start, so that a rate() over the first event is not lost.
 for _outcome, _reason in (
     ("sent", ""),

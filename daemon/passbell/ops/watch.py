@@ -7,13 +7,14 @@ fits. A daemon that waits for its database is live and not ready; restarting it 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
 from passbell.db.bundle import read_bundle
 from passbell.errors import PassbellError
-from passbell.ops.metrics import LOOP_AGE
+from passbell.ops.metrics import LOOP_AGE, TASKS
 from passbell.ops.queue_state import DEADLINE, QueueState
 from passbell.ops.server import Verdict, serve_operator
 
@@ -98,5 +99,6 @@ class Watch:
     async def _before_scrape(self) -> None:
         for name, age in self._ages().items():
             LOOP_AGE.labels(name).set(age)
+        TASKS.set(len(asyncio.all_tasks()))
         if self._queue_state is not None:
             await self._queue_state.refresh()
