@@ -75,7 +75,7 @@ class Town:
             (1, self.scheduled),
             (2, self.test),
             (1, self.member_import),
-            (3, self.pause),
+            (2, self.pause),
             (5, self.resume),
             (1, self.cancel),
             (1, self.suspend),
@@ -129,7 +129,7 @@ class Town:
     # ── orders ──────────────────────────────────────────────────
 
     def _order(
-        self, kind: str, program: UUID, audience: set[UUID], text: str = "Offer", **columns: Any
+        self, what: str, program: UUID, audience: set[UUID], text: str = "Offer", **columns: Any
     ) -> None:
         open_now = self.scene.value(
             "select count(*) from push_campaigns where status in ('PENDING', 'PROCESSING', 'PAUSED')"
@@ -140,7 +140,7 @@ class Town:
         campaign = self.scene.campaign(program, f"{text} #{self._count}", **columns)
         self._audiences[campaign] = audience
         self._numbers[campaign] = self._count
-        self.done[kind] += 1
+        self.done[what] += 1
 
     def _somewhere(self) -> tuple[UUID, dict[UUID, Member]]:
         return self._dice.choice(list(self._programs.items()))
@@ -238,7 +238,8 @@ class Town:
         self._verb("pause", self._one("PROCESSING"))
 
     def resume(self) -> None:
-        """Let one go on, whoever held it."""
+        """Let one go on, whoever held it, and every program."""
+        self.scene.conn.execute("update programs set is_suspended = false where is_suspended")
         self._verb("resume", self._one("PAUSED"))
 
     def cancel(self) -> None:
@@ -262,9 +263,7 @@ class Town:
     def suspend(self) -> None:
         """The platform's kill switch, for a moment."""
         program, _ = self._somewhere()
-        self.scene.conn.execute(
-            "update programs set is_suspended = not is_suspended where id = %s", [program]
-        )
+        self.scene.conn.execute("update programs set is_suspended = true where id = %s", [program])
         self.done["suspensions"] += 1
 
     def spend(self) -> None:
@@ -314,8 +313,9 @@ class Town:
         for campaign, ordered in self._audiences.items():
             number, order = self._numbers[campaign], self.scene.order(campaign)
             ledger = self.scene.ledger(campaign)
-            # Nobody was anybody's recipient if it was cancelled before it began.
-            never = order["recipient_count"] == 0 and order["status"] == "CANCELLED"
+            # An order to a suspended program is refused; one may be cancelled before its audience is known.
+            refused = order["status"] == "FAILED" and "suspended" in order["status_detail"]
+            never = refused or (order["status"] == "CANCELLED" and order["recipient_count"] == 0)
             audience = set() if never else ordered
             assert set(ledger) == audience, (order, len(ledger), len(audience))
             sent = {one for one, what in ledger.items() if what == "sent"}
