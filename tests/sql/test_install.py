@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ import pytest
 
 from passbell.db.bundle import read_bundle
 from passbell.db.migrate import check, migrate
-from passbell.demo.binaries import find_binaries
 from passbell.errors import SchemaTooNew
 from passbell.sqlfiles import sql_root
+from support.dumps import client_program, dump
 from support.shop import Shop
 
 if TYPE_CHECKING:
@@ -32,28 +31,6 @@ HOST_TABLES = (
     "notification_logs",
     "birthday_logs",
 )
-
-
-def program(name: str) -> str:
-    """Path of one of PostgreSQL's client programs; skips where the installation brings none."""
-    found = find_binaries() / name
-    if not found.exists() and not (found := Path(shutil.which(name) or name)).exists():
-        pytest.skip(f"no {name} on this machine")
-    return str(found)
-
-
-def dump(url: str) -> str:
-    """The whole database as text, without what pg_dump makes up anew at each run."""
-    done = subprocess.run([program("pg_dump"), "--dbname", url], capture_output=True, text=True, check=False)
-    if "server version mismatch" in done.stderr:
-        pytest.skip("pg_dump is older than the server")
-    assert done.returncode == 0, done.stderr
-    # \restrict carries a random word, and Debian's 15.20 numbers columns by the moment they were made.
-    return "\n".join(
-        re.sub(r"attver=\d+", "attver=…", line)
-        for line in done.stdout.splitlines()
-        if not line.startswith(("\\restrict", "\\unrestrict"))
-    )
 
 
 @pytest.mark.parametrize("supabase", [False, True, "legacy"])
@@ -82,7 +59,7 @@ def test_psql_installs_the_same_as_the_command(
     by_hand, by_command = database(generation, migrated=False), database(generation, migrated=False)
     for _ in range(2):
         done = subprocess.run(
-            [program("psql"), "-1", "-X", "-v", "ON_ERROR_STOP=1", "-q", "-f", str(file), by_hand],
+            [client_program("psql"), "-1", "-X", "-v", "ON_ERROR_STOP=1", "-q", "-f", str(file), by_hand],
             capture_output=True,
             text=True,
             check=False,
