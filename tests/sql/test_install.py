@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -19,6 +18,8 @@ from support.dumps import client_program, dump
 from support.shop import Shop
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import MakeDatabase
     from support.databases import Generation, Supabase
     from support.shop import MakeShop
