@@ -1254,8 +1254,8 @@ $$;
 -- functions/20_campaign_guard.sql ───────────────────────────────────────────────────────────────────────────────
 
 -- Stands before every write to push_campaigns. People (a form, SQL, the API) may insert DRAFT or PENDING and move a
--- campaign along the legal edges; the counters and times belong to the engine, whose functions run with
--- passbell.engine = on. A form that writes a whole row back therefore does no harm: what is not the person's to set
+-- campaign along the legal edges; the counters and times belong to the engine, whose functions say so
+-- (93_callers). A form that writes a whole row back therefore does no harm: what is not the person's to set
 -- keeps its value. Raises PB422 for an illegal edge and for editing an order that has started.
 create or replace function passbell.campaign_guard() returns trigger
 language plpgsql
@@ -1263,7 +1263,7 @@ security definer
 set search_path = ''
 as $$
 declare
-    v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+    v_engine  constant boolean := current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on';
 begin
     if tg_op = 'DELETE' then
         if old.status in ('PROCESSING', 'PAUSED') and exists (select from passbell.chunks c where c.campaign_id = old.id) then
@@ -1409,7 +1409,7 @@ create or replace trigger passbell_changed after update of status on public.push
 create or replace function passbell.fail_campaign(p_campaign uuid, p_detail text) returns void
 language sql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
     update public.push_campaigns
        set status = 'FAILED', status_detail = left(p_detail, 1000), completed_at = passbell.now()
@@ -1420,7 +1420,7 @@ $$;
 create or replace function passbell.hold_campaign(p_campaign uuid, p_detail text) returns void
 language sql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
     update public.push_campaigns
        set status = 'PAUSED', status_detail = p_detail
@@ -1433,7 +1433,7 @@ $$;
 create or replace function passbell.settle_campaign(p_campaign uuid) returns boolean
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign  public.push_campaigns;
@@ -1510,7 +1510,7 @@ $$;
 create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -1579,7 +1579,7 @@ create or replace function passbell.claim_campaign(
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -1711,7 +1711,7 @@ create or replace function passbell.expand_campaign(p_campaign uuid, p_chunk_siz
 language plpgsql
 set search_path = ''
 set work_mem = '64MB'
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign    public.push_campaigns;
@@ -2052,7 +2052,7 @@ $$;
 create or replace function passbell.list_failed(p_campaign uuid, p_claim_token uuid, p_detail text, p_again boolean) returns void
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_attempt  smallint;
@@ -2182,7 +2182,7 @@ returns table (
     pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, message text, texts text[])
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 set enable_seqscan = off       -- see prepare_chunk: tables that were empty when the plan was made fill within a minute
 as $$
 #variable_conflict use_column
@@ -2584,7 +2584,7 @@ create or replace function passbell.finish_chunk(
 returns table (remaining integer, status text)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 set plan_cache_mode = 'force_generic_plan'
 set enable_seqscan = off
 as $$
@@ -2761,7 +2761,7 @@ $$;
 create or replace function passbell.reopen_failed(p_campaign uuid) returns integer
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign  public.push_campaigns;
@@ -2940,7 +2940,7 @@ $$;
 create or replace function passbell.explain_waiting(p_account text default '') returns void
 language sql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
     with program as materialized (          -- zone and window once per program, not once per campaign
         select g.program_id, g.name, g.suspended, g.push_window_start, z.zone,
@@ -3158,7 +3158,7 @@ create or replace function passbell.after_restore(since timestamptz default null
 returns table (what text, id uuid, name text, was text, status text, detail text)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -3942,7 +3942,7 @@ create or replace function passbell.give_gifts(
     out failed_passes uuid[], out reasons text[])
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_program  record;
@@ -4019,7 +4019,7 @@ create or replace function passbell.greet(
     p_run passbell.birthday_runs, p_message text, p_problem text, p_passes uuid[], p_greet_at timestamptz) returns void
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign  public.push_campaigns;
@@ -4068,7 +4068,7 @@ $$;
 create or replace function passbell.release_greetings(p_campaign uuid, p_greet_at timestamptz) returns void
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 begin
     perform from public.push_campaigns c where c.id = p_campaign for update;
@@ -4107,7 +4107,7 @@ create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_se
 returns table (program_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -4234,7 +4234,7 @@ create or replace function passbell.gift_batch(
 returns table (gifted integer, already_gifted integer, failed integer, remaining integer, stopped boolean, failed_passes uuid[], reasons text[])
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 begin
@@ -4259,7 +4259,7 @@ create or replace function passbell.finish_birthday_run(p_program uuid, p_date d
 returns table (eligible integer, gifted integer, failed integer, completed boolean, campaign_id uuid)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 begin
@@ -4279,7 +4279,7 @@ $$;
 create or replace function passbell.end_birthday_pass(p_program uuid, p_date date, p_greet_at timestamptz) returns passbell.birthday_runs
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -4330,7 +4330,7 @@ create or replace function passbell.run_birthdays_by_hand(p_program uuid, p_date
 returns table (program_id uuid, local_date date, eligible integer, gifted integer, already_gifted integer, failed integer, campaign_id uuid)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -4432,7 +4432,7 @@ security definer
 set search_path = ''
 as $$
 declare
-    v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+    v_engine  constant boolean := current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on';
     v_server  constant boolean := coalesce(passbell.acts_for_server(), false);
 begin
     new.updated_at := passbell.now();
@@ -4519,7 +4519,7 @@ create or replace function passbell.claim_import(p_worker uuid, p_lease_seconds 
 returns table (import_id uuid, action text, program_id uuid, csv_url text, claim_token uuid, region text, date_order text, today date, detail text)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -4610,7 +4610,7 @@ create or replace function passbell.open_import(
 returns table (import_id uuid, claim_token uuid, region text, date_order text, today date)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -4688,7 +4688,7 @@ $$;
 create or replace function passbell.import_failed(p_import uuid, p_claim_token uuid, p_detail text, p_again boolean default false) returns void
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_attempt  smallint;
@@ -4719,7 +4719,7 @@ create or replace function passbell.import_staged(
     p_import uuid, p_claim_token uuid, p_notes text[] default '{}', p_lease_seconds numeric default 60) returns integer
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_import   public.member_imports;
@@ -4916,7 +4916,7 @@ create or replace function passbell.import_batch(p_import uuid, p_claim_token uu
 returns table (processed integer, remaining integer, status text)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -5859,9 +5859,16 @@ begin
 end
 $$;
 
--- passbell.engine = on lets our own functions move counters and times. Anybody can set a setting, so it counts only
--- where the queue itself may be written: inside our functions, and for the owner. Fires before passbell_guard, and as
--- the caller, because only an invoker's function sees in whose name a statement runs.
+-- The engine's functions move counters and times, people's statements do not; a trigger has to tell them apart. Each of
+-- the engine's functions is marked by a setting that lasts as long as it runs. It cannot be a setting with a name of our
+-- own: only a superuser may attach an unknown setting to a function, and neither Supabase's `postgres` nor most other
+-- owners are. So it is one of PostgreSQL's that anybody may set, that nobody does, and that changes nothing here:
+-- geqo_seed, which seeds the search for a join order among twelve relations and more. passbell.engine = on does the same
+-- for a person who repairs something by hand.
+--
+-- Anybody can set a setting, so it counts only where the queue itself may be written: inside our functions, and for the
+-- owner. Fires before passbell_guard, and as the caller, because only an invoker's function sees in whose name a
+-- statement runs.
 create or replace function passbell.only_the_engine() returns trigger
 language plpgsql
 set search_path = ''
@@ -5875,10 +5882,10 @@ end
 $$;
 
 create or replace trigger passbell_engine before insert or update or delete on public.push_campaigns
-    for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
+    for each row when (current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on')
     execute function passbell.only_the_engine();
 create or replace trigger passbell_engine before insert or update on public.member_imports
-    for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
+    for each row when (current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on')
     execute function passbell.only_the_engine();
 
 
@@ -6093,7 +6100,7 @@ $$;
 create or replace function passbell.take_from_chunks(p_passes uuid[]) returns void
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_chunk  record;
@@ -6126,7 +6133,7 @@ $$;
 create or replace function passbell.redact_orders(p_name text) returns void
 language sql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
     update public.push_campaigns c
        set name = 'Test to an erased member', target_query = 'IDS:erased', message_text = 'erased'
@@ -6462,7 +6469,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '81c921681dc19fa1', schema_version = 8
- where (bundle, schema_version) is distinct from ('81c921681dc19fa1', 8);
+update passbell.settings set bundle = '19cb6b0e26c2312c', schema_version = 8
+ where (bundle, schema_version) is distinct from ('19cb6b0e26c2312c', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -1,6 +1,6 @@
 -- Stands before every write to push_campaigns. People (a form, SQL, the API) may insert DRAFT or PENDING and move a
--- campaign along the legal edges; the counters and times belong to the engine, whose functions run with
--- passbell.engine = on. A form that writes a whole row back therefore does no harm: what is not the person's to set
+-- campaign along the legal edges; the counters and times belong to the engine, whose functions say so
+-- (93_callers). A form that writes a whole row back therefore does no harm: what is not the person's to set
 -- keeps its value. Raises PB422 for an illegal edge and for editing an order that has started.
 create or replace function passbell.campaign_guard() returns trigger
 language plpgsql
@@ -8,7 +8,7 @@ security definer
 set search_path = ''
 as $$
 declare
-    v_engine  constant boolean := coalesce(current_setting('passbell.engine', true), '') = 'on';
+    v_engine  constant boolean := current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on';
 begin
     if tg_op = 'DELETE' then
         if old.status in ('PROCESSING', 'PAUSED') and exists (select from passbell.chunks c where c.campaign_id = old.id) then

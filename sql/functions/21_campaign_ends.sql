@@ -2,7 +2,7 @@
 create or replace function passbell.fail_campaign(p_campaign uuid, p_detail text) returns void
 language sql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
     update public.push_campaigns
        set status = 'FAILED', status_detail = left(p_detail, 1000), completed_at = passbell.now()
@@ -13,7 +13,7 @@ $$;
 create or replace function passbell.hold_campaign(p_campaign uuid, p_detail text) returns void
 language sql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
     update public.push_campaigns
        set status = 'PAUSED', status_detail = p_detail
@@ -26,7 +26,7 @@ $$;
 create or replace function passbell.settle_campaign(p_campaign uuid) returns boolean
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign  public.push_campaigns;
@@ -103,7 +103,7 @@ $$;
 create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_now       constant timestamptz := passbell.now();

@@ -14,7 +14,7 @@ create or replace function passbell.claim_campaign(
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -146,7 +146,7 @@ create or replace function passbell.expand_campaign(p_campaign uuid, p_chunk_siz
 language plpgsql
 set search_path = ''
 set work_mem = '64MB'
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign    public.push_campaigns;

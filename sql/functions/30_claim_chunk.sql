@@ -32,7 +32,7 @@ returns table (
     pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, message text, texts text[])
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 set enable_seqscan = off       -- see prepare_chunk: tables that were empty when the plan was made fill within a minute
 as $$
 #variable_conflict use_column

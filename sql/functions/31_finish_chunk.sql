@@ -35,7 +35,7 @@ create or replace function passbell.finish_chunk(
 returns table (remaining integer, status text)
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 set plan_cache_mode = 'force_generic_plan'
 set enable_seqscan = off
 as $$

@@ -88,7 +88,7 @@ create or replace function passbell.give_gifts(
     out failed_passes uuid[], out reasons text[])
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_program  record;
@@ -165,7 +165,7 @@ create or replace function passbell.greet(
     p_run passbell.birthday_runs, p_message text, p_problem text, p_passes uuid[], p_greet_at timestamptz) returns void
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign  public.push_campaigns;
@@ -214,7 +214,7 @@ $$;
 create or replace function passbell.release_greetings(p_campaign uuid, p_greet_at timestamptz) returns void
 language plpgsql
 set search_path = ''
-set passbell.engine = 'on'
+set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 begin
     perform from public.push_campaigns c where c.id = p_campaign for update;

@@ -29,9 +29,16 @@ begin
 end
 $$;
 
--- passbell.engine = on lets our own functions move counters and times. Anybody can set a setting, so it counts only
--- where the queue itself may be written: inside our functions, and for the owner. Fires before passbell_guard, and as
--- the caller, because only an invoker's function sees in whose name a statement runs.
+-- The engine's functions move counters and times, people's statements do not; a trigger has to tell them apart. Each of
+-- the engine's functions is marked by a setting that lasts as long as it runs. It cannot be a setting with a name of our
+-- own: only a superuser may attach an unknown setting to a function, and neither Supabase's `postgres` nor most other
+-- owners are. So it is one of PostgreSQL's that anybody may set, that nobody does, and that changes nothing here:
+-- geqo_seed, which seeds the search for a join order among twelve relations and more. passbell.engine = on does the same
+-- for a person who repairs something by hand.
+--
+-- Anybody can set a setting, so it counts only where the queue itself may be written: inside our functions, and for the
+-- owner. Fires before passbell_guard, and as the caller, because only an invoker's function sees in whose name a
+-- statement runs.
 create or replace function passbell.only_the_engine() returns trigger
 language plpgsql
 set search_path = ''
@@ -45,8 +52,8 @@ end
 $$;
 
 create or replace trigger passbell_engine before insert or update or delete on public.push_campaigns
-    for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
+    for each row when (current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on')
     execute function passbell.only_the_engine();
 create or replace trigger passbell_engine before insert or update on public.member_imports
-    for each row when (coalesce(current_setting('passbell.engine', true), '') = 'on')
+    for each row when (current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on')
     execute function passbell.only_the_engine();

@@ -234,3 +234,14 @@ def test_nothing_else_runs_as_the_owner(project: Shop) -> None:
     programs = (calls_in("db", "engine", "ops") - BY_HAND) | calls_in("web") | PAGE_IN_DB
     known = {function["name"] for function in project.rows(FUNCTIONS)}
     assert definers == programs & known | {"is_admin_of", "admin_programs"}
+
+
+def test_no_function_carries_a_setting_of_our_own(project: Shop) -> None:
+    """Only a superuser may attach an unknown setting to a function: with one, nobody on Supabase could install."""
+    settings = {
+        setting.partition("=")[0]
+        for function in project.rows(FUNCTIONS)
+        for setting in function["config"] or []
+    }
+    assert settings
+    assert {name for name in settings if "." in name} == set()
