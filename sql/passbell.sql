@@ -8,6 +8,35 @@
 
 set check_function_bodies = off;
 
+-- Upgrading while daemons work: all our tables first, each waited for only shortly and then given back, so that nobody
+-- who holds one of them and wants the next meets us halfway (a deadlock). In 30 seconds there is a quiet moment.
+do $$
+declare
+    v_before  constant text := current_setting('lock_timeout');
+    v_until   constant timestamptz := clock_timestamp() + interval '30 seconds';
+    v_tables  text;
+begin
+    select string_agg(c.oid::regclass::text, ', ' order by c.oid) into v_tables
+      from pg_catalog.pg_class c
+     where c.relkind = 'r'
+       and (c.relnamespace = to_regnamespace('passbell')
+            or c.oid in (to_regclass('public.push_campaigns'), to_regclass('public.member_imports')));
+    while v_tables is not null loop
+        begin
+            set local lock_timeout = '200ms';
+            execute 'lock table ' || v_tables || ' in access exclusive mode';
+            exit;
+        exception when lock_not_available then
+            if clock_timestamp() > v_until then
+                raise;
+            end if;
+            perform pg_sleep(0.05 + random() * 0.1);
+        end;
+    end loop;
+    perform set_config('lock_timeout', v_before, true);
+end
+$$;
+
 
 -- migrations/0001_tables.sql ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -6469,7 +6498,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '19cb6b0e26c2312c', schema_version = 8
- where (bundle, schema_version) is distinct from ('19cb6b0e26c2312c', 8);
+update passbell.settings set bundle = '3805b857feaf0036', schema_version = 8
+ where (bundle, schema_version) is distinct from ('3805b857feaf0036', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;
