@@ -401,7 +401,7 @@ def test_killed_at_random_moments(scene: Scene, report: Report, metadata: str) -
             daemon.start(wait=False)
             if scene.status(play.campaign) == "COMPLETED":
                 break
-        scene.until(play.campaign)
+        scene.until(play.campaign, deadline=60 + PASSES / rate)
     scene.everybody_once(play.campaign, play.everybody)
     repeats = play.flights.check()
     report(

@@ -7,6 +7,9 @@ plus a small tolerance could make some sliding second hold one request too many.
 
 The database's clock is mapped to ours by the smallest difference seen between "its now" and the moment its answer
 arrived: the answer that travelled fastest tells the truth best.
+
+The next block is ordered while the present one is being used, early enough for the way to the database and back; on a
+long way blocks are longer.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Pacer"]
 
 BLOCK_SECONDS: Final = 0.1
+MAX_BLOCK_SECONDS: Final = 0.5
+"""When the database is far away, blocks are as long as two round trips, up to this."""
 TOLERANCE: Final = 0.005
 """Seconds a slot may be used late. Slots leave 14 ms of air per second (see take_slots); the rest is the network's."""
 BUSY: Final = 8
@@ -53,13 +58,15 @@ class Pacer:
     def __init__(self, take: Callable[[int], Awaitable[Slots]], rate: float) -> None:
         """`take(n)` reserves n slots; `rate` per second is the configured one, only to size the blocks."""
         self._take = take
-        self._block = max(1, round(rate * BLOCK_SECONDS))
+        self._rate = rate
         self._line: collections.deque[_Turn] = collections.deque()
         self._usher: asyncio.Task[None] | None = None
         self._first = 0.0  # start of the next unused slot, time.monotonic()
         self._left = 0
         self._spacing = 1.0 / rate
         self._offsets: collections.deque[float] = collections.deque(maxlen=32)
+        self._trips: collections.deque[float] = collections.deque(maxlen=32)
+        self._block_seconds, self._lead = BLOCK_SECONDS, BLOCK_SECONDS / 2
         self._ahead: asyncio.Task[tuple[int, Slots]] | None = None
         self._refilled = 0.0
         self._unwaited = 0  # turns of this block that were taken at once
@@ -78,7 +85,7 @@ class Pacer:
         self._unwaited += 1
         # Who finds turns that are due again and again sends more slowly than the limit allows, and must not stand
         # still when the block ends.
-        if self._ahead is None and self._unwaited >= BUSY and self._left * self._spacing < BLOCK_SECONDS / 2:
+        if self._ahead is None and self._unwaited >= BUSY and self._left * self._spacing < self._lead:
             self._order()
         return True
 
@@ -128,8 +135,8 @@ class Pacer:
                     self._use()
                     if (
                         self._ahead is None
-                        and self._left <= self._block // 2
-                        and len(self._line) > self._left
+                        and self._left * self._spacing <= self._lead
+                        and len(self._line) > min(self._left, BUSY)
                     ):
                         self._order()
         except Exception as error:  # noqa: BLE001 - everybody in line is told
@@ -168,10 +175,10 @@ class Pacer:
 
     def _order(self) -> asyncio.Task[tuple[int, Slots]]:
         """Ask for the next block while the present one is being used, so that none of the rate is lost."""
-        busy = time.monotonic() - self._refilled < 3 * BLOCK_SECONDS
-        self._ahead = asyncio.create_task(
-            self._ask(self._block if busy else max(1, min(self._block, len(self._line)))), name="slots"
-        )
+        busy = time.monotonic() - self._refilled < 3 * self._block_seconds
+        block = max(1, round(self._rate * self._block_seconds))
+        count = block if busy else max(1, min(block, len(self._line)))
+        self._ahead = asyncio.create_task(self._ask(count), name="slots")
         self._ahead.add_done_callback(lambda task: task.cancelled() or task.exception())  # also if forgotten
         return self._ahead
 
@@ -192,7 +199,13 @@ class Pacer:
         self._unwaited = 0
 
     async def _ask(self, count: int) -> tuple[int, Slots]:
+        asked = time.monotonic()
         slots = await self._take(count)
+        self._trips.append(time.monotonic() - asked)
+        trip = sorted(self._trips)[len(self._trips) // 2]
+        self._block_seconds = min(MAX_BLOCK_SECONDS, max(BLOCK_SECONDS, 2 * trip))
+        # The order must be there before the block ends by the database's clock, which is half a trip before ours.
+        self._lead = max(self._block_seconds / 2, 1.5 * trip + BLOCK_SECONDS / 10)
         offset = time.monotonic() - slots.clock
         if self._offsets and abs(offset - min(self._offsets)) > 1.0:
             self._offsets.clear()  # the database's clock was set, or another server took over
