@@ -6311,6 +6311,8 @@ comment on function public.push_forget(text) is
     'Erases what passbell keeps about one member, by external id or pass id; says how many rows of which table. The platform''s own tables are the platform''s to erase.';
 comment on function passbell.check_conservation(uuid) is
     'Campaigns for which recipient_count is not what waits plus what is decided, or where a pass is in both: normally none.';
+comment on function passbell.after_restore(timestamptz) is
+    'After a restore from a snapshot: pauses everything that would be sent again, so that a person decides; says what it found. For the owner, before the first daemon is started.';
 
 
 -- functions/98_build_adapters.sql ───────────────────────────────────────────────────────────────────────────────
@@ -6498,7 +6500,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '3805b857feaf0036', schema_version = 8
- where (bundle, schema_version) is distinct from ('3805b857feaf0036', 8);
+update passbell.settings set bundle = 'b0ebe497728e9de9', schema_version = 8
+ where (bundle, schema_version) is distinct from ('b0ebe497728e9de9', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

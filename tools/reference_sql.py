@@ -18,7 +18,7 @@ FUNCTIONS = """
            pg_get_function_result(p.oid) as result, obj_description(p.oid, 'pg_proc') as words
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace
      where n.nspname = 'public' and p.prosrc like '%passbell.%'
-        or n.nspname = 'passbell' and p.proname = 'check_conservation'
+        or n.nspname = 'passbell' and p.proname in ('check_conservation', 'after_restore')
      order by n.nspname desc, p.proname
 """
 COLUMNS = """

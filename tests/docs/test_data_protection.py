@@ -1,0 +1,49 @@
+"""docs/data-protection.md names every place where passbell keeps something about members."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from support.markdown import ROOT
+
+if TYPE_CHECKING:
+    from conftest import MakeDatabase
+
+# Tables in which no member stands, whatever is sent: the installation, its pace, its processes and programs.
+NOBODY = {
+    "birthday_programs",
+    "import_leases",
+    "list_loads",
+    "migrations",
+    "pruned",
+    "rate_limits",
+    "segments",
+    "settings",
+    "turns",
+    "workers",
+}
+
+
+def test_every_table_is_accounted_for(database: MakeDatabase) -> None:
+    """A new table is either explained to the members' lawyer or known to hold nobody."""
+    page = (ROOT / "docs" / "data-protection.md").read_text("utf-8")
+    with psycopg.connect(database("3")) as connection:
+        tables = {
+            name
+            for (name,) in connection.execute(
+                "select relname from pg_class where relnamespace = 'passbell'::regnamespace and relkind = 'r'"
+            )
+        }
+        assert tables >= NOBODY
+        for name in sorted(tables - NOBODY):
+            assert f"`passbell.{name}`" in page, name
+        # Whoever is counted among those without members has no column that could hold one.
+        suspicious = connection.execute(
+            "select attrelid::regclass::text, attname from pg_attribute where attnum > 0 and not attisdropped"
+            " and attrelid = any (select ('passbell.' || t)::regclass from unnest(%s::text[]) as t)"
+            " and attname ~ 'pass_id|user|email|external|value|answer|message|text'",
+            [sorted(NOBODY)],
+        ).fetchall()
+    assert suspicious == []
