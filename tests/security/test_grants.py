@@ -208,6 +208,50 @@ def callable_by(shop: Shop, role: str, schema: str = "passbell") -> set[str]:
     }
 
 
+# Role of ours → relation → operations; whatever is not here is refused.
+OWN_ROLES: dict[str, dict[str, set[str]]] = {
+    "passbell_daemon": {
+        "passbell.settings": {"SELECT"},
+        "passbell.rate_limits": {"SELECT"},
+        "passbell.list_pages": {"INSERT"},
+        "passbell.import_staged": {"INSERT"},
+    },
+    "passbell_web": {
+        "passbell.settings": {"SELECT"},
+        "passbell.segments": {"SELECT"},
+        "passbell.list_pages": {"INSERT"},
+        "passbell.import_staged": {"INSERT"},
+    },
+}
+ALL_RELATIONS = """
+    select n.nspname || '.' || c.relname as name, c.oid
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'v', 'm', 'p') and n.nspname in ('passbell', 'public')
+"""
+
+
+@pytest.mark.parametrize("role", OWN_ROLES)
+def test_our_own_roles_and_tables(database: MakeDatabase, role: str) -> None:
+    """Neither of our roles can do anything to any table, the platform's included, but what is listed."""
+    shop = Shop(database("3", supabase=True), "3")
+    with role_url(shop.url, role):
+        wrong = [
+            (relation["name"], operation)
+            for relation in shop.rows(ALL_RELATIONS)
+            for operation in OPERATIONS
+            if shop.value("select has_table_privilege(%s, %s::oid, %s)", [role, relation["oid"], operation])
+            is not (operation in OWN_ROLES[role].get(relation["name"], set()))
+        ]
+        assert wrong == []
+        assert not shop.value("select has_schema_privilege(%s, 'passbell', 'create')", [role])
+        attributes = shop.row(
+            "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls from pg_roles where rolname = %s",
+            [role],
+        )
+        assert not any(attributes.values())
+    shop.close()
+
+
 @pytest.mark.parametrize("role", ["passbell_daemon", "passbell_web"])
 def test_a_roles_list_is_what_its_program_calls(database: MakeDatabase, role: str) -> None:
     """What 99_grants.sql lets a role of ours call is what the program behind it calls, no less and no more."""
