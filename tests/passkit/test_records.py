@@ -155,7 +155,10 @@ async def test_external_id_read_alone(client: MakeClient, server: Server) -> Non
 async def test_a_list_that_is_not_there(
     client: MakeClient, server: Server, records: Records, status: int
 ) -> None:
-    """A list that fails is replaced by single reads, and not asked again for ten minutes; a 500 has three tries."""
+    """A list that fails is replaced by single reads, and not asked again for ten minutes.
+
+    A 500 has three tries, and rests only ten seconds the first time.
+    """
     now = [1_800_000_000.0]
     records.on_list = lambda _: Reply(status, {"error": {"message": "no such thing"}})
     passkit = client(clock=lambda: now[0])
@@ -166,7 +169,7 @@ async def test_a_list_that_is_not_there(
     assert verbs(server) == ["POST"] * (3 if status == 500 else 1) + ["GET", "GET", "GET"]
     await passkit.read_metadata(people)
     assert verbs(server) == ["GET", "GET", "GET"]
-    now[0] += 601
+    now[0] += 11 if status == 500 else 601
     records.on_list = None
     await passkit.read_metadata(people)
     assert verbs(server) == ["POST"]
@@ -307,6 +310,22 @@ async def test_a_list_that_always_breaks_off_does_not_stop_a_campaign(
         assert {answer.verdict for answer in answers(maps)} == {Verdict.RETRY}
     assert (await passkit.read_metadata([member(1)])) == {"pass1": {"n": "1", "vip": "yes"}}
     assert verbs(server) == ["POST"] * 6 + ["GET"]
+
+
+async def test_a_list_that_never_works_rests_longer_each_time(
+    client: MakeClient, server: Server, records: Records
+) -> None:
+    """10, 40, 160 seconds, then ten minutes: a list that fails for good costs next to nothing."""
+    now = [1_800_000_000.0]
+    records.on_list = lambda _: Reply(500, {"error": "no"})
+    passkit = client(clock=lambda: now[0])
+    for rest in (10, 40, 160, 600, 600):
+        await passkit.read_metadata([member(1)])
+        assert verbs(server) == ["POST", "GET"]
+        now[0] += rest - 1
+        await passkit.read_metadata([member(1)])
+        assert verbs(server) == ["GET"]
+        now[0] += 2
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ LIST_SIZE = 100
 AVOID_SECONDS = 600.0
 """How long a list endpoint that was of no use is left alone."""
 
+BRIEF_SECONDS = 10.0
+"""The same, the first time, where the trouble may pass; four times as long each further time in a row."""
+
 LIST_TRIES = 3
 """Requests for one list while the trouble is of the kind that passes: a hundred single reads cost far more."""
 
@@ -68,6 +71,7 @@ class RecordReader:
         self._workers = workers
         self._avoid_until: dict[ListKey, float] = {}
         self._troubles: dict[ListKey, int] = {}
+        self._avoided: dict[ListKey, int] = {}
 
     async def read(self, recipients: Sequence[Recipient]) -> dict[str, Metadata | Answer]:
         """Map or answer for each recipient, by pass id."""
@@ -119,7 +123,7 @@ class RecordReader:
         exchange, rows = await self._ask_list(key, wanted)
         answer = exchange.answer
         if answer.verdict in {Verdict.NOT_FOUND, Verdict.REJECTED, Verdict.SERVER_ERROR}:
-            self._avoid(key, answer.detail)
+            self._avoid(key, answer.detail, passing=answer.verdict is Verdict.SERVER_ERROR)
             state.left += batch
             return
         if answer.verdict is not Verdict.SENT and exchange.complete:
@@ -132,13 +136,15 @@ class RecordReader:
             state.give(wanted[found], metadata)
         missing = [recipient for found in wanted if found not in rows.found for recipient in wanted[found]]
         if rows.useless:
-            self._avoid(key, rows.useless)
+            self._avoid(key, rows.useless, passing=rows.unreadable)
         if rows.error is not None and missing:
             self._note_trouble(key, rows.error)
             state.note(rows.error)
             state.give(missing, rows.error)
             return
         self._troubles.pop(key, None)
+        if not rows.useless:
+            self._avoided.pop(key, None)
         state.left += missing
         if not rows.found and not rows.useless:
             state.silent.append((key, missing))
@@ -193,17 +199,18 @@ class RecordReader:
             return
         self._troubles[key] = self._troubles.get(key, 0) + 1
         if self._troubles[key] >= TROUBLE_LIMIT:
-            self._avoid(key, answer.detail)
+            self._avoid(key, answer.detail, passing=True)
 
-    def _avoid(self, key: ListKey, why: str) -> None:
+    def _avoid(self, key: ListKey, why: str, *, passing: bool = False) -> None:
         self._troubles.pop(key, None)
         now = self._clock()
-        if now >= self._avoid_until.get(key, 0.0):
-            protocol, program, _ = key
-            _log.info(
-                "record_list_avoided", protocol=protocol, program=program, why=why, seconds=AVOID_SECONDS
-            )
-        self._avoid_until[key] = now + AVOID_SECONDS
+        if now < self._avoid_until.get(key, 0.0):
+            return  # several lists of one read found the same
+        times = self._avoided[key] = self._avoided.get(key, 0) + 1
+        seconds = min(AVOID_SECONDS, BRIEF_SECONDS * 4 ** min(times - 1, 5)) if passing else AVOID_SECONDS
+        protocol, program, _ = key
+        _log.info("record_list_avoided", protocol=protocol, program=program, why=why, seconds=round(seconds))
+        self._avoid_until[key] = now + seconds
 
 
 @dataclass(slots=True)
