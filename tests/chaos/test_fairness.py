@@ -76,7 +76,13 @@ def million(databases: Databases, sandbox: Sandbox) -> Iterator[Huge]:
     scene.members(program, PASSES)
     scene.members(small, SMALL)
     scene.conn.execute("analyze")
-    scene.publish()
+    scene.remote.seed(
+        {"owner": owner, "id": record, "externalId": name}
+        for owner, record, name in scene.conn.execute(
+            "select g.passkit_program_id, p.passkit_internal_id, p.external_id"
+            "  from passes_master p join programs g on g.id = p.program_id"
+        )
+    )
     yield Huge(scene, program, small)
     scene.close()
     databases.drop(url.rpartition("/")[2])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from support.processes import Daemon
     from support.scene import Scene
 
-SECONDS = 1_800 if LONG else 8
+SECONDS = 1_800 if LONG else 6
 WARM_UP = 300
 LOOK_SECONDS = 5 if LONG else 2
 MEMBERS = 150 if LONG else 30
