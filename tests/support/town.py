@@ -202,7 +202,7 @@ class Town:
     def member_import(self) -> None:
         """Members by CSV; the same people come again and again."""
         name = f"people{self._count}.csv"
-        rows = [f"m{self._dice.randint(1, 2_000)}@example.com,Rome" for _ in range(200)]
+        rows = [f"guest{self._dice.randint(1, 2_000)}@example.com,Rome" for _ in range(200)]
         self._files.files[name] = "\n".join(["email,city", *rows]).encode()
         self._imports.append(
             self.scene.value(
