@@ -5559,7 +5559,8 @@ as $$
 $$;
 
 -- push_preview for a campaign with a staged list, and how many rows of it name nobody in the program. Matches anew, for
--- members change. Once the audience is frozen: what it was.
+-- members change. Once the audience is frozen: what it was. Matching writes down who was not found, so it waits for the
+-- campaign's row: a daemon may be freezing the same list at this moment, or a second preview of it be running.
 create or replace function passbell.preview_list(p_campaign uuid)
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,
                listed bigint, unmatched bigint)
@@ -5574,7 +5575,7 @@ declare
     v_rate      numeric;
     v_waiting   bigint;
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for no key update;
     select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
     if exists (select from passbell.list_pages g where g.campaign_id = p_campaign) then
         v_load := passbell.match_list(v_campaign);
@@ -6500,7 +6501,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'b0ebe497728e9de9', schema_version = 8
- where (bundle, schema_version) is distinct from ('b0ebe497728e9de9', 8);
+update passbell.settings set bundle = '7b5a7f7a13f632ad', schema_version = 8
+ where (bundle, schema_version) is distinct from ('7b5a7f7a13f632ad', 8);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

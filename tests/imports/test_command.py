@@ -75,6 +75,21 @@ def test_rejects_are_safe_to_open_and_can_be_imported_again(shop: Shop, tmp_path
     assert shop.value("select first_name from users where email = 'dee@example.com'") == "+Dee"
 
 
+def test_rejects_that_cannot_be_written_are_refused_before_anything_is_imported(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """Neither the file to import itself nor a folder that is not there takes rejects: nothing is changed."""
+    file, link = tmp_path / "members.csv", tmp_path / "link.csv"
+    file.write_text(TEXT, "utf-8")
+    link.symlink_to(file)
+    for out in (file, link, tmp_path / "missing" / "rejects.csv"):
+        code, _, log = run(shop, file, "--rejects", out, program=shop.program())
+        assert code == 2
+        assert "--rejects" in log
+    assert file.read_text("utf-8") == TEXT
+    assert shop.value("select count(*) from member_imports") == 0
+
+
 def test_a_file_that_is_none_is_one_sentence(shop: Shop, tmp_path: Path) -> None:
     """A web page saved as CSV: exit code 1, one sentence on stderr, no import."""
     file = tmp_path / "members.csv"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from passbell.db.lists import ListCampaign, ListOrder, create_list_campaign
 from passbell.errors import CampaignError
+from support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,6 +232,29 @@ def test_pages_go_when_the_audience_is_frozen_or_cancelled(shop: Shop) -> None:
     shop.start(first)
     shop.conn.execute("select push_cancel(%s)", [second])
     assert shop.value("select count(*) from passbell.list_pages") == 0
+
+
+@pytest.mark.parametrize(
+    "other", ["claim_campaign(gen_random_uuid())", "preview_list((select id from push_campaigns))"]
+)
+def test_a_list_may_be_counted_while_it_is_being_frozen_or_counted(shop: Shop, other: LiteralString) -> None:
+    """The API answers with the count of a list it has just ordered, also when a daemon is at that order already."""
+    program = shop.program()
+    shop.member(program, external_id="a")
+    campaign = upload(shop, program, ["a", "nobody", "a"]).campaign_id
+    with psycopg.connect(shop.url) as busy, ThreadPoolExecutor(1) as pool:
+        busy.execute(sql.SQL("select * from passbell.{}").format(sql.SQL(other)))
+        counting = pool.submit(shop.row, "select * from passbell.preview_list(%s)", [campaign])
+        wait_until(lambda: is_waiting(busy) or counting.done())
+        busy.commit()
+        count = counting.result()
+    assert (count["listed"], count["reachable"], count["unmatched"]) == (3, 1, 1)
+
+
+def is_waiting(connection: psycopg.Connection[Any]) -> bool:
+    """Whether somebody waits for a lock that this connection's transaction holds."""
+    query = "select from pg_locks l where not l.granted and pg_backend_pid() = any (pg_blocking_pids(l.pid))"
+    return bool(connection.execute(query).fetchall())
 
 
 def test_a_stale_loader_writes_nothing(shop: Shop) -> None:

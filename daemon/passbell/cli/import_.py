@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,8 @@ def import_(
 
     Exit code 1 if any row was rejected. Importing the same file again changes nothing.
     """
+    if rejects is not None:
+        _check_rejects(rejects, file)
     with connect() as connection:
         order = ImportOrder(
             program=resolve_program(connection, program),
@@ -87,6 +90,14 @@ def import_(
     else:
         _show(done, problems, rejects)
     ctx.exit(1 if done["rejected_count"] else 0)
+
+
+def _check_rejects(rejects: Path, file: Path) -> None:
+    """Refuse before anything is imported what would fail, or destroy the file, after it."""
+    if rejects.exists() and rejects.samefile(file):
+        raise click.BadParameter("this is the file to import: name another", param_hint="'--rejects'")
+    if not os.access(rejects.parent, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"no file can be made in '{rejects.parent}'", param_hint="'--rejects'")
 
 
 def _apply(connection: Connection, held: HeldImport, total: int) -> Row:

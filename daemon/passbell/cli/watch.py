@@ -32,6 +32,7 @@ def watch(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
 
     A paused campaign waits for a person. Ctrl-C ends the watching, not the campaign.
     """
+    click.echo(f"Campaign {campaign} is queued.", err=True)  # to find it again, should this end before it
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("waiting for the daemon", total=None)
