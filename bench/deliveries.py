@@ -30,6 +30,7 @@ from stand.contestants import CONTESTANTS
 from stand.costs import cpu_seconds, peak_megabytes
 from stand.database import Databases
 from stand.environment import prepare
+from stand.plot import bars
 from stand.sink import Sink
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class Result:
     distinct: int
 
 
+Results = dict[str, dict[int, Result]]
+"""Runs by contestant and round."""
+
+
 def main() -> int:
     """Measure and print; 1 if a goal was missed."""
     parser = argparse.ArgumentParser(
@@ -72,7 +77,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), metavar="NAME")
     parser.add_argument("--chunk-size", type=int, help="passbell's; up to 1,000")
     parser.add_argument("--save", type=Path, help="write every run as JSON")
+    parser.add_argument("--load", type=Path, nargs="+", help="report saved runs instead of measuring")
+    parser.add_argument("--plot", type=Path, help="folder for two plots")
     options = parser.parse_args()
+    if options.load:
+        return told_again(options.load, options.plot)
     passes = options.passes or (20_000 if options.quick else 50_000)
     rounds = options.runs or (1 if options.quick else 5)
     seconds = options.seconds or (8 if options.quick else 60)
@@ -85,7 +94,7 @@ def main() -> int:
         print(line)
     print("versions: " + ", ".join(f"{name} {version}" for name, version in environment.versions.items()))
     names = [name for name in names if CONTESTANTS[name].possible(environment)]
-    results: dict[str, list[Result]] = {name: [] for name in names}
+    results: Results = {name: {} for name in names}
     with Databases(passes) as databases, Sink() as sink:
         print(f"PostgreSQL {databases.server.version}, {passes:,} members, rounds: {rounds}")
         for turn in range(rounds):
@@ -93,11 +102,15 @@ def main() -> int:
             random.shuffle(order)
             for name in order:
                 result = run(CONTESTANTS[name], environment, databases, sink, seconds)
-                results[name].append(result)
+                results[name][turn] = result
                 print(f"  {turn + 1} {name:<18} {result.per_second:8,.0f}/s", file=sys.stderr, flush=True)
     report(results)
+    if options.plot:
+        plot(results, options.plot)
     if options.save:
-        options.save.write_text(json.dumps({n: [asdict(r) for r in runs] for n, runs in results.items()}))
+        options.save.write_text(
+            json.dumps({n: {turn: asdict(r) for turn, r in runs.items()} for n, runs in results.items()})
+        )
     return verdict(results)
 
 
@@ -144,7 +157,7 @@ def settle(url: str, contestant: Contestant, deadline: float) -> bool:
     return False
 
 
-def report(results: dict[str, list[Result]]) -> None:
+def report(results: Results) -> None:
     """Print the table."""
     print(
         f"\n{'':<56}{'per second':>11}{'passbell':>10}{'whole job':>11}{'CPU s per':>11}{'its own':>9}{'peak':>8}"
@@ -152,30 +165,66 @@ def report(results: dict[str, list[Result]]) -> None:
     )
     ranked = sorted(results, key=lambda name: -median(results, name, "per_second"))
     for name in ranked:
-        wholes = [result.whole for result in results[name] if result.whole is not None]
+        wholes = [result.whole for result in results[name].values() if result.whole is not None]
         print(
             f"{CONTESTANTS[name].title:<56}{median(results, name, 'per_second'):>11,.0f}"
             f"{ratio(results, name):>9.2f}x{statistics.median(wholes) if wholes else float('nan'):>11.2f}"
             f"{median(results, name, 'cpu'):>11.2f}{median(results, name, 'own_cpu'):>9.2f}"
             f"{median(results, name, 'memory'):>8.0f}"
-            f"{sum(r.calls for r in results[name]) / sum(r.distinct for r in results[name]):>11.3f}"
+            f"{sum(r.calls for r in results[name].values()) / sum(r.distinct for r in results[name].values()):>11.3f}"
         )
 
 
-def median(results: dict[str, list[Result]], name: str, what: str) -> float:
-    """Median of one column over the rounds."""
-    return statistics.median(getattr(result, what) for result in results[name])
+def told_again(files: list[Path], folder: Path | None) -> int:
+    """Report runs that were saved, several files as one: the ratios are those within a round of a file."""
+    results: Results = {}
+    for number, file in enumerate(files):
+        for name, runs in json.loads(file.read_text()).items():
+            found = {number * 1_000 + int(turn): Result(**run) for turn, run in runs.items()}
+            results.setdefault(name, {}).update(found)
+    report(results)
+    if folder:
+        plot(results, folder)
+    return verdict(results)
 
 
-def ratio(results: dict[str, list[Result]], name: str, what: str = "per_second") -> float:
-    """Median over the rounds of passbell's value divided by this contestant's in the same round."""
-    pairs = zip(results.get("passbell", []), results[name], strict=False)
-    return statistics.median(
-        [getattr(ours, what) / getattr(theirs, what) for ours, theirs in pairs] or [float("nan")]
+def plot(results: Results, folder: Path) -> None:
+    """Draw deliveries per second and CPU per 10,000 deliveries."""
+    ranked = sorted(results, key=lambda name: -median(results, name, "per_second"))
+    bars(
+        folder / "performance-rate.svg",
+        "Deliveries per second, medians",
+        [
+            (CONTESTANTS[name].title, value, f"{value:,.0f}")
+            for name in ranked
+            for value in [median(results, name, "per_second")]
+        ],
+    )
+    ranked = sorted(results, key=lambda name: median(results, name, "cpu"))
+    bars(
+        folder / "performance-cpu.svg",
+        "CPU seconds per 10,000 deliveries, contestant and PostgreSQL",
+        [
+            (CONTESTANTS[name].title, value, f"{value:.2f}")
+            for name in ranked
+            for value in [median(results, name, "cpu")]
+        ],
     )
 
 
-def verdict(results: dict[str, list[Result]]) -> int:
+def median(results: Results, name: str, what: str) -> float:
+    """Median of one column over the rounds."""
+    return statistics.median(getattr(result, what) for result in results[name].values())
+
+
+def ratio(results: Results, name: str, what: str = "per_second") -> float:
+    """Median over the rounds of passbell's value divided by this contestant's in the same round."""
+    ours, theirs = results.get("passbell", {}), results[name]
+    both = [getattr(ours[turn], what) / getattr(theirs[turn], what) for turn in ours if turn in theirs]
+    return statistics.median(both or [float("nan")])
+
+
+def verdict(results: Results) -> int:
     """Say which goals were met."""
     if "passbell" not in results:
         return 0
