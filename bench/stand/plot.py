@@ -21,8 +21,10 @@ def bars(file: Path, title: str, rows: Sequence[tuple[str, float, str]]) -> None
     room = WIDTH - LABEL - 110
     height = HEAD + ROW * len(rows) + 8
     lines = [
-        (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
-        f' role="img" aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="13" fill="{INK}">'),
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+            f' role="img" aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="13" fill="{INK}">'
+        ),
         f'<text x="0" y="22" font-size="16" font-weight="600">{escape(title)}</text>',
     ]
     for number, (name, value, words) in enumerate(rows):
