@@ -705,6 +705,24 @@ comment on column passbell.chunks.uncertain is 'Whoever held it before never rep
 insert into passbell.migrations (version, name) values (8, 'uncertain_chunks') on conflict do nothing;
 
 
+-- migrations/0009_watermark.sql ──────────────────────────────────────────────────────────────────────────────────
+
+-- 0009: what keeps claims fast while an old snapshot (a dump, a forgotten transaction) keeps every finished chunk's index
+-- entries alive: where the last claim found its chunk, and an index in which a campaign can step over its own.
+
+alter table passbell.turns add column if not exists campaign_id uuid;
+alter table passbell.turns add column if not exists ready_at timestamptz;
+alter table passbell.turns add column if not exists chunk_no integer;
+
+comment on column passbell.turns.campaign_id is 'With ready_at and chunk_no: where in chunks_ready the last claim found its chunk. A hint of where to look on, never a proof that nothing is left before it.';
+
+create index if not exists chunks_in_flight on passbell.chunks (program_id, campaign_id) where rendered;
+drop index if exists passbell.chunks_rendered;
+
+
+insert into passbell.migrations (version, name) values (9, 'watermark') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
@@ -2195,7 +2213,9 @@ create or replace trigger passbell_list_pages after update of status on public.p
 --
 -- The texts come in `texts`, beside pass_ids; or, when everybody gets the same, once in `message`, and texts is NULL.
 --
--- Uses chunks_ready to find, chunks_rendered for what is in flight, deliveries_pass for what was sent.
+-- Uses chunks_ready to find, chunks_in_flight for what is in flight, deliveries_pass for what was sent. The search goes on
+-- where the last claim found its chunk (passbell.turns): before it lie the entries of finished chunks, all of them as long
+-- as some old snapshot is held, and each would be looked at again (measured: 30 ms per claim after 20,000 chunks).
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[]);
 create function passbell.claim_chunk(
@@ -2218,6 +2238,7 @@ as $$
 declare
     v_now       constant timestamptz := passbell.now();
     v_program   uuid;
+    v_turn      passbell.turns;
     v_campaign  public.push_campaigns;
     v_chunk     passbell.chunks;
     v_ready     record;
@@ -2239,15 +2260,18 @@ begin
         continue when not passbell.has_ready_chunk(v_program, p_busy_campaigns);
         -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
         if v_first then
-            perform from passbell.turns t where t.program_id = v_program for update;
+            select t.* into v_turn from passbell.turns t where t.program_id = v_program for update;
             v_first := false;
         else
-            perform from passbell.turns t where t.program_id = v_program for update skip locked;
+            select t.* into v_turn from passbell.turns t where t.program_id = v_program for update skip locked;
             continue when not found;
         end if;
         loop
-            v_chunk := passbell.next_chunk(v_program, p_busy_campaigns);
+            v_chunk := passbell.next_chunk(v_turn, p_busy_campaigns);
             exit when v_chunk.campaign_id is null;
+            v_turn.campaign_id := v_chunk.campaign_id;
+            v_turn.ready_at := v_chunk.ready_at;
+            v_turn.chunk_no := v_chunk.chunk_no;
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
             select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
@@ -2260,7 +2284,9 @@ begin
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
                    claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
-            update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
+            update passbell.turns t
+               set last_turn = clock_timestamp(), campaign_id = v_turn.campaign_id, ready_at = v_turn.ready_at, chunk_no = v_turn.chunk_no
+             where t.program_id = v_program;
 
             campaign_id := v_chunk.campaign_id;
             chunk_no := v_chunk.chunk_no;
@@ -2282,21 +2308,34 @@ begin
 end
 $$;
 
--- Whether a program has a chunk that nobody holds. From the far end of chunks_ready: what was claimed and deleted lies at
--- its near end until vacuum comes by, and the chunk that is claimed last is still there.
+-- Whether a program has a chunk that nobody holds. First where the last claim left off, then from the far end of
+-- chunks_ready: what was claimed and deleted lies at its near end until vacuum comes by.
 create or replace function passbell.has_ready_chunk(p_program uuid, p_busy_campaigns uuid[]) returns boolean
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
+set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
+set jit = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
+    v_turn      passbell.turns;
     v_campaign  uuid;
 begin
+    select t.* into v_turn from passbell.turns t where t.program_id = p_program;
     for v_campaign in
         select c.id from public.push_campaigns c
          where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
     loop
+        if v_campaign = v_turn.campaign_id then
+            perform from passbell.chunks k
+             where k.campaign_id = v_campaign and (k.ready_at, k.chunk_no) > (v_turn.ready_at, v_turn.chunk_no) and k.ready_at <= v_now
+             order by k.ready_at, k.chunk_no
+             limit 1;
+            if found then
+                return true;
+            end if;
+        end if;
         perform from passbell.chunks k
          where k.campaign_id = v_campaign and k.ready_at <= v_now
          order by k.ready_at desc, k.chunk_no desc
@@ -2310,11 +2349,15 @@ end
 $$;
 
 -- The next chunk of a program that may be claimed now, locked; NULL if there is none. Quiet hours and the kill switch
--- stop everything but test sends (quiet hours) and everything (suspension).
-create or replace function passbell.next_chunk(p_program uuid, p_busy_campaigns uuid[]) returns passbell.chunks
+-- stop everything but test sends (quiet hours) and everything (suspension). First behind the chunk that was found last;
+-- only when nothing is ready there, from the beginning: somebody may have held a chunk for a moment when we passed it.
+drop function if exists passbell.next_chunk(uuid, uuid[]);
+create or replace function passbell.next_chunk(p_turn passbell.turns, p_busy_campaigns uuid[]) returns passbell.chunks
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
+set jit = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -2325,16 +2368,27 @@ begin
     select passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
       into v_open
       from passbell.programs g
-     where g.program_id = p_program and not g.suspended and g.passkit_program_id is not null;
+     where g.program_id = p_turn.program_id and not g.suspended and g.passkit_program_id is not null;
     if not found then
         return null;
     end if;
     for v_campaign in
         select c.id from public.push_campaigns c
-         where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+         where c.program_id = p_turn.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
            and (v_open or c.kind = 'TEST')
          order by c.kind = 'TEST' desc, c.started_at, c.id
     loop
+        if v_campaign = p_turn.campaign_id then
+            select k.* into v_chunk
+              from passbell.chunks k
+             where k.campaign_id = v_campaign and (k.ready_at, k.chunk_no) > (p_turn.ready_at, p_turn.chunk_no) and k.ready_at <= v_now
+             order by k.ready_at, k.chunk_no
+             limit 1
+               for update skip locked;
+            if found then
+                return v_chunk;
+            end if;
+        end if;
         select k.* into v_chunk
           from passbell.chunks k
          where k.campaign_id = v_campaign and k.ready_at <= v_now
@@ -2509,8 +2563,9 @@ end
 $$;
 
 -- What other campaigns of the program have handed out for these passes since p_since and nobody has reported yet: the
--- hashes of the texts, and whether they are under way (a paused campaign is not waited for). Uses chunks_rendered. Normally there is
--- none; ROWS, so that a claim which meets some joins them by hash.
+-- hashes of the texts, and whether they are under way (a paused campaign is not waited for). Uses chunks_in_flight, on
+-- either side of the campaign's own entries. Normally there is none; ROWS, so that a claim which meets some joins them
+-- by hash.
 create or replace function passbell.in_flight(p_program uuid, p_campaign uuid, p_pass_ids uuid[], p_since timestamptz)
 returns table (pass_id uuid, hashes bigint[], under_way boolean)
 language plpgsql stable rows 1000
@@ -2528,10 +2583,11 @@ declare
 begin
     for v_chunk in
         select k.pass_ids, k.texts, o.message_text, o.status = 'PROCESSING' or k.lease_until > v_now as under_way
-          from passbell.chunks k
+          from (select s.* from passbell.chunks s where s.program_id = p_program and s.rendered and s.campaign_id < p_campaign
+                union all
+                select s.* from passbell.chunks s where s.program_id = p_program and s.rendered and s.campaign_id > p_campaign) k
           join public.push_campaigns o on o.id = k.campaign_id
-         where k.program_id = p_program and k.rendered and k.campaign_id <> p_campaign
-           and (p_since = '-infinity' or k.claimed_at > p_since)
+         where p_since = '-infinity' or k.claimed_at > p_since
     loop
         select array_agg(f.pass_id) as ids, array_agg(hashtextextended(coalesce(f.text, v_chunk.message_text), 0)) as hashes
           into v_found
@@ -2836,8 +2892,23 @@ begin
        set lease_until = null, claim_token = null, worker = null
      where k.worker = p_worker and k.claim_token <> all (p_known);
     get diagnostics v_freed = row_count;
+    if v_freed > 0 then
+        perform passbell.look_from_the_start();
+    end if;
     return v_freed;
 end
+$$;
+
+-- Chunks were freed that are ready since long before now: claims shall not go on behind them (see next_chunk). In the
+-- order of the programs, so that two of these cannot meet halfway.
+create or replace function passbell.look_from_the_start() returns void
+language sql
+set search_path = ''
+as $$
+    with hinted as materialized (
+        select t.program_id from passbell.turns t where t.campaign_id is not null order by t.program_id for update
+    )
+    update passbell.turns t set campaign_id = null, ready_at = null, chunk_no = null from hinted h where t.program_id = h.program_id
 $$;
 
 
@@ -3072,6 +3143,7 @@ begin
      where k.campaign_id = h.campaign_id and k.chunk_no = h.chunk_no;
     get diagnostics v_freed = row_count;
     if v_freed > 0 then
+        perform passbell.look_from_the_start();
         perform pg_notify('passbell', 'processing');
     end if;
     return v_freed;
@@ -3110,6 +3182,7 @@ begin
     delete from passbell.workers w
      where w.id = any (p_dead) and not exists (select from passbell.chunks k where k.worker = w.id);
     if v_freed > 0 then
+        perform passbell.look_from_the_start();
         perform pg_notify('passbell', 'processing');
     end if;
     return v_freed;
@@ -6501,7 +6574,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '7b5a7f7a13f632ad', schema_version = 8
- where (bundle, schema_version) is distinct from ('7b5a7f7a13f632ad', 8);
+update passbell.settings set bundle = '00040921d53f6ba9', schema_version = 9
+ where (bundle, schema_version) is distinct from ('00040921d53f6ba9', 9);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

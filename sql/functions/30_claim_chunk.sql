@@ -16,7 +16,9 @@
 --
 -- The texts come in `texts`, beside pass_ids; or, when everybody gets the same, once in `message`, and texts is NULL.
 --
--- Uses chunks_ready to find, chunks_rendered for what is in flight, deliveries_pass for what was sent.
+-- Uses chunks_ready to find, chunks_in_flight for what is in flight, deliveries_pass for what was sent. The search goes on
+-- where the last claim found its chunk (passbell.turns): before it lie the entries of finished chunks, all of them as long
+-- as some old snapshot is held, and each would be looked at again (measured: 30 ms per claim after 20,000 chunks).
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[]);
 create function passbell.claim_chunk(
@@ -39,6 +41,7 @@ as $$
 declare
     v_now       constant timestamptz := passbell.now();
     v_program   uuid;
+    v_turn      passbell.turns;
     v_campaign  public.push_campaigns;
     v_chunk     passbell.chunks;
     v_ready     record;
@@ -60,15 +63,18 @@ begin
         continue when not passbell.has_ready_chunk(v_program, p_busy_campaigns);
         -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
         if v_first then
-            perform from passbell.turns t where t.program_id = v_program for update;
+            select t.* into v_turn from passbell.turns t where t.program_id = v_program for update;
             v_first := false;
         else
-            perform from passbell.turns t where t.program_id = v_program for update skip locked;
+            select t.* into v_turn from passbell.turns t where t.program_id = v_program for update skip locked;
             continue when not found;
         end if;
         loop
-            v_chunk := passbell.next_chunk(v_program, p_busy_campaigns);
+            v_chunk := passbell.next_chunk(v_turn, p_busy_campaigns);
             exit when v_chunk.campaign_id is null;
+            v_turn.campaign_id := v_chunk.campaign_id;
+            v_turn.ready_at := v_chunk.ready_at;
+            v_turn.chunk_no := v_chunk.chunk_no;
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
             select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
@@ -81,7 +87,9 @@ begin
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
                    claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
-            update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
+            update passbell.turns t
+               set last_turn = clock_timestamp(), campaign_id = v_turn.campaign_id, ready_at = v_turn.ready_at, chunk_no = v_turn.chunk_no
+             where t.program_id = v_program;
 
             campaign_id := v_chunk.campaign_id;
             chunk_no := v_chunk.chunk_no;
@@ -103,21 +111,34 @@ begin
 end
 $$;
 
--- Whether a program has a chunk that nobody holds. From the far end of chunks_ready: what was claimed and deleted lies at
--- its near end until vacuum comes by, and the chunk that is claimed last is still there.
+-- Whether a program has a chunk that nobody holds. First where the last claim left off, then from the far end of
+-- chunks_ready: what was claimed and deleted lies at its near end until vacuum comes by.
 create or replace function passbell.has_ready_chunk(p_program uuid, p_busy_campaigns uuid[]) returns boolean
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
+set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
+set jit = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
+    v_turn      passbell.turns;
     v_campaign  uuid;
 begin
+    select t.* into v_turn from passbell.turns t where t.program_id = p_program;
     for v_campaign in
         select c.id from public.push_campaigns c
          where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
     loop
+        if v_campaign = v_turn.campaign_id then
+            perform from passbell.chunks k
+             where k.campaign_id = v_campaign and (k.ready_at, k.chunk_no) > (v_turn.ready_at, v_turn.chunk_no) and k.ready_at <= v_now
+             order by k.ready_at, k.chunk_no
+             limit 1;
+            if found then
+                return true;
+            end if;
+        end if;
         perform from passbell.chunks k
          where k.campaign_id = v_campaign and k.ready_at <= v_now
          order by k.ready_at desc, k.chunk_no desc
@@ -131,11 +152,15 @@ end
 $$;
 
 -- The next chunk of a program that may be claimed now, locked; NULL if there is none. Quiet hours and the kill switch
--- stop everything but test sends (quiet hours) and everything (suspension).
-create or replace function passbell.next_chunk(p_program uuid, p_busy_campaigns uuid[]) returns passbell.chunks
+-- stop everything but test sends (quiet hours) and everything (suspension). First behind the chunk that was found last;
+-- only when nothing is ready there, from the beginning: somebody may have held a chunk for a moment when we passed it.
+drop function if exists passbell.next_chunk(uuid, uuid[]);
+create or replace function passbell.next_chunk(p_turn passbell.turns, p_busy_campaigns uuid[]) returns passbell.chunks
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
+set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
+set jit = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -146,16 +171,27 @@ begin
     select passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
       into v_open
       from passbell.programs g
-     where g.program_id = p_program and not g.suspended and g.passkit_program_id is not null;
+     where g.program_id = p_turn.program_id and not g.suspended and g.passkit_program_id is not null;
     if not found then
         return null;
     end if;
     for v_campaign in
         select c.id from public.push_campaigns c
-         where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+         where c.program_id = p_turn.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
            and (v_open or c.kind = 'TEST')
          order by c.kind = 'TEST' desc, c.started_at, c.id
     loop
+        if v_campaign = p_turn.campaign_id then
+            select k.* into v_chunk
+              from passbell.chunks k
+             where k.campaign_id = v_campaign and (k.ready_at, k.chunk_no) > (p_turn.ready_at, p_turn.chunk_no) and k.ready_at <= v_now
+             order by k.ready_at, k.chunk_no
+             limit 1
+               for update skip locked;
+            if found then
+                return v_chunk;
+            end if;
+        end if;
         select k.* into v_chunk
           from passbell.chunks k
          where k.campaign_id = v_campaign and k.ready_at <= v_now
@@ -330,8 +366,9 @@ end
 $$;
 
 -- What other campaigns of the program have handed out for these passes since p_since and nobody has reported yet: the
--- hashes of the texts, and whether they are under way (a paused campaign is not waited for). Uses chunks_rendered. Normally there is
--- none; ROWS, so that a claim which meets some joins them by hash.
+-- hashes of the texts, and whether they are under way (a paused campaign is not waited for). Uses chunks_in_flight, on
+-- either side of the campaign's own entries. Normally there is none; ROWS, so that a claim which meets some joins them
+-- by hash.
 create or replace function passbell.in_flight(p_program uuid, p_campaign uuid, p_pass_ids uuid[], p_since timestamptz)
 returns table (pass_id uuid, hashes bigint[], under_way boolean)
 language plpgsql stable rows 1000
@@ -349,10 +386,11 @@ declare
 begin
     for v_chunk in
         select k.pass_ids, k.texts, o.message_text, o.status = 'PROCESSING' or k.lease_until > v_now as under_way
-          from passbell.chunks k
+          from (select s.* from passbell.chunks s where s.program_id = p_program and s.rendered and s.campaign_id < p_campaign
+                union all
+                select s.* from passbell.chunks s where s.program_id = p_program and s.rendered and s.campaign_id > p_campaign) k
           join public.push_campaigns o on o.id = k.campaign_id
-         where k.program_id = p_program and k.rendered and k.campaign_id <> p_campaign
-           and (p_since = '-infinity' or k.claimed_at > p_since)
+         where p_since = '-infinity' or k.claimed_at > p_since
     loop
         select array_agg(f.pass_id) as ids, array_agg(hashtextextended(coalesce(f.text, v_chunk.message_text), 0)) as hashes
           into v_found

@@ -60,6 +60,7 @@ begin
      where k.campaign_id = h.campaign_id and k.chunk_no = h.chunk_no;
     get diagnostics v_freed = row_count;
     if v_freed > 0 then
+        perform passbell.look_from_the_start();
         perform pg_notify('passbell', 'processing');
     end if;
     return v_freed;
@@ -98,6 +99,7 @@ begin
     delete from passbell.workers w
      where w.id = any (p_dead) and not exists (select from passbell.chunks k where k.worker = w.id);
     if v_freed > 0 then
+        perform passbell.look_from_the_start();
         perform pg_notify('passbell', 'processing');
     end if;
     return v_freed;

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
 
 if TYPE_CHECKING:
-    from support.shop import Shop
+    from support.shop import Chunk, Shop
 
 SIZE = 100
 MEMBERS = 3_000
@@ -20,6 +23,13 @@ HISTORY = """
     select md5('c' || c)::uuid, p.id, now() - make_interval(days => 2 + c), c, 1, 'sent'
       from passes_master p cross join generate_series(1, 10) c
 """
+
+
+def claimed(shop: Shop, **options: Any) -> Chunk:
+    """A chunk; there must be one."""
+    chunk = shop.chunk(**options)
+    assert chunk is not None
+    return chunk
 
 
 class Reads:
@@ -114,3 +124,49 @@ def whole(read: Counter[str]) -> dict[str, int]:
         "push_campaigns",
     )
     return {name: read[name] for name in large if read[name]}
+
+
+def test_an_old_snapshot_does_not_slow_claims_down(shop: Shop) -> None:
+    """A dump or a forgotten transaction keeps every finished chunk's index entries: they are not read again."""
+    program = shop.program()
+    shop.members(program, 400)
+    shop.start(shop.campaign(program, "Now"), 2)
+    with psycopg.connect(shop.url) as old:
+        old.execute("set transaction isolation level repeatable read")
+        old.execute("select count(*) from push_campaigns")
+        for _ in range(150):
+            shop.finish(claimed(shop))
+        with Reads(shop) as read:
+            chunk = claimed(shop)
+            shop.finish(chunk)
+    assert read["chunks_ready"] <= 10
+    assert read["chunks_in_flight"] <= 10
+    assert read["chunks_pkey"] <= 10
+    assert read["deliveries_pass"] <= 10
+
+
+def test_a_freed_chunk_is_found_before_the_rest(shop: Shop) -> None:
+    """Claims go on where the last one found its chunk; what a dead worker held lies before that, and comes first."""
+    program = shop.program()
+    shop.members(program, 8)
+    shop.start(shop.campaign(program, "Now"), 2)
+    dead = uuid4()
+    held = claimed(shop, worker=dead)
+    shop.finish(claimed(shop))
+    shop.conn.execute("select passbell.bury_workers(array[%s]::uuid[])", [dead])
+    assert claimed(shop)["pass_ids"] == held["pass_ids"]
+    left = [claimed(shop)["chunk_no"] for _ in range(2)]
+    assert left == [3, 4]
+    assert shop.chunk() is None
+
+
+def test_a_chunk_that_was_locked_when_a_claim_passed_it_is_not_forgotten(shop: Shop) -> None:
+    """Somebody held its row for a moment: it is found as soon as nothing is ready behind it."""
+    program = shop.program()
+    shop.members(program, 6)
+    shop.start(shop.campaign(program, "Now"), 2)
+    with psycopg.connect(shop.url) as other:
+        other.execute("select from passbell.chunks where chunk_no = 1 for update")
+        assert [claimed(shop)["chunk_no"] for _ in range(2)] == [2, 3]
+        assert shop.chunk() is None
+    assert claimed(shop)["chunk_no"] == 1
