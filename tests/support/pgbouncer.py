@@ -59,7 +59,6 @@ class PgBouncer:
             "auth_type": "plain",
             "auth_file": folder / "users",
             "admin_users": user,
-            "ignore_startup_parameters": "extra_float_digits",
             **self._settings,
         }
         (folder / "ini").write_text(
