@@ -15,6 +15,7 @@ from passbell import errors
 from passbell.cli import COMMANDS, INTERRUPTED, passbell
 from passbell.settings import Settings
 from support.markdown import ROOT, anchors, blocks, code_spans, documents, links
+from support.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,13 +135,31 @@ def test_links_lead_somewhere(page: str) -> None:
             assert heading in anchors(file), f"{page}: {target}"
 
 
+CALL = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/(?:api|live|ready|openapi)[\w/{}.-]*)")
+
+
+def test_calls_of_the_api_exist(database: MakeDatabase) -> None:
+    """Every verb and path that a page names is one that the server answers."""
+    with Web(database("2")) as web, web.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    there = {(verb.upper(), re.sub(r"{\w+}", "{}", path)) for path, verbs in paths.items() for verb in verbs}
+    named = {
+        (page, verb, re.sub(r"{\w+}", "{}", path.rstrip("/.")))
+        for page in PAGES
+        for verb, path in CALL.findall(text(page))
+    }
+    assert len(named) > 15
+    for page, verb, path in sorted(named):
+        assert (verb, path) in there, f"{page}: {verb} {path}"
+
+
 def test_every_page_is_on_the_map() -> None:
     """docs/README.md leads to each page."""
     reached = {
         (ROOT / "docs" / target.partition("#")[0]).resolve() for target in links(ROOT / "docs" / "README.md")
     }
     pages = {file.resolve() for file in (ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "README.md"}
-    assert pages <= reached, pages - reached
+    assert pages <= reached, f"docs/README.md does not lead to {pages - reached}"
 
 
 # What stands behind `passbell.` besides names of the database: settings of a session, files, modules.

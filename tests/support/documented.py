@@ -1,8 +1,8 @@
 """Runs what a page of the documents says, from top to bottom, in one shell, as a reader would.
 
 `passbell` is the real command line. psql, curl, openssl and sleep are small programs of our own (tests/docs/commands),
-so that a machine needs none of them. SQL blocks go through psql in between. What stands for the reader's own things,
-such as `<program>`, is replaced by those of a prepared shop.
+so that a machine needs none of them; make only looks whether the target is there. SQL blocks go through psql in
+between. What stands for the reader's own things, such as `<program>`, is replaced by those of a prepared shop.
 """
 
 from __future__ import annotations
