@@ -3290,6 +3290,7 @@ begin
 
     update passbell.chunks k set lease_until = null, claim_token = null, worker = null
      where k.claim_token is not null or k.worker is not null;
+    perform passbell.look_from_the_start();
     update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
     update passbell.import_leases l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
     update passbell.birthday_runs r set lease_until = null, worker = null where r.worker is not null;
@@ -6574,7 +6575,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '00040921d53f6ba9', schema_version = 9
- where (bundle, schema_version) is distinct from ('00040921d53f6ba9', 9);
+update passbell.settings set bundle = '6c8d98b68b506b09', schema_version = 9
+ where (bundle, schema_version) is distinct from ('6c8d98b68b506b09', 9);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

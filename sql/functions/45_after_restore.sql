@@ -45,6 +45,7 @@ begin
 
     update passbell.chunks k set lease_until = null, claim_token = null, worker = null
      where k.claim_token is not null or k.worker is not null;
+    perform passbell.look_from_the_start();
     update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
     update passbell.import_leases l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
     update passbell.birthday_runs r set lease_until = null, worker = null where r.worker is not null;
