@@ -50,7 +50,6 @@ async def run_campaigns(
             if interrupted:
                 await lists.release_orphans()
                 interrupted = False
-            await queue.tick()
             while (
                 campaign := await queue.claim_campaign(
                     settings.chunk_size, settings.lease_seconds, downloads=lists.has_room
@@ -66,6 +65,7 @@ async def run_campaigns(
                     expanded()
                 elif campaign.action == "download":
                     lists.start(campaign)
+            await queue.tick()  # after the claims: somebody who has just ordered is waiting for those
             backoff.reset()
         except DatabaseUnavailable as error:
             interrupted = True
