@@ -2200,7 +2200,7 @@ create or replace trigger passbell_list_pages after update of status on public.p
 -- Which chunk: of the programs that have something ready, the one whose turn lies furthest back; in it, test sends
 -- first, then the oldest campaign; in that, the first chunk that nobody holds (never claimed, handed back and due, or
 -- leased by someone whose lease ran out). So a campaign of 50 passes starts at once beside one of 1,000,000.
--- `p_busy_programs` are those the caller wants no more of for now, `p_busy_campaigns` likewise.
+-- `p_busy_programs` are those the caller wants no more of for now, test sends excepted; `p_busy_campaigns` likewise.
 --
 -- What it guarantees. The chunk is leased until now + p_lease_seconds under a fresh claim_token, which every later
 -- write must carry (fencing). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
@@ -2252,12 +2252,12 @@ begin
     for v_program in
         select t.program_id
           from passbell.turns t
-         where t.program_id <> all (p_busy_programs)
-           and exists (select from public.push_campaigns c
-                        where c.program_id = t.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns))
+         where exists (select from public.push_campaigns c
+                        where c.program_id = t.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+                          and (c.kind = 'TEST' or t.program_id <> all (p_busy_programs)))
          order by t.last_turn
     loop
-        continue when not passbell.has_ready_chunk(v_program, p_busy_campaigns);
+        continue when not passbell.has_ready_chunk(v_program, p_busy_campaigns, v_program = any (p_busy_programs));
         -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
         if v_first then
             select t.* into v_turn from passbell.turns t where t.program_id = v_program for update;
@@ -2267,7 +2267,7 @@ begin
             continue when not found;
         end if;
         loop
-            v_chunk := passbell.next_chunk(v_turn, p_busy_campaigns);
+            v_chunk := passbell.next_chunk(v_turn, p_busy_campaigns, v_program = any (p_busy_programs));
             exit when v_chunk.campaign_id is null;
             v_turn.campaign_id := v_chunk.campaign_id;
             v_turn.ready_at := v_chunk.ready_at;
@@ -2310,7 +2310,8 @@ $$;
 
 -- Whether a program has a chunk that nobody holds. First where the last claim left off, then from the far end of
 -- chunks_ready: what was claimed and deleted lies at its near end until vacuum comes by.
-create or replace function passbell.has_ready_chunk(p_program uuid, p_busy_campaigns uuid[]) returns boolean
+drop function if exists passbell.has_ready_chunk(uuid, uuid[]);
+create or replace function passbell.has_ready_chunk(p_program uuid, p_busy_campaigns uuid[], p_tests_only boolean) returns boolean
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
@@ -2326,6 +2327,7 @@ begin
     for v_campaign in
         select c.id from public.push_campaigns c
          where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+           and (c.kind = 'TEST' or not p_tests_only)
     loop
         if v_campaign = v_turn.campaign_id then
             perform from passbell.chunks k
@@ -2352,7 +2354,8 @@ $$;
 -- stop everything but test sends (quiet hours) and everything (suspension). First behind the chunk that was found last;
 -- only when nothing is ready there, from the beginning: somebody may have held a chunk for a moment when we passed it.
 drop function if exists passbell.next_chunk(uuid, uuid[]);
-create or replace function passbell.next_chunk(p_turn passbell.turns, p_busy_campaigns uuid[]) returns passbell.chunks
+drop function if exists passbell.next_chunk(passbell.turns, uuid[]);
+create or replace function passbell.next_chunk(p_turn passbell.turns, p_busy_campaigns uuid[], p_tests_only boolean) returns passbell.chunks
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
@@ -2375,7 +2378,7 @@ begin
     for v_campaign in
         select c.id from public.push_campaigns c
          where c.program_id = p_turn.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
-           and (v_open or c.kind = 'TEST')
+           and (c.kind = 'TEST' or (v_open and not p_tests_only))
          order by c.kind = 'TEST' desc, c.started_at, c.id
     loop
         if v_campaign = p_turn.campaign_id then
@@ -6575,7 +6578,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '6c8d98b68b506b09', schema_version = 9
- where (bundle, schema_version) is distinct from ('6c8d98b68b506b09', 9);
+update passbell.settings set bundle = 'af379391bf5b0b5f', schema_version = 9
+ where (bundle, schema_version) is distinct from ('af379391bf5b0b5f', 9);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

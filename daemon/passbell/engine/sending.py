@@ -135,7 +135,11 @@ class Sender:
         sending = _Sending(held, await self._read(held) if self._merge else {})
         held.when_stopped = sending.settle
         if own_rate is None:
-            self._waiting.setdefault(held.chunk.program_id, deque()).append(sending)
+            program = self._waiting.setdefault(held.chunk.program_id, deque())
+            if held.chunk.kind == "TEST":
+                program.appendleft(sending)  # somebody looks at a phone and waits
+            else:
+                program.append(sending)
             self._fill()
         else:
             for _ in range(min(self._concurrency, held.size)):
