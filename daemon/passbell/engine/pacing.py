@@ -40,10 +40,11 @@ LOOK_UP: Final = 0.25
 class _Turn:
     """Somebody in the line."""
 
-    __slots__ = ("given", "stopped")
+    __slots__ = ("given", "stopped", "whose")
 
-    def __init__(self, stopped: Callable[[], bool] | None) -> None:
+    def __init__(self, stopped: Callable[[], bool] | None, whose: object) -> None:
         self.stopped = stopped
+        self.whose = whose
         self.given: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
         """Start of the slot; None when the turn is not wanted any more."""
 
@@ -53,13 +54,17 @@ class _Turn:
 
 
 class Pacer:
-    """Gives out turns of one rate limit, first come first served."""
+    """Gives out turns of one rate limit: whoever is in line takes turns with the others, first come first served each.
+
+    So 50 passes of one program do not wait for the lanes that another's have filled.
+    """
 
     def __init__(self, take: Callable[[int], Awaitable[Slots]], rate: float) -> None:
         """`take(n)` reserves n slots; `rate` per second is the configured one, only to size the blocks."""
         self._take = take
         self._rate = rate
         self._line: collections.deque[_Turn] = collections.deque()
+        self._last: object = None  # whose turn it was
         self._usher: asyncio.Task[None] | None = None
         self._first = 0.0  # start of the next unused slot, time.monotonic()
         self._left = 0
@@ -89,15 +94,16 @@ class Pacer:
             self._order()
         return True
 
-    async def wait(self, stopped: Callable[[], bool] | None = None) -> bool:
+    async def wait(self, stopped: Callable[[], bool] | None = None, whose: object = None) -> bool:
         """Return true when it is the caller's turn; the request must leave at once.
 
-        False if `stopped()` became true meanwhile; the turn goes to the next in line.
+        False if `stopped()` became true meanwhile; the turn goes to the next in line. `whose`: those who share a
+        place in line.
 
         Raises:
             DatabaseUnavailable: no slot can be had. Nobody sends without one.
         """
-        turn = _Turn(stopped)
+        turn = _Turn(stopped, whose)
         self._line.append(turn)
         while True:
             if self._usher is None or self._usher.done():
@@ -108,7 +114,7 @@ class Pacer:
             if time.monotonic() - slot <= TOLERANCE:
                 return True
             # The event loop was busy between the giving and us.
-            turn = _Turn(stopped)
+            turn = _Turn(stopped, whose)
             self._line.appendleft(turn)
 
     def forget(self) -> None:
@@ -128,7 +134,7 @@ class Pacer:
                 elif (delay := self._first - time.monotonic()) > 0:
                     await asyncio.sleep(min(delay, LOOK_UP))
                     self._dismiss()
-                elif (turn := self._line.popleft()).unwanted:
+                elif (turn := self._next()).unwanted:
                     self._answer(turn, None)
                 else:
                     self._answer(turn, self._first)
@@ -144,6 +150,14 @@ class Pacer:
                 turn = self._line.popleft()
                 if not turn.given.done():
                     turn.given.set_exception(error)
+
+    def _next(self) -> _Turn:
+        """The first in line of those whose turn it was not just now; the first of all if there are no others."""
+        place = next((n for n, turn in enumerate(self._line) if turn.whose != self._last), 0)
+        turn = self._line[place]
+        del self._line[place]
+        self._last = turn.whose
+        return turn
 
     def _dismiss(self) -> None:
         """Let those go who do not want their turn any more."""

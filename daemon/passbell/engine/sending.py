@@ -83,7 +83,10 @@ class Turns:
 
     async def _wait(self, held: HeldChunk | None) -> None:
         begun = time.monotonic()
-        given = await self.pacer.wait(None if held is None else held.is_over)
+        if held is None:
+            given = await self.pacer.wait()
+        else:
+            given = await self.pacer.wait(held.is_over, held.whose)
         LIMITER_WAIT.observe(time.monotonic() - begun)
         if not given:
             raise SendStopped
@@ -110,8 +113,8 @@ class _Sending:
 class Sender:
     """Pushes the recipients of held chunks, each request in its turn.
 
-    As many lanes as requests may be in flight serve all chunks: programs take turns, a program's chunks go one after
-    the other. A lane that has to pause for its pass gives its place to another meanwhile.
+    As many lanes as requests may be in flight serve all chunks: programs and test sends take turns, a program's
+    chunks go one after the other. A lane that has to pause for its pass gives its place to another meanwhile.
     """
 
     def __init__(
@@ -135,11 +138,7 @@ class Sender:
         sending = _Sending(held, await self._read(held) if self._merge else {})
         held.when_stopped = sending.settle
         if own_rate is None:
-            program = self._waiting.setdefault(held.chunk.program_id, deque())
-            if held.chunk.kind == "TEST":
-                program.appendleft(sending)  # somebody looks at a phone and waits
-            else:
-                program.append(sending)
+            self._waiting.setdefault(held.whose, deque()).append(sending)
             self._fill()
         else:
             for _ in range(min(self._concurrency, held.size)):
