@@ -1194,7 +1194,8 @@ declare
     v_field     text;
     v_known     constant text[] := array['points', 'first_name', 'last_name', 'tier_points', 'program'];
 begin
-    if coalesce(btrim(p_text, E' \t\r\n'), '') = '' then
+    -- Spaces that cannot be seen are nothing to read either: no-break, zero width, marks of direction.
+    if coalesce(p_text, '') !~ '[^\s\u0001-\u001f\u00a0\u00ad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]' then
         raise exception 'The message is empty.' using errcode = 'PB400';
     end if;
     if length(p_text) > 1000 then
@@ -6578,7 +6579,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'af379391bf5b0b5f', schema_version = 9
- where (bundle, schema_version) is distinct from ('af379391bf5b0b5f', 9);
+update passbell.settings set bundle = 'd1127106864d4399', schema_version = 9
+ where (bundle, schema_version) is distinct from ('d1127106864d4399', 9);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

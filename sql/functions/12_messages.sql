@@ -10,7 +10,8 @@ declare
     v_field     text;
     v_known     constant text[] := array['points', 'first_name', 'last_name', 'tier_points', 'program'];
 begin
-    if coalesce(btrim(p_text, E' \t\r\n'), '') = '' then
+    -- Spaces that cannot be seen are nothing to read either: no-break, zero width, marks of direction.
+    if coalesce(p_text, '') !~ '[^\s\u0001-\u001f\u00a0\u00ad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]' then
         raise exception 'The message is empty.' using errcode = 'PB400';
     end if;
     if length(p_text) > 1000 then

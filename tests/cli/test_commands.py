@@ -82,6 +82,27 @@ def test_wrong_option_is_told_with_the_usage(passbell: Passbell) -> None:
     assert "--massage" in answer.err
 
 
+def test_bytes_that_are_no_text_are_one_sentence(passbell: Passbell, club: Club) -> None:
+    """An argument in another code page is told as such, not as a defect."""
+    answer = passbell(
+        "send", "--program", str(club.program), "--message", "caf\udce9", PASSBELL_DATABASE_URL=club.url
+    )
+    assert (answer.code, answer.err) == (2, "passbell: An argument is not text in UTF-8.\n")
+
+
+def test_a_terminal_of_another_code_page_shows_what_it_can(club: Club) -> None:
+    """Bars and dashes that the terminal does not have are no reason to fail."""
+    club.connection.execute("select push_send(%s, 'Olá', 'ALL', 'Olá')", [club.program])
+    done = subprocess.run(
+        [sys.executable, "-m", "passbell", "status"],
+        env={"PASSBELL_DATABASE_URL": club.url, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"?" in done.stdout
+
+
 def test_migrate_check_tells_behind_from_current(passbell: Passbell, database: object) -> None:
     """`migrate --check` exits 3 before the installation and 0 after it; migrating twice changes nothing."""
     assert callable(database)

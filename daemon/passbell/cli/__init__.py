@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from passbell import __version__
 from passbell.cli.lazy import LazyGroup
-from passbell.errors import PassbellError, from_database
+from passbell.errors import ConfigurationError, PassbellError, from_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ def passbell() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: an error is one plain sentence on stderr, never a traceback."""
+    _show_what_the_terminal_can()
     try:
         result: Any = passbell.main(
             args=None if arguments is None else list(arguments), prog_name="passbell", standalone_mode=False
@@ -82,10 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(result if isinstance(result, int) else 0)
 
 
+def _show_what_the_terminal_can() -> None:
+    """Print a question mark for a bar or a letter that the terminal's code page lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _known(error: Exception) -> PassbellError | None:
     """Return one of our errors, translated if the driver raised it; None for a defect."""
     if isinstance(error, PassbellError):
         return error
+    if isinstance(error, UnicodeEncodeError):  # on its way to the database; what we print is replaced
+        return ConfigurationError("An argument is not text in UTF-8.")
     psycopg = sys.modules.get("psycopg")  # not imported just to look
     return from_database(error) if psycopg is not None and isinstance(error, psycopg.Error) else None
 
