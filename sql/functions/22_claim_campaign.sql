@@ -33,7 +33,7 @@ begin
        and coalesce(c.scheduled_at, v_now) <= v_now
        and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
        and (p_downloads or coalesce(btrim(c.csv_upload_url), '') = '' or passbell.has_list(c))
-       and (c.kind = 'TEST' or g.program_id is null or g.suspended
+       and (c.kind = 'TEST' or g.program_id is null or g.suspended or g.push_window_start is null
             or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
      order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
      limit 1

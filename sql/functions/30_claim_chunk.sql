@@ -35,7 +35,9 @@ returns table (
 language plpgsql
 set search_path = ''
 set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
-set enable_seqscan = off       -- see prepare_chunk: tables that were empty when the plan was made fill within a minute
+set plan_cache_mode = 'force_generic_plan'     -- planning anew would cost as much as running it; holds for what is called below
+set enable_seqscan = off                       -- and a plan made while a table was empty must not scan it when it is full
+set jit = off                                  -- which makes any plan that must scan look dear enough to be compiled
 as $$
 #variable_conflict use_column
 declare
@@ -82,7 +84,8 @@ begin
 
             claim_token := gen_random_uuid();
             update passbell.chunks k
-               set pass_ids = v_ready.pass_ids, texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
+               set pass_ids = case when v_ready.everybody then k.pass_ids else v_ready.pass_ids end,
+                   texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
                    uncertain = v_chunk.rendered,
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
                    claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
@@ -117,9 +120,7 @@ drop function if exists passbell.has_ready_chunk(uuid, uuid[]);
 create or replace function passbell.has_ready_chunk(p_program uuid, p_busy_campaigns uuid[], p_tests_only boolean) returns boolean
 language plpgsql stable
 set search_path = ''
-set enable_seqscan = off
 set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
-set jit = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -161,9 +162,7 @@ drop function if exists passbell.next_chunk(passbell.turns, uuid[]);
 create or replace function passbell.next_chunk(p_turn passbell.turns, p_busy_campaigns uuid[], p_tests_only boolean) returns passbell.chunks
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
-set jit = off
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -171,7 +170,7 @@ declare
     v_campaign  uuid;
     v_chunk     passbell.chunks;
 begin
-    select passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
+    select g.push_window_start is null or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
       into v_open
       from passbell.programs g
      where g.program_id = p_turn.program_id and not g.suspended and g.passkit_program_id is not null;
@@ -212,7 +211,7 @@ $$;
 -- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those whom
 -- another campaign has under way are put off in a chunk of their own; those who stay come back as parallel arrays with
 -- the texts chosen. pass_ids is NULL if nobody stays. `uniform` says that everybody gets message_text as it stands, so
--- that no texts need be stored.
+-- that no texts need be stored; `everybody`, that all stay, so that the ids need not be written again.
 --
 -- A repeat (a chunk that was handed out before, and whose outcome nobody knows) is not sent to a pass that another
 -- campaign has reached since, or may have reached, which can happen only while this one was paused: the phone shows the
@@ -230,11 +229,10 @@ $$;
 drop function if exists passbell.prepare_chunk(passbell.chunks, public.push_campaigns, integer, text);
 create function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
-    out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[], out uniform boolean)
+    out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
+    out uniform boolean, out everybody boolean)
 language plpgsql
 set search_path = ''
-set plan_cache_mode = 'force_generic_plan'     -- planning this anew would cost as much as running it,
-set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -332,7 +330,8 @@ begin
          where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
         return;
     end if;
-    if v_skipped is null and v_later is null then
+    everybody := v_skipped is null and v_later is null;
+    if everybody then
         return;
     end if;
 
@@ -376,7 +375,6 @@ create or replace function passbell.in_flight(p_program uuid, p_campaign uuid, p
 returns table (pass_id uuid, hashes bigint[], under_way boolean)
 language plpgsql stable rows 1000
 set search_path = ''
-set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

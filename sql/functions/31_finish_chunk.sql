@@ -38,6 +38,7 @@ set search_path = ''
 set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 set plan_cache_mode = 'force_generic_plan'
 set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
