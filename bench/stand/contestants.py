@@ -104,6 +104,8 @@ class Peer:
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | self._settings | {"NODE_ENV": "production"},
+            # As passbell's: Linux may share a busy machine out by session (autogroup), not by process.
+            start_new_session=True,
         )
         self.pid = self._process.pid
         self._hear("ready")
