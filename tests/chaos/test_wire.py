@@ -65,23 +65,23 @@ def unavailable(daemon: Daemon) -> list[str]:
 
 def test_every_connection_is_terminated_again_and_again(scene: Scene, report: Report) -> None:
     """An administrator, or a pooler, ends all sessions several times a second, in the middle of whatever they do."""
-    program = scene.plain(600 * ROUNDS)
+    program = scene.plain(400 * ROUNDS)
     with (
         Law(scene.url) as law,
         scene.daemon(**HALF) as daemon,
         Storm(lambda: terminate_all(scene.url), calm=0.3) as storm,
     ):
         campaign = scene.campaign(program, "Hello {points}")
-        scene.until_sent(campaign, 500 * ROUNDS, deadline=60 * ROUNDS)
+        wait_until(lambda: storm.strikes >= 12 * ROUNDS, "it storms", 60 * ROUNDS)
         storm.end()
-        scene.until(campaign)
+        scene.until(campaign, deadline=60 * ROUNDS)
         assert daemon.running
     scene.everybody_once(campaign, passes(scene))
     repeats = scene.remote.repeats()["repeatedCalls"]
     report(
         "every connection terminated",
         PROMISE,
-        f"{storm.strikes} times in {600 * ROUNDS:,} passes, {repeats} calls repeated, {law.looks:,} looks at the law",
+        f"{storm.strikes} times in {400 * ROUNDS:,} passes, {repeats} calls repeated, {law.looks:,} looks at the law",
     )
 
 
@@ -154,10 +154,11 @@ def test_answers_of_the_database_are_lost(scene: Scene, report: Report) -> None:
     )
 
 
+@pytest.mark.skipif(not LONG, reason="the long form: on a busy machine a share of the rate says little")
 def test_a_long_way_to_the_database_costs_little_of_the_rate(scene: Scene, report: Report) -> None:
     """60 ms and 120 ms there and back, as across a continent or an ocean: nothing breaks, the rate is used."""
     limit, used = 100, {}
-    program = scene.plain(5 * limit)
+    program = scene.plain(10 * limit)
     with Proxy.before(scene.url) as wire:
         for trip in (0, 60, 120):
             wire.delay = trip / 2000
@@ -257,7 +258,7 @@ create trigger test_refuse before insert or update or delete on {} execute funct
 
 
 @pytest.mark.parametrize("table", ["passbell.deliveries", "passbell.chunks"])
-@pytest.mark.parametrize("why", REFUSALS if LONG else ["disk full", "disk error"])
+@pytest.mark.parametrize("why", REFUSALS if LONG else ["disk full"])
 def test_a_server_that_cannot_write_is_waited_for(scene: Scene, report: Report, why: str, table: str) -> None:
     """The server refuses what it is asked to write, for a while, in the middle of a campaign."""
     program = scene.plain(200)
@@ -329,7 +330,7 @@ FALLS = {"restarted": signal.SIGINT, "stopped at once": signal.SIGQUIT, "killed"
 
 
 @pytest.mark.timeout(120 * ROUNDS)
-@pytest.mark.parametrize("fall", FALLS if LONG else ["restarted", "killed"])
+@pytest.mark.parametrize("fall", FALLS if LONG else ["killed"])
 def test_postgresql_itself_goes_down(downfall: Downfall, fallible: Scene, report: Report, fall: str) -> None:
     """Stopped, or kill -9, in a campaign, and started again: what was committed stands, the rest is done again."""
     scene = fallible
@@ -359,7 +360,7 @@ def reconnect(scene: Scene) -> None:
     scene.conn = psycopg.connect(scene.url, autocommit=True)
 
 
-@pytest.mark.parametrize("victim", ["the server", "one backend"])
+@pytest.mark.parametrize("victim", ["the server", "one backend"] if LONG else ["one backend"])
 def test_killed_while_a_report_commits(
     downfall: Downfall, fallible: Scene, report: Report, victim: str
 ) -> None:
@@ -407,7 +408,7 @@ WEATHERS: dict[str, Callable[[str, Proxy], object]] = {
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("weather", WEATHERS)
+@pytest.mark.parametrize("weather", WEATHERS if LONG else ["answers lost"])
 def test_birthdays_and_imports_get_through(scene: Scene, report: Report, weather: str) -> None:
     """Gifts once, greetings once, every row of the import once, while the database goes away again and again."""
     party = feast(scene, GUESTS)
