@@ -61,6 +61,20 @@ def test_one_shape_of_error(api: Api, method: str, path: str, status: int, code:
     assert set(body) <= {"success", "error", "code", "details"}
 
 
+def test_a_refused_field_is_explained_in_plain_words(api: Api, club: Club) -> None:
+    """Text where a file belongs, and a message that is far too long."""
+    order = {**club.order, "csvFile": "a,b"}
+    answer = api.http.post("/api/notifications/targeted", data=order, files={"other": ("x", b"")})
+    assert (answer.status_code, answer.json()["error"]) == (422, "csvFile: must be a file.")
+    answer = api.http.post("/api/preview", json={"programId": "x" * 1_000_000})
+    assert answer.status_code == 422
+    answer = api.http.post("/api/notify/broadcast", json={**club.order, "message": "x" * 20_001})
+    assert (answer.status_code, answer.json()["error"]) == (
+        422,
+        "message: must have at most 20,000 characters.",
+    )
+
+
 def test_broken_json(api: Api) -> None:
     """A body that is not JSON is 422 in plain words; a text with a NUL as well, not a defect."""
     headers = {"Content-Type": "application/json"}

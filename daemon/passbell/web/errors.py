@@ -154,4 +154,9 @@ def _problem(problem: Mapping[str, Any]) -> dict[str, str]:
         return {"field": "", "problem": "not valid JSON"}
     location: Sequence[object] = problem["loc"]
     field = ".".join(str(part) for part in location if part not in {"body", "query", "path", "header"})
-    return {"field": field, "problem": str(problem["msg"]).removeprefix("Value error, ").rstrip(".")}
+    words = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
+    if "UploadFile" in words:
+        words = "must be a file"
+    elif problem["type"] == "too_long":
+        words = f"must have at most {problem['ctx']['max_length']:,} characters"
+    return {"field": field, "problem": words}
