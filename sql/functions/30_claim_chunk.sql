@@ -19,6 +19,8 @@
 -- Uses chunks_ready to find, chunks_in_flight for what is in flight, deliveries_pass for what was sent. The search goes on
 -- where the last claim found its chunk (passbell.turns): before it lie the entries of finished chunks, all of them as long
 -- as some old snapshot is held, and each would be looked at again (measured: 30 ms per claim after 20,000 chunks).
+-- A claim that has skipped 5,000 and found nobody to send to (a large audience at its daily cap) commits that and rings
+-- the daemons: in one transaction it would outlast its caller's patience, be rolled back, and begin anew for ever.
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[]);
 create function passbell.claim_chunk(
@@ -48,6 +50,7 @@ declare
     v_chunk     passbell.chunks;
     v_ready     record;
     v_first     boolean := true;
+    v_passed    integer := 0;     -- passes of chunks of which nobody stayed
 begin
     if exists (select from passbell.rate_limits l
                 where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second')) then
@@ -80,7 +83,13 @@ begin
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
             select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
-            continue when v_ready.pass_ids is null;      -- everybody in it was skipped or put off
+            if v_ready.pass_ids is null then             -- everybody in it was skipped or put off
+                v_passed := v_passed + cardinality(v_chunk.pass_ids);
+                continue when v_passed < 5000;
+                update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
+                perform pg_notify('passbell', 'processing');
+                return;
+            end if;
 
             claim_token := gen_random_uuid();
             update passbell.chunks k

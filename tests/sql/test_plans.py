@@ -170,3 +170,21 @@ def test_a_chunk_that_was_locked_when_a_claim_passed_it_is_not_forgotten(shop: S
         assert [claimed(shop)["chunk_no"] for _ in range(2)] == [2, 3]
         assert shop.chunk() is None
     assert claimed(shop)["chunk_no"] == 1
+
+
+def test_a_large_audience_at_its_cap_is_skipped_in_parts(shop: Shop) -> None:
+    """Each claim commits what it skipped, long before its caller loses patience; the campaign ends all the same."""
+    program = shop.program()
+    shop.members(program, 6_000)
+    for number in range(3):
+        shop.conn.execute(
+            "insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome)"
+            " select md5('c' || %s::text)::uuid, p.id, now(), 1, 1, 'sent' from passes_master p",
+            [number],
+        )
+    campaign = shop.campaign(program)
+    shop.start(campaign, 1_000)
+    assert shop.chunk(cap=3) is None
+    assert (shop.order(campaign)["skipped_count"], shop.status(campaign)) == (5_000, "PROCESSING")
+    assert shop.chunk(cap=3) is None
+    assert (shop.order(campaign)["skipped_count"], shop.status(campaign)) == (6_000, "COMPLETED")
