@@ -53,6 +53,9 @@ class HeldChunk:
         self.first_unreported = 0.0
         self.reporting = asyncio.Lock()
         self.when_stopped: Callable[[], None] = _nobody_listens
+        self.low_mark = 0
+        """How many are decided when `when_low` is called: time to claim the next chunk, before this one runs out."""
+        self.when_low: Callable[[], None] = _nobody_listens
         self.decided = 0
         self.picked = 0
 
@@ -107,6 +110,8 @@ class HeldChunk:
             self.first_unreported = time.monotonic()
         self.outcomes.append((self.chunk.pass_ids[index], outcome, status, detail))
         self.decided += 1
+        if self.decided == self.low_mark:
+            self.when_low()
 
 
 def _nobody_listens() -> None:
