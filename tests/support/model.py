@@ -61,6 +61,7 @@ class Member:
     text: str | None = None
     """The bytes that were delivered first; every repeat must be the same."""
     delivered: bool = False
+    handed: bool = False
     unsettled: bool = False
     """Handed out by a claim of which nobody knows the end."""
     buzzes: int = 0
@@ -197,13 +198,10 @@ class Model:
             and member.result.at > self.now - DAY
         )
 
-    def reached_since(self, campaign: UUID, pass_id: UUID) -> bool:
-        """Whether another campaign has a sent row for the pass."""
+    def may_have_reached(self, campaign: UUID, pass_id: UUID) -> bool:
+        """Whether another campaign was ever handed out for the pass."""
         return any(
-            other.id != campaign
-            and (member := other.members.get(pass_id)) is not None
-            and member.result is not None
-            and member.result.outcome == "sent"
+            other.id != campaign and (member := other.members.get(pass_id)) is not None and member.handed
             for other in self.campaigns.values()
         )
 

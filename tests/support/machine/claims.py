@@ -76,7 +76,7 @@ class Claims(Orders):
                 "opted_out": one.reachable and not one.opted_in,
                 "capped": model.sent_today(pass_id) + others >= CAP,
                 "same_text": same == "skip",
-                "attempts_exhausted": model.reached_since(campaign_id, pass_id),
+                "attempts_exhausted": member.unsettled and model.may_have_reached(campaign_id, pass_id),
             }
             assert true.get(str(reason)), f"{one} skipped as {reason}"
             assert outcome == ("failed" if reason == "attempts_exhausted" else "skipped")
@@ -117,6 +117,6 @@ class Claims(Orders):
             set(passes),
         )
         for one in passes:
-            campaign.members[one].unsettled = True
+            campaign.members[one].unsettled = campaign.members[one].handed = True
         model.claims[token] = claim
         return claim

@@ -143,11 +143,15 @@ class Reports(Claims):
         earlier = counts["failed"] if counts["sent"] == 0 else 0
         return not campaign.released and missing > 0 and missing >= 0.9 * decided and missing + earlier >= 10
 
-    @rule(worker=st.integers(0, 2))
-    def renew(self, worker: int) -> None:
-        """renew_leases extends what the worker still holds, and says what it must stop."""
+    @rule(worker=st.integers(0, 2), named=which)
+    def renew(self, worker: int, named: int) -> None:
+        """renew_leases extends what the worker names and still holds, and says what it must stop."""
         self.tick()
-        own = [one for one in self.model.claims.values() if one.worker == self.workers[worker]]
+        own = [
+            one
+            for n, one in enumerate(self.model.claims.values())
+            if one.worker == self.workers[worker] and named >> n % 6 & 1
+        ]
         found = self.call(
             "select claim_token, go_on from passbell.renew_leases(%s, %s::uuid[], %s)",
             [self.workers[worker], [one.token for one in own], LEASE],
