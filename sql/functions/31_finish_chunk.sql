@@ -152,7 +152,7 @@ begin
             delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
         else
             update passbell.chunks k
-               set pass_ids = v_back, rendered = v_handed,
+               set pass_ids = v_back, rendered = v_handed, uncertain = k.uncertain or 'maybe' = any (p_outcomes),
                    texts = case when v_chunk.texts is not null and (v_handed or v_chunk.keep_texts) then v_texts end,
                    not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
                    lease_until = case when not p_release then k.lease_until end,

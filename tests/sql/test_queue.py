@@ -759,3 +759,19 @@ def test_what_a_dead_worker_may_have_sent_counts_as_shown(shop: Shop, end: str) 
     second = shop.campaign(program, "Hello", target_query=f"IDS:{member}")
     shop.start(second)
     assert claimed(shop)["texts"] != held["texts"]
+
+
+def test_doubt_that_was_reported_in_part_is_not_forgotten_at_the_release(shop: Shop) -> None:
+    """Soak: a lost answer was reported while another call was out; then a pause, and it was worded anew: twice."""
+    program = shop.program()
+    for _ in range(3):
+        shop.member(program, points=1)
+    campaign = shop.campaign(program, "{points} points")
+    shop.start(campaign)
+    first = claimed(shop)
+    unsure, slow, _ = first["pass_ids"]
+    shop.finish(first, "maybe", passes=[unsure], release=False)
+    shop.finish(first, "sent", passes=[slow])
+    shop.conn.execute("update passes_master set points_balance = points_balance + 1")
+    again = claimed(shop)
+    assert dict(zip(again["pass_ids"], again["texts"], strict=True))[unsure] == "1 points"
