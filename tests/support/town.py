@@ -299,11 +299,11 @@ class Town:
         records = {
             one: member.record for members in self._programs.values() for one, member in members.items()
         }
-        times: dict[tuple[int, str], list[float]] = {}
+        times: dict[tuple[int, str], list[tuple[float, str]]] = {}
         greeted: Counter[str] = Counter()
         for buzz in self.scene.remote.buzzes():
             if mark := MARK.search(buzz["text"]):
-                times.setdefault((int(mark[1]), buzz["record"]), []).append(buzz["time"])
+                times.setdefault((int(mark[1]), buzz["record"]), []).append((buzz["time"], buzz["text"]))
             else:
                 assert buzz["text"].startswith("Happy Birthday Bo")
                 greeted[buzz["record"]] += 1
@@ -326,7 +326,7 @@ class Town:
                 unknown += bool(rang) and one not in sent
                 # Who had got it unnoticed and was sent it again because a person said so may ring again.
                 again = sum(
-                    records[one] in retry.records and bool(rang) and rang[0] < retry.at
+                    records[one] in retry.records and bool(rang) and rang[0][0] < retry.at
                     for retry in self._retries.get(campaign, [])
                 )
                 assert len(rang) <= 1 + again, f"twice: {order['message_text']}, {records[one]}, {rang}"
