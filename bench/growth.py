@@ -26,7 +26,7 @@ from stand.sink import Sink
 
 RATIO_GOAL, MEMORY_GOAL, IDLE_GOAL = 1.2, 80.0, 0.01
 QUERY_GOAL = 1.5  # one, and what the loops ask by themselves twice a minute
-IDLE_SECONDS = 30
+IDLE_SECONDS = 60
 POLL_SECONDS = 2.0
 PARTS = ("passes", "campaigns", "idle")
 
@@ -112,7 +112,7 @@ def idle() -> bool:
             connection.execute("alter system set log_statement = 'all'")
             connection.execute("select pg_reload_conf()")
         with Passbell(url, sink.url, {"RATE_PER_SECOND": "50", "CHUNK_SIZE": "50"}) as daemon:
-            time.sleep(3)
+            time.sleep(20)  # a daemon that has just started looks more often
             before, begun = cpu_seconds(daemon.pid), time.monotonic()
             seen = databases.server.log_path.stat().st_size
             time.sleep(IDLE_SECONDS)
