@@ -3141,7 +3141,7 @@ end
 $$;
 
 -- Still alive. Forgets workers that were silent for a day, and frees what stands under a name that is not entered (any
--- more). False if the worker was forgotten: register again.
+-- more) or whose lease ran out. False if the worker was forgotten: register again.
 create or replace function passbell.heartbeat(p_worker uuid, p_doing text) returns boolean
 language plpgsql
 set search_path = ''
@@ -3161,9 +3161,11 @@ begin
 end
 $$;
 
--- Frees chunks whose worker is not entered. A daemon enters itself before it claims anything and leaves with empty
--- hands, so these were claimed by a dead one: its last transaction was still under way when it was buried, and came to
--- its end without it. Uses chunks_worker, which holds no more than the chunks in somebody's hands.
+-- Frees chunks that are nobody's any more. Those whose worker is not entered: a daemon enters itself before it claims
+-- anything and leaves with empty hands, so a dead one claimed them; its last transaction was still under way when it was
+-- buried, and came to its end without it. And those whose lease ran out (a machine that vanished): anybody may claim
+-- them anyhow, but behind everything that was ready before, which in a huge campaign is hours, and other campaigns wait
+-- for their passes. Freed, they come first. Uses chunks_worker, which holds no more than the chunks in somebody's hands.
 create or replace function passbell.free_ownerless() returns integer
 language plpgsql
 set search_path = ''
@@ -3173,7 +3175,8 @@ declare
 begin
     with held as (
         select k.campaign_id, k.chunk_no from passbell.chunks k
-         where k.worker is not null and not exists (select from passbell.workers w where w.id = k.worker)
+         where k.worker is not null
+           and (k.lease_until <= passbell.now() or not exists (select from passbell.workers w where w.id = k.worker))
          order by k.campaign_id, k.chunk_no for update skip locked
     )
     update passbell.chunks k
@@ -6614,7 +6617,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '371fb2eeeab087c3', schema_version = 10
- where (bundle, schema_version) is distinct from ('371fb2eeeab087c3', 10);
+update passbell.settings set bundle = 'f0cc0b942c90c5f2', schema_version = 10
+ where (bundle, schema_version) is distinct from ('f0cc0b942c90c5f2', 10);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -51,6 +51,26 @@ def test_a_dead_workers_chunk_is_taken_over_when_the_lease_ends(shop: Shop) -> N
     assert shop.order(campaign)["sent_count"] == 1
 
 
+def test_what_a_vanished_machine_held_comes_first(shop: Shop) -> None:
+    """Its lease has run out: not after the hours of everything that was ready before."""
+    program = shop.program()
+    shop.members(program, 6)
+    vanished, neighbour = uuid4(), uuid4()
+    for worker in (vanished, neighbour):
+        shop.conn.execute(
+            "select passbell.register_worker(%s, 'host', 1, 'process', '1', '', 50, 3)", [worker]
+        )
+    shop.clock(f"{DAY} 12:00+00")
+    shop.start(shop.campaign(program), size=2)
+    first = claimed(shop, worker=vanished, lease=60)
+    shop.clock(f"{DAY} 12:00:59+00")
+    shop.conn.execute("select passbell.heartbeat(%s, 'nothing')", [neighbour])
+    assert claimed(shop, worker=neighbour, lease=600)["chunk_no"] == first["chunk_no"] + 1
+    shop.clock(f"{DAY} 12:01:01+00")
+    shop.conn.execute("select passbell.heartbeat(%s, 'nothing')", [neighbour])
+    assert claimed(shop, worker=neighbour)["chunk_no"] == first["chunk_no"]
+
+
 def test_what_a_dead_worker_held_is_never_worded_anew(shop: Shop) -> None:
     """Killed in the middle of a chunk, taken over, handed back untouched at a deploy: still the dead one's words."""
     program = shop.program()
