@@ -329,7 +329,10 @@ class Town:
                     records[one] in retry.records and bool(rang) and rang[0][0] < retry.at
                     for retry in self._retries.get(campaign, [])
                 )
-                assert len(rang) <= 1 + again, f"twice: {order['message_text']}, {records[one]}, {rang}"
+                assert len(rang) <= 1 + again, (
+                    f"twice: {order}, {records[one]}, {rang}, retries {self._retries.get(campaign)},"
+                    f" {self._history(one, records[one], rang[0][0])}"
+                )
                 asked += len(rang) > 1
         assert not times, f"buzzed without an order: {list(times)[:5]}"
         failed = self.scene.value("select count(*) from member_imports where status <> 'COMPLETED'")
@@ -338,4 +341,25 @@ class Town:
             "campaigns": len(self._audiences),
             "unknown when cancelled": unknown,
             "after a retry": asked,
+        }
+
+    def _history(self, one: UUID, record: str, since: float) -> dict[str, Any]:
+        """What PassKit saw of a record from some seconds before, and what the ledger says, to find out why."""
+        remote = self.scene.remote
+        return {
+            "calls": [
+                (call["time"], call["method"], call["status"], call["fault"], call["committed"])
+                for call in remote.calls(record=record)
+                if call["time"] > since - 30
+            ],
+            "buzzes": [
+                (buzz["time"], buzz["text"])
+                for buzz in remote.buzzes(record=record)
+                if buzz["time"] > since - 30
+            ],
+            "ledger": self.scene.rows(
+                "select d.*, c.message_text, c.status from passbell.deliveries d"
+                "  join push_campaigns c on c.id = d.campaign_id where d.pass_id = %s order by d.sent_at desc limit 12",
+                [one],
+            ),
         }
