@@ -20,7 +20,10 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["read_unit", "why_not"]
 
@@ -145,8 +148,10 @@ def make_root(unit: dict[str, list[str]], credentials: dict[str, str]) -> Path:
     root = Path("/run/passbell-test-root")  # seen by nobody else: the mount is private
     root.mkdir(exist_ok=True)
     libc.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    show_files(root, {Path("/etc"), Path("/sys"), Path(sys.prefix), ROOT})
-    empty_folders(root, {"tmp": "1777", "var/tmp": "1777"})
+    # First, so that a checkout that lies in /tmp is shown there all the same.
+    temporary = {"tmp": "1777", "var/tmp": "1777"}
+    empty_folders(root, temporary)
+    show_files(root, {Path("/etc"), Path("/sys"), Path(sys.prefix), ROOT}, writable=set(temporary))
     show_devices(root, "hidepid=2,subset=pid" if unit.get("ProcSubset") == ["pid"] else "hidepid=2")
     folder = root / "run/credentials"
     folder.mkdir(parents=True)
@@ -177,8 +182,8 @@ def show_devices(root: Path, proc_options: str | None = None) -> None:
     libc.mount("proc", root / "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, proc_options)
 
 
-def show_files(root: Path, more: set[Path]) -> None:
-    """Bind the system, this interpreter and `more` under the new root, read-only."""
+def show_files(root: Path, more: set[Path], *, writable: Collection[str] = ()) -> None:
+    """Bind the system, this interpreter and `more` under the new root, read-only; `writable` mounts are left alone."""
     shown = {Path("/usr"), Path(sys.base_prefix), *more}
     for path in map(Path, ("/bin", "/sbin", "/lib", "/lib64")):
         if path.is_symlink():
@@ -195,7 +200,7 @@ def show_files(root: Path, more: set[Path]) -> None:
             done.append(path)
     for line in reversed(Path("/proc/self/mountinfo").read_text("utf-8").splitlines()):
         point = line.split()[4]
-        if point.startswith(f"{root}/"):
+        if point.startswith(f"{root}/") and str(Path(point).relative_to(root)) not in writable:
             libc.mount("none", point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, None)
 
 
