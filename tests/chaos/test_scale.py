@@ -121,7 +121,6 @@ def test_claims_do_not_grow_with_the_campaign(full: Any, report: Report, held: b
     assert shop.status(campaign) == "COMPLETED"
     assert not shop.violations()
     early, late = tenths[1], tenths[-1]
-    assert late.rows <= 1.5 * early.rows + 50, (early.rows, late.rows)
     dead = {
         row["relname"]: row["n_dead_tup"]
         for row in shop.rows(
@@ -129,11 +128,14 @@ def test_claims_do_not_grow_with_the_campaign(full: Any, report: Report, held: b
             " where relname in ('chunks', 'push_campaigns', 'turns', 'deliveries')"
         )
     }
-    if LONG:
-        assert median(late.claims) <= 5 * median(early.claims) + SLACK, (str(early), str(late))
     size = f"{PASSES:,} passes, ledger of {LEDGER:,}"
     report("scale", f"claims do not grow, {size}, {where}", f"second tenth: {early}; last tenth: {late}")
     report("scale", f"frozen, {size}, {where}", f"{expanded:.1f} s; dead rows afterwards: {dead}")
+    # An old snapshot keeps every version of the campaign's row and of the program's turn, and they are read past.
+    most = 8 if held and LONG else 1.5
+    assert late.rows <= most * early.rows + 50, (early.rows, late.rows)
+    if LONG:
+        assert median(late.claims) <= 5 * median(early.claims) + SLACK, (str(early), str(late))
 
 
 @pytest.mark.timeout(3_600)
