@@ -9,6 +9,7 @@ shared_buffers, as a server that holds 1,000,000 members would; with 128 MB the 
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -123,7 +124,11 @@ def measure(url: str) -> None:
 
 def main() -> None:
     """Fill a database per generation and measure."""
-    generations = sys.argv[1:] or list(GENERATIONS)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("generations", nargs="*", metavar="generation", help="1, 2, 3; all unless named")
+    generations = parser.parse_args().generations or list(GENERATIONS)
     print("goal on a quiet machine: below 40 ms", flush=True)
     with EmbeddedPostgres(durable=False, settings={"shared_buffers": "1GB"}) as postgres:
         for generation in generations:
