@@ -142,8 +142,9 @@ async def _passkit(settings: Settings, programs: list[str]) -> list[Finding]:
         _reveal(settings.passkit_api_secret),
         _reveal(settings.passkit_token),
     )
+    # httpx: a thread of the fast client can abort a process that ends right after its last call.
     async with PassKit(
-        settings.passkit_url, credentials, timeout=settings.request_timeout, http_client=settings.http_client
+        settings.passkit_url, credentials, timeout=settings.request_timeout, http_client="httpx"
     ) as passkit:
         answer = await passkit.probe()
         unknown = []
