@@ -11,7 +11,7 @@ RUN grep -oE '^[A-Za-z0-9._-]+==[^ ;\\]+' requirements.lock > /constraints.txt \
  && python -m venv /opt/passbell \
  && mkdir -p daemon/passbell sql \
  && printf '__version__ = "0"\n' > daemon/passbell/__init__.py \
- && /opt/passbell/bin/pip install --no-cache-dir --constraint /constraints.txt '.[web,fast]' \
+ && /opt/passbell/bin/pip install --no-cache-dir --constraint /constraints.txt '.[web]' \
  && /opt/passbell/bin/pip uninstall --yes passbell
 COPY daemon daemon
 COPY sql sql

@@ -226,7 +226,7 @@ CONTESTANTS = {
         {"BENCH_CLIENT": "axios"},
     ),
     "pgqueuer-pyreqwest": Contestant(
-        "pgqueuer with passbell's fast client, pyreqwest",
+        "pgqueuer, the same, pyreqwest",
         "pgqueuer_worker.py",
         "select not exists (select from pgqueuer)",
         {"BENCH_BATCH": "100", "BENCH_CLIENT": "pyreqwest"},

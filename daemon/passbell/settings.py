@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     """A long-lived token instead of key and secret."""
     dry_run: bool = False
     """`true` does everything but send; then no PassKit credentials are needed."""
-    http_client: Annotated[Literal["auto", "httpx", "pyreqwest"], BeforeValidator(_lower)] = "auto"
-    """Who makes the requests: pyreqwest comes with the extra `fast`; `auto` takes it where it is installed."""
+    http_client: Annotated[Literal["auto", "httptools", "httpx"], BeforeValidator(_lower)] = "auto"
+    """Who makes the requests: `auto` is httptools, the fast one, and httpx where a proxy has to be gone through."""
 
     rate_per_second: float = Field(default=50, gt=0, le=100_000, allow_inf_nan=False)
     """Pushes per second, over all daemons of the account together."""

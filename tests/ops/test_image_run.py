@@ -77,7 +77,7 @@ def test_every_step_runs_as_it_stands(image: Image) -> None:
     assert not (image.root / "src").exists()
     assert not (image.root / "constraints.txt").exists()
     listed = {path.name for path in (image.root / "opt/passbell/lib").glob("python*/site-packages/*")}
-    assert {"passbell", "pyreqwest", "uvloop", "fastapi"} <= listed
+    assert {"passbell", "httptools", "uvloop", "fastapi"} <= listed
     assert not {"pytest", "ruff", "mypy"} & listed  # only what it needs
 
 

@@ -291,7 +291,7 @@ def test_the_restrictions_are_real(name: str) -> None:
 
 
 @confinable
-@pytest.mark.parametrize("client", ["pyreqwest", "httpx"])
+@pytest.mark.parametrize("client", ["httptools", "httpx"])
 def test_the_daemon_works_under_its_unit(shop: Shop, client: str) -> None:
     """uvloop, orjson, psycopg and either HTTP client under all of the unit's restrictions: everybody is buzzed."""
     program = shop.program(passkit_program_id="pkTea")
@@ -324,12 +324,7 @@ def test_the_daemon_works_under_its_unit(shop: Shop, client: str) -> None:
             campaign = shop.campaign(program, "Hello")
             wait_until(lambda: shop.status(campaign) == "COMPLETED")
             loaded = Path(f"/proc/{daemon.pid}/maps").read_text("utf-8")
-            for library in (
-                "uvloop",
-                "orjson",
-                "psycopg_binary",
-                *(["pyreqwest"] if client == "pyreqwest" else []),
-            ):
+            for library in ("uvloop", "orjson", "psycopg_binary", "httptools"):
                 assert library in loaded, library
             assert get(port, "/ready").status == 200
             assert "process_resident_memory_bytes" in get(port, "/metrics").body

@@ -32,10 +32,8 @@ async def server() -> AsyncIterator[Server]:
     await server.stop()
 
 
-@pytest.fixture(params=["httpx", "pyreqwest"])
+@pytest.fixture(params=["httptools", "httpx"])
 def http_client(request: pytest.FixtureRequest) -> str:
-    if request.param == "pyreqwest":
-        pytest.importorskip("pyreqwest")
     return str(request.param)
 
 

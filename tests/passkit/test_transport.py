@@ -72,25 +72,39 @@ async def test_the_environment_chooses_the_library(monkeypatch: pytest.MonkeyPat
     async with PassKit("https://passkit.test", Credentials(token="t")) as passkit:
         assert type(passkit._transport).__name__ == "HttpxTransport"
     monkeypatch.setenv("PASSBELL_HTTP_CLIENT", "curl")
-    with pytest.raises(ValueError, match="known are auto, httpx, pyreqwest"):
+    with pytest.raises(ValueError, match="known are auto, httptools, httpx"):
         PassKit("https://passkit.test", Credentials(token="t"))
 
 
-async def test_auto_takes_the_fast_one_where_it_is_installed() -> None:
-    """With the extra `fast` installed nothing needs to be set."""
-    pytest.importorskip("pyreqwest")
+@pytest.mark.parametrize(
+    ("proxy", "library"), [("", "HttptoolsTransport"), ("http://proxy:1", "HttpxTransport")]
+)
+async def test_auto_takes_the_fast_one_where_it_can(
+    clean_environment: pytest.MonkeyPatch, proxy: str, library: str
+) -> None:
+    """Nothing has to be set, with a proxy or without."""
+    clean_environment.setenv("HTTPS_PROXY", proxy)
     transport = open_transport("https://passkit.test", concurrency=1)
-    assert type(transport).__name__ == "PyreqwestTransport"
+    assert type(transport).__name__ == library
     await transport.aclose()
 
 
+def test_the_fast_one_cannot_go_through_a_proxy(clean_environment: pytest.MonkeyPatch) -> None:
+    """Who asks for both is told, instead of being connected past the proxy."""
+    clean_environment.setenv("HTTPS_PROXY", "http://proxy:1")
+    with pytest.raises(ValueError, match="cannot go through a proxy"):
+        open_transport("https://passkit.test", concurrency=1, client="httptools")
+
+
+@pytest.mark.parametrize("library", ["auto", "httpx"])
 async def test_the_proxy_of_the_environment_is_used(
-    client: MakeClient, server: Server, clean_environment: pytest.MonkeyPatch
+    client: MakeClient, server: Server, clean_environment: pytest.MonkeyPatch, library: str
 ) -> None:
     """Behind a company proxy the request goes to it, with its user and password."""
     proxy = server.url.replace("http://", "http://user:pass@")
     clean_environment.setenv("HTTP_PROXY", proxy)
-    answer = await client(base_url="http://passkit.test").push(MEMBER, "Hello", None)
+    passkit = client(base_url="http://passkit.test", http_client=library)
+    answer = await passkit.push(MEMBER, "Hello", None)
     assert answer.verdict is Verdict.SENT
     (request,) = server.requests
     assert request.path == "http://passkit.test/members/member"

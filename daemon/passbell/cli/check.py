@@ -135,16 +135,18 @@ async def _passkit(settings: Settings, programs: list[str]) -> list[Finding]:
         return [Finding("PassKit", ok=None, detail="not asked: PASSBELL_DRY_RUN=true sends nothing")]
     if settings.missing(Need.PASSKIT):
         return []
-    from passbell.passkit import Credentials, PassKit, Verdict  # noqa: PLC0415 - httpx takes its time
+    from passbell.passkit import Credentials, PassKit, Verdict  # noqa: PLC0415 - only where it is asked
 
     credentials = Credentials(
         _reveal(settings.passkit_api_key),
         _reveal(settings.passkit_api_secret),
         _reveal(settings.passkit_token),
     )
-    # httpx: a thread of the fast client can abort a process that ends right after its last call.
     async with PassKit(
-        settings.passkit_url, credentials, timeout=settings.request_timeout, http_client="httpx"
+        settings.passkit_url,
+        credentials,
+        timeout=settings.request_timeout,
+        http_client=settings.http_client,
     ) as passkit:
         answer = await passkit.probe()
         unknown = []

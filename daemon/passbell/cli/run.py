@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -21,7 +20,8 @@ from passbell.settings import Need, Settings  # noqa: E402
 
 
 @click.command()
-def run() -> None:
+@click.pass_context
+def run(ctx: click.Context) -> None:
     """Run the daemon, all loops, until SIGTERM or Ctrl-C.
 
     The first signal lets calls in flight end and hands the rest back; the second cuts.
@@ -32,9 +32,4 @@ def run() -> None:
         structlog.get_logger("passbell.settings").warning("setting_doubtful", detail=warning)
     from passbell.engine.daemon import main  # noqa: PLC0415 - a wrong setting should be told at once
 
-    code = main(settings)
-    # Without Python's own taking down: a thread of the HTTP client that is just letting go of the interpreter can
-    # abort the process there (134), after a stop that was clean. Everything is closed and said by now.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    ctx.exit(main(settings))

@@ -7,7 +7,7 @@ The rooms, from the outside in:
 * `recipient`: which endpoint and which identifiers belong to a pass.
 * `answers`: what a status code means for the pass and for the account.
 * `credentials` and `skew`: tokens that PassKit accepts, also with a wrong clock on our side.
-* `transport`, `over_httpx`, `over_pyreqwest`: how bytes leave the machine.
+* `transport`, `over_httptools`, `over_httpx`: how bytes leave the machine.
 
 Nothing here retries a failed update, keeps a rate or raises for HTTP trouble: every call returns an `Answer`
 and the engine decides.

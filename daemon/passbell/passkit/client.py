@@ -83,7 +83,7 @@ class PassKit:
             before_call: called immediately before each request leaves, also repeats, reads and probes; what it
                 returns is awaited, unless it is None.
             after_call: told method, status (None without an answer) and seconds of each request.
-            http_client: `auto`, `httpx` or `pyreqwest`; None asks PASSBELL_HTTP_CLIENT, then `auto`.
+            http_client: `auto`, `httptools` or `httpx`; None asks PASSBELL_HTTP_CLIENT, then `auto`.
 
         Raises:
             ValueError: bad base URL, client name or proxy.
@@ -252,7 +252,7 @@ def _transport(
     if given is None:
         name = http_client or os.environ.get("PASSBELL_HTTP_CLIENT") or "auto"
         return open_transport(base_url, concurrency=concurrency, client=name)
-    # Whoever hands in an httpx transport has loaded httpx; the daemon does without it where pyreqwest is installed.
+    # Whoever hands in an httpx transport has loaded httpx; the daemon does without it.
     if "httpx" not in sys.modules or not _is_httpx(given):
         return cast("Transport", given)
     from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415 - loads aiohttp

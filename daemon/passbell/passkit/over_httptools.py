@@ -1,0 +1,234 @@
+"""The fast lane as transport: httptools (llhttp, the parser of Node.js) on the event loop's own sockets.
+
+Libraries do what is hard: llhttp reads the answers, aiohappyeyeballs chooses among addresses, ssl speaks TLS, uvloop
+moves the bytes. Left for here is which connection a request goes out on. No other thread takes part: waking one costs
+more than a request on some machines (docs/performance.md, "HTTP").
+
+A connection carries one request at a time. It is used again only after a complete answer that allows it; one that
+misbehaved in any way is closed, so that no answer can be taken for another request's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+import certifi
+import httptools
+
+from passbell.passkit.transport import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NEXT_ADDRESS: Final = 0.25
+"""Seconds until the next address of the host is tried beside the first (RFC 8305)."""
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of headers that are read."""
+_FINAL: Final = 200  # below are interim answers, another one follows
+
+
+class HttptoolsTransport:
+    """HTTP/1.1 to one host; connections are kept, and the one used last is used first."""
+
+    def __init__(self, base_url: str, *, concurrency: int) -> None:
+        """`concurrency`: idle connections kept; the client above bounds those in use."""
+        parts = urlsplit(base_url)
+        self._host = (parts.hostname or "").encode("idna").decode()
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._ssl = _trust() if parts.scheme == "https" else None
+        self._prefix = parts.path
+        named = f"[{self._host}]" if ":" in self._host else self._host
+        self._named = f"{named}:{parts.port}" if parts.port else named
+        self._lines: tuple[Mapping[str, str] | None, str] = (None, "")
+        self._kept: collections.deque[_Connection] = collections.deque(maxlen=concurrency)
+        self._open: set[_Connection] = set()
+
+    async def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """See `Transport.request`."""
+        length = "" if body is None else f"content-length: {len(body)}\r\n"
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._header_lines(headers)}{length}\r\n"
+        ends = time.monotonic() + deadline
+        try:
+            connection = self._take_kept() or await self._connect(deadline)
+            reply = await connection.exchange(head.encode("latin-1") + (body or b""), ends)
+        except TimeoutError as error:
+            raise NetworkTrouble(f"PassKit did not answer within {deadline:g} seconds") from error
+        except (OSError, httptools.HttpParserError) as error:
+            raise NetworkTrouble(f"PassKit could not be reached: {_sentence(error)}") from error
+        if connection.reusable:
+            self._kept.append(connection)
+        return reply
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for connection in list(self._open):
+            connection.close()
+        await asyncio.sleep(0)  # they are closed in the loop's next round
+
+    def _header_lines(self, headers: Mapping[str, str]) -> str:
+        # One mapping serves thousands of requests.
+        if self._lines[0] is not headers:
+            lines = [("host", self._named), *headers.items()]
+            text = "".join(f"{name}: {value}\r\n" for name, value in lines)
+            if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+                raise ValueError("a header of a request to PassKit has a line break in it")
+            self._lines = (headers, text)
+        return self._lines[1]
+
+    def _take_kept(self) -> _Connection | None:
+        """The connection that was used last and can be used again; those that cannot are closed."""
+        while self._kept:
+            connection = self._kept.pop()
+            if connection.reusable and time.monotonic() - connection.used_at < KEEP_ALIVE:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self, deadline: float) -> _Connection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(deadline):
+            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            connected = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS)
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self._open),
+                sock=connected,
+                ssl=self._ssl,
+                server_hostname=self._host if self._ssl else None,
+            )
+        return connection
+
+
+class _Connection(asyncio.Protocol):
+    """One request after the other, each with its answer."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, open_ones: set[_Connection]) -> None:
+        """`open_ones`: this one is in there while it is open."""
+        self._open = open_ones
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[tuple[int, Mapping[str, str], bytes]] | None = None
+        self._headers: dict[str, str] = {}
+        self._head_size = 0
+        self._body = b""
+        self._ends_with_connection = False
+        self.reusable = False
+        """Whether a request may be sent: open, at rest, and nothing odd came."""
+        self.used_at = 0.0
+        """time.monotonic() when the last answer was complete."""
+
+    async def exchange(self, request: bytes, ends: float) -> tuple[int, Mapping[str, str], bytes]:
+        """Send `request`, read its answer until `ends` (time.monotonic()).
+
+        Raises:
+            TimeoutError, OSError, httptools.HttpParserError: no complete answer.
+            BodyTooLong: see `Transport.request`.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[int, Mapping[str, str], bytes]] = loop.create_future()
+        self._answer = answer
+        timer = loop.call_later(max(0.0, ends - time.monotonic()), self._fail, TimeoutError())
+        self.reusable = False
+        self._start_message()
+        self._transport.write(request)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+            self._answer = None
+            if not self.reusable:
+                self.close()
+
+    def close(self) -> None:
+        """Close at once; a request under way fails."""
+        self.reusable = False
+        self._transport.abort()
+
+    # ── asyncio ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._open.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:  # nobody asked: a server that says goodbye, or worse
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(ConnectionError("the answer is not HTTP"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open.discard(self)
+        self.reusable = False
+        if self._ends_with_connection and exc is None:
+            self._settle(reusable=False)
+        self._fail(exc or ConnectionError("the connection was closed before the answer was complete"))
+
+    # ── httptools ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        self._start_message()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > MAX_HEAD:
+            self._fail(ConnectionError(f"the headers of the answer are longer than {MAX_HEAD} bytes"))
+        else:
+            self._headers[name.lower().decode("latin-1")] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._ends_with_connection = not {"content-length", "transfer-encoding"} & self._headers.keys()
+
+    def on_body(self, part: bytes) -> None:
+        self._body = self._body + part if self._body else part
+        if len(self._body) > MAX_BODY:
+            self._fail(BodyTooLong(self._parser.get_status_code(), self._headers, self._body))
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() >= _FINAL:
+            self._settle(reusable=self._parser.should_keep_alive())
+
+    # ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_message(self) -> None:
+        if self._answer is None or self._answer.done():  # a second answer to one request
+            self.reusable = False
+            return
+        self._headers, self._head_size, self._body = {}, 0, b""
+        self._ends_with_connection = False
+
+    def _settle(self, *, reusable: bool) -> None:
+        if self._answer is not None and not self._answer.done():
+            self.reusable = reusable
+            self.used_at = time.monotonic()
+            self._answer.set_result((self._parser.get_status_code(), self._headers, self._body))
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+
+
+def _trust() -> ssl.SSLContext:
+    """The system's certificates (or SSL_CERT_FILE's), and Mozilla's where a system has none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return strerror or str(error) or type(error).__name__

@@ -1,0 +1,207 @@
+"""Which connection a request goes out on, and that no answer is taken for another's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from passbell.passkit import Recipient, Verdict
+from passbell.passkit.transport import NetworkTrouble, open_transport
+from passkit.scripted import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from passbell.passkit import Transport
+    from passkit.scripted import MakeClient, Request, Server
+
+MEMBER = Recipient("p1", "MEMBERSHIP", "abc", None, None)
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"id":"ok"}'
+
+
+@pytest.fixture
+async def transport(server: Server, http_client: str) -> AsyncIterator[Transport]:
+    transport = open_transport(server.url, concurrency=4, client=http_client)
+    yield transport
+    await transport.aclose()
+
+
+async def ask(transport: Transport, path: str = "/") -> tuple[int, bytes]:
+    status, _, body = await transport.request("GET", path, None, {}, 5.0)
+    return status, body
+
+
+async def test_a_connection_is_kept(transport: Transport, server: Server) -> None:
+    """One after the other they share a connection, at once each has its own."""
+    for _ in range(5):
+        await ask(transport)
+    assert server.connections == 1
+    await asyncio.gather(*(ask(transport) for _ in range(3)))
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("header", [{"Connection": "close"}, {}])
+async def test_a_closed_connection_is_not_used_again(
+    transport: Transport, server: Server, header: dict[str, str]
+) -> None:
+    """Whether the server says so or just hangs up, the next request has a new one."""
+    server.script = lambda _: Reply(headers=header, cut=True)
+    for _ in range(3):
+        assert (await ask(transport))[0] == 200
+        await asyncio.sleep(0.05)
+    assert server.connections == 3
+
+
+async def test_a_body_that_ends_with_the_connection(transport: Transport, server: Server) -> None:
+    """An old server names no length and hangs up."""
+    server.script = lambda _: Reply(raw=b'HTTP/1.0 200 OK\r\n\r\n{"id":"old"}', cut=True)
+    assert await ask(transport) == (200, b'{"id":"old"}')
+
+
+async def test_chunks_with_a_trailer(transport: Transport, server: Server) -> None:
+    """A body in pieces is put together, and the connection kept."""
+    pieces = b'5\r\n{"id"\r\n6\r\n:"ok"}\r\n0\r\nx-late: 1\r\n\r\n'
+    server.script = lambda _: Reply(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces)
+    assert await ask(transport) == (200, b'{"id":"ok"}')
+    assert await ask(transport) == (200, b'{"id":"ok"}')
+    assert server.connections == 1
+
+
+async def test_an_interim_answer_is_not_the_answer(transport: Transport, server: Server) -> None:
+    """103 Early Hints comes first, then what was asked for."""
+    server.script = lambda _: Reply(raw=b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + OK)
+    assert await ask(transport) == (200, b'{"id":"ok"}')
+
+
+async def test_no_body_at_all(transport: Transport, server: Server) -> None:
+    """204 is complete without a length."""
+    server.script = lambda _: Reply(raw=b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert await ask(transport) == (204, b"")
+
+
+async def test_a_second_answer_is_nobodys(server: Server) -> None:
+    """What was sent along unasked must not be taken for the answer to the next request."""
+    server.script = lambda r: Reply(raw=OK + OK.replace(b"200", b"404")) if r.path == "/odd" else Reply()
+    transport = open_transport(server.url, concurrency=4, client="httptools")
+    assert (await ask(transport, "/odd"))[0] == 200
+    assert (await ask(transport))[0] == 200
+    assert server.connections == 2
+    await transport.aclose()
+
+
+async def test_a_late_second_answer_is_nobodys(server: Server) -> None:
+    """The same when it comes while the connection rests."""
+
+    async def odd(request: Request) -> Reply:
+        return Reply(raw=OK)
+
+    server.script = odd
+    transport = open_transport(server.url, concurrency=4, client="httptools")
+    await ask(transport)
+    (task,) = server._tasks
+    writer = task.get_coro().cr_frame.f_locals["writer"]  # type: ignore[union-attr]
+    writer.write(OK.replace(b"200", b"404"))
+    await asyncio.sleep(0.05)
+    assert (await ask(transport))[0] == 200
+    assert server.connections == 2
+    await transport.aclose()
+
+
+async def test_a_cancelled_request_takes_its_connection_along(transport: Transport, server: Server) -> None:
+    """The answer to a request that nobody waits for any more is not given to the next."""
+
+    async def slow(request: Request) -> Reply:
+        if request.path == "/slow":
+            await asyncio.sleep(0.1)
+            return Reply(404)
+        return Reply()
+
+    server.script = slow
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ask(transport, "/slow"), 0.03)
+    assert (await ask(transport))[0] == 200
+    await asyncio.sleep(0.15)
+    assert (await ask(transport))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\n1234567",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=["ssh", "two lengths", "negative", "endless head", "no chunk"],
+)
+async def test_what_is_no_http(transport: Transport, server: Server, raw: bytes) -> None:
+    """Something else on that port is network trouble, and the next request is not affected."""
+    server.script = lambda _: Reply(raw=raw, cut=True)
+    with pytest.raises(NetworkTrouble):
+        await transport.request("GET", "/", None, {}, 2.0)
+    server.script = lambda _: Reply()
+    assert (await ask(transport))[0] == 200
+
+
+async def test_another_protocol_is_trouble_that_passes(client: MakeClient, server: Server) -> None:
+    """101 is no answer of PassKit's: asked again later, nobody failed."""
+    server.script = lambda _: Reply(
+        raw=b"HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", cut=True
+    )
+    assert (await client().push(MEMBER, "Hello", None)).verdict is Verdict.RETRY
+
+
+async def test_a_header_cannot_smuggle_a_line(server: Server) -> None:
+    """A token with a line break in it is refused, not sent as two headers."""
+    transport = open_transport(server.url, concurrency=1, client="httptools")
+    with pytest.raises(ValueError, match="line break"):
+        await transport.request("GET", "/", None, {"authorization": "x\r\nevil: 1"}, 1.0)
+    assert server.requests == []
+    await transport.aclose()
+
+
+async def test_the_host_that_is_asked_for(client: MakeClient, server: Server, http_client: str) -> None:
+    """The path of the base URL goes in front, the host and its port are named."""
+    passkit = client(base_url=f"{server.url}/gateway/", http_client=http_client)
+    assert (await passkit.push(MEMBER, "Hello", None)).verdict is Verdict.SENT
+    (request,) = server.requests
+    assert request.path == "/gateway/members/member"
+    assert request.headers["host"] == server.url.removeprefix("http://")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_tls(
+    tmp_path: Path, clean_environment: pytest.MonkeyPatch, http_client: str, *, trusted: bool
+) -> None:
+    """A certificate that the machine trusts is taken, any other is refused in a sentence."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    if trusted:
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        clean_environment.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(OK)
+        writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    port = listening.sockets[0].getsockname()[1]
+    transport = open_transport(f"https://localhost:{port}", concurrency=1, client=http_client)
+    if trusted:
+        for _ in range(2):
+            assert await ask(transport) == (200, b'{"id":"ok"}')
+    else:
+        with pytest.raises(NetworkTrouble, match="certificate"):
+            await ask(transport)
+    await transport.aclose()
+    listening.close()
