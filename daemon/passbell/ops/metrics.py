@@ -22,6 +22,7 @@ from prometheus_client import (
 )
 
 from passbell import __version__
+from passbell.ops.durations import Durations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,14 +56,14 @@ POSTPONED: Final = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
-REQUESTS: Final = Histogram(
+REQUESTS: Final = Durations(
     "passbell_passkit_request_duration_seconds",
     "Requests to PassKit by method (PUT pushes, the others read) and HTTP status; code is none without an answer.",
     ["method", "code"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
-LIMITER_WAIT: Final = Histogram(
+LIMITER_WAIT: Final = Durations(
     "passbell_limiter_wait_seconds",
     "How long a request waited for its turn under the rate limit.",
     buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30),
@@ -115,12 +116,12 @@ _SERVER_ERROR_TRIES: Final = 3  # as finish_chunk counts them
 
 def observe_request(method: str, status: int | None, seconds: float) -> None:
     """Note one request to PassKit; `status` None when no answer came."""
-    _requests(method, status).observe(seconds)
+    REQUESTS.observe(seconds, _request_labels(method, status))
 
 
-@cache  # methods and statuses are few, and looking a child up costs more than counting
-def _requests(method: str, status: int | None) -> Histogram:
-    return REQUESTS.labels(method, "none" if status is None else str(status))
+@cache  # methods and statuses are few
+def _request_labels(method: str, status: int | None) -> tuple[str, str]:
+    return method, "none" if status is None else str(status)
 
 
 def count_outcomes(outcomes: Iterable[str], *, attempt: int, max_attempts: int, held_back: bool) -> None:

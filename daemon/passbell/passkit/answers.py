@@ -33,7 +33,7 @@ _SECONDS = re.compile(r"\d{1,300}(\.\d{1,9})?", re.ASCII)
 _ABOUT_TIME = re.compile(r"too long ago|before issued|not valid yet|is expired|has expired", re.IGNORECASE)
 
 
-class Verdict(enum.Enum):
+class Verdict(enum.StrEnum):  # a str, because an enum hashes in Python, and this is looked up at every push
     """What the engine should do about an answer."""
 
     SENT = "sent"
@@ -156,17 +156,16 @@ def http_date(value: str) -> float | None:
 
 
 @cache
-def _sent(status: int) -> Answer:
-    return Answer(Verdict.SENT, status)
+def taken(status: int) -> Answer | None:
+    """The answer that a 2xx stands for, taken at its word; None for any other status."""
+    return Answer(Verdict.SENT, status) if verdict_of(status) is Verdict.SENT else None
 
 
-def answer_for(
+def not_taken(
     status: int, headers: Mapping[str, str], body: bytes, *, now: float, secrets: tuple[str, ...]
 ) -> Answer:
-    """The answer that a status, its headers and its body stand for; a 2xx is taken at its word here."""
+    """The answer that any other status stands for, with its headers and its body."""
     verdict = verdict_of(status)
-    if verdict is Verdict.SENT:
-        return _sent(status)
     if status in _REDIRECTS:
         text = "a redirect, which is not followed; check PASSBELL_PASSKIT_URL"
     else:

@@ -17,10 +17,11 @@ from passbell import __version__
 from passbell.passkit.answers import (
     Answer,
     Verdict,
-    answer_for,
     impossible,
     no_answer,
+    not_taken,
     parse_object,
+    taken,
     tells_about_time,
     unreadable,
 )
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import httpx
+
+_UNAUTHORIZED = int(HTTPStatus.UNAUTHORIZED)  # compared with every answer; an enum's member costs more
 
 NOBODY = "0000000000000000000000"
 """A member id in PassKit's form (22 characters of base 62) that stands for the nil UUID, so nobody has it."""
@@ -162,10 +165,11 @@ class PassKit:
 
     async def _ask(self, method: str, path: str, body: bytes | None) -> Exchange:
         """One question; asked a second time only if PassKit finds the token's time wrong."""
-        async with self._gate:
+        await self._gate.acquire()
+        try:
             exchange = await self._ask_once(method, path, body)
             if (
-                exchange.answer.http_status == HTTPStatus.UNAUTHORIZED
+                exchange.answer.http_status == _UNAUTHORIZED
                 and self._credentials.signs
                 and tells_about_time(exchange.body)
             ):
@@ -173,6 +177,8 @@ class PassKit:
                 self._signer.correct(self._skew.seconds)
                 exchange = await self._ask_once(method, path, body)
             return exchange
+        finally:
+            self._gate.release()
 
     async def _ask_once(self, method: str, path: str, body: bytes | None) -> Exchange:
         if self._before_call is not None and (turn := self._before_call()) is not None:
@@ -193,16 +199,13 @@ class PassKit:
             status, received, content, complete = long.status, long.headers, long.body, False
         finally:
             self._after_call(method, status, time.monotonic() - begun)
-        self._learn_time(status, received, content, sent)
-        answer = answer_for(
-            status,
-            received,
-            content,
-            now=self._clock(),
-            secrets=(*self._credentials.secrets, headers["authorization"]),
-        )
-        if answer.verdict is not Verdict.SENT:
-            return Exchange(answer, content)
+        complaint = status == _UNAUTHORIZED and tells_about_time(content)
+        self._skew.observe(received.get("date", ""), sent, self._clock(), trust=complaint)
+        answer = taken(status)
+        if answer is None:
+            secrets = (*self._credentials.secrets, headers["authorization"])
+            refusal = not_taken(status, received, content, now=self._clock(), secrets=secrets)
+            return Exchange(refusal, content)
         if not complete:
             return Exchange(
                 unreadable(status, f"its body is longer than {MAX_BODY} bytes"), content, complete
@@ -214,10 +217,6 @@ class PassKit:
             elif value.get("error"):
                 answer = unreadable(status, "its body reports an error")
         return Exchange(answer, content)
-
-    def _learn_time(self, status: int, headers: Mapping[str, str], body: bytes, sent: float) -> None:
-        complaint = status == HTTPStatus.UNAUTHORIZED and tells_about_time(body)
-        self._skew.observe(headers.get("date", ""), sent, self._clock(), trust=complaint)
 
 
 @lru_cache(maxsize=4)  # one token serves thousands of requests of a fast campaign

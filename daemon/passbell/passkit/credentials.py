@@ -60,6 +60,7 @@ class Signer:
     def __init__(self, credentials: Credentials, clock: Callable[[], float]) -> None:
         """`clock` gives our unix seconds."""
         self._credentials = credentials
+        self._bearer = None if credentials.signs else f"Bearer {credentials.token}"
         self._clock = clock
         self._correction = 0.0
         self._signed_at: float | None = None
@@ -67,8 +68,8 @@ class Signer:
 
     def header(self) -> str:
         """Value of the Authorization header for a request that leaves now."""
-        if not self._credentials.signs:
-            return f"Bearer {self._credentials.token}"
+        if self._bearer is not None:
+            return self._bearer
         now = self._clock()
         # The lower bound matters too: a clock that was set back must not keep a token from the future alive.
         if self._signed_at is None or not 0 <= now - self._signed_at < REUSE_SECONDS:

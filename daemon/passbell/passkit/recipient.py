@@ -7,8 +7,7 @@ expiry of the record cannot be touched from here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -42,8 +41,7 @@ _LIST_PATHS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One pass to be told something."""
 
     pass_id: str

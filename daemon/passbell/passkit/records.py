@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -48,8 +48,7 @@ _GRPC_VERDICTS = {8: Verdict.THROTTLED, 7: Verdict.REFUSED, 16: Verdict.REFUSED}
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """An answer with its bytes."""
 
     answer: Answer
