@@ -739,6 +739,30 @@ drop index if exists public.push_campaigns_processing;
 insert into passbell.migrations (version, name) values (10, 'queue_speed') on conflict do nothing;
 
 
+-- migrations/0011_external_ids.sql ───────────────────────────────────────────────────────────────────────────────
+
+-- 0011: a pass is found by its external id, as people type it, without looking through all members.
+
+-- The expression is what passbell.recipients makes of lower(btrim(external_id)); queries that ask the view for that use the
+-- index (a view of the operator's own may say it differently, and is then merely slow). One that is there is left alone, also
+-- while it is still being built: `passbell migrate` builds it beforehand, beside the platform's writes, where the table is
+-- large. Statistics at once, because without them the planner takes folded ids for far from unique.
+do $$
+begin
+    if to_regclass('public.passes_master_external_id_folded') is null
+       and exists (select from pg_catalog.pg_attribute a
+                    where a.attrelid = to_regclass('public.passes_master') and a.attname = 'external_id'
+                      and a.attnum > 0 and not a.attisdropped) then
+        create index passes_master_external_id_folded on public.passes_master (lower(btrim(nullif(btrim(external_id::text), ''))));
+        analyze public.passes_master;
+    end if;
+end
+$$;
+
+
+insert into passbell.migrations (version, name) values (11, 'external_ids') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
@@ -1083,6 +1107,16 @@ as $$
       from unnest(string_to_array(p_list, ',')) as x
 $$;
 
+-- Those of them that are pass ids, so that the primary key finds them.
+create or replace function passbell.pass_id_list(p_list text) returns uuid[]
+language sql immutable
+set search_path = ''
+as $$
+    select coalesce(array_agg(case when x ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then x::uuid end)
+                    filter (where x ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'), '{}')
+      from unnest(passbell.id_list(p_list)) as x
+$$;
+
 -- Reads a target such as 'whale & LOCAL:90210, 902*' into its segments, in order. Only names are looked up and only
 -- parameters are kept: nothing a person types becomes SQL. Spaces do not matter: not those that a web page or a
 -- spreadsheet pastes along (no-break, zero width), not doubled ones, and none at all in names and numbers
@@ -1193,7 +1227,7 @@ values
     ('CHECKED_IN', 'Event tickets that were checked in', 'protocol = ''EVENT_TICKET'' and checked_in_at is not null', null, 'none', '{CHECKED IN}', true),
     ('NOT_CHECKED_IN', 'Event tickets not checked in yet', 'protocol = ''EVENT_TICKET'' and checked_in_at is null', null, 'none', '{NOT CHECKED IN}', true),
     ('IDS', 'These members, by external id, else by pass id',
-     'lower(btrim(external_id)) = any (passbell.id_list($1)) or pass_id::text = any (passbell.id_list($1))', null, 'list', '{}', true),
+     'lower(btrim(external_id)) = any (passbell.id_list($1)) or pass_id = any (passbell.pass_id_list($1))', null, 'list', '{}', true),
     ('CSV', 'The members listed in the file at csv_upload_url',
      'false /* lists are matched by passbell.match_list; nobody else''s business may take CSV for everybody */', null, 'none', '{}', true)
 on conflict (name) do update
@@ -1934,13 +1968,16 @@ $$;
 --     reachable, opted_in, wanted (the rest of the target holds)
 --
 -- and for people only the rows that reach nobody, in passbell.list_entries with the reason, and the totals in
--- passbell.list_loads. One hash join over the program's members, no index of the host's is needed; a million ids take
--- a few seconds. Returns NULL for a campaign without a list. May be called again: members change.
+-- passbell.list_loads. Each id is looked up in the index on folded external ids (passes_master_external_id_folded), so that a
+-- test send beside a million members takes milliseconds; without it (a view of the operator's own), and for hundreds of
+-- thousands of ids, one hash join over the program's members: a million take a few seconds. Returns NULL for a campaign
+-- without a list. May be called again: members change.
 create or replace function passbell.match_list(p_campaign public.push_campaigns) returns passbell.list_loads
 language plpgsql
 set search_path = ''
 set work_mem = '64MB'
 set enable_mergejoin = off      -- the planner cannot know how long a list is, and would sort all members by their ids
+set enable_nestloop = on        -- until a list turns out to be long; named here, so that it is on again afterwards
 as $fn$
 declare
     v_condition   text;
@@ -1964,6 +2001,9 @@ begin
         list_row integer, list_value text, pass_id uuid, exact boolean, reachable boolean, opted_in boolean, wanted boolean, nth integer not null default 1
     ) on commit drop;
 
+    if passbell.listed_count(p_campaign) > 200000 then
+        perform set_config('enable_nestloop', 'off', true);
+    end if;
     v_members := 'select r.pass_id, r.external_id, r.reachable, r.opted_in, (' || v_condition || ') as wanted'
                  || ' from passbell.recipients r where r.program_id = $1';
     execute 'insert into pg_temp.passbell_matches (list_row, list_value, pass_id, exact, reachable, opted_in, wanted)'
@@ -3457,7 +3497,8 @@ $$;
 
 -- The honest count: matched by the target → in a wallet → not opted out → not capped today → reachable, and when it
 -- would be done at the present rate behind what is already waiting. in_wallet, opted_out and capped are counted among
--- those left by the step before.
+-- those left by the step before. Who is capped is asked per pass for named ones (deliveries_pass), else of the whole day's
+-- ledger at once.
 create or replace function public.push_preview(program_id uuid, target text default 'ALL')
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz)
 language plpgsql stable
@@ -3471,8 +3512,21 @@ declare
     v_cap         integer;
     v_rate        numeric;
     v_waiting     bigint;
+    v_capped      text := $q$
+                      left join (select d.pass_id as capped_pass
+                                   from passbell.deliveries d
+                                  where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
+                                    and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
+                                  group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id $q$;
 begin
     perform passbell.require_program(push_preview.program_id);
+    if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'IDS') then
+        v_capped := $q$
+                      left join lateral (select r.pass_id as capped_pass
+                                           from passbell.deliveries d
+                                          where d.pass_id = r.pass_id and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
+                                         having count(*) >= $3) f on $3 > 0 $q$;
+    end if;
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'CSV') then
         raise exception 'A CSV audience can be counted only once its file was read: create the campaign with csv_upload_url.' using errcode = 'PB400';
     end if;
@@ -3484,12 +3538,7 @@ begin
             select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
                    count(*) filter (where a.reachable and a.opted_in and a.capped)
               from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.capped_pass is not null as capped
-                      from passbell.recipients r
-                      left join (select d.pass_id as capped_pass
-                                   from passbell.deliveries d
-                                  where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
-                                    and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
-                                  group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id
+                      from passbell.recipients r $q$ || v_capped || $q$
                      where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$
            into matched, in_wallet, opted_out, capped
           using push_preview.program_id, v_parameters, v_cap, passbell.now();
@@ -6170,11 +6219,11 @@ begin
         raise exception 'Which member? Give the external id of a pass.' using errcode = 'PB400';
     end if;
     select coalesce(array_agg(distinct x.pass_id), '{}') into v_passes
-      from (select r.pass_id from passbell.recipients r where lower(r.external_id) = v_name or r.pass_id::text = v_name
+      from (select r.pass_id from passbell.recipients r where lower(btrim(r.external_id)) = v_name or r.pass_id = any (passbell.pass_id_list(v_name))
             union all
             select e.pass_id from passbell.list_entries e where lower(btrim(e.value)) = v_name and e.pass_id is not null
             union all
-            select d.pass_id from passbell.deliveries d where v_name ~ '^[0-9a-f-]{36}$' and d.pass_id = v_name::uuid) x;
+            select d.pass_id from passbell.deliveries d where d.pass_id = any (passbell.pass_id_list(v_name))) x;
 
     select coalesce(array_agg(distinct r.user_id), '{}') into v_users
       from passbell.recipients r where r.pass_id = any (v_passes) and r.user_id is not null;
@@ -6617,7 +6666,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'f0cc0b942c90c5f2', schema_version = 10
- where (bundle, schema_version) is distinct from ('f0cc0b942c90c5f2', 10);
+update passbell.settings set bundle = 'a38d29f9d5191ede', schema_version = 11
+ where (bundle, schema_version) is distinct from ('a38d29f9d5191ede', 11);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

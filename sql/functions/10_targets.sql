@@ -20,6 +20,16 @@ as $$
       from unnest(string_to_array(p_list, ',')) as x
 $$;
 
+-- Those of them that are pass ids, so that the primary key finds them.
+create or replace function passbell.pass_id_list(p_list text) returns uuid[]
+language sql immutable
+set search_path = ''
+as $$
+    select coalesce(array_agg(case when x ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then x::uuid end)
+                    filter (where x ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'), '{}')
+      from unnest(passbell.id_list(p_list)) as x
+$$;
+
 -- Reads a target such as 'whale & LOCAL:90210, 902*' into its segments, in order. Only names are looked up and only
 -- parameters are kept: nothing a person types becomes SQL. Spaces do not matter: not those that a web page or a
 -- spreadsheet pastes along (no-break, zero width), not doubled ones, and none at all in names and numbers

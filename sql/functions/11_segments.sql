@@ -27,7 +27,7 @@ values
     ('CHECKED_IN', 'Event tickets that were checked in', 'protocol = ''EVENT_TICKET'' and checked_in_at is not null', null, 'none', '{CHECKED IN}', true),
     ('NOT_CHECKED_IN', 'Event tickets not checked in yet', 'protocol = ''EVENT_TICKET'' and checked_in_at is null', null, 'none', '{NOT CHECKED IN}', true),
     ('IDS', 'These members, by external id, else by pass id',
-     'lower(btrim(external_id)) = any (passbell.id_list($1)) or pass_id::text = any (passbell.id_list($1))', null, 'list', '{}', true),
+     'lower(btrim(external_id)) = any (passbell.id_list($1)) or pass_id = any (passbell.pass_id_list($1))', null, 'list', '{}', true),
     ('CSV', 'The members listed in the file at csv_upload_url',
      'false /* lists are matched by passbell.match_list; nobody else''s business may take CSV for everybody */', null, 'none', '{}', true)
 on conflict (name) do update

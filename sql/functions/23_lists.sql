@@ -96,13 +96,16 @@ $$;
 --     reachable, opted_in, wanted (the rest of the target holds)
 --
 -- and for people only the rows that reach nobody, in passbell.list_entries with the reason, and the totals in
--- passbell.list_loads. One hash join over the program's members, no index of the host's is needed; a million ids take
--- a few seconds. Returns NULL for a campaign without a list. May be called again: members change.
+-- passbell.list_loads. Each id is looked up in the index on folded external ids (passes_master_external_id_folded), so that a
+-- test send beside a million members takes milliseconds; without it (a view of the operator's own), and for hundreds of
+-- thousands of ids, one hash join over the program's members: a million take a few seconds. Returns NULL for a campaign
+-- without a list. May be called again: members change.
 create or replace function passbell.match_list(p_campaign public.push_campaigns) returns passbell.list_loads
 language plpgsql
 set search_path = ''
 set work_mem = '64MB'
 set enable_mergejoin = off      -- the planner cannot know how long a list is, and would sort all members by their ids
+set enable_nestloop = on        -- until a list turns out to be long; named here, so that it is on again afterwards
 as $fn$
 declare
     v_condition   text;
@@ -126,6 +129,9 @@ begin
         list_row integer, list_value text, pass_id uuid, exact boolean, reachable boolean, opted_in boolean, wanted boolean, nth integer not null default 1
     ) on commit drop;
 
+    if passbell.listed_count(p_campaign) > 200000 then
+        perform set_config('enable_nestloop', 'off', true);
+    end if;
     v_members := 'select r.pass_id, r.external_id, r.reachable, r.opted_in, (' || v_condition || ') as wanted'
                  || ' from passbell.recipients r where r.program_id = $1';
     execute 'insert into pg_temp.passbell_matches (list_row, list_value, pass_id, exact, reachable, opted_in, wanted)'

@@ -29,7 +29,8 @@ $$;
 
 -- The honest count: matched by the target → in a wallet → not opted out → not capped today → reachable, and when it
 -- would be done at the present rate behind what is already waiting. in_wallet, opted_out and capped are counted among
--- those left by the step before.
+-- those left by the step before. Who is capped is asked per pass for named ones (deliveries_pass), else of the whole day's
+-- ledger at once.
 create or replace function public.push_preview(program_id uuid, target text default 'ALL')
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz)
 language plpgsql stable
@@ -43,8 +44,21 @@ declare
     v_cap         integer;
     v_rate        numeric;
     v_waiting     bigint;
+    v_capped      text := $q$
+                      left join (select d.pass_id as capped_pass
+                                   from passbell.deliveries d
+                                  where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
+                                    and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
+                                  group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id $q$;
 begin
     perform passbell.require_program(push_preview.program_id);
+    if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'IDS') then
+        v_capped := $q$
+                      left join lateral (select r.pass_id as capped_pass
+                                           from passbell.deliveries d
+                                          where d.pass_id = r.pass_id and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
+                                         having count(*) >= $3) f on $3 > 0 $q$;
+    end if;
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'CSV') then
         raise exception 'A CSV audience can be counted only once its file was read: create the campaign with csv_upload_url.' using errcode = 'PB400';
     end if;
@@ -56,12 +70,7 @@ begin
             select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
                    count(*) filter (where a.reachable and a.opted_in and a.capped)
               from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.capped_pass is not null as capped
-                      from passbell.recipients r
-                      left join (select d.pass_id as capped_pass
-                                   from passbell.deliveries d
-                                  where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
-                                    and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
-                                  group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id
+                      from passbell.recipients r $q$ || v_capped || $q$
                      where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$
            into matched, in_wallet, opted_out, capped
           using push_preview.program_id, v_parameters, v_cap, passbell.now();

@@ -27,11 +27,11 @@ begin
         raise exception 'Which member? Give the external id of a pass.' using errcode = 'PB400';
     end if;
     select coalesce(array_agg(distinct x.pass_id), '{}') into v_passes
-      from (select r.pass_id from passbell.recipients r where lower(r.external_id) = v_name or r.pass_id::text = v_name
+      from (select r.pass_id from passbell.recipients r where lower(btrim(r.external_id)) = v_name or r.pass_id = any (passbell.pass_id_list(v_name))
             union all
             select e.pass_id from passbell.list_entries e where lower(btrim(e.value)) = v_name and e.pass_id is not null
             union all
-            select d.pass_id from passbell.deliveries d where v_name ~ '^[0-9a-f-]{36}$' and d.pass_id = v_name::uuid) x;
+            select d.pass_id from passbell.deliveries d where d.pass_id = any (passbell.pass_id_list(v_name))) x;
 
     select coalesce(array_agg(distinct r.user_id), '{}') into v_users
       from passbell.recipients r where r.pass_id = any (v_passes) and r.user_id is not null;

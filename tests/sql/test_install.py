@@ -75,6 +75,31 @@ def test_psql_installs_the_same_as_the_command(
     assert check(by_hand).current
 
 
+def test_on_a_large_table_the_index_is_built_beside_the_platforms_writes(
+    database: MakeDatabase, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the very same result; and one that was left half built is built anew."""
+    at_once, beside = database(generation, migrated=False), database(generation, migrated=False)
+    migrate(at_once)
+    monkeypatch.setattr("passbell.db.migrate.LARGE_BYTES", 0)
+    with psycopg.connect(beside, autocommit=True) as connection:
+        connection.execute("create index passes_master_external_id_folded on passes_master (external_id)")
+        connection.execute(
+            "update pg_index set indisvalid = false where indexrelid = 'passes_master_external_id_folded'::regclass"
+        )
+        migrate(beside)
+        (valid,) = connection.execute(
+            "select indisvalid from pg_index where indexrelid = 'passes_master_external_id_folded'::regclass"
+        ).fetchone() or (None,)
+    assert valid
+
+    def same(text: str) -> str:
+        return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00", "<installed at>", text)
+
+    assert same(dump(at_once)) == same(dump(beside))
+    assert migrate(beside).changed is False
+
+
 def test_the_installation_adds_to_the_hosts_tables_and_takes_nothing(
     database: MakeDatabase, generation: Generation
 ) -> None:

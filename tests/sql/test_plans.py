@@ -9,6 +9,8 @@ from uuid import uuid4
 import psycopg
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from support.shop import Chunk, Shop
 
 SIZE = 100
@@ -124,6 +126,72 @@ def whole(read: Counter[str]) -> dict[str, int]:
         "push_campaigns",
     )
     return {name: read[name] for name in large if read[name]}
+
+
+def test_a_test_send_looks_up_its_pass_and_no_other(shop: Shop) -> None:
+    """However many members the program has: when it is ordered, and when its audience is frozen."""
+    program, _ = crowd(shop)
+    name = shop.value("select external_id from passes_master order by id limit 1")
+    with Reads(shop) as read:
+        shop.value("select push_test(%s, %s, 'Try')", [program, f" {name.lower()} "])
+        claim = shop.claim()
+    assert claim is not None
+    assert (claim["action"], claim["recipients"]) == ("expanded", 1)
+    assert 0 < read["passes_master_external_id_folded"] <= 5
+    assert not looked_through(read)
+
+
+def crowd(shop: Shop) -> tuple[UUID, UUID]:
+    """Two programs with so many members that looking through them would show."""
+    program, other = shop.program(), shop.program("Other")
+    shop.members(program, 10 * MEMBERS)
+    shop.members(other, 10 * MEMBERS)
+    shop.conn.execute("vacuum analyze passes_master")
+    return program, other
+
+
+def looked_through(read: Counter[str]) -> dict[str, int]:
+    """Tables and indexes of members and of what they got, as far as more was read than a few hundred ids explain."""
+    large = ("passes_master", "passes_master_program", "deliveries", "deliveries_pkey", "deliveries_pass")
+    return {name: read[name] for name in large if read[name] > MEMBERS / 10}
+
+
+def test_named_members_are_looked_up_one_by_one(shop: Shop) -> None:
+    """An IDS: audience, counted, shown and frozen; by external id, by pass id, and one that nobody has."""
+    program, _ = crowd(shop)
+    rows = shop.rows("select id, external_id from passes_master where program_id = %s limit 4", [program])
+    target = "IDS:" + ",".join(
+        [*(row["external_id"].lower() for row in rows[1:]), str(rows[0]["id"]), "nobody"]
+    )
+    shop.conn.execute(
+        "insert into passbell.deliveries (campaign_id, pass_id, attempts, outcome)"
+        " select md5('c')::uuid, id, 1, 'sent' from passes_master"
+    )
+    with Reads(shop) as read:
+        preview = shop.row("select * from push_preview(%s, %s)", [program, target])
+        samples = shop.rows("select * from passbell.sample_messages(%s, 'Hi', %s)", [program, target])
+        claim = shop.start(shop.campaign(program, "Hi", target_query=target))
+    assert (preview["matched"], len(samples), claim["recipients"]) == (4, 4, 4)
+    assert 0 < read["passes_master_external_id_folded"] <= 40
+    assert not looked_through(read)
+
+
+def test_a_short_list_is_looked_up_id_by_id(shop: Shop) -> None:
+    """Also those who are of another program, or of none."""
+    program, _ = crowd(shop)
+    with Reads(shop) as read:
+        campaign = shop.value("select passbell.draft_list_campaign(%s, 'Hi')", [program])
+        shop.conn.execute(
+            "insert into passbell.list_pages (campaign_id, page_no, row_numbers, ids)"
+            " select %s, 1, array_agg(n), array_agg('m' || n * 250) from generate_series(1, 300) as n",
+            [campaign],
+        )
+        listed = shop.row("select * from passbell.submit_list_campaign(%s, 'x')", [campaign])
+    assert listed["matched"] == listed["targeted"] > 100
+    assert listed["reasons"]["other_program"] > 100
+    assert listed["reasons"]["unknown_member"] > 10
+    assert 0 < read["passes_master_external_id_folded"] <= 900
+    assert not looked_through(read)
 
 
 def test_an_old_snapshot_does_not_slow_claims_down(shop: Shop) -> None:
