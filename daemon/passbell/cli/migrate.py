@@ -33,7 +33,7 @@ def migrate(ctx: click.Context, *, check_only: bool, json_wanted: bool) -> None:
             return
         if json_wanted:
             ctx.exit(SchemaBehind.exit_code)
-        raise SchemaBehind(_behind(comparison))
+        raise SchemaBehind(comparison.lag)
     report = schema.migrate(url)
     if json_wanted:
         as_json(dataclasses.asdict(report))
@@ -44,17 +44,6 @@ def migrate(ctx: click.Context, *, check_only: bool, json_wanted: bool) -> None:
         _say(f"Nothing to do: the database is at schema version {report.after} already.")
     for warning in report.warnings:
         click.echo(f"Mind: {warning}", err=True)
-
-
-def _behind(comparison: schema.CheckReport) -> str:
-    if comparison.installed == 0:
-        return "passbell is not installed on this database: run `passbell migrate`."
-    if comparison.installed < comparison.available:
-        return (
-            f"The database is at schema version {comparison.installed}, this program brings "
-            f"{comparison.available}: run `passbell migrate`."
-        )
-    return "The database has other functions than this program brings: run `passbell migrate`."
 
 
 def _say(sentence: str, *, quiet: bool = False) -> None:

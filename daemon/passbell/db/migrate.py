@@ -51,6 +51,18 @@ class CheckReport:
     available: int
     current: bool
 
+    @property
+    def lag(self) -> str:
+        """What is missing and what to do, as a sentence; of use if it is not `current`."""
+        if self.installed == 0:
+            return "passbell is not installed on this database: run `passbell migrate`."
+        if self.installed < self.available:
+            return (
+                f"The database is at schema version {self.installed}, this program brings "
+                f"{self.available}: run `passbell migrate`."
+            )
+        return "The database has other functions than this program brings: run `passbell migrate`."
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MigrationReport:
