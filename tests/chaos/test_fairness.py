@@ -7,6 +7,7 @@ form counts the huge campaign's pushes in between instead of seconds: at 50/s, 5
 from __future__ import annotations
 
 import random
+import signal
 import statistics
 import time
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from support.holdup import Holdup
 from support.law import Law
 from support.scene import LONG, Scene
 from support.wait import wait_until
@@ -198,6 +200,46 @@ def test_a_small_campaign_ordered_together_with_a_huge_one(huge: Huge, report: R
             scene.verb("cancel", campaign)
             closed(scene, campaign)
     sum_up(report, "another program, ordered 0.3 s after", seen, SMALL)
+
+
+def test_a_small_campaign_ordered_while_a_huge_audience_is_frozen(huge: Huge, report: Report) -> None:
+    """The freezing is held up until the small one has ended: it cannot have waited for it."""
+    scene = huge.scene
+    records = set(huge.records(huge.small, SMALL))
+    with scene.daemon(**SETTINGS) as daemon, Holdup(scene.url, "large expansion") as hold:
+        campaign = huge.order("Huge, held up")
+        hold.wait()
+        after, ordered = scene.remote.overview()["calls"], time.monotonic()
+        small = scene.campaign(huge.small, "Small, beside a freezing")
+        seen = watch(scene, after, ordered, records, "the small campaign ends")
+        scene.until(small, "COMPLETED")
+        assert scene.status(campaign) == "PENDING"
+        assert not scene.violations()
+        hold.release()
+        scene.until(campaign, "PROCESSING", deadline=120)
+        scene.verb("cancel", campaign)
+        closed(scene, campaign)
+        assert daemon.events("loop_failed") == []
+    sum_up(report, "another program, while the huge one is frozen", [seen], SMALL)
+
+
+def test_a_daemon_stops_at_once_in_the_middle_of_freezing(huge: Huge) -> None:
+    """It ends with 0 and leaves nothing half; the next daemon freezes that audience."""
+    scene = huge.scene
+    with Holdup(scene.url, "large expansion") as hold:
+        with scene.daemon(**SETTINGS) as daemon:
+            campaign = huge.order("Huge, stopped while it is frozen")
+            hold.wait()
+            began = time.monotonic()
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait() == 0
+            assert time.monotonic() - began < 5
+        hold.release()
+    assert not scene.violations()
+    with scene.daemon(**SETTINGS):
+        scene.until(campaign, "PROCESSING", deadline=120)
+        scene.verb("cancel", campaign)
+        closed(scene, campaign)
 
 
 # ── stopping it ─────────────────────────────────────────────────

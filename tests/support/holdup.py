@@ -27,6 +27,9 @@ _PLACES: dict[str, LiteralString] = {
     # The audience is being frozen: the chunks are there, the campaign is not PROCESSING yet.
     "expansion": "create trigger test_holdup after insert on passbell.chunks"
     " execute function public.test_holdup()",
+    # The same, of a large audience alone: more than fifty chunks.
+    "large expansion": "create or replace trigger test_holdup after insert on passbell.chunks for each row"
+    " when (new.chunk_no > 50) execute function public.test_holdup()",
     # The texts are stored, the lease is written, the answer is not on its way.
     "claim": "create trigger test_holdup after update of claim_token on passbell.chunks for each row"
     " when (new.claim_token is not null) execute function public.test_holdup()",
@@ -50,7 +53,7 @@ select pid from pg_locks
 class Holdup:
     """Whoever gets to `place` waits there until the block is left or `release` is called.
 
-    Places: register, expansion, claim, report, commit (of a report), gift.
+    Places: register, expansion, large expansion, claim, report, commit (of a report), gift.
     """
 
     def __init__(self, url: str, place: str) -> None:

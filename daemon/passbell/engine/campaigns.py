@@ -1,9 +1,15 @@
-"""The campaign loop: claims due campaigns and freezes their audiences, one after the other."""
+"""The campaign loops: claim due campaigns and freeze their audiences.
+
+Freezing a million members takes seconds, so there are a few of these loops, and a small order placed meanwhile does not
+wait for it. They share one bell: only the loop that holds the baton waits for a ring, and hands the baton on before it
+works. So a ring wakes one of them, an idle daemon asks one question, and at most AT_ONCE of the pool's connections are
+taken by freezing. The database sees nothing new in it: several daemons have always claimed beside each other.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -12,16 +18,19 @@ from passbell.engine.wakeups import SELDOM
 from passbell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-    from passbell.db.calls import Queue
+    from passbell.db.calls import ClaimedCampaign, Queue
     from passbell.engine.lists import ListLoader
     from passbell.engine.wakeups import Bell
     from passbell.settings import Settings
 
-__all__ = ["run_campaigns"]
+__all__ = ["CampaignLoops"]
 
 log = structlog.get_logger()
+
+AT_ONCE: Final = 3
+"""Audiences that are frozen at the same moment: half of the pool's connections (engine/daemon.py)."""
 
 _EVENTS = {
     "expanded": "campaign_expanded",
@@ -31,45 +40,91 @@ _EVENTS = {
 }
 
 
-async def run_campaigns(
-    settings: Settings,
-    queue: Queue,
-    bell: Bell,
-    expanded: Callable[[], None],
-    lists: ListLoader,
-) -> None:
-    """Claim until nothing is due, then wait to be rung.
+class CampaignLoops:
+    """Claims until nothing is due, then waits to be rung."""
 
-    `expanded()` is called when chunks are there. A list that must be fetched first is given to `lists`, which works
-    on its own: the loop goes on with the next campaign.
-    """
-    backoff = Backoff()
-    interrupted = False
-    while True:
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        bell: Bell,
+        expanded: Callable[[], None],
+        lists: ListLoader,
+    ) -> None:
+        """`expanded()` is called when chunks are there.
+
+        A list that must be fetched first is given to `lists`, which works on its own: the loop goes on with the next
+        campaign.
+        """
+        self._settings = settings
+        self._queue = queue
+        self._bell = bell
+        self._expanded = expanded
+        self._lists = lists
+        self._baton = asyncio.Lock()
+        self._gate = asyncio.Lock()
+        self._claiming = 0
+        self._interrupted = False
+        bell.ring()  # at the start somebody looks at once
+
+    def loops(self) -> dict[str, Coroutine[None, None, None]]:
+        """The loops by name; none of them ends."""
+        return {f"campaigns {number}": self._run() for number in range(1, AT_ONCE + 1)}
+
+    async def _run(self) -> None:
+        backoff = Backoff()
+        while True:
+            async with self._baton:
+                await self._bell.wait(max(self._settings.poll_seconds, SELDOM))
+            while True:
+                try:
+                    while await self._claim():
+                        pass
+                    await (
+                        self._queue.tick()
+                    )  # after the claims: somebody who has just ordered is waiting for those
+                except DatabaseUnavailable as error:
+                    log.warning("database_unavailable", where="claim_campaign", reason=str(error))
+                    await asyncio.sleep(backoff.next())
+                else:
+                    backoff.reset()
+                    break
+
+    async def _claim(self) -> bool:
+        """Claim one campaign; false when none is due.
+
+        The answer to a claim may be lost after it was entered, and a list then stands under our name that nobody
+        loads. It is handed back before the next claim, but never while another is under way, whose list would look
+        just the same: then the lease has to run out.
+        """
+        async with self._gate:
+            if self._interrupted and not self._claiming:
+                await self._lists.release_orphans()
+                self._interrupted = False
+            self._claiming += 1
         try:
-            if interrupted:
-                await lists.release_orphans()
-                interrupted = False
-            while (
-                campaign := await queue.claim_campaign(
-                    settings.chunk_size, settings.lease_seconds, downloads=lists.has_room
-                )
-            ) is not None:
-                log.info(
-                    _EVENTS[campaign.action],
-                    campaign=str(campaign.campaign_id),
-                    recipients=campaign.recipients,
-                    detail=campaign.detail,
-                )
-                if campaign.action == "expanded":
-                    expanded()
-                elif campaign.action == "download":
-                    lists.start(campaign)
-            await queue.tick()  # after the claims: somebody who has just ordered is waiting for those
-            backoff.reset()
-        except DatabaseUnavailable as error:
-            interrupted = True
-            log.warning("database_unavailable", where="claim_campaign", reason=str(error))
-            await asyncio.sleep(backoff.next())
-            continue
-        await bell.wait(max(settings.poll_seconds, SELDOM))
+            campaign = await self._queue.claim_campaign(
+                self._settings.chunk_size,
+                self._settings.lease_seconds,
+                downloads=self._lists.room >= self._claiming,
+            )
+            if campaign is not None:
+                self._claimed(campaign)
+        except DatabaseUnavailable:
+            self._interrupted = True
+            raise
+        finally:
+            self._claiming -= 1
+        return campaign is not None
+
+    def _claimed(self, campaign: ClaimedCampaign) -> None:
+        log.info(
+            _EVENTS[campaign.action],
+            campaign=str(campaign.campaign_id),
+            recipients=campaign.recipients,
+            detail=campaign.detail,
+        )
+        if campaign.action == "expanded":
+            self._expanded()
+        elif campaign.action == "download":
+            self._lists.start(campaign)

@@ -19,7 +19,7 @@ from passbell.db.migrate import check
 from passbell.engine import systemd
 from passbell.engine.backoff import Backoff
 from passbell.engine.birthdays import run_birthdays_loop
-from passbell.engine.campaigns import run_campaigns
+from passbell.engine.campaigns import CampaignLoops
 from passbell.engine.chunks import ChunkLoop
 from passbell.engine.dryrun import DryTransport
 from passbell.engine.health import Health
@@ -137,13 +137,12 @@ class Daemon:
                 rate=settings.rate_per_second,
                 dry_run=settings.dry_run,
             )
+            campaigns = CampaignLoops(settings, queue, self.campaign_bell, self.chunk_bell.ring, lists)
             sending = asyncio.create_task(chunks.run(), name="chunks")
             loops = Loops(
                 {
                     "chunks": _until_done(sending),
-                    "campaigns": run_campaigns(
-                        settings, queue, self.campaign_bell, self.chunk_bell.ring, lists
-                    ),
+                    **campaigns.loops(),
                     "poll": run_poll(queue, self.found, settings.poll_seconds),
                     "imports": run_imports(settings, database, self._worker, self.import_bell),
                     "watch": chunks.watch(self.watch_bell),

@@ -65,9 +65,9 @@ class ListLoader:
             await asyncio.wait(list(self._tasks))
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more list may be claimed."""
-        return len(self._tasks) < MAX_LOADS
+    def room(self) -> int:
+        """How many more lists may be claimed."""
+        return MAX_LOADS - len(self._tasks)
 
     def start(self, campaign: ClaimedCampaign) -> None:
         """Load the list of a claimed campaign in a task of its own."""
