@@ -1,20 +1,24 @@
--- Hands out p_n consecutive slots of an account's rate: GCRA, one row, one UPDATE, the database's clock. The limit
--- belongs to the PassKit account, so all daemons draw from the same row. The clock never runs behind the present, so
--- time nobody used is gone and is never caught up in a burst; it never starts before blocked_until (429).
+-- Hands out p_n consecutive slots of an account's rate: GCRA, one row, the database's clock. The limit belongs to the
+-- PassKit account, so all daemons draw from the same row. The clock never runs behind the present, so time nobody used is
+-- gone and is never caught up in a burst; it never starts before blocked_until (429).
 --
--- Slots are a hair wider than 1/rate: between call k and call k + rate lie 1,014 ms instead of 1,000, so that 14 ms of
--- scheduling and network jitter still keep the count of any sliding second at or below the rate, while 98.6 % of it is
--- used. A row with a p_rate of its own (a campaign's) is kept at that rate.
+-- p_late: seconds that a call of this caller left later than the air of a slot allows for. The clock is moved by as much:
+-- the gap lies behind the late call and before the one that it could meet within a second, whoever makes that.
 --
 -- Returns: when the first slot starts, the database's time now, and the width of a slot in seconds. The caller turns
--- the first two into its own clock and may start call i at starts_at + i * spacing.
+-- the first two into its own clock and may start call i at starts_at + i * spacing. A row with a p_rate of its own (a
+-- campaign's) is kept at that rate.
+drop function if exists passbell.take_slots(text, integer, numeric);
 create or replace function passbell.take_slots(p_account text, p_n integer, p_rate numeric default null,
+    p_late double precision default 0,
     out starts_at timestamptz, out clock timestamptz, out spacing double precision)
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_limit passbell.rate_limits;
 begin
-    insert into passbell.rate_limits (account, rate_per_second) 
+    insert into passbell.rate_limits (account, rate_per_second)
     select p_account, coalesce(p_rate, s.rate_per_second) from passbell.settings s
      where not exists (select from passbell.rate_limits l where l.account = p_account)
     on conflict do nothing;
@@ -22,24 +26,35 @@ begin
     -- Nobody waits for the disk here: of all that is stored, only this may be forgotten. Should the server crash, the clock
     -- may stand up to 0.6 s back (three turns of the WAL writer); by the time it is up again, the present is further.
     perform set_config('synchronous_commit', 'off', true);
-    update passbell.rate_limits l
-       set next_slot = greatest(l.next_slot, l.blocked_until, clock_timestamp()) + make_interval(secs => p_n * passbell.slot_width(l)),
-           rate_per_second = coalesce(p_rate, l.rate_per_second)
-     where l.account = p_account
-    returning passbell.slot_width(l), l.next_slot - make_interval(secs => p_n * passbell.slot_width(l)) into spacing, starts_at;
+    select * into v_limit from passbell.rate_limits l where l.account = p_account for update;
+    v_limit.rate_per_second := coalesce(p_rate, v_limit.rate_per_second);
+    spacing := passbell.slot_width(v_limit);
     clock := clock_timestamp();
+    starts_at := greatest(v_limit.next_slot + make_interval(secs => p_late), v_limit.blocked_until, clock);
+    update passbell.rate_limits l
+       set next_slot = starts_at + make_interval(secs => p_n * spacing), rate_per_second = v_limit.rate_per_second
+     where l.account = p_account;
 end
 $$;
+
+-- How much wider than 1/rate a slot is: between call k and call k + rate lie 1,008 ms instead of 1,000. The 8 ms are for what
+-- happens between a call's slot and its arrival; 99.2 % of the rate is used. The numbers: docs/performance.md, "Pace".
+create or replace function passbell.slot_air() returns double precision
+language plpgsql immutable
+set search_path = ''
+as $$ begin return 1.008; end $$;
 
 -- Seconds per call at the rate now: the configured one, or what is left of it after PassKit throttled us. A cut heals
 -- by 2 % of the full rate per second.
 create or replace function passbell.slot_width(p_limit passbell.rate_limits) returns double precision
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select 1.014 / greatest(0.1, least(p_limit.rate_per_second,
+begin
+    return passbell.slot_air() / greatest(0.1, least(p_limit.rate_per_second,
                coalesce(p_limit.cut_rate + p_limit.rate_per_second * 0.02 * extract(epoch from clock_timestamp() - p_limit.cut_at),
-                        p_limit.rate_per_second)))::double precision
+                        p_limit.rate_per_second)))::double precision;
+end
 $$;
 
 -- PassKit said 429: nobody of this account sends before Retry-After (a quarter of a second if it named none), then at
@@ -50,7 +65,7 @@ set search_path = ''
 as $$
     update passbell.rate_limits l
        set cut_rate = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_rate
-                           else greatest(l.rate_per_second * 0.2, 0.8 * (1.014 / passbell.slot_width(l))::numeric) end,
+                           else greatest(l.rate_per_second * 0.2, 0.8 * (passbell.slot_air() / passbell.slot_width(l))::numeric) end,
            cut_at = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_at else clock_timestamp() end,
            blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, coalesce(p_seconds, 0.25))::double precision))
      where l.account = p_account

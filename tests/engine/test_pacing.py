@@ -29,3 +29,69 @@ async def test_programs_take_turns_in_line() -> None:
     assert order.index("small") <= 1
     assert "huge" in order[:2]
     assert order[:21].count("small") == order[:21].count("third") == 5
+
+
+class Clock:
+    """The database's: a GCRA row in memory, and what it was told."""
+
+    def __init__(self, spacing: float, ahead: float = 0.0) -> None:
+        self.spacing, self.ahead = spacing, ahead
+        self.next = time.monotonic()
+        self.told: list[tuple[int, float]] = []
+        self.pacer = Pacer(self.take, 1 / spacing)
+
+    async def take(self, count: int) -> Slots:
+        """Reserve, as `passbell.take_slots` does."""
+        late, now = self.pacer.blocks.late, time.monotonic()
+        self.told.append((count, late))
+        start = max(self.next + late, now + self.ahead)
+        self.next = start + count * self.spacing
+        return Slots(start, now, self.spacing)
+
+
+async def test_a_call_that_left_late_is_paid_for() -> None:
+    """The process froze between its turn and the write: the clock moves on by a slot or two, however long it was."""
+    clock = Clock(0.02)
+    assert await clock.pacer.wait()
+    time.sleep(0.15)  # noqa: ASYNC251 - that is the freeze
+    await asyncio.sleep(0.02)
+    assert [count for count, _ in clock.told] == [1, 0], "nobody is in line, so it is paid at once"
+    assert 0.03 < clock.told[1][1] <= 0.051
+    assert clock.pacer.blocks.owed == 0
+
+
+async def test_one_payment_is_enough_for_all_late_calls_before_it() -> None:
+    """A busy machine makes many calls a little late: one gap within the second, not one per call."""
+    clock = Clock(0.005)
+
+    async def lane() -> None:
+        for _ in range(10):
+            assert await clock.pacer.wait()
+            time.sleep(0.003)  # noqa: ASYNC251 - a busy machine
+
+    await asyncio.gather(*(lane() for _ in range(20)))
+    paid = [late for count, late in clock.told if late and count]
+    assert 1 <= len(paid) <= 3
+    assert max(paid) < 0.03
+
+
+async def test_a_slot_missed_by_too_much_is_forfeited() -> None:
+    """Also by whoever comes when nobody is in line."""
+    clock = Clock(0.05)
+    lanes = [asyncio.create_task(clock.pacer.wait()) for _ in range(3)]
+    await lanes[0]
+    for lane in lanes[1:]:
+        lane.cancel()
+    for missed in (0.02, 0.06):
+        await asyncio.sleep(0)
+        time.sleep(missed)  # noqa: ASYNC251 - the event loop is busy
+        if clock.pacer.at_once():
+            used = clock.pacer._first - 0.05
+            assert time.monotonic() - used < 0.012
+
+
+async def test_far_from_the_database_nothing_may_leave_late() -> None:
+    """What is given out reaches so far ahead that a gap would come after the second: only the air may be used."""
+    clock = Clock(0.02, ahead=0.7)
+    assert await clock.pacer.wait()
+    assert clock.pacer._tolerance == 0.002

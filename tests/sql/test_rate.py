@@ -34,7 +34,22 @@ def test_blocks_follow_each_other_without_a_gap_or_an_overlap(shop: Shop) -> Non
     blocks = [slots(shop, 5) for _ in range(20)]
     for before, after in itertools.pairwise(blocks):
         assert after["start"] == pytest.approx(before["start"] + 5 * before["spacing"], abs=1e-3)
-    assert 1 / 50 < blocks[0]["spacing"] <= 1 / 50 / 0.98
+    assert 1 / 50 < blocks[0]["spacing"] <= 1 / 50 / 0.99, "99 % of the rate can be used"
+
+
+def test_a_late_call_leaves_a_gap_for_everybody(shop: Shop) -> None:
+    """Who was late says so; the next block, whoever takes it, begins later by as much."""
+    before = slots(shop, 5)
+    shop.row("select * from passbell.take_slots('acme', 0, 50, 0.03)")
+    after = slots(shop, 5)
+    assert after["start"] == pytest.approx(before["start"] + 5 * before["spacing"] + 0.03, abs=1e-3)
+
+
+def test_a_lower_rate_never_begins_before_its_time(shop: Shop) -> None:
+    """The first block after the rate was lowered is as wide as the new one, and begins where the old ones end."""
+    fast = slots(shop, 5, 50)
+    slow = slots(shop, 5, 5)
+    assert slow["start"] >= fast["start"] + 5 * fast["spacing"] - 1e-3
 
 
 def test_time_that_nobody_used_is_gone(shop: Shop) -> None:

@@ -185,12 +185,12 @@ class Queue:
         )
         return row[0] if row else 0
 
-    async def take_slots(self, key: str, count: int, rate: float | None = None) -> Slots:
-        """Reserve `count` consecutive slots of a rate limit row."""
+    async def take_slots(self, key: str, count: int, rate: float | None = None, late: float = 0.0) -> Slots:
+        """Reserve `count` consecutive slots of a rate limit row, `late` seconds further on."""
         row = await self.database.row(
             "select extract(epoch from starts_at)::float8, extract(epoch from clock)::float8, spacing"
-            " from passbell.take_slots(%s, %s, %s::numeric)",
-            (key, count, rate),
+            " from passbell.take_slots(%s, %s, %s::numeric, %s::float8)",
+            (key, count, rate, late),
         )
         assert row is not None  # noqa: S101 - the function has OUT parameters: always one row
         return Slots(*row)

@@ -1,36 +1,36 @@
 """When the next request may leave: even spacing, one clock for all daemons, nothing caught up.
 
 The limit belongs to the PassKit account, so slots come from the database (`passbell.take_slots`, a GCRA row) in
-blocks of about a tenth of a second. Inside a block this process owns the time and spaces its requests evenly. A slot
-that was missed (the event loop was busy, the wire was slow) is forfeited, because a request sent later than its slot
-plus a small tolerance could make some sliding second hold one request too many.
+blocks of about a tenth of a second (`passbell.engine.blocks`). Inside a block this process spaces its requests evenly.
 
-The database's clock is mapped to ours by the smallest difference seen between "its now" and the moment its answer
-arrived: the answer that travelled fastest tells the truth best.
-
-The next block is ordered while the present one is being used, early enough for the way to the database and back; on a
-long way blocks are longer.
+Between a slot and the arrival at PassKit there are 8 ms of air (`passbell.slot_air`). A request may use `AIR` of
+them; the rest belongs to what happens after it left. One that leaves later is paid for: an order soon after moves the
+clock on by as much, so that no later call, whoever makes it, meets the late one within a second. A slot that was missed
+by more than `LATEST` is forfeited.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import math
 import time
 from typing import TYPE_CHECKING, Final
+
+from passbell.engine.blocks import Blocks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from passbell.db.calls import Slots
+    from passbell.engine.blocks import Block
 
 __all__ = ["Pacer"]
 
-BLOCK_SECONDS: Final = 0.1
-MAX_BLOCK_SECONDS: Final = 0.5
-"""When the database is far away, blocks are as long as two round trips, up to this."""
-TOLERANCE: Final = 0.005
-"""Seconds a slot may be used late. Slots leave 14 ms of air per second (see take_slots); the rest is the network's."""
+AIR: Final = 0.002
+"""Seconds after its slot that a request may leave without consequences."""
+LATEST: Final = 0.01
+"""Seconds after its slot that a request may leave at all. Not more, because a process that is killed pays nothing."""
 BUSY: Final = 8
 """Turns taken at once within a block that show a sender who is slower than the limit."""
 LOOK_UP: Final = 0.25
@@ -61,18 +61,16 @@ class Pacer:
 
     def __init__(self, take: Callable[[int], Awaitable[Slots]], rate: float) -> None:
         """`take(n)` reserves n slots; `rate` per second is the configured one, only to size the blocks."""
-        self._take = take
-        self._rate = rate
+        self.blocks = Blocks(take, rate)
         self._line: collections.deque[_Turn] = collections.deque()
         self._last: object = None  # whose turn it was
         self._usher: asyncio.Task[None] | None = None
+        self._payment: asyncio.Task[Block] | None = None
+        self._ahead: asyncio.Task[Block] | None = None
         self._first = 0.0  # start of the next unused slot, time.monotonic()
         self._left = 0
         self._spacing = 1.0 / rate
-        self._offsets: collections.deque[float] = collections.deque(maxlen=32)
-        self._trips: collections.deque[float] = collections.deque(maxlen=32)
-        self._block_seconds, self._lead = BLOCK_SECONDS, BLOCK_SECONDS / 2
-        self._ahead: asyncio.Task[tuple[int, Slots]] | None = None
+        self._tolerance = AIR
         self._refilled = 0.0
         self._unwaited = 0  # turns of this block that were taken at once
 
@@ -80,17 +78,22 @@ class Pacer:
         """Take a turn that is due now, if nobody waits: what `wait` would give, without a round of the event loop."""
         if self._line:
             return False
-        self._skip_missed()
+        now = time.monotonic()
+        if self._first + self._tolerance < now:
+            self._skip_missed(now)
         if not self._left and self._ahead is not None and self._ahead.done():
             self._adopt(self._ahead)
-            self._skip_missed()
-        if not self._left or self._first > time.monotonic():
+            self._skip_missed(now)
+        if not self._left or self._first > now:
             return False
-        self._use()
+        if now - self._first - AIR > self.blocks.owed:
+            self.blocks.owes(now - self._first - AIR)
+        self._first += self._spacing
+        self._left -= 1
         self._unwaited += 1
         # Who finds turns that are due again and again sends more slowly than the limit allows, and must not stand
         # still when the block ends.
-        if self._ahead is None and self._unwaited >= BUSY and self._left * self._spacing < self._lead:
+        if self._ahead is None and self._unwaited >= BUSY and self._left * self._spacing < self.blocks.lead:
             self._order()
         return True
 
@@ -111,7 +114,8 @@ class Pacer:
             slot = await turn.given
             if slot is None:
                 return False
-            if time.monotonic() - slot <= TOLERANCE:
+            if time.monotonic() - slot <= self._tolerance:
+                self._leaves(slot)
                 return True
             # The event loop was busy between the giving and us.
             turn = _Turn(stopped, whose)
@@ -122,13 +126,28 @@ class Pacer:
         self._left = 0
         self._ahead = None
 
+    # ── lateness ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _leaves(self, slot: float) -> None:
+        """Look when the request really leaves: it is written in this step of the event loop, before the next."""
+        asyncio.get_running_loop().call_soon(self._left_at, slot)
+
+    def _left_at(self, slot: float) -> None:
+        late = time.monotonic() - slot - AIR
+        if late > 0:
+            # However late it left, it is one call, and a slot or two make room for it.
+            self.blocks.owes(min(late, LATEST + 2 * self._spacing))
+            # Nobody in line, so there may be no next order to pay with.
+            if not self._line and self._ahead is None and (self._payment is None or self._payment.done()):
+                self._payment = self._asked(0)
+
     # ── giving ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _give(self) -> None:
         """Give turns while somebody is in line."""
         try:
             while self._line:
-                self._skip_missed()
+                self._skip_missed(time.monotonic())
                 if not self._left:
                     await self._refill()
                 elif (delay := self._first - time.monotonic()) > 0:
@@ -138,10 +157,11 @@ class Pacer:
                     self._answer(turn, None)
                 else:
                     self._answer(turn, self._first)
-                    self._use()
+                    self._first += self._spacing
+                    self._left -= 1
                     if (
                         self._ahead is None
-                        and self._left * self._spacing <= self._lead
+                        and self._left * self._spacing <= self.blocks.lead
                         and len(self._line) > min(self._left, BUSY)
                     ):
                         self._order()
@@ -174,26 +194,24 @@ class Pacer:
         if not turn.given.done():  # cancelled
             turn.given.set_result(slot)
 
-    def _use(self) -> None:
-        self._first += self._spacing
-        self._left -= 1
-
-    def _skip_missed(self) -> None:
-        now = time.monotonic()
-        if self._left and self._first + TOLERANCE < now:
-            missed = min(self._left, int((now - self._first) / self._spacing))
+    def _skip_missed(self, now: float) -> None:
+        if self._left and (behind := now - self._tolerance - self._first) > 0:
+            missed = min(self._left, math.ceil(behind / self._spacing))
             self._first += missed * self._spacing
             self._left -= missed
 
     # ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _order(self) -> asyncio.Task[tuple[int, Slots]]:
+    def _asked(self, count: int) -> asyncio.Task[Block]:
+        task = asyncio.create_task(self.blocks.ask(count), name="slots")
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # also if forgotten
+        return task
+
+    def _order(self) -> asyncio.Task[Block]:
         """Ask for the next block while the present one is being used, so that none of the rate is lost."""
-        busy = time.monotonic() - self._refilled < 3 * self._block_seconds
-        block = max(1, round(self._rate * self._block_seconds))
-        count = block if busy else max(1, min(block, len(self._line)))
-        self._ahead = asyncio.create_task(self._ask(count), name="slots")
-        self._ahead.add_done_callback(lambda task: task.cancelled() or task.exception())  # also if forgotten
+        block = self.blocks.size()
+        busy = time.monotonic() - self._refilled < 3 * self.blocks.seconds
+        self._ahead = self._asked(block if busy else max(1, min(block, len(self._line))))
         return self._ahead
 
     async def _refill(self) -> None:
@@ -201,27 +219,11 @@ class Pacer:
         await asyncio.wait([task])
         self._adopt(task)
 
-    def _adopt(self, task: asyncio.Task[tuple[int, Slots]]) -> None:
+    def _adopt(self, task: asyncio.Task[Block]) -> None:
         if self._ahead is not task:
             return  # forgotten meanwhile
         self._ahead = None
-        count, slots = task.result()
-        self._spacing = slots.spacing
-        self._first = slots.starts_at + min(self._offsets)
-        self._left = count
+        self._left, self._first, self._spacing = task.result()
+        self._tolerance = LATEST if self.blocks.in_time else AIR
         self._refilled = time.monotonic()
         self._unwaited = 0
-
-    async def _ask(self, count: int) -> tuple[int, Slots]:
-        asked = time.monotonic()
-        slots = await self._take(count)
-        self._trips.append(time.monotonic() - asked)
-        trip = sorted(self._trips)[len(self._trips) // 2]
-        self._block_seconds = min(MAX_BLOCK_SECONDS, max(BLOCK_SECONDS, 2 * trip))
-        # The order must be there before the block ends by the database's clock, which is half a trip before ours.
-        self._lead = max(self._block_seconds / 2, 1.5 * trip + BLOCK_SECONDS / 10)
-        offset = time.monotonic() - slots.clock
-        if self._offsets and abs(offset - min(self._offsets)) > 1.0:
-            self._offsets.clear()  # the database's clock was set, or another server took over
-        self._offsets.append(offset)
-        return count, slots

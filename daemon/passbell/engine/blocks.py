@@ -1,0 +1,95 @@
+"""Blocks of slots from the database: how many are asked for, when, and what their times are on our clock.
+
+The database's clock is mapped to ours by the smallest difference seen between "its now" and the moment its answer
+arrived: the answer that travelled fastest tells the truth best.
+
+The next block is ordered while the present one is being used, early enough for the way to the database and back; on a
+long way blocks are longer.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from passbell.db.calls import Slots
+
+__all__ = ["Block", "Blocks"]
+
+BLOCK_SECONDS: Final = 0.1
+MAX_BLOCK_SECONDS: Final = 0.5
+"""When the database is far away, blocks are as long as two round trips, up to this."""
+PAY_SECONDS: Final = 0.6
+"""From a late call to the gap that pays for it. One gap pays for all late calls before it, so it need not hurry; but it
+must come before a second is over, and the next order may be a block away."""
+
+
+class Block(NamedTuple):
+    """So many slots, the first one's time on time.monotonic(), and the seconds from slot to slot."""
+
+    size: int
+    first: float
+    spacing: float
+
+
+class Blocks:
+    """Asks for blocks, one at a time, and learns from every answer."""
+
+    def __init__(self, take: Callable[[int], Awaitable[Slots]], rate: float) -> None:
+        """`take(n)` reserves n slots, and may tell them `late`; `rate` per second is the configured one."""
+        self._take = take
+        self._rate = rate
+        # The same fastest answer for a dozen seconds: a mapping that moves moves calls together.
+        self._offsets: collections.deque[float] = collections.deque(maxlen=128)
+        self._trips: collections.deque[float] = collections.deque(maxlen=32)
+        self.seconds, self.lead = BLOCK_SECONDS, BLOCK_SECONDS / 2
+        self.owed = self._owed_since = 0.0
+        """Seconds by which the worst call left too late, of those that are not paid for."""
+        self.late = 0.0
+        """What of it the database is told by the `take` that begins now."""
+        self._sold = 0.0  # seconds from the present to the end of what the database has given out
+
+    def size(self) -> int:
+        """Slots in a whole block."""
+        return max(1, round(self._rate * self.seconds))
+
+    def owes(self, late: float) -> None:
+        """Note that a call left so many seconds too late."""
+        if late > self.owed:
+            if not self.owed:
+                self._owed_since = time.monotonic()
+            self.owed = late
+
+    @property
+    def in_time(self) -> bool:
+        """Whether what is owed now is paid within the second: the gap lies behind all that is given out already."""
+        return self._sold < PAY_SECONDS
+
+    async def ask(self, count: int) -> Block:
+        """Reserve `count` slots; 0 only tells what is owed."""
+        asked = time.monotonic()
+        told = 0.0
+        if not count or asked - self._owed_since > PAY_SECONDS - self._sold:
+            told, self.owed = self.owed, 0.0
+        self.late = told
+        try:
+            slots = await self._take(count)
+        except BaseException:
+            self.owes(told)
+            raise
+        self._trips.append(time.monotonic() - asked)
+        trip = sorted(self._trips)[len(self._trips) // 2]
+        self.seconds = min(MAX_BLOCK_SECONDS, max(BLOCK_SECONDS, 2 * trip))
+        # The order must be there before the block ends by the database's clock, which is half a trip before ours.
+        self.lead = max(self.seconds / 2, 1.5 * trip + BLOCK_SECONDS / 10)
+        offset = time.monotonic() - slots.clock
+        if self._offsets and abs(offset - min(self._offsets)) > 1.0:
+            self._offsets.clear()  # the database's clock was set, or another server took over
+        self._offsets.append(offset)
+        if count:
+            self._sold = slots.starts_at + count * slots.spacing - slots.clock
+        return Block(count, slots.starts_at + min(self._offsets), slots.spacing)
