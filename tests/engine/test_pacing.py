@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from passbell.db.calls import Slots
+from passbell.engine.blocks import Blocks
 from passbell.engine.pacing import Pacer
 
 
@@ -95,3 +96,39 @@ async def test_far_from_the_database_nothing_may_leave_late() -> None:
     clock = Clock(0.02, ahead=0.7)
     assert await clock.pacer.wait()
     assert clock.pacer._tolerance == 0.002
+
+
+async def test_who_misses_slots_beside_others_asks_for_shorter_blocks() -> None:
+    """A rate that no daemon reaches: short blocks of several are in use at the same time; alone, blocks are whole."""
+    now = time.monotonic()
+    begins = iter((0.1, 0.2, 0.3, 0.5, 0.7))
+
+    async def take(_: int) -> Slots:
+        return Slots(now + next(begins), now, 0.0001)
+
+    blocks = Blocks(take, 10_000)
+    assert blocks.size() == 1000
+    for _ in range(3):
+        await blocks.ask(1000)
+        blocks.was_used(0.1)
+    assert blocks.size() == 1000, "each begins where the last one ended: nobody else is there"
+    for _ in range(2):
+        await blocks.ask(1000)
+        blocks.was_used(0.1)
+    assert blocks.size() == 250
+    blocks.was_used(1.0)
+    assert blocks.size() == 500, "the rate is used, and whole blocks cost the database less"
+
+
+async def test_at_a_rate_that_is_reached_blocks_stay_whole() -> None:
+    """Fifty per second: a block is five slots, whoever else is there."""
+
+    async def take(_: int) -> Slots:
+        now = time.monotonic()
+        return Slots(now + 0.5, now, 0.02)
+
+    blocks = Blocks(take, 50)
+    for _ in range(3):
+        await blocks.ask(5)
+        blocks.was_used(0.2)
+    assert blocks.size() == 5

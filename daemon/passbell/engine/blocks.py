@@ -5,11 +5,16 @@ arrived: the answer that travelled fastest tells the truth best.
 
 The next block is ordered while the present one is being used, early enough for the way to the database and back; on a
 long way blocks are longer.
+
+A block is a stretch of time in which nobody else has slots. Where the rate is more than one process can use, several
+would take turns and be no faster than one. So whoever misses slots while others are there asks for shorter blocks: as
+a slot may be used a little late, short blocks of several daemons are in use at the same time.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,6 +28,12 @@ __all__ = ["Block", "Blocks"]
 BLOCK_SECONDS: Final = 0.1
 MAX_BLOCK_SECONDS: Final = 0.5
 """When the database is far away, blocks are as long as two round trips, up to this."""
+SHARED_RATE: Final = 2000
+"""From this rate on a block has slots enough to be cut in pieces."""
+LEAST: Final = 1 / 32
+"""The smallest piece: 3 ms, of which and the 10 ms after it (LATEST) eight daemons have one each."""
+OTHERS: Final = 1.0
+"""Seconds after which another daemon of which nothing was seen is not there any more."""
 PAY_SECONDS: Final = 0.6
 """From a late call to the gap that pays for it. One gap pays for all late calls before it, so it need not hurry; but it
 must come before a second is over, and the next order may be a block away."""
@@ -51,11 +62,21 @@ class Blocks:
         """Seconds by which the worst call left too late, of those that are not paid for."""
         self.late = 0.0
         """What of it the database is told by the `take` that begins now."""
+        self._piece = 1.0  # of a block
+        self._end = math.inf  # of the last block, on the database's clock
+        self._others = -math.inf  # when others were seen
         self._sold = 0.0  # seconds from the present to the end of what the database has given out
 
     def size(self) -> int:
-        """Slots in a whole block."""
-        return max(1, round(self._rate * self.seconds))
+        """How many slots to ask for."""
+        return max(1, round(self._rate * self.seconds * self._piece))
+
+    def was_used(self, part: float) -> None:
+        """Learn which part of a block's slots served."""
+        if self._rate < SHARED_RATE:
+            return
+        alone = time.monotonic() - self._others > OTHERS
+        self._piece = min(1.0, self._piece * 2) if alone or part > 0.8 else max(LEAST, self._piece / 2)  # noqa: PLR2004
 
     def owes(self, late: float) -> None:
         """Note that a call left so many seconds too late."""
@@ -91,5 +112,9 @@ class Blocks:
             self._offsets.clear()  # the database's clock was set, or another server took over
         self._offsets.append(offset)
         if count:
+            # Somebody drew between our last block and this one, and time did not simply pass.
+            if self._end + told + 0.0005 < slots.starts_at and slots.starts_at > slots.clock:
+                self._others = time.monotonic()
+            self._end = slots.starts_at + count * slots.spacing
             self._sold = slots.starts_at + count * slots.spacing - slots.clock
         return Block(count, slots.starts_at + min(self._offsets), slots.spacing)

@@ -69,6 +69,7 @@ class Pacer:
         self._ahead: asyncio.Task[Block] | None = None
         self._first = 0.0  # start of the next unused slot, time.monotonic()
         self._left = 0
+        self._size, self._missed = 0, 0  # of this block
         self._spacing = 1.0 / rate
         self._tolerance = AIR
         self._refilled = 0.0
@@ -199,6 +200,7 @@ class Pacer:
             missed = min(self._left, math.ceil(behind / self._spacing))
             self._first += missed * self._spacing
             self._left -= missed
+            self._missed += missed
 
     # ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,7 +225,10 @@ class Pacer:
         if self._ahead is not task:
             return  # forgotten meanwhile
         self._ahead = None
+        if self._size:
+            self.blocks.was_used(1 - self._missed / self._size)
         self._left, self._first, self._spacing = task.result()
+        self._size, self._missed = self._left, 0
         self._tolerance = LATEST if self.blocks.in_time else AIR
         self._refilled = time.monotonic()
         self._unwaited = 0
