@@ -98,12 +98,23 @@ $$;
 -- text[] ($2) and the campaign's id ($3, for lists). Predicates come from passbell.segments alone; in them $1 is the
 -- parameter and $2 the program.
 create or replace function passbell.audience_condition(p_target text, out condition text, out parameters text[])
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select string_agg('(' || replace(replace(
-                          regexp_replace(regexp_replace(t.predicate, '\$1(?![0-9])', chr(1), 'g'), '\$2(?![0-9])', chr(2), 'g'),
-                          chr(1), '($2)[' || t.n || ']'), chr(2), '$1') || ')', ' and ' order by t.n),
-           array_agg(t.parameter order by t.n)
-      from (select p.*, row_number() over () as n from passbell.parse_target(p_target) p) t
+declare
+    v_part  record;
+    v_n     integer := 0;
+    v_text  text;
+begin
+    for v_part in select p.predicate, p.parameter from passbell.parse_target(p_target) p loop
+        v_n := v_n + 1;
+        v_text := v_part.predicate;
+        if position('$' in v_text) > 0 then
+            v_text := replace(replace(regexp_replace(regexp_replace(v_text, '\$1(?![0-9])', chr(1), 'g'), '\$2(?![0-9])', chr(2), 'g'),
+                                      chr(1), '($2)[' || v_n || ']'), chr(2), '$1');
+        end if;
+        condition := concat_ws(' and ', condition, '(' || v_text || ')');
+        parameters := parameters || v_part.parameter;
+    end loop;
+end
 $$;

@@ -52,23 +52,31 @@ end
 $$;
 
 -- What a finished campaign says of itself: "488 of 500 matched; 12 not found. 480 buzzed; 8 skipped (8 opted out)."
+-- In plpgsql like the others that end a campaign: what SQL functions of this size cost is to be planned at every call.
 create or replace function passbell.closing_words(p_campaign public.push_campaigns) returns text
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select concat_ws(' ', passbell.list_summary(p_campaign.id),
-           case when p_campaign.recipient_count = 0 then 'Nobody to buzz.'
-                else concat_ws('; ', passbell.thousands(p_campaign.sent_count) || ' buzzed',
-                               string_agg(passbell.thousands(s.n) || ' ' || s.outcome || ' (' || s.reasons || ')', '; ' order by s.outcome desc))
-                     || '.' end)
-      from (select r.outcome, sum(r.n) as n,
-                   string_agg(passbell.thousands(r.n) || ' ' || replace(r.reason, '_', ' '), ', ' order by r.n desc, r.reason) as reasons
-              from (select d.outcome, d.reason, count(*) as n
-                      from passbell.deliveries d
-                     where d.campaign_id = p_campaign.id and d.outcome <> 'sent'
-                       and (p_campaign.failed_count > 0 or p_campaign.skipped_count > 0)
-                     group by d.outcome, d.reason) r
-             group by r.outcome) s
+declare
+    v_others  text;
+begin
+    if p_campaign.recipient_count = 0 then
+        return concat_ws(' ', passbell.list_summary(p_campaign.id), 'Nobody to buzz.');
+    end if;
+    if p_campaign.failed_count > 0 or p_campaign.skipped_count > 0 then
+        select string_agg(passbell.thousands(s.n) || ' ' || s.outcome || ' (' || s.reasons || ')', '; ' order by s.outcome desc)
+          into v_others
+          from (select r.outcome, sum(r.n) as n,
+                       string_agg(passbell.thousands(r.n) || ' ' || replace(r.reason, '_', ' '), ', ' order by r.n desc, r.reason) as reasons
+                  from (select d.outcome, d.reason, count(*) as n
+                          from passbell.deliveries d
+                         where d.campaign_id = p_campaign.id and d.outcome <> 'sent'
+                         group by d.outcome, d.reason) r
+                 group by r.outcome) s;
+    end if;
+    return concat_ws(' ', passbell.list_summary(p_campaign.id),
+                     concat_ws('; ', passbell.thousands(p_campaign.sent_count) || ' buzzed', v_others) || '.');
+end
 $$;
 
 -- 4812 as people read it: 4,812.
@@ -82,9 +90,10 @@ $$;
 -- The owner's audit table: one row per finished campaign, brought up to date if failures were retried later. Columns
 -- that an older host lacks were added by the migrations.
 create or replace function passbell.log_campaign(p_campaign uuid) returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
+begin
     insert into public.notification_logs
            (campaign_id, program_id, campaign_name, recipient_count, success_count, failed_count, message_content, target_segment)
     select c.id, c.program_id, c.name, c.recipient_count, c.sent_count, c.failed_count, c.message_text,
@@ -92,7 +101,8 @@ as $$
       from public.push_campaigns c
      where c.id = p_campaign
     on conflict (campaign_id) where campaign_id is not null
-    do update set recipient_count = excluded.recipient_count, success_count = excluded.success_count, failed_count = excluded.failed_count
+    do update set recipient_count = excluded.recipient_count, success_count = excluded.success_count, failed_count = excluded.failed_count;
+end
 $$;
 
 -- Turns what is left of cancelled campaigns into skipped/cancelled rows, so that the counts add up. Chunks that a

@@ -25,20 +25,8 @@ declare
     v_due       timestamptz;
     v_message   text;
 begin
-    select c.* into v_campaign
-      from public.push_campaigns c
-      left join passbell.programs g on g.program_id = c.program_id
-      left join passbell.list_loads l on l.campaign_id = c.id
-     where c.status = 'PENDING'
-       and coalesce(c.scheduled_at, v_now) <= v_now
-       and (l.campaign_id is null or l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now))
-       and (p_downloads or coalesce(btrim(c.csv_upload_url), '') = '' or passbell.has_list(c))
-       and (c.kind = 'TEST' or g.program_id is null or g.suspended or g.push_window_start is null
-            or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
-     order by c.kind = 'TEST' desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
-     limit 1
-       for update of c skip locked;
-    if not found then
+    v_campaign := passbell.next_campaign(p_downloads);
+    if v_campaign.id is null then
         return;
     end if;
 
@@ -61,10 +49,12 @@ begin
     -- The same order twice within a minute is a form submitted twice. The earlier one goes, whoever is claimed first.
     if v_campaign.released_at is null and v_campaign.kind = 'BROADCAST' then
         select t.name, t.created_at into v_twin
-          from public.push_campaigns t
-         where t.program_id = v_campaign.program_id and t.kind = 'BROADCAST' and t.id <> v_campaign.id
+          from (select o.* from public.push_campaigns o      -- by push_campaigns_program, not all programs' last minute
+                 where o.program_id = v_campaign.program_id
+                   and o.created_at between v_campaign.created_at - interval '1 minute' and v_campaign.created_at
+                offset 0) t
+         where t.kind = 'BROADCAST' and t.id <> v_campaign.id
            and t.status not in ('DRAFT', 'FAILED', 'CANCELLED')
-           and t.created_at between v_campaign.created_at - interval '1 minute' and v_campaign.created_at
            and (t.created_at, t.id) < (v_campaign.created_at, v_campaign.id)
            and btrim(t.message_text) = btrim(v_campaign.message_text)
            and upper(regexp_replace(coalesce(nullif(btrim(t.target_query), ''), 'ALL'), '\s', '', 'g'))
@@ -97,9 +87,9 @@ begin
             raise exception 'The program "%" is not provisioned yet: it has no PassKit program id.', v_program.name using errcode = 'PB400';
         end if;
         perform passbell.compile_message(v_campaign.message_text);
-        perform passbell.parse_target(v_campaign.target_query);
 
         if passbell.is_list(v_campaign) and not passbell.has_list(v_campaign) then
+            perform passbell.parse_target(v_campaign.target_query);     -- others are read when their audience is frozen
             if nullif(btrim(v_campaign.csv_upload_url), '') is null then
                 raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
             end if;
@@ -130,6 +120,39 @@ begin
         action := 'failed';
     end;
     return next;
+end
+$$;
+
+-- The campaign that is due and first in line, locked; NULL if there is none. Walks push_campaigns_due, so that thousands
+-- which wait behind it are not looked at; every question about one is a scalar subquery, asked only of those that are
+-- passed on the way.
+create or replace function passbell.next_campaign(p_downloads boolean) returns public.push_campaigns
+language plpgsql
+set search_path = ''
+set plan_cache_mode = 'force_generic_plan'
+set enable_sort = off          -- never all that wait and a sort, whatever little is known of the table
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign
+      from public.push_campaigns c
+     where c.status = 'PENDING'
+       and coalesce(c.scheduled_at, v_now) <= v_now
+       and coalesce((select l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now)
+                       from passbell.list_loads l where l.campaign_id = c.id), true)
+       and (p_downloads or coalesce(btrim(c.csv_upload_url), '') = '' or passbell.has_list(c))
+       and (c.kind = 'TEST'
+            or coalesce((select g.suspended or g.push_window_start is null
+                                or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
+                           from passbell.programs g where g.program_id = c.program_id limit 1), true))
+     order by (c.kind = 'TEST') desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
+     limit 1
+       for update of c skip locked;
+    return v_campaign;
 end
 $$;
 

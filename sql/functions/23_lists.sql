@@ -2,10 +2,12 @@
 
 -- "488 of 500 matched; 12 not found; 3 opted out." NULL for a campaign without a list.
 create or replace function passbell.list_summary(p_campaign uuid) returns text
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select l.summary from passbell.list_loads l where l.campaign_id = p_campaign
+begin
+    return (select l.summary from passbell.list_loads l where l.campaign_id = p_campaign);
+end
 $$;
 
 -- The words of a summary.
@@ -23,13 +25,19 @@ as $$
 $$;
 
 -- Does the campaign's audience come from a CSV? A URL always narrows: whatever the target says, a campaign with a list
--- never goes to "everybody".
+-- never goes to "everybody". The usual targets need not be parsed to be known.
 create or replace function passbell.is_list(p_campaign public.push_campaigns) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select nullif(btrim(p_campaign.csv_upload_url), '') is not null
-        or exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'CSV')
+begin
+    if nullif(btrim(p_campaign.csv_upload_url), '') is not null then
+        return true;
+    elsif coalesce(upper(btrim(p_campaign.target_query)), '') in ('', 'ALL', 'ALL ACTIVE MEMBERS') then
+        return false;
+    end if;
+    return exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'CSV');
+end
 $$;
 
 -- Is the campaign's CSV read, and is it still the one that the order names?
@@ -115,9 +123,12 @@ declare
     v_listed      bigint;
     v_load        passbell.list_loads;
 begin
-    if not passbell.is_list(p_campaign)
-       and not exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'IDS') then
-        return null;
+    if not passbell.is_list(p_campaign) then
+        if coalesce(upper(btrim(p_campaign.target_query)), '') in ('', 'ALL', 'ALL ACTIVE MEMBERS') then
+            return null;
+        elsif not exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'IDS') then
+            return null;
+        end if;
     end if;
     select a.condition, a.parameters into v_condition, v_parameters
       from passbell.audience_condition(passbell.target_beside_list(p_campaign)) a;

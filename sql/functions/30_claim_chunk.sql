@@ -60,9 +60,9 @@ begin
     for v_program in
         select t.program_id
           from passbell.turns t
-         where exists (select from public.push_campaigns c
-                        where c.program_id = t.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
-                          and (c.kind = 'TEST' or t.program_id <> all (p_busy_programs)))
+         where (t.program_id in (select c.program_id from public.push_campaigns c
+                                  where c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+                                    and (c.kind = 'TEST' or c.program_id <> all (p_busy_programs)))) is true     -- hashed, never a join
          order by t.last_turn
     loop
         continue when not passbell.has_ready_chunk(v_program, p_busy_campaigns, v_program = any (p_busy_programs));

@@ -1,42 +1,64 @@
 -- Keeps status_detail true for campaigns that wait: for the hour, for PassKit, for a suspended program; and clears it
 -- when they no longer do. Called by the campaign loop at every turn; writes only rows whose words change.
+--
+-- Most campaigns wait for nothing but their turn and are passed over by the query. The others come program by program,
+-- so that its zone and window are looked at once; each is a few microseconds, however many there are (joined as sets,
+-- the planner, which knows nothing of their number, compared every campaign with every program: 0.7 s with 1,000).
 create or replace function passbell.explain_waiting(p_account text default '') returns void
-language sql
+language plpgsql
 set search_path = ''
 set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
-    with program as materialized (          -- zone and window once per program, not once per campaign
-        select g.program_id, g.name, g.suspended, g.push_window_start, z.zone,
-               passbell.in_window(passbell.now(), z.zone, g.push_window_start, g.push_window_end) as open
-          from passbell.programs g
-          cross join lateral (select passbell.zone(g.timezone) as zone) z
-         where g.program_id in (select c.program_id from public.push_campaigns c where c.status in ('PENDING', 'PROCESSING'))
-    ), waiting as (
-        select c.id, c.status, c.status_detail,
-               case
-                   when g.suspended and c.status = 'PROCESSING' then format('Waiting: the program "%s" is suspended.', g.name)
-                   when c.scheduled_at > passbell.now() and c.status = 'PENDING' then
-                        format('Scheduled for %s %s.', to_char(c.scheduled_at at time zone g.zone, 'YYYY-MM-DD HH24:MI'), g.zone)
-                   when c.kind <> 'TEST' and not g.open then format('Quiet hours: holding until %s %s.', to_char(g.push_window_start, 'HH24:MI'), g.zone)
-                   when c.status = 'PROCESSING' and b.breaker = 'open' and b.breaker_kind = 'credentials' then
-                        format('Waiting: PassKit refuses the credentials (%s). Nobody is lost; sending goes on by itself when they work again.', b.breaker_reason)
-                   when c.status = 'PROCESSING' and b.breaker = 'open' then
-                        format('Waiting: PassKit does not answer (%s). Nobody is lost; sending goes on by itself when it does.', b.breaker_reason)
-               end as words
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_limit     passbell.rate_limits;
+    v_campaign  record;
+    v_program   uuid;
+    v_zone      text;
+    v_open      boolean;
+    v_words     text;
+begin
+    select l.* into v_limit from passbell.rate_limits l where l.account = p_account;
+    for v_campaign in
+        select c.id, c.status, c.status_detail, c.kind, c.scheduled_at, c.program_id,
+               g.program_id as known, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end
           from public.push_campaigns c
-          left join program g on g.program_id = c.program_id
-          left join passbell.rate_limits b on b.account = p_account
-         where c.status in ('PENDING', 'PROCESSING')
-    ), changed as (         -- SKIP LOCKED: whoever writes the row has news of its own; waiting while holding others could deadlock
-        select c.id, coalesce(w.words, passbell.list_summary(w.id)) as words
-          from waiting w
-          join public.push_campaigns c on c.id = w.id and c.status = w.status
-         where (w.words is not null or w.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)')
-           and c.status_detail is distinct from coalesce(w.words, passbell.list_summary(w.id))
-           for update of c skip locked
-    )
-    update public.push_campaigns c
-       set status_detail = w.words
-      from changed w
-     where c.id = w.id
+          left join passbell.programs g on g.program_id = c.program_id
+         where (c.status = 'PENDING' or c.status = 'PROCESSING')
+           and (c.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)'
+                or c.status = 'PENDING' and c.scheduled_at > v_now
+                or c.status = 'PROCESSING' and (g.suspended or v_limit.breaker = 'open')
+                or c.kind <> 'TEST' and g.push_window_start is not null)
+         order by c.program_id
+    loop
+        if v_program is distinct from v_campaign.program_id then
+            v_program := v_campaign.program_id;
+            v_zone := case when v_campaign.known is not null then passbell.zone(v_campaign.timezone) end;
+            v_open := passbell.in_window(v_now, v_zone, v_campaign.push_window_start, v_campaign.push_window_end);
+        end if;
+        v_words := case
+            when v_campaign.suspended and v_campaign.status = 'PROCESSING' then
+                 format('Waiting: the program "%s" is suspended.', v_campaign.name)
+            when v_campaign.scheduled_at > v_now and v_campaign.status = 'PENDING' then
+                 format('Scheduled for %s %s.', to_char(v_campaign.scheduled_at at time zone v_zone, 'YYYY-MM-DD HH24:MI'), v_zone)
+            when v_campaign.kind <> 'TEST' and not v_open then
+                 format('Quiet hours: holding until %s %s.', to_char(v_campaign.push_window_start, 'HH24:MI'), v_zone)
+            when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' and v_limit.breaker_kind = 'credentials' then
+                 format('Waiting: PassKit refuses the credentials (%s). Nobody is lost; sending goes on by itself when they work again.', v_limit.breaker_reason)
+            when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' then
+                 format('Waiting: PassKit does not answer (%s). Nobody is lost; sending goes on by itself when it does.', v_limit.breaker_reason)
+        end;
+        if v_words is null and coalesce(v_campaign.status_detail, '') !~ '^(Waiting|Quiet hours|Scheduled for)' then
+            continue;       -- somebody else's words, or none
+        end if;
+        v_words := coalesce(v_words, passbell.list_summary(v_campaign.id));
+        if v_words is distinct from v_campaign.status_detail then
+            -- SKIP LOCKED: whoever writes the row has news of its own; waiting while holding others could deadlock.
+            perform from public.push_campaigns c where c.id = v_campaign.id and c.status = v_campaign.status for update skip locked;
+            if found then
+                update public.push_campaigns c set status_detail = v_words where c.id = v_campaign.id;
+            end if;
+        end if;
+    end loop;
+end
 $$;

@@ -1,5 +1,5 @@
 -- What lies in the database, in numbers: read by every daemon when its /metrics is scraped. Looks at unfinished
--- campaigns (partial indexes push_campaigns_pending, _served, _paused), at single rows, and at an hour of what was
+-- campaigns (partial indexes push_campaigns_due, _served, _paused), at single rows, and at an hour of what was
 -- not delivered (deliveries_undelivered); never at the queue or the whole ledger. `label` is NULL for a plain number;
 -- two labels are separated by a slash.
 create or replace function passbell.queue_state(p_account text default '')

@@ -131,7 +131,7 @@ def whole(read: Counter[str]) -> dict[str, int]:
 def test_a_test_send_looks_up_its_pass_and_no_other(shop: Shop) -> None:
     """However many members the program has: when it is ordered, and when its audience is frozen."""
     program, _ = crowd(shop)
-    name = shop.value("select external_id from passes_master order by id limit 1")
+    name = shop.value("select external_id from passes_master where program_id = %s limit 1", [program])
     with Reads(shop) as read:
         shop.value("select push_test(%s, %s, 'Try')", [program, f" {name.lower()} "])
         claim = shop.claim()
@@ -192,6 +192,38 @@ def test_a_short_list_is_looked_up_id_by_id(shop: Shop) -> None:
     assert listed["reasons"]["unknown_member"] > 10
     assert 0 < read["passes_master_external_id_folded"] <= 900
     assert not looked_through(read)
+
+
+def test_orders_that_wait_are_not_looked_through(shop: Shop) -> None:
+    """Taking the next order reads that one, however many are due behind it or scheduled for later."""
+    for number in range(20):
+        program = shop.program(f"Club {number}")
+        shop.members(program, 1)
+        for later in (None, None, None, "2099-01-01"):
+            shop.campaign(program, f"Hello {later}", target_query=f"WHALE:{number}", scheduled_at=later)
+    with Reads(shop) as read:
+        first = shop.claim()
+    assert first is not None
+    assert 0 < read["push_campaigns_due"] <= 5
+    assert read["push_campaigns_program"] <= 10
+    assert read["programs_pkey"] <= 20
+    assert not read["push_campaigns"]
+
+
+def test_the_words_of_waiting_campaigns_are_brought_up_to_date_in_one_walk(shop: Shop) -> None:
+    """Each campaign is read once or twice, never once per program; those without news are not written."""
+    for number in range(40):
+        program = shop.program(f"Club {number}")
+        shop.campaign(program, "Later", scheduled_at="2099-01-01")
+        shop.campaign(program, "Now")
+    shop.conn.execute("select passbell.explain_waiting('test')")
+    details = shop.rows("select status_detail from push_campaigns where scheduled_at is not null")
+    assert {row["status_detail"] for row in details} == {"Scheduled for 2098-12-31 19:00 America/New_York."}
+    before = shop.rows("select ctid::text, status_detail from push_campaigns order by id")
+    with Reads(shop) as read:
+        shop.conn.execute("select passbell.explain_waiting('test')")
+    assert sum(read[name] for name in read if name.startswith(("push_campaigns", "programs"))) <= 400
+    assert shop.rows("select ctid::text, status_detail from push_campaigns order by id") == before
 
 
 def test_an_old_snapshot_does_not_slow_claims_down(shop: Shop) -> None:
