@@ -50,18 +50,20 @@ MEMBERS: tuple[LiteralString, ...] = (
 class Databases:
     """A private server with a template database: `passes` installed passes with a user each, spread over programs.
 
-    Use as a context manager; `with databases.fresh() as url` gives a copy for one run.
+    Use as a context manager; `with databases.fresh() as url` gives a copy for one run. Further
+    settings are the server's.
     """
 
-    def __init__(self, passes: int, programs: int = 1) -> None:
+    def __init__(self, passes: int, programs: int = 1, **settings: str) -> None:
         self.passes = passes
         self._programs = programs
+        self._settings = settings
         self._stack = ExitStack()
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.server = stack.enter_context(EmbeddedPostgres())
+            self.server = stack.enter_context(EmbeddedPostgres(settings=self._settings))
             self._admin = stack.enter_context(psycopg.connect(self.server.url(), autocommit=True))
             self._admin.execute("create database template_bench")
             url = self.server.url("template_bench")
