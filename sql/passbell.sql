@@ -5974,7 +5974,7 @@ returns table (account text, rate_per_second numeric, rate_now numeric, breaker 
 language sql stable
 set search_path = ''
 as $$
-    select l.account, l.rate_per_second, least(l.rate_per_second, round((1.014 / passbell.slot_width(l))::numeric, 1)), l.breaker, l.breaker_kind, l.breaker_reason,
+    select l.account, l.rate_per_second, least(l.rate_per_second, round((passbell.slot_air() / passbell.slot_width(l))::numeric, 1)), l.breaker, l.breaker_kind, l.breaker_reason,
            l.opened_at, greatest(0, extract(epoch from nullif(l.blocked_until, '-infinity') - clock_timestamp()))::integer
       from passbell.rate_limits l
      where l.account not like 'campaign:%'
@@ -6771,7 +6771,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = 'ebab51e93f23a64a', schema_version = 12
- where (bundle, schema_version) is distinct from ('ebab51e93f23a64a', 12);
+update passbell.settings set bundle = '088bd052ad7f5731', schema_version = 12
+ where (bundle, schema_version) is distinct from ('088bd052ad7f5731', 12);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -66,7 +66,7 @@ returns table (account text, rate_per_second numeric, rate_now numeric, breaker 
 language sql stable
 set search_path = ''
 as $$
-    select l.account, l.rate_per_second, least(l.rate_per_second, round((1.014 / passbell.slot_width(l))::numeric, 1)), l.breaker, l.breaker_kind, l.breaker_reason,
+    select l.account, l.rate_per_second, least(l.rate_per_second, round((passbell.slot_air() / passbell.slot_width(l))::numeric, 1)), l.breaker, l.breaker_kind, l.breaker_reason,
            l.opened_at, greatest(0, extract(epoch from nullif(l.blocked_until, '-infinity') - clock_timestamp()))::integer
       from passbell.rate_limits l
      where l.account not like 'campaign:%'

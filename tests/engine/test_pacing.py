@@ -32,6 +32,26 @@ async def test_programs_take_turns_in_line() -> None:
     assert order[:21].count("small") == order[:21].count("third") == 5
 
 
+async def test_who_could_not_use_a_turn_has_the_next() -> None:
+    """A connection had to be made first: its request does not go to the end of the line."""
+
+    async def take(_: int) -> Slots:
+        now = time.monotonic()
+        return Slots(now + 0.05, now, 0.0002)
+
+    pacer = Pacer(take, 5_000)
+    order: list[str] = []
+
+    async def call(name: str, *, first: bool = False) -> None:
+        assert await pacer.wait(first=first)
+        order.append(name)
+
+    line = [asyncio.create_task(call("in line")) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    await asyncio.gather(*line, call("again", first=True))
+    assert order[0] == "again"
+
+
 class Clock:
     """The database's: a GCRA row in memory, and what it was told."""
 

@@ -85,6 +85,25 @@ async def test_no_body_at_all(transport: Transport, server: Server) -> None:
     assert await ask(transport) == (204, b"")
 
 
+async def test_a_new_connection_is_told_and_kept(server: Server) -> None:
+    """Whoever gives the request up while it waits for another turn leaves its connection to the next."""
+    told: list[float] = []
+
+    async def connected(seconds: float) -> None:
+        told.append(seconds)
+        if len(told) == 1:
+            raise LookupError
+
+    transport = open_transport(server.url, concurrency=4, client="httptools", connected=connected)
+    with pytest.raises(LookupError):
+        await ask(transport)
+    assert server.requests == []
+    for _ in range(3):
+        assert (await ask(transport))[0] == 200
+    assert len(told) == server.connections == 1
+    await transport.aclose()
+
+
 async def test_a_second_answer_is_nobodys(server: Server) -> None:
     """What was sent along unasked must not be taken for the answer to the next request."""
     server.script = lambda r: Reply(raw=OK + OK.replace(b"200", b"404")) if r.path == "/odd" else Reply()

@@ -187,10 +187,7 @@ class Daemon:
                 await self._wait_for_database(error, backoff)
                 continue
             if not report.current:
-                raise SchemaBehind(
-                    f"The database is at schema version {report.installed}, this passbell needs its own "
-                    f"{report.available}: run `passbell migrate` first."
-                )
+                raise SchemaBehind(report.lag)
             return True
         return False
 
@@ -231,6 +228,7 @@ class Daemon:
             concurrency=settings.concurrency,
             transport=DryTransport() if settings.dry_run else None,
             before_call=turns.take,
+            after_connecting=turns.retake,
             after_call=observe_request,
             http_client=settings.http_client,
         )

@@ -98,17 +98,22 @@ class Pacer:
             self._order()
         return True
 
-    async def wait(self, stopped: Callable[[], bool] | None = None, whose: object = None) -> bool:
+    async def wait(
+        self, stopped: Callable[[], bool] | None = None, whose: object = None, *, first: bool = False
+    ) -> bool:
         """Return true when it is the caller's turn; the request must leave at once.
 
         False if `stopped()` became true meanwhile; the turn goes to the next in line. `whose`: those who share a
-        place in line.
+        place in line. `first`: before all others, who had a turn and could not use it.
 
         Raises:
             DatabaseUnavailable: no slot can be had. Nobody sends without one.
         """
         turn = _Turn(stopped, whose)
-        self._line.append(turn)
+        if first:
+            self._line.appendleft(turn)
+        else:
+            self._line.append(turn)
         while True:
             if self._usher is None or self._usher.done():
                 self._usher = asyncio.create_task(self._give(), name="pacer")

@@ -70,6 +70,7 @@ class PassKit:
         transport: Transport | httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
         before_call: Callable[[], Awaitable[None] | None] | None = None,
+        after_connecting: Callable[[float], Awaitable[None]] | None = None,
         after_call: Callable[[str, int | None, float], None] | None = None,
         http_client: str | None = None,
     ) -> None:
@@ -85,6 +86,8 @@ class PassKit:
             clock: our unix seconds.
             before_call: called immediately before each request leaves, also repeats, reads and probes; what it
                 returns is awaited, unless it is None.
+            after_connecting: awaited, with the seconds it took, when a request first needed a connection, before it
+                leaves; by the fast client only.
             after_call: told method, status (None without an answer) and seconds of each request.
             http_client: `auto`, `httptools` or `httpx`; None asks PASSBELL_HTTP_CLIENT, then `auto`.
 
@@ -102,7 +105,16 @@ class PassKit:
         self._gate = asyncio.Semaphore(concurrency)
         self._signer = Signer(credentials, clock)
         self._skew = ClockSkew()
-        self._transport = _transport(base_url, transport, concurrency, http_client)
+        self._transport = (
+            open_transport(
+                base_url,
+                concurrency=concurrency,
+                client=http_client or os.environ.get("PASSBELL_HTTP_CLIENT") or "auto",
+                connected=after_connecting,
+            )
+            if transport is None
+            else _given(base_url, transport, concurrency)
+        )
         self._reader = RecordReader(self._ask, clock=clock, workers=concurrency)
 
     async def __aenter__(self) -> Self:
@@ -242,15 +254,7 @@ def _is_httpx(given: object) -> TypeGuard[httpx.AsyncBaseTransport]:
     return isinstance(given, httpx.AsyncBaseTransport)
 
 
-def _transport(
-    base_url: str,
-    given: Transport | httpx.AsyncBaseTransport | None,
-    concurrency: int,
-    http_client: str | None,
-) -> Transport:
-    if given is None:
-        name = http_client or os.environ.get("PASSBELL_HTTP_CLIENT") or "auto"
-        return open_transport(base_url, concurrency=concurrency, client=name)
+def _given(base_url: str, given: Transport | httpx.AsyncBaseTransport, concurrency: int) -> Transport:
     # Whoever hands in an httpx transport has loaded httpx; the daemon does without it.
     if "httpx" not in sys.modules or not _is_httpx(given):
         return cast("Transport", given)

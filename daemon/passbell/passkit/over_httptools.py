@@ -26,7 +26,7 @@ import httptools
 from passbell.passkit.transport import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 NEXT_ADDRESS: Final = 0.25
 """Seconds until the next address of the host is tried beside the first (RFC 8305)."""
@@ -41,8 +41,11 @@ _NEVER: Final = math.inf
 class HttptoolsTransport:
     """HTTP/1.1 to one host; connections are kept, and the one used last is used first."""
 
-    def __init__(self, base_url: str, *, concurrency: int) -> None:
-        """`concurrency`: idle connections kept; the client above bounds those in use."""
+    def __init__(
+        self, base_url: str, *, concurrency: int, connected: Callable[[float], Awaitable[None]] | None = None
+    ) -> None:
+        """`concurrency`: idle connections kept; the client bounds those in use. `connected`: see `open_transport`."""
+        self._connected = connected
         parts = urlsplit(base_url)
         self._host = (parts.hostname or "").encode("idna").decode()
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -61,10 +64,15 @@ class HttptoolsTransport:
         """See `Transport.request`."""
         length = "" if body is None else f"content-length: {len(body)}\r\n"
         head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._header_lines(headers)}{length}\r\n"
-        ends = time.monotonic() + deadline
         try:
-            connection = self._take_kept() or await self._connect(deadline)
-            reply = await connection.exchange(head.encode("latin-1") + (body or b""), ends)
+            took = 0.0
+            connection = self._take_kept()
+            if connection is None:
+                begun = time.monotonic()
+                connection = await self._connect(deadline)
+                took = time.monotonic() - begun
+                await self._tell(connection, took)
+            reply = await connection.exchange(head.encode("latin-1") + (body or b""), deadline - took)
         except TimeoutError as error:
             raise NetworkTrouble(f"PassKit did not answer within {deadline:g} seconds") from error
         except (OSError, httptools.HttpParserError) as error:
@@ -124,6 +132,14 @@ class HttptoolsTransport:
             self._look_at_clock()
         return connection
 
+    async def _tell(self, connection: _Connection, took: float) -> None:
+        if self._connected is not None:
+            try:
+                await self._connected(took)
+            except BaseException:
+                self._kept.append(connection)  # for somebody else
+                raise
+
 
 class _Connection(asyncio.Protocol):
     """One request after the other, each with its answer."""
@@ -139,24 +155,26 @@ class _Connection(asyncio.Protocol):
         self._head_size = 0
         self._body = b""
         self._ends_with_connection = False
-        self.reusable = False
+        self.reusable = True
         """Whether a request may be sent: open, at rest, and nothing odd came."""
         self.ends = _NEVER
         """time.monotonic() until which the answer must be complete."""
-        self.used_at = 0.0
-        """time.monotonic() when the last answer was complete."""
+        self.used_at = time.monotonic()
+        """time.monotonic() since when it is at rest."""
 
-    async def exchange(self, request: bytes, ends: float) -> tuple[int, Mapping[str, str], bytes]:
-        """Send `request`, read its answer until `ends` (time.monotonic()).
+    async def exchange(self, request: bytes, deadline: float) -> tuple[int, Mapping[str, str], bytes]:
+        """Send `request`, read its answer within `deadline` seconds.
 
         Raises:
             TimeoutError, OSError, httptools.HttpParserError: no complete answer.
             BodyTooLong: see `Transport.request`.
         """
+        if not self.reusable:
+            raise ConnectionError("the connection was closed before it was used")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[tuple[int, Mapping[str, str], bytes]] = loop.create_future()
         self._answer = answer
-        self.ends = ends
+        self.ends = time.monotonic() + deadline
         self.reusable = False
         self._start_message()
         self._transport.write(request)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 MAX_BODY = 1024 * 1024
 """Bytes of an answer that are read. An update answers 30 bytes, a list of 100 records some 300 kB."""
@@ -71,10 +71,17 @@ class Transport(Protocol):
         ...
 
 
-def open_transport(base_url: str, *, concurrency: int, client: str = "auto") -> Transport:
+def open_transport(
+    base_url: str,
+    *,
+    concurrency: int,
+    client: str = "auto",
+    connected: Callable[[float], Awaitable[None]] | None = None,
+) -> Transport:
     """A transport for `base_url`, by the library that `client` names (one of `HTTP_CLIENTS`).
 
-    `auto` is `httptools`, or `httpx` where the environment names a proxy.
+    `auto` is `httptools`, or `httpx` where the environment names a proxy. `httptools` awaits `connected(seconds)` when
+    it had to make a connection, before the request goes out on it; `httpx` has no such place.
 
     Raises:
         ValueError: unknown client, a base URL that is not http(s), a proxy that is not, or one for `httptools`.
@@ -91,7 +98,7 @@ def open_transport(base_url: str, *, concurrency: int, client: str = "auto") -> 
             raise ValueError("PASSBELL_HTTP_CLIENT=httptools cannot go through a proxy; leave it at auto")
         from passbell.passkit.over_httptools import HttptoolsTransport  # noqa: PLC0415
 
-        return HttptoolsTransport(base_url, concurrency=concurrency)
+        return HttptoolsTransport(base_url, concurrency=concurrency, connected=connected)
     from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415
 
     return HttpxTransport(base_url, concurrency=concurrency)
