@@ -80,9 +80,8 @@ class CampaignLoops:
                 try:
                     while await self._claim():
                         pass
-                    await (
-                        self._queue.tick()
-                    )  # after the claims: somebody who has just ordered is waiting for those
+                    # After the claims: somebody who has just ordered is waiting for those.
+                    await self._queue.tick()
                 except DatabaseUnavailable as error:
                     log.warning("database_unavailable", where="claim_campaign", reason=str(error))
                     await asyncio.sleep(backoff.next())
