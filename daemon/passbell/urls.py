@@ -51,6 +51,7 @@ def check_http_url(value: object) -> object:
     try:
         parts = urlsplit(url)
         _ = parts.port
+        (parts.hostname or "").encode("idna")  # labels of more than 63 characters
     except ValueError:
         raise ValueError("is not a URL") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import math
+import os
 import socket
 import ssl
 import time
@@ -269,5 +270,7 @@ def _trust() -> ssl.SSLContext:
 def _sentence(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)  # "Connection refused"; Python's own text has the address of a socket in it
     strerror = error.strerror if isinstance(error, OSError) else None
     return strerror or str(error) or type(error).__name__
