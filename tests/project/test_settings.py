@@ -123,7 +123,7 @@ def test_secret_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("PASSBELL_WEB_PORT", "70000"),
         ("PASSBELL_MESSAGE_KEY", "meta.message"),
         ("PASSBELL_PASSKIT_URL", "api.pub1.passkit.io"),
-        ("PASSBELL_PASSKIT_URL", f"https://{'a' * 64}.io"),
+        ("PASSBELL_PASSKIT_URL", "https://api..passkit.io"),
         ("PASSBELL_LOG_LEVEL", "loud"),
     ],
 )
