@@ -76,7 +76,7 @@ class HttptoolsTransport:
             reply = await connection.exchange(head.encode("latin-1") + (body or b""), deadline - took)
         except TimeoutError as error:
             raise NetworkTrouble(f"PassKit did not answer within {deadline:g} seconds") from error
-        except (OSError, httptools.HttpParserError) as error:
+        except OSError as error:
             raise NetworkTrouble(f"PassKit could not be reached: {_sentence(error)}") from error
         if connection.reusable:
             self._kept.append(connection)
@@ -167,7 +167,7 @@ class _Connection(asyncio.Protocol):
         """Send `request`, read its answer within `deadline` seconds.
 
         Raises:
-            TimeoutError, OSError, httptools.HttpParserError: no complete answer.
+            TimeoutError, OSError: no complete answer.
             BodyTooLong: see `Transport.request`.
         """
         if not self.reusable:
@@ -243,7 +243,6 @@ class _Connection(asyncio.Protocol):
     def _start_message(self) -> None:
         if self._answer is None or self._answer.done():  # a second answer to one request
             self.reusable = False
-            return
         self._headers, self._head_size, self._body = {}, 0, b""
         self._ends_with_connection = False
 
