@@ -131,3 +131,14 @@ def test_each_database_of_a_test_is_its_own(database: MakeDatabase) -> None:
         conn.execute("insert into campaign_runs default values")
     with psycopg.connect(second) as conn:
         assert conn.execute("select count(*) from campaign_runs").fetchone() == (0,)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
+def test_a_private_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's TMPDIR that nobody else may enter is passed over: the cluster lies where the server can go."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with EmbeddedPostgres(durable=True) as postgres:
+        assert not postgres.directory.is_relative_to(tmp_path)
+        psycopg.connect(postgres.url()).close()
+    assert list(tmp_path.iterdir()) == []

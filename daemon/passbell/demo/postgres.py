@@ -183,22 +183,31 @@ class EmbeddedPostgres:
         raise PostgresUnavailableError(f"PostgreSQL did not start: {self._log_tail()}")
 
     def _prepare_directory(self) -> None:
-        if self._kept_directory is None:
-            # A copy of the programs may have to live here too, and /dev/shm is often mounted noexec.
-            in_memory = not self._durable and may_run(self._binaries, self._account)
-            parent = _memory_folder() if in_memory else None
-            self.directory = Path(tempfile.mkdtemp(prefix="passbell-postgres-", dir=parent))
-        else:
+        if self._kept_directory is not None:
             self.directory = self._kept_directory.absolute()
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._account is not None:
-            os.chown(self.directory, self._account.uid, self._account.gid)
-            entered = self._as_server("/bin/sh", "-c", 'cd "$0"', str(self.directory), cwd=Path("/"))
-            if entered.returncode != 0:
-                raise PostgresUnavailableError(
-                    f"PostgreSQL refuses root and runs as {self._account.name}, who cannot enter"
-                    f" {self.directory}: choose a directory outside of root's home, or run as a user."
-                )
+            if self._hand_over():
+                return
+        else:
+            # A copy of the programs may have to live here too, and /dev/shm is often mounted noexec.
+            in_memory = not self._durable and may_run(self._binaries, self._account)
+            # Root's TMPDIR may be closed to the server's account; /tmp is everybody's.
+            for parent in (_memory_folder() if in_memory else None, "/tmp"):  # noqa: S108
+                self.directory = Path(tempfile.mkdtemp(prefix="passbell-postgres-", dir=parent))
+                if self._hand_over():
+                    return
+                self.directory.rmdir()
+        raise PostgresUnavailableError(
+            f"PostgreSQL refuses root and runs as {self._account and self._account.name}, who cannot enter"
+            f" {self.directory}: choose a directory outside of root's home, or run as a user."
+        )
+
+    def _hand_over(self) -> bool:
+        """Give the directory to the server's account; false if that cannot enter it."""
+        if self._account is None:
+            return True
+        os.chown(self.directory, self._account.uid, self._account.gid)
+        return self._as_server("/bin/sh", "-c", 'cd "$0"', str(self.directory), cwd=Path("/")).returncode == 0
 
     def _create_cluster(self) -> None:
         password_file = self.directory / "password"
