@@ -270,6 +270,6 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
     if isinstance(error, ConnectionError) and error.errno:
-        return os.strerror(error.errno)  # "Connection refused"; Python's own text has the address of a socket in it
+        return os.strerror(error.errno)  # Python's own text has a socket's address in it
     strerror = error.strerror if isinstance(error, OSError) else None
     return strerror or str(error) or type(error).__name__
