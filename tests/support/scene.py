@@ -80,8 +80,9 @@ class Scene(Shop):
         self.publish()
         return program
 
-    def publish(self) -> None:
-        """Bring every pass of the host into the sandbox."""
+    def publish(self, program: UUID | None = None) -> None:
+        """Bring the passes of the host (of one program) into the sandbox; a record that is there is made anew."""
+        owner = program and self.value("select passkit_program_id from programs where id = %s", [program])
         self.remote.seed(
             {
                 "owner": record.program_id,
@@ -93,6 +94,7 @@ class Scene(Shop):
                 "installed": record.installed,
             }
             for record in passkit_records(self.conn)
+            if owner in {None, record.program_id}
         )
 
     def records(self, passes: Iterable[UUID]) -> dict[UUID, str]:

@@ -100,7 +100,7 @@ class Town:
             " case when hashtext(external_id) %% 3 = 0 then %s else 0 end where program_id = %s",
             [RICH, program],
         )
-        scene.publish()
+        scene.publish(program)
         self._programs[program] = {
             row["id"]: Member(row["passkit_internal_id"], row["external_id"], row["points_balance"] >= RICH)
             for row in scene.rows("select * from passes_master where program_id = %s", [program])
@@ -122,7 +122,7 @@ class Town:
         for n in range(12):
             born = today if n < 10 else today.replace(month=today.month % 12 + 1, day=1)
             scene.member(program, user={"birth_date": born, "first_name": f"Bo {n}"}, points=100)
-        scene.publish()
+        scene.publish(program)
         self._born.append(program)
         self.done["birthday programs"] += 1
 
