@@ -13,6 +13,7 @@ import yaml
 import passbell
 from passbell.engine import campaigns
 from passbell.ops import queue_state
+from passbell.ops.durations import Durations
 from passbell.ops.metrics import REGISTRY
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -64,6 +65,10 @@ def families() -> dict[str, set[str]]:
     assert queue_state._STATE
     found = {}
     for metric in REGISTRY._collector_to_names:
+        if isinstance(metric, Durations):
+            (family,) = metric.describe()
+            found[family.name] = {*family._labelnames, "le"}
+            continue
         name = getattr(metric, "_name", None)
         if name is not None and name.startswith("passbell_"):
             kind = getattr(metric, "_type", "")

@@ -324,7 +324,8 @@ def test_the_daemon_works_under_its_unit(shop: Shop, client: str) -> None:
             campaign = shop.campaign(program, "Hello")
             wait_until(lambda: shop.status(campaign) == "COMPLETED")
             loaded = Path(f"/proc/{daemon.pid}/maps").read_text("utf-8")
-            for library in ("uvloop", "orjson", "psycopg_binary", "httptools"):
+            libraries = {"httptools": "httptools", "httpx": "aiohttp"}
+            for library in ("uvloop", "orjson", "psycopg_binary", libraries[client]):
                 assert library in loaded, library
             assert get(port, "/ready").status == 200
             assert "process_resident_memory_bytes" in get(port, "/metrics").body

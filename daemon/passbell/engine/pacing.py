@@ -62,8 +62,9 @@ class Pacer:
     def __init__(self, take: Callable[[int], Awaitable[Slots]], rate: float) -> None:
         """`take(n)` reserves n slots; `rate` per second is the configured one, only to size the blocks."""
         self.blocks = Blocks(take, rate)
-        self._line: collections.deque[_Turn] = collections.deque()
-        self._last: object = None  # whose turn it was
+        # By whose they are, so that the next one is found without a look at the others.
+        self._line: collections.OrderedDict[object, collections.deque[_Turn]] = collections.OrderedDict()
+        self._in_line = 0
         self._usher: asyncio.Task[None] | None = None
         self._payment: asyncio.Task[Block] | None = None
         self._ahead: asyncio.Task[Block] | None = None
@@ -110,10 +111,7 @@ class Pacer:
             DatabaseUnavailable: no slot can be had. Nobody sends without one.
         """
         turn = _Turn(stopped, whose)
-        if first:
-            self._line.appendleft(turn)
-        else:
-            self._line.append(turn)
+        self._join(turn, first=first)
         while True:
             if self._usher is None or self._usher.done():
                 self._usher = asyncio.create_task(self._give(), name="pacer")
@@ -125,7 +123,7 @@ class Pacer:
                 return True
             # The event loop was busy between the giving and us.
             turn = _Turn(stopped, whose)
-            self._line.appendleft(turn)
+            self._join(turn, first=True)
 
     def forget(self) -> None:
         """Drop the slots in hand: PassKit throttled us and the clock was moved."""
@@ -168,32 +166,45 @@ class Pacer:
                     if (
                         self._ahead is None
                         and self._left * self._spacing <= self.blocks.lead
-                        and len(self._line) > min(self._left, BUSY)
+                        and self._in_line > min(self._left, BUSY)
                     ):
                         self._order()
         except Exception as error:  # noqa: BLE001 - everybody in line is told
             while self._line:
-                turn = self._line.popleft()
+                turn = self._next()
                 if not turn.given.done():
                     turn.given.set_exception(error)
 
+    def _join(self, turn: _Turn, *, first: bool) -> None:
+        turns = self._line.setdefault(turn.whose, collections.deque())
+        if first:
+            turns.appendleft(turn)
+            self._line.move_to_end(turn.whose, last=False)
+        else:
+            turns.append(turn)
+        self._in_line += 1
+
     def _next(self) -> _Turn:
-        """The first in line of those whose turn it was not just now; the first of all if there are no others."""
-        place = next((n for n, turn in enumerate(self._line) if turn.whose != self._last), 0)
-        turn = self._line[place]
-        del self._line[place]
-        self._last = turn.whose
+        """The first of those whose turn is next; afterwards all others come before them."""
+        whose, turns = next(iter(self._line.items()))
+        turn = turns.popleft()
+        self._in_line -= 1
+        if not turns:
+            del self._line[whose]
+        elif len(self._line) > 1:
+            self._line.move_to_end(whose)
         return turn
 
     def _dismiss(self) -> None:
         """Let those go who do not want their turn any more."""
-        if any(turn.unwanted for turn in self._line):
-            line, self._line = self._line, collections.deque()
-            for turn in line:
-                if turn.unwanted:
-                    self._answer(turn, None)
-                else:
-                    self._line.append(turn)
+        if any(turn.unwanted for turns in self._line.values() for turn in turns):
+            line, self._line, self._in_line = self._line, collections.OrderedDict(), 0
+            for turns in line.values():
+                for turn in turns:
+                    if turn.unwanted:
+                        self._answer(turn, None)
+                    else:
+                        self._join(turn, first=False)
 
     @staticmethod
     def _answer(turn: _Turn, slot: float | None) -> None:
@@ -218,7 +229,7 @@ class Pacer:
         """Ask for the next block while the present one is being used, so that none of the rate is lost."""
         block = self.blocks.size()
         busy = time.monotonic() - self._refilled < 3 * self.blocks.seconds
-        self._ahead = self._asked(block if busy else max(1, min(block, len(self._line))))
+        self._ahead = self._asked(block if busy else max(1, min(block, self._in_line)))
         return self._ahead
 
     async def _refill(self) -> None:

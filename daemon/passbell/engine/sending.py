@@ -216,7 +216,8 @@ class Sender:
             index = sending.held.pick()
             if index is not None:
                 sending.in_flight += 1
-                self._waiting.move_to_end(program)
+                if len(self._waiting) > 1:
+                    self._waiting.move_to_end(program)
                 return sending, index
             chunks.popleft()
             if not chunks:
