@@ -31,7 +31,7 @@ MAX_BLOCK_SECONDS: Final = 0.5
 SHARED_RATE: Final = 2000
 """From this rate on a block has slots enough to be cut in pieces."""
 LEAST: Final = 1 / 32
-"""The smallest piece: 3 ms, of which and the 10 ms after it (LATEST) eight daemons have one each."""
+"""The smallest piece: 3 ms, of which and the 6 ms after it (LATEST) three daemons have one each."""
 OTHERS: Final = 1.0
 """Seconds after which another daemon of which nothing was seen is not there any more."""
 PAY_SECONDS: Final = 0.6
