@@ -30,7 +30,7 @@ __all__ = ["Pacer"]
 AIR: Final = 0.002
 """Seconds after its slot that a request may leave without consequences."""
 LATEST: Final = 0.006
-"""Seconds after its slot that a request may leave at all: less than the air, because a process that is killed pays nothing."""
+"""Seconds after its slot that a request may leave at all: less than the air, because who is killed pays nothing."""
 BUSY: Final = 8
 """Turns taken at once within a block that show a sender who is slower than the limit."""
 LOOK_UP: Final = 0.25
