@@ -186,6 +186,7 @@ class Settings(BaseSettings):
             )
         if Need.PASSKIT in need and not self.dry_run:
             lines.extend(self._missing_passkit())
+            lines.extend(self._proxy_trouble())
         if Need.WEB in need and not self.api_keys:
             lines.append(
                 "PASSBELL_API_KEYS is not set: the API serves nobody without a key; "
@@ -207,6 +208,15 @@ class Settings(BaseSettings):
         ]
         verb = "is" if len(names) == 1 else "are"
         return [f"{' and '.join(names)} {verb} not set (or PASSBELL_PASSKIT_TOKEN instead); {where}"]
+
+    def _proxy_trouble(self) -> list[str]:
+        from passbell.passkit.transport import choose_client  # noqa: PLC0415 - by those alone who ask PassKit
+
+        try:
+            choose_client(self.passkit_url, self.http_client)
+        except ValueError as error:
+            return [str(error)]
+        return []
 
     @cached_property
     def account(self) -> str:

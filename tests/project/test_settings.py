@@ -241,3 +241,16 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for field, info in Settings.model_fields.items():
         if info.default not in {None, ()}:
             assert documented["PASSBELL_" + field.upper()].lower() == str(info.default).lower()
+
+
+def test_a_proxy_that_cannot_be_used_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentence and exit code 2 before anything is connected, instead of a surprise in the daemon."""
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("PASSBELL_PASSKIT_TOKEN", "token-of-a-test")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    monkeypatch.setenv("PASSBELL_HTTP_CLIENT", "httptools")
+    with pytest.raises(ConfigurationError, match="cannot go through a proxy"):
+        Settings.for_command(Need.PASSKIT)
+    monkeypatch.setenv("PASSBELL_HTTP_CLIENT", "auto")
+    Settings.for_command(Need.PASSKIT)

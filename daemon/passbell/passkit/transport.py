@@ -86,22 +86,31 @@ def open_transport(
     Raises:
         ValueError: unknown client, a base URL that is not http(s), a proxy that is not, or one for `httptools`.
     """
-    if client not in HTTP_CLIENTS:
-        raise ValueError(f"unknown HTTP client {client!r}; known are {', '.join(HTTP_CLIENTS)}")
     base_url = check_base_url(base_url)
-    proxy = environment_proxy(base_url)
-    if client == "auto":
-        client = "httpx" if proxy else "httptools"
     # Imported here: each library costs start-up time and memory that the other does not need.
-    if client == "httptools":
-        if proxy:
-            raise ValueError("PASSBELL_HTTP_CLIENT=httptools cannot go through a proxy; leave it at auto")
+    if choose_client(base_url, client) == "httptools":
         from passbell.passkit.over_httptools import HttptoolsTransport  # noqa: PLC0415
 
         return HttptoolsTransport(base_url, concurrency=concurrency, connected=connected)
     from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415
 
     return HttpxTransport(base_url, concurrency=concurrency)
+
+
+def choose_client(base_url: str, client: str) -> str:
+    """`httptools` or `httpx`, by the word in `client` and the environment's proxy.
+
+    Raises:
+        ValueError: unknown client, a proxy that is not, or one for `httptools`.
+    """
+    if client not in HTTP_CLIENTS:
+        raise ValueError(f"unknown HTTP client {client!r}; known are {', '.join(HTTP_CLIENTS)}")
+    proxy = environment_proxy(base_url)
+    if client == "httptools" and proxy:
+        raise ValueError("PASSBELL_HTTP_CLIENT=httptools cannot go through a proxy; leave it at auto")
+    if client == "auto":
+        return "httpx" if proxy else "httptools"
+    return client
 
 
 def check_base_url(base_url: str) -> str:
