@@ -2,13 +2,18 @@
 
 Every call counts, reads and repeats as well. Utilisation is measured while nobody is killed: a kill costs the dead
 daemon's slots until somebody draws them anew. The highest sliding second is measured throughout.
+
+A sandbox that waits for a processor stamps calls together that came in evenly, and a daemon's start keeps processors
+busy. So it runs before all others where the system allows it. (Seen beside a capture of the wire: 499 calls in its worst
+second, 520 by the stamps of a sandbox that had been held up for 59 ms.)
 """
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +21,8 @@ import pytest
 from support.scene import LONG
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import Report
     from support.processes import Daemon
     from support.scene import Scene
@@ -42,6 +49,7 @@ def test_daemons_stay_under_one_limit(
     program = scene.plain(limit * (SECONDS + TROUBLED + 10))
     settings = {"RATE_PER_SECOND": limit, "CHUNK_SIZE": limit, "METADATA": metadata}
     with ExitStack() as stack:
+        priority = stack.enter_context(real_time(scene.sandbox.pid))
         team = [scene.daemon(**settings) for _ in range(daemons)]
         for daemon in team:
             stack.callback(daemon.close)
@@ -50,16 +58,22 @@ def test_daemons_stay_under_one_limit(
             daemon.wait_ready()
         campaign = scene.campaign(program)
         scene.until_pushes(limit)
-        calm = window(scene, limit, SECONDS)
-        troubled = kill_for_a_while(scene, team, limit)
+        begun = time.monotonic()
+        scene.remote.wait(timeout=SECONDS, pushes=10**9)
+        ended = time.monotonic()
+        kills = kill_for_a_while(scene, team)
         assert scene.order(campaign)["status"] == "PROCESSING", "there was work all the time"
+        killed = time.monotonic()
+    # Counting holds the sandbox up; so nothing is counted before the daemons are gone.
+    calm = window(scene, limit, begun, ended)
+    troubled = window(scene, limit, ended, killed)
     whole = scene.remote.window(limit=limit, count="all")
     report(
         f"limit, {daemons} x {limit}/s, {metadata}",
         f"at most {limit} calls in a sliding second, kills or not; at least 98 % used while work waits",
         f"peak {whole['peak']} (certain {whole['certainPeak']}), {100 * calm['utilisation']:.1f} % used; "
-        f"{troubled['kills']} kills: {100 * troubled['utilisation']:.1f} %; "
-        f"sandbox held up for at most {1000 * whole['worstStall']:.0f} ms",
+        f"{kills} kills: {100 * troubled['utilisation']:.1f} %; "
+        f"sandbox held up for at most {1000 * whole['worstStall']:.0f} ms, {priority}",
     )
     assert whole["certainPeak"] <= limit
     # Slots that a busy machine misses are forfeited, so utilisation is judged where the long form runs, in quiet.
@@ -67,15 +81,27 @@ def test_daemons_stay_under_one_limit(
         assert calm["utilisation"] > 0.98
 
 
-def window(scene: Scene, limit: int, seconds: float) -> dict[str, Any]:
-    """What the sandbox saw in the next seconds of its monotonic clock, which is ours."""
-    since = time.monotonic()
-    scene.remote.wait(timeout=seconds, pushes=10**9)
-    return scene.remote.window(limit=limit, since=since, until=time.monotonic(), count="all")
+@contextmanager
+def real_time(pid: int) -> Iterator[str]:
+    """Let a process run before all others meanwhile; in words, whether that was allowed."""
+    try:
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+    except OSError:
+        yield "normal priority"
+        return
+    try:
+        yield "real-time priority"
+    finally:
+        os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
 
 
-def kill_for_a_while(scene: Scene, team: list[Daemon], limit: int) -> dict[str, Any]:
-    """Kill -9 at random moments, and at once a new one in the dead one's place."""
+def window(scene: Scene, limit: int, since: float, until: float) -> dict[str, Any]:
+    """What the sandbox saw between two moments of its monotonic clock, which is ours."""
+    return scene.remote.window(limit=limit, since=since, until=until, count="all")
+
+
+def kill_for_a_while(scene: Scene, team: list[Daemon]) -> int:
+    """Kill -9 at random moments, and at once a new one in the dead one's place; returns how often."""
     since, kills = time.monotonic(), 0
     while time.monotonic() < since + TROUBLED:
         scene.remote.wait(timeout=MOMENTS.uniform(0.2, 2), pushes=10**9)
@@ -83,5 +109,4 @@ def kill_for_a_while(scene: Scene, team: list[Daemon], limit: int) -> dict[str, 
         victim.kill()
         victim.start()
         kills += 1
-    seen = scene.remote.window(limit=limit, since=since, until=time.monotonic(), count="all")
-    return {**seen, "kills": kills}
+    return kills

@@ -109,7 +109,7 @@ def debian() -> Iterator[Path]:
                 "install",
                 "--constraint",
                 "/constraints.txt",
-                f"/{wheel.name}[fast,web]",
+                f"/{wheel.name}[web]",
             ],
         ):
             environment = os.environ | {"PIP_CERT": f"/{authorities}", "HOME": "/root"}

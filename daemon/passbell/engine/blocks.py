@@ -1,7 +1,9 @@
 """Blocks of slots from the database: how many are asked for, when, and what their times are on our clock.
 
 The database's clock is mapped to ours by the smallest difference seen between "its now" and the moment its answer
-arrived: the answer that travelled fastest tells the truth best.
+arrived: the answer that travelled fastest tells the truth best. A start is the worst moment to look, as everything else
+starts as well; so the clock is looked at a few times before the first block. When a faster answer comes later on, what left
+by the old mapping left later than we knew, and is paid for like any late call.
 
 The next block is ordered while the present one is being used, early enough for the way to the database and back; on a
 long way blocks are longer.
@@ -34,6 +36,8 @@ LEAST: Final = 1 / 32
 """The smallest piece: 3 ms, of which and the 6 ms after it (LATEST) three daemons have one each."""
 OTHERS: Final = 1.0
 """Seconds after which another daemon of which nothing was seen is not there any more."""
+LOOKS: Final = 4
+"""At the database's clock, before anything is sent by it."""
 PAY_SECONDS: Final = 0.6
 """From a late call to the gap that pays for it. One gap pays for all late calls before it, so it need not hurry; but it
 must come before a second is over, and the next order may be a block away."""
@@ -92,6 +96,9 @@ class Blocks:
 
     async def ask(self, count: int) -> Block:
         """Reserve `count` slots; 0 only tells what is owed."""
+        self.late = 0.0
+        while len(self._offsets) < LOOKS:
+            self._look(await self._take(0))
         asked = time.monotonic()
         told = 0.0
         if not count or asked - self._owed_since > PAY_SECONDS - self._sold:
@@ -102,15 +109,12 @@ class Blocks:
         except BaseException:
             self.owes(told)
             raise
+        self._look(slots)
         self._trips.append(time.monotonic() - asked)
         trip = sorted(self._trips)[len(self._trips) // 2]
         self.seconds = min(MAX_BLOCK_SECONDS, max(BLOCK_SECONDS, 2 * trip))
         # The order must be there before the block ends by the database's clock, which is half a trip before ours.
         self.lead = max(self.seconds / 2, 1.5 * trip + BLOCK_SECONDS / 10)
-        offset = time.monotonic() - slots.clock
-        if self._offsets and abs(offset - min(self._offsets)) > 1.0:
-            self._offsets.clear()  # the database's clock was set, or another server took over
-        self._offsets.append(offset)
         if count:
             # Somebody drew between our last block and this one, and time did not simply pass.
             if self._end + told + 0.0005 < slots.starts_at and slots.starts_at > slots.clock:
@@ -118,3 +122,13 @@ class Blocks:
             self._end = slots.starts_at + count * slots.spacing
             self._sold = slots.starts_at + count * slots.spacing - slots.clock
         return Block(count, slots.starts_at + min(self._offsets), slots.spacing)
+
+    def _look(self, slots: Slots) -> None:
+        """Learn from an answer that has just arrived what the database's clock shows."""
+        offset = time.monotonic() - slots.clock
+        fastest = min(self._offsets, default=offset)
+        if abs(offset - fastest) > 1.0:
+            self._offsets.clear()  # the database's clock was set, or another server took over
+        elif offset < fastest and len(self._offsets) >= LOOKS:
+            self.owes(self.owed + fastest - offset)
+        self._offsets.append(offset)

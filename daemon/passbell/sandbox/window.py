@@ -23,7 +23,7 @@ __all__ = ["Heartbeat", "Stall", "certain_peak", "peak"]
 
 
 class Stall(NamedTuple):
-    """A hold-up of the event loop, in seconds of the monotonic clock."""
+    """A hold-up of the event loop, in seconds of the monotonic clock, until all that came meanwhile was stamped."""
 
     since: float
     until: float
@@ -37,14 +37,14 @@ def peak(times: array[float], width: float = 1.0) -> int:
 def certain_peak(times: array[float], stalls: list[Stall], width: float = 1.0) -> int:
     """The highest number of calls that certainly arrived within one `width` of each other.
 
-    A call stamped during a stall, or within 2 ms after it, may have arrived at any moment since the stall
-    began. It counts in a window only if that whole span lies in it.
+    A call stamped during a stall may have arrived at any moment since the stall began. It counts in a window
+    only if that whole span lies in it.
     """
     earliest = array("d", times)
     at = 0
     for since, until in stalls:
         at = bisect_left(times, since, at)
-        while at < len(times) and times[at] <= until + 0.002:
+        while at < len(times) and times[at] <= until:
             earliest[at] = min(earliest[at], since)
             at += 1
     best = end = 0
@@ -61,6 +61,8 @@ class Heartbeat:
     interval = 0.01
     tolerance = 0.005
     kept = 10_000
+    rounds = 4
+    """Of the loop, after which whatever came in a hold-up is stamped, a new connection's first call as well."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -83,9 +85,15 @@ class Heartbeat:
         now = time.monotonic()
         late = now - self._due
         if late > self.tolerance:
-            self.stalls.append(Stall(self._due, now))
             self.worst = max(self.worst, late)
+            self._loop.call_soon(self._catch_up, self._due, self.rounds)
         self.start()
+
+    def _catch_up(self, since: float, rounds: int) -> None:
+        if rounds:
+            self._loop.call_soon(self._catch_up, since, rounds - 1)
+        else:
+            self.stalls.append(Stall(since, time.monotonic()))
 
     def between(self, since: float, until: float) -> list[Stall]:
         """Stalls that touch the range, oldest first."""
