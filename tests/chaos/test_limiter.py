@@ -4,8 +4,8 @@ Every call counts, reads and repeats as well. Utilisation is measured while nobo
 daemon's slots until somebody draws them anew. The highest sliding second is measured throughout.
 
 A sandbox that waits for a processor stamps calls together that came in evenly, and a daemon's start keeps processors
-busy. So it runs before all others where the system allows it. (Seen beside a capture of the wire: 499 calls in its worst
-second, 520 by the stamps of a sandbox that had been held up for 59 ms.)
+busy. So it runs before all others where the system allows it. (Seen beside a capture of the wire: 499 calls in its
+worst second, 520 by the stamps of a sandbox that had been held up for 59 ms.)
 """
 
 from __future__ import annotations

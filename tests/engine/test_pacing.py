@@ -158,7 +158,7 @@ async def test_at_a_rate_that_is_reached_blocks_stay_whole() -> None:
 
 
 async def test_a_mapping_of_clocks_that_was_wrong_is_paid_for() -> None:
-    """A new daemon, kill -9 before it: slow answers at its start made its first calls late, a fast one shows by how much."""
+    """A new daemon after a kill: slow answers at its start made its first calls late; a fast one shows by how much."""
     ways = [
         0.03,
         0.02,

@@ -91,8 +91,8 @@ async def test_a_hundred_records_cost_one_request(
 
     assert maps == {f"pass{n}": {"n": str(n), "vip": "yes"} for n in range(250)}
     assert [request.path for request in server.requests] == [LIST] * 3
-    asked = records.wanted(server.requests[0])
-    assert asked[0] == {"filterField": "id", "filterValue": "id0", "filterOperator": "eq"}
+    firsts = [records.wanted(request)[0] for request in server.requests]
+    assert {"filterField": "id", "filterValue": "id0", "filterOperator": "eq"} in firsts
     assert sorted(len(records.wanted(request)) for request in server.requests) == [50, 100, 100]
 
 

@@ -2,8 +2,8 @@
 
 The database's clock is mapped to ours by the smallest difference seen between "its now" and the moment its answer
 arrived: the answer that travelled fastest tells the truth best. A start is the worst moment to look, as everything else
-starts as well; so the clock is looked at a few times before the first block. When a faster answer comes later on, what left
-by the old mapping left later than we knew, and is paid for like any late call.
+starts as well; so the clock is looked at a few times before the first block. When a faster answer comes later on, what
+left by the old mapping left later than we knew, and is paid for like any late call.
 
 The next block is ordered while the present one is being used, early enough for the way to the database and back; on a
 long way blocks are longer.

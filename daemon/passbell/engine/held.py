@@ -52,7 +52,7 @@ class HeldChunk:
         """Recipients of whom a request failed in a way that leaves open whether it arrived."""
         self.first_unreported = 0.0
         self.reporting = asyncio.Lock()
-        self.when_stopped: Callable[[], None] = _nobody_listens
+        self.when_stopped: Callable[[], None] | None = None
         self.low_mark = 0
         """How many are decided when `when_low` is called: time to claim the next chunk, before this one runs out."""
         self.when_low: Callable[[], None] = _nobody_listens
@@ -96,7 +96,8 @@ class HeldChunk:
         """Send nothing more. The first reason stays, except that a lost lease overrides it."""
         if self.stopped is None or why == "lost":
             self.stopped = why
-            self.when_stopped()
+            if self.when_stopped is not None:
+                self.when_stopped()
 
     def is_over(self) -> bool:
         """Whether nothing more may be sent: stopped, or the lease has run out unrenewed."""

@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from passbell.engine.blocks import Blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from passbell.db.calls import Slots
     from passbell.engine.blocks import Block
 
 __all__ = ["Pacer"]
+
+_T = TypeVar("_T")
 
 AIR: Final = 0.002
 """Seconds after its slot that a request may leave without consequences."""
@@ -114,7 +117,7 @@ class Pacer:
         self._join(turn, first=first)
         while True:
             if self._usher is None or self._usher.done():
-                self._usher = asyncio.create_task(self._give(), name="pacer")
+                self._usher = _nobodys(self._give(), "pacer")
             slot = await turn.given
             if slot is None:
                 return False
@@ -221,7 +224,7 @@ class Pacer:
     # ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _asked(self, count: int) -> asyncio.Task[Block]:
-        task = asyncio.create_task(self.blocks.ask(count), name="slots")
+        task = _nobodys(self.blocks.ask(count), "slots")
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # also if forgotten
         return task
 
@@ -248,3 +251,8 @@ class Pacer:
         self._tolerance = LATEST if self.blocks.in_time else AIR
         self._refilled = time.monotonic()
         self._unwaited = 0
+
+
+def _nobodys(coroutine: Coroutine[None, None, _T], name: str) -> asyncio.Task[_T]:
+    """Start a task that serves everybody: its context is not that of whoever came first, whose chunk it would hold."""
+    return asyncio.create_task(coroutine, name=name, context=contextvars.Context())

@@ -157,7 +157,12 @@ class Sender:
             for _ in range(min(self._concurrency, held.size)):
                 self._start(self._own_lane(sending, own_rate))
         sending.settle()
-        await sending.done
+        try:
+            await sending.done
+        finally:
+            held.when_stopped = (
+                None  # in a circle of references it would wait for the garbage collector, texts and all
+            )
         if sending.failure is not None:
             raise sending.failure
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 import math
 import os
 import socket
@@ -70,7 +71,8 @@ class HttptoolsTransport:
             connection = self._take_kept()
             if connection is None:
                 begun = time.monotonic()
-                connection = await self._connect(deadline)
+                # Without the caller's context, which would live as long as the connection, and what it knows with it.
+                connection = await asyncio.create_task(self._connect(deadline), context=contextvars.Context())
                 took = time.monotonic() - begun
                 await self._tell(connection, took)
             reply = await connection.exchange(head.encode("latin-1") + (body or b""), deadline - took)
