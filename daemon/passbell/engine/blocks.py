@@ -90,9 +90,14 @@ class Blocks:
             self.owed = late
 
     @property
+    def pay_within(self) -> float:
+        """Seconds after a late call in which the gap must be asked for; it lies behind all that is given out."""
+        return max(0.0, PAY_SECONDS - self._sold)
+
+    @property
     def in_time(self) -> bool:
-        """Whether what is owed now is paid within the second: the gap lies behind all that is given out already."""
-        return self._sold < PAY_SECONDS
+        """Whether what is owed now is paid within the second."""
+        return self.pay_within > 0
 
     async def ask(self, count: int) -> Block:
         """Reserve `count` slots; 0 only tells what is owed."""
@@ -101,7 +106,7 @@ class Blocks:
             self._look(await self._take(0))
         asked = time.monotonic()
         told = 0.0
-        if not count or asked - self._owed_since > PAY_SECONDS - self._sold:
+        if not count or asked - self._owed_since > self.pay_within:
             told, self.owed = self.owed, 0.0
         self.late = told
         try:
@@ -115,12 +120,11 @@ class Blocks:
         self.seconds = min(MAX_BLOCK_SECONDS, max(BLOCK_SECONDS, 2 * trip))
         # The order must be there before the block ends by the database's clock, which is half a trip before ours.
         self.lead = max(self.seconds / 2, 1.5 * trip + BLOCK_SECONDS / 10)
-        if count:
-            # Somebody drew between our last block and this one, and time did not simply pass.
-            if self._end + told + 0.0005 < slots.starts_at and slots.starts_at > slots.clock:
-                self._others = time.monotonic()
-            self._end = slots.starts_at + count * slots.spacing
-            self._sold = slots.starts_at + count * slots.spacing - slots.clock
+        # Somebody drew between our last block and this one, and time did not simply pass.
+        if self._end + told + 0.0005 < slots.starts_at and slots.starts_at > slots.clock:
+            self._others = time.monotonic()
+        self._end = slots.starts_at + count * slots.spacing
+        self._sold = self._end - slots.clock
         return Block(count, slots.starts_at + min(self._offsets), slots.spacing)
 
     def _look(self, slots: Slots) -> None:

@@ -69,6 +69,7 @@ class Pacer:
         self._line: collections.OrderedDict[object, collections.deque[_Turn]] = collections.OrderedDict()
         self._in_line = 0
         self._usher: asyncio.Task[None] | None = None
+        self._till: asyncio.TimerHandle | None = None  # until then an order may pay what is owed
         self._payment: asyncio.Task[Block] | None = None
         self._ahead: asyncio.Task[Block] | None = None
         self._first = 0.0  # start of the next unused slot, time.monotonic()
@@ -136,7 +137,7 @@ class Pacer:
     # ── lateness ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _leaves(self, slot: float) -> None:
-        """Look when the request really leaves: it is written in this step of the event loop, before the next."""
+        """Look when the request really leaves: it is written at the beginning of the event loop's next round."""
         asyncio.get_running_loop().call_soon(self._left_at, slot)
 
     def _left_at(self, slot: float) -> None:
@@ -144,9 +145,21 @@ class Pacer:
         if late > 0:
             # However late it left, it is one call, and a slot or two make room for it.
             self.blocks.owes(min(late, LATEST + 2 * self._spacing))
-            # Nobody in line, so there may be no next order to pay with.
-            if not self._line and self._ahead is None and (self._payment is None or self._payment.done()):
+            if self._till is None:
+                self._pay_in(self.blocks.pay_within)
+
+    def _pay_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._till = loop.call_later(seconds, self._pay, context=contextvars.Context())
+
+    def _pay(self) -> None:
+        """Pay by itself what no order of slots has paid in the meantime."""
+        self._till = None
+        if self.blocks.owed:
+            if self._ahead is None:
                 self._payment = self._asked(0)
+            else:
+                self._pay_in(self.blocks.lead)
 
     # ── giving ──────────────────────────────────────────────────────────────────────────────────────────────────
 

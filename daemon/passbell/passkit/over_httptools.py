@@ -58,6 +58,7 @@ class HttptoolsTransport:
         self._lines: tuple[Mapping[str, str] | None, str] = (None, "")
         self._kept: collections.deque[_Connection] = collections.deque(maxlen=concurrency)
         self._open: set[_Connection] = set()
+        self._outbox = _Outbox()
         self._clock: asyncio.TimerHandle | None = None
 
     async def request(
@@ -126,7 +127,7 @@ class HttptoolsTransport:
             addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             connected = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS)
             _, connection = await loop.create_connection(
-                lambda: _Connection(self._open),
+                lambda: _Connection(self._open, self._outbox),
                 sock=connected,
                 ssl=self._ssl,
                 server_hostname=self._host if self._ssl else None,
@@ -144,14 +145,37 @@ class HttptoolsTransport:
                 raise
 
 
+class _Outbox:
+    """Writes what one round of the event loop brought together.
+
+    A write that wakes the other side costs more than all else in a request. Of several in a row only the first does.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+
+    def put(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write soon: at the beginning of the loop's next round."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._waiting.append((transport, data))
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for transport, data in waiting:
+            if not transport.is_closing():
+                transport.write(data)
+
+
 class _Connection(asyncio.Protocol):
     """One request after the other, each with its answer."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, open_ones: set[_Connection]) -> None:
+    def __init__(self, open_ones: set[_Connection], outbox: _Outbox) -> None:
         """`open_ones`: this one is in there while it is open."""
         self._open = open_ones
+        self._outbox = outbox
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[tuple[int, Mapping[str, str], bytes]] | None = None
         self._headers: dict[str, str] = {}
@@ -180,7 +204,7 @@ class _Connection(asyncio.Protocol):
         self.ends = time.monotonic() + deadline
         self.reusable = False
         self._start_message()
-        self._transport.write(request)
+        self._outbox.put(self._transport, request)
         try:
             return await answer
         finally:
