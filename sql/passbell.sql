@@ -776,6 +776,19 @@ drop index if exists public.push_campaigns_pending;
 insert into passbell.migrations (version, name) values (12, 'waiting') on conflict do nothing;
 
 
+-- migrations/0013_gaps.sql ───────────────────────────────────────────────────────────────────────────────────────
+
+-- 0013: one gap in the account's clock pays for the late calls of all daemons.
+
+alter table passbell.rate_limits add column if not exists gap_at timestamptz not null default '-infinity';
+alter table passbell.rate_limits add column if not exists gap_seconds double precision not null default 0;
+
+comment on column passbell.rate_limits.gap_at is 'Where the last gap begins that a daemon asked for because a call of its had left late, and how wide it is (gap_seconds).';
+
+
+insert into passbell.migrations (version, name) values (13, 'gaps') on conflict do nothing;
+
+
 -- functions/00_clock.sql ────────────────────────────────────────────────────────────────────────────────────────
 
 -- The clock of every rule. The database's own, unless a test sets passbell.now: then time stands where the test
@@ -3063,20 +3076,23 @@ $$;
 -- gone and is never caught up in a burst; it never starts before blocked_until (429).
 --
 -- p_late: seconds that a call of this caller left later than the air of a slot allows for. The clock is moved by as much:
--- the gap lies behind the late call and before the one that it could meet within a second, whoever makes that.
+-- the gap lies behind the late call and before the one that it could meet within a second, whoever makes that. A gap behind
+-- p_late_at (unix seconds of this clock: no call of the caller's was late after it), whoever asked for it, is part of that.
 --
 -- Returns: when the first slot starts, the database's time now, and the width of a slot in seconds. The caller turns
 -- the first two into its own clock and may start call i at starts_at + i * spacing. A row with a p_rate of its own (a
 -- campaign's) is kept at that rate.
 drop function if exists passbell.take_slots(text, integer, numeric);
+drop function if exists passbell.take_slots(text, integer, numeric, double precision);
 create or replace function passbell.take_slots(p_account text, p_n integer, p_rate numeric default null,
-    p_late double precision default 0,
+    p_late double precision default 0, p_late_at double precision default null,
     out starts_at timestamptz, out clock timestamptz, out spacing double precision)
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_limit passbell.rate_limits;
+    v_gap   double precision := p_late;
 begin
     insert into passbell.rate_limits (account, rate_per_second)
     select p_account, coalesce(p_rate, s.rate_per_second) from passbell.settings s
@@ -3090,9 +3106,19 @@ begin
     v_limit.rate_per_second := coalesce(p_rate, v_limit.rate_per_second);
     spacing := passbell.slot_width(v_limit);
     clock := clock_timestamp();
-    starts_at := greatest(v_limit.next_slot + make_interval(secs => p_late), v_limit.blocked_until, clock);
+    if p_late > 0 then
+        if extract(epoch from v_limit.gap_at) > p_late_at then
+            v_gap := greatest(p_late - v_limit.gap_seconds, 0);
+        end if;
+        if v_gap > 0 then
+            v_limit.gap_at := v_limit.next_slot;
+            v_limit.gap_seconds := v_gap;
+        end if;
+    end if;
+    starts_at := greatest(v_limit.next_slot + make_interval(secs => v_gap), v_limit.blocked_until, clock);
     update passbell.rate_limits l
-       set next_slot = starts_at + make_interval(secs => p_n * spacing), rate_per_second = v_limit.rate_per_second
+       set next_slot = starts_at + make_interval(secs => p_n * spacing), rate_per_second = v_limit.rate_per_second,
+           gap_at = v_limit.gap_at, gap_seconds = v_limit.gap_seconds
      where l.account = p_account;
 end
 $$;
@@ -6771,7 +6797,7 @@ begin
 end
 $$;
 
-update passbell.settings set bundle = '088bd052ad7f5731', schema_version = 12
- where (bundle, schema_version) is distinct from ('088bd052ad7f5731', 12);
+update passbell.settings set bundle = '969549465afe9d7a', schema_version = 13
+ where (bundle, schema_version) is distinct from ('969549465afe9d7a', 13);
 notify pgrst, 'reload schema';
 reset check_function_bodies;

@@ -65,7 +65,7 @@ class Clock:
 
     async def take(self, count: int) -> Slots:
         """Reserve, as `passbell.take_slots` does."""
-        late, now = self.pacer.blocks.late, time.monotonic()
+        (late, _), now = self.pacer.blocks.told, time.monotonic()
         if count or late:  # else it only looks at the clock
             self.told.append((count, late))
         start = max(self.next + late, now + self.ahead)
@@ -189,7 +189,7 @@ async def test_a_mapping_of_clocks_that_was_wrong_is_paid_for() -> None:
     told: list[tuple[int, float]] = []
 
     async def take(count: int) -> Slots:
-        told.append((count, blocks.late))
+        told.append((count, blocks.told[0]))
         now = time.monotonic()
         return Slots(now + 0.45, now - ways[len(told) - 1], 0.02)
 

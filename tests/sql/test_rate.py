@@ -45,6 +45,25 @@ def test_a_late_call_leaves_a_gap_for_everybody(shop: Shop) -> None:
     assert after["start"] == pytest.approx(before["start"] + 5 * before["spacing"] + 0.03, abs=1e-3)
 
 
+def test_one_gap_serves_the_late_calls_of_all_daemons(shop: Shop) -> None:
+    """Whoever was late before it began asks for no more than what it is too narrow."""
+    before = slots(shop, 5)
+    end = before["start"] + 5 * before["spacing"]
+
+    def pay(late: float, late_at: float) -> float:
+        row = shop.row(
+            "select extract(epoch from starts_at)::float8 as start"
+            " from passbell.take_slots('acme', 0, 50, %s::float8, %s::float8)",
+            [late, late_at],
+        )
+        return float(row["start"])
+
+    assert pay(0.004, before["clock"]) == pytest.approx(end + 0.004, abs=1e-4)
+    assert pay(0.003, before["clock"]) == pytest.approx(end + 0.004, abs=1e-4), "it is there already"
+    assert pay(0.006, before["clock"]) == pytest.approx(end + 0.006, abs=1e-4), "only what is missing"
+    assert pay(0.003, end + 0.1) == pytest.approx(end + 0.009, abs=1e-4), "those lie before its late call"
+
+
 def test_a_lower_rate_never_begins_before_its_time(shop: Shop) -> None:
     """The first block after the rate was lowered is as wide as the new one, and begins where the old ones end."""
     fast = slots(shop, 5, 50)

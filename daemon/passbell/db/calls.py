@@ -185,12 +185,17 @@ class Queue:
         )
         return row[0] if row else 0
 
-    async def take_slots(self, key: str, count: int, rate: float | None = None, late: float = 0.0) -> Slots:
-        """Reserve `count` consecutive slots of a rate limit row, `late` seconds further on."""
+    async def take_slots(
+        self, key: str, count: int, rate: float | None = None, late: float = 0.0, late_at: float | None = None
+    ) -> Slots:
+        """Reserve `count` consecutive slots of a rate limit row, `late` seconds further on.
+
+        `late_at`: unix seconds of the database's clock; a gap behind it that somebody asked for already counts.
+        """
         row = await self.database.row(
             "select extract(epoch from starts_at)::float8, extract(epoch from clock)::float8, spacing"
-            " from passbell.take_slots(%s, %s, %s::numeric, %s::float8)",
-            (key, count, rate, late),
+            " from passbell.take_slots(%s, %s, %s::numeric, %s::float8, %s::float8)",
+            (key, count, rate, late, late_at),
         )
         assert row is not None  # noqa: S101 - the function has OUT parameters: always one row
         return Slots(*row)

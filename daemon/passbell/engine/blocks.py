@@ -55,17 +55,17 @@ class Blocks:
     """Asks for blocks, one at a time, and learns from every answer."""
 
     def __init__(self, take: Callable[[int], Awaitable[Slots]], rate: float) -> None:
-        """`take(n)` reserves n slots, and may tell them `late`; `rate` per second is the configured one."""
+        """`take(n)` reserves n slots, and may tell what is owed (`told`); `rate` per second is the configured one."""
         self._take = take
         self._rate = rate
         # The same fastest answer for a dozen seconds: a mapping that moves moves calls together.
         self._offsets: collections.deque[float] = collections.deque(maxlen=128)
         self._trips: collections.deque[float] = collections.deque(maxlen=32)
         self.seconds, self.lead = BLOCK_SECONDS, BLOCK_SECONDS / 2
-        self.owed = self._owed_since = 0.0
+        self.owed = self._owed_since = self._owed_until = 0.0
         """Seconds by which the worst call left too late, of those that are not paid for."""
-        self.late = 0.0
-        """What of it the database is told by the `take` that begins now."""
+        self.told: tuple[float, float | None] = (0.0, None)
+        """What of it the `take` that begins now tells the database, and when the last late call left, on its clock."""
         self._piece = 1.0  # of a block
         self._end = math.inf  # of the last block, on the database's clock
         self._others = -math.inf  # when others were seen
@@ -83,11 +83,11 @@ class Blocks:
         self._piece = min(1.0, self._piece * 2) if alone or part > 0.8 else max(LEAST, self._piece / 2)  # noqa: PLR2004
 
     def owes(self, late: float) -> None:
-        """Note that a call left so many seconds too late."""
-        if late > self.owed:
-            if not self.owed:
-                self._owed_since = time.monotonic()
-            self.owed = late
+        """Note that a call left so many seconds too late, just now."""
+        self._owed_until = time.monotonic()
+        if not self.owed:
+            self._owed_since = self._owed_until
+        self.owed = max(self.owed, late)
 
     @property
     def pay_within(self) -> float:
@@ -101,18 +101,19 @@ class Blocks:
 
     async def ask(self, count: int) -> Block:
         """Reserve `count` slots; 0 only tells what is owed."""
-        self.late = 0.0
+        self.told = (0.0, None)
         while len(self._offsets) < LOOKS:
             self._look(await self._take(0))
         asked = time.monotonic()
-        told = 0.0
+        owed = 0.0
         if not count or asked - self._owed_since > self.pay_within:
-            told, self.owed = self.owed, 0.0
-        self.late = told
+            owed, self.owed = self.owed, 0.0
+        self.told = (owed, self._owed_until - min(self._offsets))
         try:
             slots = await self._take(count)
         except BaseException:
-            self.owes(told)
+            if owed:
+                self.owes(owed)
             raise
         self._look(slots)
         self._trips.append(time.monotonic() - asked)
@@ -121,7 +122,7 @@ class Blocks:
         # The order must be there before the block ends by the database's clock, which is half a trip before ours.
         self.lead = max(self.seconds / 2, 1.5 * trip + BLOCK_SECONDS / 10)
         # Somebody drew between our last block and this one, and time did not simply pass.
-        if self._end + told + 0.0005 < slots.starts_at and slots.starts_at > slots.clock:
+        if self._end + owed + 0.0005 < slots.starts_at and slots.starts_at > slots.clock:
             self._others = time.monotonic()
         self._end = slots.starts_at + count * slots.spacing
         self._sold = self._end - slots.clock

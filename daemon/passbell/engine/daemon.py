@@ -114,8 +114,9 @@ class Daemon:
                 return 0
 
             async def take(count: int) -> Slots:
-                rate, late = settings.rate_per_second, pacer.blocks.late
-                return await queue.take_slots(settings.account, count, rate, late)
+                return await queue.take_slots(
+                    settings.account, count, settings.rate_per_second, *pacer.blocks.told
+                )
 
             pacer = Pacer(take, settings.rate_per_second)
             passkit = await stack.enter_async_context(self._passkit(Turns(pacer)))

@@ -92,7 +92,7 @@ class Pacer:
             self._skip_missed(now)
         if not self._left or self._first > now:
             return False
-        if now - self._first - AIR > self.blocks.owed:
+        if now - self._first > AIR:
             self.blocks.owes(now - self._first - AIR)
         self._first += self._spacing
         self._left -= 1
@@ -145,7 +145,8 @@ class Pacer:
         if late > 0:
             # However late it left, it is one call, and a slot or two make room for it.
             self.blocks.owes(min(late, LATEST + 2 * self._spacing))
-            if self._till is None:
+            # Nobody in line, so there may be no next order to pay with.
+            if not self._line and self._ahead is None and self._till is None:
                 self._pay_in(self.blocks.pay_within)
 
     def _pay_in(self, seconds: float) -> None:
@@ -156,7 +157,7 @@ class Pacer:
         """Pay by itself what no order of slots has paid in the meantime."""
         self._till = None
         if self.blocks.owed:
-            if self._ahead is None:
+            if not self._line and self._ahead is None:
                 self._payment = self._asked(0)
             else:
                 self._pay_in(self.blocks.lead)
