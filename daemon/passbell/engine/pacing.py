@@ -137,8 +137,9 @@ class Pacer:
     # ── lateness ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _leaves(self, slot: float) -> None:
-        """Look when the request really leaves: it is written at the beginning of the event loop's next round."""
-        asyncio.get_running_loop().call_soon(self._left_at, slot)
+        """Look when the request has really left: it is written in the event loop's next round, so the one after that."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._left_at, slot)
 
     def _left_at(self, slot: float) -> None:
         late = time.monotonic() - slot - AIR
