@@ -137,7 +137,7 @@ class Pacer:
     # ── lateness ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _leaves(self, slot: float) -> None:
-        """Look when the request has really left: it is written in the event loop's next round, so the one after that."""
+        """Look when the request has really left: the event loop's next round writes it, so in the one after."""
         loop = asyncio.get_running_loop()
         loop.call_soon(loop.call_soon, self._left_at, slot)
 
