@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
+import time
 from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 from click.testing import CliRunner
 
 from passbell.sandbox.command import sandbox as command
 from passbell.sandbox.remote import AsyncRemote, Remote, SandboxError
-from passbell.sandbox.window import Stall, certain_peak, peak
+from passbell.sandbox.window import Heartbeat, Stall, certain_peak, peak
 
 if TYPE_CHECKING:
     import httpx
@@ -73,6 +76,41 @@ def test_a_held_up_observer_does_not_accuse() -> None:
     late = array("d", [1.5 if 1.25 < at < 1.5 else at for at in even])
     assert peak(late) > 64
     assert certain_peak(late, [Stall(1.25, 1.5)]) == 64
+
+
+def test_a_hold_up_lasts_until_its_backlog_is_stamped() -> None:
+    """What came while the loop stood still is stamped after it goes on, and still belongs to the hold-up."""
+    uvloop.run(_held_up())
+
+
+async def _held_up() -> None:
+    loop = asyncio.get_running_loop()
+    heartbeat = Heartbeat(loop)
+    stamps: list[float] = []
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def arrived() -> None:
+        ours.recv(1)
+        stamps.append(time.monotonic())
+        # A new connection's first call comes some rounds after the connection.
+        loop.call_soon(loop.call_soon, lambda: stamps.append(time.monotonic()))
+
+    with ours, theirs:
+        loop.add_reader(ours, arrived)
+        heartbeat.start()
+        await asyncio.sleep(0.02)
+        held_up = time.monotonic()
+        theirs.send(b"x")
+        time.sleep(0.05)  # noqa: ASYNC251 - that is the hold-up
+        await asyncio.sleep(0.02)
+        heartbeat.stop()
+        loop.remove_reader(ours)
+    stall = max(heartbeat.stalls, key=lambda stall: stall.until - stall.since)
+    assert len(stamps) == 2
+    assert stall.since < held_up + 0.02
+    assert stall.until >= max(stamps)
+    assert heartbeat.worst > 0.03
 
 
 @pytest.mark.usefixtures("members")
