@@ -44,7 +44,7 @@ async def test_the_first_calls_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(HttptoolsTransport, "_connect", slow)
     free_from = time.monotonic()
 
-    async def take(count: int) -> Slots:
+    async def take(count: int, *_: object) -> Slots:
         nonlocal free_from
         now = time.monotonic()
         start = max(free_from, now)

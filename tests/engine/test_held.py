@@ -28,7 +28,7 @@ async def test_a_chunk_that_is_through_is_gone_at_once() -> None:
     server = Server()
     await server.start()
 
-    async def take(_: int) -> Slots:
+    async def take(*_: object) -> Slots:
         now = time.monotonic()
         return Slots(now, now, 1e-6)
 

@@ -186,7 +186,7 @@ class Queue:
         return row[0] if row else 0
 
     async def take_slots(
-        self, key: str, count: int, rate: float | None = None, late: float = 0.0, late_at: float | None = None
+        self, key: str, rate: float, count: int, late: float = 0.0, late_at: float | None = None
     ) -> Slots:
         """Reserve `count` consecutive slots of a rate limit row, `late` seconds further on.
 

@@ -18,14 +18,14 @@ from __future__ import annotations
 import collections
 import math
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from passbell.db.calls import Slots
 
-__all__ = ["Block", "Blocks"]
+__all__ = ["Block", "Blocks", "Take"]
 
 BLOCK_SECONDS: Final = 0.1
 MAX_BLOCK_SECONDS: Final = 0.5
@@ -43,6 +43,16 @@ PAY_SECONDS: Final = 0.6
 must come before a second is over, and the next order may be a block away."""
 
 
+class Take(Protocol):
+    """Asks the database for slots: `Queue.take_slots` for one row of `rate_limits`."""
+
+    def __call__(self, count: int, late: float, late_at: float | None, /) -> Awaitable[Slots]:
+        """Reserve `count` slots, and tell what is owed.
+
+        `late`: seconds that the worst call left too late; `late_at`: when the last one did, by the database's clock.
+        """
+
+
 class Block(NamedTuple):
     """So many slots, the first one's time on time.monotonic(), and the seconds from slot to slot."""
 
@@ -54,8 +64,8 @@ class Block(NamedTuple):
 class Blocks:
     """Asks for blocks, one at a time, and learns from every answer."""
 
-    def __init__(self, take: Callable[[int], Awaitable[Slots]], rate: float) -> None:
-        """`take(n)` reserves n slots, and may tell what is owed (`told`); `rate` per second is the configured one."""
+    def __init__(self, take: Take, rate: float) -> None:
+        """`rate` per second is the configured one."""
         self._take = take
         self._rate = rate
         # The same fastest answer for a dozen seconds: a mapping that moves moves calls together.
@@ -64,8 +74,6 @@ class Blocks:
         self.seconds, self.lead = BLOCK_SECONDS, BLOCK_SECONDS / 2
         self.owed = self._owed_since = self._owed_until = 0.0
         """Seconds by which the worst call left too late, of those that are not paid for."""
-        self.told: tuple[float, float | None] = (0.0, None)
-        """What of it the `take` that begins now tells the database, and when the last late call left, on its clock."""
         self._piece = 1.0  # of a block
         self._end = math.inf  # of the last block, on the database's clock
         self._others = -math.inf  # when others were seen
@@ -82,38 +90,31 @@ class Blocks:
         alone = time.monotonic() - self._others > OTHERS
         self._piece = min(1.0, self._piece * 2) if alone or part > 0.8 else max(LEAST, self._piece / 2)  # noqa: PLR2004
 
-    def owes(self, late: float) -> None:
-        """Note that a call left so many seconds too late, just now."""
-        self._owed_until = time.monotonic()
+    def owes(self, late: float, now: float, until: float = 0.0) -> None:
+        """Note that a call left so many seconds too late, `now`, or that those in hand do until `until`."""
+        self._owed_until = max(self._owed_until, now, until)
         if not self.owed:
-            self._owed_since = self._owed_until
+            self._owed_since = now
         self.owed = max(self.owed, late)
 
     @property
-    def pay_within(self) -> float:
-        """Seconds after a late call in which the gap must be asked for; it lies behind all that is given out."""
-        return max(0.0, PAY_SECONDS - self._sold)
-
-    @property
     def in_time(self) -> bool:
-        """Whether what is owed now is paid within the second."""
-        return self.pay_within > 0
+        """Whether what is owed now is paid within the second: the gap lies behind all that is given out already."""
+        return self._sold < PAY_SECONDS
 
     async def ask(self, count: int) -> Block:
         """Reserve `count` slots; 0 only tells what is owed."""
-        self.told = (0.0, None)
         while len(self._offsets) < LOOKS:
-            self._look(await self._take(0))
+            self._look(await self._take(0, 0.0, None))
         asked = time.monotonic()
         owed = 0.0
-        if not count or asked - self._owed_since > self.pay_within:
+        if not count or asked - self._owed_since > PAY_SECONDS - self._sold:
             owed, self.owed = self.owed, 0.0
-        self.told = (owed, self._owed_until - min(self._offsets))
         try:
-            slots = await self._take(count)
+            slots = await self._take(count, owed, self._owed_until - min(self._offsets))
         except BaseException:
             if owed:
-                self.owes(owed)
+                self.owes(owed, time.monotonic())
             raise
         self._look(slots)
         self._trips.append(time.monotonic() - asked)
@@ -130,10 +131,14 @@ class Blocks:
 
     def _look(self, slots: Slots) -> None:
         """Learn from an answer that has just arrived what the database's clock shows."""
-        offset = time.monotonic() - slots.clock
+        now = time.monotonic()
+        offset = now - slots.clock
         fastest = min(self._offsets, default=offset)
         if abs(offset - fastest) > 1.0:
-            self._offsets.clear()  # the database's clock was set, or another server took over
-        elif offset < fastest and len(self._offsets) >= LOOKS:
-            self.owes(self.owed + fastest - offset)
+            # The database's clock was set, or another server took over.
+            self._offsets.clear()
+            self._end = math.inf
+        elif offset < fastest and self._end < math.inf:
+            # The block in hand goes on by the old mapping.
+            self.owes(self.owed + fastest - offset, now, self._end + fastest)
         self._offsets.append(offset)

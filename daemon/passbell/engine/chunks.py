@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -18,7 +19,7 @@ from passbell.ops.metrics import CHUNKS_HELD, CLAIM, LEASES_LOST, count_outcomes
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from passbell.db.calls import Queue, Slots
+    from passbell.db.calls import Queue
     from passbell.engine.sending import Sender
     from passbell.engine.wakeups import Bell
     from passbell.settings import Settings
@@ -153,10 +154,7 @@ class ChunkLoop:
         if not rate:
             return None
         if chunk.campaign_id not in self._own_rates:
-
-            async def take(count: int) -> Slots:
-                return await self._queue.take_slots(f"campaign:{chunk.campaign_id}", count, rate)
-
+            take = partial(self._queue.take_slots, f"campaign:{chunk.campaign_id}", rate)
             self._own_rates[chunk.campaign_id] = Pacer(take, rate)
         return self._own_rates[chunk.campaign_id]
 

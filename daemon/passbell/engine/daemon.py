@@ -8,12 +8,13 @@ import gc
 import os
 import signal
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from passbell import __version__
-from passbell.db.calls import Queue, Slots
+from passbell.db.calls import Queue
 from passbell.db.database import Database
 from passbell.db.migrate import check
 from passbell.engine import systemd
@@ -113,12 +114,10 @@ class Daemon:
             if not await self._entered(queue):
                 return 0
 
-            async def take(count: int) -> Slots:
-                return await queue.take_slots(
-                    settings.account, count, settings.rate_per_second, *pacer.blocks.told
-                )
-
-            pacer = Pacer(take, settings.rate_per_second)
+            pacer = Pacer(
+                partial(queue.take_slots, settings.account, settings.rate_per_second),
+                settings.rate_per_second,
+            )
             passkit = await stack.enter_async_context(self._passkit(Turns(pacer)))
             health = Health(queue, passkit)
             sender = Sender(

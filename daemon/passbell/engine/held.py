@@ -55,7 +55,7 @@ class HeldChunk:
         self.when_stopped: Callable[[], None] | None = None
         self.low_mark = 0
         """How many are decided when `when_low` is called: time to claim the next chunk, before this one runs out."""
-        self.when_low: Callable[[], None] = _nobody_listens
+        self.when_low: Callable[[], None] | None = None
         self.decided = 0
         self.picked = 0
 
@@ -111,9 +111,5 @@ class HeldChunk:
             self.first_unreported = time.monotonic()
         self.outcomes.append((self.chunk.pass_ids[index], outcome, status, detail))
         self.decided += 1
-        if self.decided == self.low_mark:
+        if self.decided == self.low_mark and self.when_low is not None:
             self.when_low()
-
-
-def _nobody_listens() -> None:
-    pass

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from passbell.engine.blocks import Blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
-    from passbell.db.calls import Slots
-    from passbell.engine.blocks import Block
+    from passbell.engine.blocks import Block, Take
 
 __all__ = ["Pacer"]
 
@@ -62,14 +61,13 @@ class Pacer:
     So 50 passes of one program do not wait for the lanes that another's have filled.
     """
 
-    def __init__(self, take: Callable[[int], Awaitable[Slots]], rate: float) -> None:
-        """`take(n)` reserves n slots; `rate` per second is the configured one, only to size the blocks."""
+    def __init__(self, take: Take, rate: float) -> None:
+        """`rate` per second is the configured one, only to size the blocks."""
         self.blocks = Blocks(take, rate)
         # By whose they are, so that the next one is found without a look at the others.
         self._line: collections.OrderedDict[object, collections.deque[_Turn]] = collections.OrderedDict()
         self._in_line = 0
         self._usher: asyncio.Task[None] | None = None
-        self._till: asyncio.TimerHandle | None = None  # until then an order may pay what is owed
         self._payment: asyncio.Task[Block] | None = None
         self._ahead: asyncio.Task[Block] | None = None
         self._first = 0.0  # start of the next unused slot, time.monotonic()
@@ -93,7 +91,7 @@ class Pacer:
         if not self._left or self._first > now:
             return False
         if now - self._first > AIR:
-            self.blocks.owes(now - self._first - AIR)
+            self.blocks.owes(now - self._first - AIR, now)
         self._first += self._spacing
         self._left -= 1
         self._unwaited += 1
@@ -142,26 +140,14 @@ class Pacer:
         loop.call_soon(loop.call_soon, self._left_at, slot)
 
     def _left_at(self, slot: float) -> None:
-        late = time.monotonic() - slot - AIR
+        now = time.monotonic()
+        late = now - slot - AIR
         if late > 0:
             # However late it left, it is one call, and a slot or two make room for it.
-            self.blocks.owes(min(late, LATEST + 2 * self._spacing))
+            self.blocks.owes(min(late, LATEST + 2 * self._spacing), now)
             # Nobody in line, so there may be no next order to pay with.
-            if not self._line and self._ahead is None and self._till is None:
-                self._pay_in(self.blocks.pay_within)
-
-    def _pay_in(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._till = loop.call_later(seconds, self._pay, context=contextvars.Context())
-
-    def _pay(self) -> None:
-        """Pay by itself what no order of slots has paid in the meantime."""
-        self._till = None
-        if self.blocks.owed:
-            if not self._line and self._ahead is None:
+            if not self._line and self._ahead is None and (self._payment is None or self._payment.done()):
                 self._payment = self._asked(0)
-            else:
-                self._pay_in(self.blocks.lead)
 
     # ── giving ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -160,9 +160,8 @@ class Sender:
         try:
             await sending.done
         finally:
-            held.when_stopped = (
-                None  # in a circle of references it would wait for the garbage collector, texts and all
-            )
+            # In a circle of references it would wait for the garbage collector, texts and all.
+            held.when_stopped = None
         if sending.failure is not None:
             raise sending.failure
 
