@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := daemon tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench lint format types sql docs audit lock clean
+.PHONY: help setup demo test chaos bench lint format types docs audit lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,9 +44,6 @@ format: setup  ## let ruff write the formatting
 
 types: setup  ## mypy, strict
 	@$(BIN)/python -m mypy
-
-sql: setup  ## write sql/passbell.sql, the whole schema in one file, from migrations and functions
-	@$(BIN)/python -m passbell.db.bundle
 
 docs: setup  ## write the reference (docs/settings.md, docs/reference) from the code and the schema
 	@$(BIN)/python tools/reference.py

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-from passbell.db.bundle import read_bundle
 from passbell.db.migrate import check, migrate
 from passbell.errors import SchemaTooNew
 from passbell.sqlfiles import sql_root
@@ -54,9 +54,12 @@ def test_installing_twice_changes_nothing(
 def test_psql_installs_the_same_as_the_command(
     database: MakeDatabase, generation: Generation, tmp_path: Path
 ) -> None:
-    """The bundle runs by `psql -1 -f` and leaves the very same schema."""
+    """What `passbell migrate --print` writes runs by `psql -1 -f` and leaves the very same schema."""
     file = tmp_path / "passbell.sql"
-    file.write_text(read_bundle().text, encoding="utf-8")
+    printed = subprocess.run(
+        [sys.executable, "-m", "passbell", "migrate", "--print"], capture_output=True, check=True
+    )
+    file.write_bytes(printed.stdout)
     by_hand, by_command = database(generation, migrated=False), database(generation, migrated=False)
     for _ in range(2):
         done = subprocess.run(

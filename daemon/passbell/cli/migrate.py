@@ -8,6 +8,7 @@ import click
 
 from passbell.cli.output import as_json, json_option
 from passbell.db import migrate as schema
+from passbell.db.bundle import read_bundle
 from passbell.errors import SchemaBehind
 from passbell.settings import Need, Settings
 
@@ -19,10 +20,21 @@ from passbell.settings import Need, Settings
     is_flag=True,
     help="Change nothing; exit 3 if behind, 4 if newer than this program.",
 )
+@click.option(
+    "--print",
+    "print_only",
+    is_flag=True,
+    help="Write the whole schema as SQL to stdout; needs no database.",
+)
 @json_option
 @click.pass_context
-def migrate(ctx: click.Context, *, check_only: bool, json_wanted: bool) -> None:
+def migrate(ctx: click.Context, *, check_only: bool, print_only: bool, json_wanted: bool) -> None:
     """Install or upgrade passbell on the database; running it twice changes nothing."""
+    if print_only:
+        if check_only or json_wanted:
+            raise click.UsageError("--print stands alone: it asks no database and answers with SQL.")
+        click.echo(read_bundle().text, nl=False)
+        return
     url = Settings.for_command(Need.DATABASE).database_dsn
     if check_only:
         comparison = schema.check(url)

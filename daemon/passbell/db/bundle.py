@@ -1,7 +1,7 @@
 """The schema as one SQL text: what `passbell migrate` runs, and what psql or a Supabase migration can run alone.
 
 Migrations (forward only, each may run again) come first, then every function, then the adapters that are built
-from the host's columns, then the grants. `python -m passbell.db.bundle` writes it to `sql/passbell.sql`.
+from the host's columns, then the grants. `passbell migrate --print` writes it to stdout.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from passbell.sqlfiles import sql_root
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BUNDLE_NAME", "Bundle", "read_bundle"]
-
-BUNDLE_NAME: Final = "passbell.sql"
+__all__ = ["Bundle", "read_bundle"]
 
 _HEAD: Final = """\
--- passbell: the whole schema in one file, generated from sql/migrations and sql/functions by `make sql`.
+-- passbell: the whole schema in one file, printed from sql/migrations and sql/functions by `passbell migrate --print`.
 --
---   passbell migrate                        does this for you, in one transaction
---   psql -1 -f sql/passbell.sql DATABASE    the same by hand
---   supabase/migrations/<time>_passbell.sql a copy of this file
+--   passbell migrate                                  does this for you, in one transaction
+--   passbell migrate --print | psql -1 -f - DATABASE  the same by hand
+--   supabase/migrations/<time>_passbell.sql           a copy of this text
 --
 -- Running it again changes nothing.
 
@@ -107,7 +105,3 @@ def _record(path: Path) -> str:
     name = path.stem.partition("_")[2]
     row = f"{_number(path)}, '{name}'"
     return f"\ninsert into passbell.migrations (version, name) values ({row}) on conflict do nothing;\n"
-
-
-if __name__ == "__main__":
-    (sql_root() / BUNDLE_NAME).write_text(read_bundle().text, "utf-8")
