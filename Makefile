@@ -51,9 +51,9 @@ docs: setup  ## write the reference (docs/settings.md, docs/reference) from the 
 audit: setup  ## ask for known vulnerabilities of the locked dependencies
 	@$(BIN)/python tools/audit.py
 
-lock: setup  ## resolve requirements.lock anew from pyproject.toml
+lock: setup  ## bring requirements.lock in line with pyproject.toml (ARGS=--upgrade for the newest of everything)
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \
+	@$(BIN)/uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --all-extras --generate-hashes \
 	  --no-config \
 	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
