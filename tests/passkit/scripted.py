@@ -43,18 +43,23 @@ class Reply:
     """What to answer; `raw` goes out as it is, `cut` ends the connection behind it, `hang` never ends it."""
 
     status: int = 200
-    body: bytes | Any = field(default_factory=lambda: {"id": "ok"})
+    body: bytes | Any = None  # the id that was asked for, as PassKit answers
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     cut: bool = False
     hang: bool = False
     drip: bool = False
 
-    def wire(self, now: float) -> bytes:
-        """The bytes of this reply at `now` (unix seconds)."""
+    def wire(self, now: float, request: Request) -> bytes:
+        """The bytes of this reply to `request` at `now` (unix seconds)."""
         if self.raw is not None:
             return self.raw
-        body = self.body if isinstance(self.body, bytes) else orjson.dumps(self.body)
+        echo = {"id": (request.json if request.body else {}).get("id", "ok")}
+        body = (
+            self.body
+            if isinstance(self.body, bytes)
+            else orjson.dumps(echo if self.body is None else self.body)
+        )
         headers = {"Date": formatdate(now, usegmt=True), "Content-Length": str(len(body)), **self.headers}
         lines = [f"HTTP/1.1 {self.status} Whatever", *(f"{k}: {v}" for k, v in headers.items() if v)]
         return "\r\n".join([*lines, "", ""]).encode() + body
@@ -117,7 +122,7 @@ class Server:
                 reply = await reply
         finally:
             self.in_flight -= 1
-        wire = reply.wire(self.now() if self.now else time.time())
+        wire = reply.wire(self.now() if self.now else time.time(), request)
         if reply.drip:
             for byte in wire:
                 writer.write(bytes([byte]))

@@ -132,6 +132,56 @@ async def test_a_late_second_answer_is_nobodys(server: Server) -> None:
     await transport.aclose()
 
 
+@pytest.mark.parametrize(
+    "late", [OK, OK.replace(b"200 OK", b"404 Not Found")], ids=["another record's", "an error"]
+)
+async def test_an_answer_that_comes_while_the_next_request_is_in_flight(
+    client: MakeClient, server: Server, late: bytes
+) -> None:
+    """It is not that request's: the pass is uncertain and tried again, not sent and not failed."""
+    answered = OK.replace(b"11", b"12").replace(b"ok", b"abc")
+
+    async def script(request: Request) -> Reply:
+        if len(server.requests) != 2:
+            return Reply()
+        (task,) = server._tasks
+        writer = task.get_coro().cr_frame.f_locals["writer"]  # type: ignore[union-attr]
+        writer.write(late)
+        await asyncio.sleep(0.02)
+        return Reply(raw=answered)
+
+    server.script = script
+    passkit = client(http_client="httptools")
+    assert (await passkit.push(MEMBER, "one", None)).verdict is Verdict.SENT
+    uncertain = await passkit.push(MEMBER, "two", None)
+    assert (uncertain.verdict, uncertain.http_status) == (Verdict.RETRY, None)
+    assert (await passkit.push(MEMBER, "two", None)).verdict is Verdict.SENT
+    assert server.connections == 2
+
+
+async def test_an_error_on_a_used_connection_is_believed_when_nothing_contradicts_it(
+    client: MakeClient, server: Server
+) -> None:
+    """A 404 stays a 404, and its connection is kept."""
+    server.script = lambda _: Reply(200 if len(server.requests) == 1 else 404)
+    passkit = client()
+    verdicts = [(await passkit.push(MEMBER, str(n), None)).verdict for n in range(3)]
+    assert verdicts == [Verdict.SENT, Verdict.NOT_FOUND, Verdict.NOT_FOUND]
+    assert server.connections == 1
+
+
+async def test_bytes_that_wait_unread_close_a_connection_before_it_is_used(server: Server) -> None:
+    """The event loop was busy while they came, and the next request is there before it reads them."""
+    transport = open_transport(server.url, concurrency=4, client="httptools")
+    await ask(transport)
+    (task,) = server._tasks
+    writer = task.get_coro().cr_frame.f_locals["writer"]  # type: ignore[union-attr]
+    writer.get_extra_info("socket")._sock.send(OK.replace(b"200", b"404"))
+    assert (await ask(transport))[0] == 200
+    assert server.connections == 2
+    await transport.aclose()
+
+
 async def test_a_cancelled_request_takes_its_connection_along(transport: Transport, server: Server) -> None:
     """The answer to a request that nobody waits for any more is not given to the next."""
 

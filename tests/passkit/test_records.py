@@ -381,7 +381,7 @@ async def test_an_error_in_the_middle_of_a_list(
     [
         (None, {}),
         ({}, {}),
-        ({"a": "1", "n": 2, "o": {}, "z": None}, {"a": "1"}),
+        ({"a": "1", "n": "2"}, {"a": "1", "n": "2"}),
     ],
 )
 async def test_metadata_of_odd_shapes(
@@ -390,6 +390,23 @@ async def test_metadata_of_odd_shapes(
     """Texts are kept; a record without a map has an empty one."""
     server.script = lambda _: Reply(body=lines({"result": {"id": "id1", "metaData": metadata}}))
     assert await client().read_metadata([member(1)]) == {"pass1": kept}
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(2, "a number"), (True, "true or false"), (None, "null"), ({"b": "1"}, "an object"), (["1"], "a list")],
+)
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "alone"])
+async def test_a_value_that_is_no_text_is_not_wiped(
+    client: MakeClient, server: Server, value: Any, kind: str, *, listed: bool
+) -> None:
+    """Such a record is left alone, for good, and the sentence names the key."""
+    row = {"id": "id1", "metaData": {"a": "1", "stamps": value}}
+    server.script = lambda request: Reply(body=lines({"result": row}) if request.method == "POST" else row)
+    recipient = Recipient("pass1", "MEMBERSHIP", "id1", None, "program" if listed else None)
+    (answer,) = answers(await client().read_metadata([recipient]))
+    assert answer.verdict is Verdict.REJECTED
+    assert answer.detail.endswith(f'its metaData "stamps" is no text but {kind}')
 
 
 async def test_metadata_that_is_no_map_is_not_overwritten(client: MakeClient, server: Server) -> None:

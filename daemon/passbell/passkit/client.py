@@ -152,7 +152,19 @@ class PassKit:
             body = update_body(recipient, {**(metadata or {}), self.message_key: text})
         except orjson.JSONEncodeError:
             return impossible("The message or the record's metaData holds characters that JSON cannot carry")
-        return (await self._ask("PUT", update_path(recipient), body)).answer
+        exchange = await self._ask("PUT", update_path(recipient), body)
+        if recipient.passkit_id and exchange.answer.verdict is Verdict.SENT:
+            echoed = (parse_object(exchange.body) or {}).get("id")
+            if echoed is not None and echoed != recipient.passkit_id:
+                self._distrust()
+                return no_answer("PassKit's answer was about another record")
+        return exchange.answer
+
+    def _distrust(self) -> None:
+        """An answer was another request's: what else lies on the connections at rest is nobody's."""
+        distrust: Callable[[], None] | None = getattr(self._transport, "distrust", None)
+        if distrust is not None:  # a transport that was handed in need not have connections
+            distrust()
 
     async def probe(self, program_id: str | None = None) -> Answer:
         """Ask whether PassKit is up and accepts our credentials, touching no member.

@@ -5,7 +5,9 @@ moves the bytes. Left for here is which connection a request goes out on. No oth
 more than a request on some machines (docs/performance.md, "HTTP").
 
 A connection carries one request at a time. It is used again only after a complete answer that allows it; one that
-misbehaved in any way is closed, so that no answer can be taken for another request's.
+misbehaved in any way is closed, so that no answer can be taken for another request's. Bytes that nobody asked for close
+it, also those that the event loop has not read yet when the next request wants to leave. An error names no record to
+compare: on a connection that was used before it is believed only when no second answer follows within `DOUBT`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import collections
 import contextvars
 import math
 import os
+import select
 import socket
 import ssl
 import time
@@ -36,7 +39,11 @@ TICK: Final = 0.05
 """Seconds between looks at the deadlines."""
 MAX_HEAD: Final = 64 * 1024
 """Bytes of headers that are read."""
+DOUBT: Final = 0.05
+"""Seconds, at least, for which an error on a used connection waits for an answer that would contradict it."""
+LONGEST_DOUBT: Final = 1.0
 _FINAL: Final = 200  # below are interim answers, another one follows
+_REFUSALS: Final = range(400, 500)
 _NEVER: Final = math.inf
 
 
@@ -85,6 +92,11 @@ class HttptoolsTransport:
             self._kept.append(connection)
         return reply
 
+    def distrust(self) -> None:
+        """Close all connections at rest: an answer came that was another request's."""
+        while self._kept:
+            self._kept.pop().close()
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._clock is not None:
@@ -117,8 +129,9 @@ class HttptoolsTransport:
         """The connection that was used last of those that can be used again."""
         while self._kept:
             connection = self._kept.pop()
-            if connection.reusable:
+            if connection.reusable and not connection.holds_bytes():
                 return connection
+            connection.close()
         return None
 
     async def _connect(self, deadline: float) -> _Connection:
@@ -152,19 +165,18 @@ class _Outbox:
     """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self._waiting: list[tuple[_Connection, bytes]] = []
 
-    def put(self, transport: asyncio.Transport, data: bytes) -> None:
+    def put(self, connection: _Connection, data: bytes) -> None:
         """Write soon: at the beginning of the loop's next round."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._write)
-        self._waiting.append((transport, data))
+        self._waiting.append((connection, data))
 
     def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for transport, data in waiting:
-            if not transport.is_closing():
-                transport.write(data)
+        for connection, data in waiting:
+            connection.write(data)
 
 
 class _Connection(asyncio.Protocol):
@@ -182,6 +194,11 @@ class _Connection(asyncio.Protocol):
         self._head_size = 0
         self._body = b""
         self._ends_with_connection = False
+        self._asked = False  # whether the request was written whose answer is waited for
+        self._asked_at = 0.0
+        self._exchanges = 0
+        self._doubted: asyncio.TimerHandle | None = None
+        self._poll = select.poll()
         self.reusable = True
         """Whether a request may be sent: open, at rest, and nothing odd came."""
         self.ends = _NEVER
@@ -204,14 +221,28 @@ class _Connection(asyncio.Protocol):
         self.ends = time.monotonic() + deadline
         self.reusable = False
         self._start_message()
-        self._outbox.put(self._transport, request)
+        self._exchanges += 1
+        self._outbox.put(self, request)
         try:
             return await answer
         finally:
             self.ends = _NEVER
             self._answer = None
+            self._asked = False
+            self._stop_doubting()
             if not self.reusable:
                 self.close()
+
+    def write(self, request: bytes) -> None:
+        """Write a request, unless nobody waits for its answer any more."""
+        if not self._transport.is_closing():
+            self._asked = True
+            self._asked_at = time.monotonic()
+            self._transport.write(request)
+
+    def holds_bytes(self) -> bool:
+        """Whether something has arrived that the event loop has not read yet: an unasked answer, or the end."""
+        return bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Close at once; a request under way fails."""
@@ -223,10 +254,14 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._open.add(self)
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None:  # nobody asked: a server that says goodbye, or worse
+        if not self._asked:  # nobody asked: a server that says goodbye, or worse
             self.close()
+            return
+        if self._doubted is not None:
+            self._contradicted()
             return
         try:
             self._parser.feed_data(data)
@@ -236,7 +271,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._open.discard(self)
         self.reusable = False
-        if self._ends_with_connection and exc is None:
+        if (self._ends_with_connection and exc is None) or self._doubted is not None:
             self._settle(reusable=False)
         self.fail(exc or ConnectionError("the connection was closed before the answer was complete"))
 
@@ -261,16 +296,44 @@ class _Connection(asyncio.Protocol):
             self.fail(BodyTooLong(self._parser.get_status_code(), self._headers, self._body))
 
     def on_message_complete(self) -> None:
-        if self._parser.get_status_code() >= _FINAL:
+        status = self._parser.get_status_code()
+        if status < _FINAL:
+            return
+        if (
+            self._exchanges > 1
+            and status in _REFUSALS
+            and self._answer is not None
+            and not self._answer.done()
+        ):
+            wait = min(LONGEST_DOUBT, max(DOUBT, 2 * (time.monotonic() - self._asked_at)))
+            self._doubted = asyncio.get_running_loop().call_later(
+                wait, self._believe, self._parser.should_keep_alive()
+            )
+        else:
             self._settle(reusable=self._parser.should_keep_alive())
 
     # ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _start_message(self) -> None:
-        if self._answer is None or self._answer.done():  # a second answer to one request
+        if self._doubted is not None:
+            self._contradicted()
+        elif self._answer is None or self._answer.done():  # a second answer to one request
             self.reusable = False
         self._headers, self._head_size, self._body = {}, 0, b""
         self._ends_with_connection = False
+
+    def _believe(self, reusable: bool) -> None:  # noqa: FBT001 - a timer's callback
+        self._settle(reusable=reusable)
+
+    def _contradicted(self) -> None:
+        """Which of two answers is the request's, nobody can say."""
+        self._stop_doubting()
+        self.fail(ConnectionError("two answers came to one request"))
+
+    def _stop_doubting(self) -> None:
+        if self._doubted is not None:
+            self._doubted.cancel()
+            self._doubted = None
 
     def _settle(self, *, reusable: bool) -> None:
         if self._answer is not None and not self._answer.done():

@@ -131,8 +131,8 @@ class RecordReader:
             state.note(answer)
             state.give(batch, answer)
             return
-        for found, metadata in rows.found.items():
-            state.give(wanted[found], metadata)
+        for found, held in rows.found.items():
+            state.give(wanted[found], held)
         missing = [recipient for found in wanted if found not in rows.found for recipient in wanted[found]]
         if rows.useless:
             self._avoid(key, rows.useless, passing=rows.unreadable)
@@ -153,7 +153,7 @@ class RecordReader:
         protocol, program, field_name = key
         path = list_path(protocol, program) or ""
         body = list_body(field_name, list(wanted))
-        found: dict[str, Metadata] = {}
+        found: dict[str, Metadata | Answer] = {}
         tries = 1 if len(wanted) == 1 else LIST_TRIES
         while True:
             exchange = await self._ask("POST", path, body)
@@ -244,7 +244,8 @@ class _Read:
 class _Rows:
     """What a list answer held."""
 
-    found: dict[str, Metadata] = field(default_factory=dict)
+    found: dict[str, Metadata | Answer] = field(default_factory=dict)
+    """By key; an `Answer` for a record that must be left alone."""
     error: Answer | None = None
     useless: str = ""
     """Why this list should not be asked again for a while; empty if it served."""
@@ -291,14 +292,32 @@ def _stream_error(exchange: Exchange, error: Any) -> Answer:
     return Answer(verdict, exchange.answer.http_status, text)
 
 
-def metadata_of(record: dict[str, Any]) -> Metadata | None:
-    """The `metaData` of a record: {} where it has none, None where it is no map, to be left alone."""
+def metadata_of(record: dict[str, Any]) -> Metadata | Answer | None:
+    """The `metaData` of a record: {} where it has none, None where it is no map and the answer cannot be trusted.
+
+    It is written back as a whole, and PassKit's is a map of texts. A value of another kind would be lost or changed on
+    the way, so such a record is left alone: the `Answer` says which key it is.
+    """
     metadata = record.get("metaData")
     if metadata is None:
         return {}
     if not isinstance(metadata, dict):
         return None
-    return {key: value for key, value in metadata.items() if isinstance(value, str)}
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            why = f'Nothing was sent, the record was left alone: its metaData "{key}" is no text but {_kind(value)}'
+            return Answer(Verdict.REJECTED, int(HTTPStatus.OK), plain(why))
+    return metadata
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return "a number"
 
 
 async def _work(workers: int, jobs: int, work: Callable[[], Awaitable[None]]) -> None:
