@@ -39,7 +39,7 @@ CHUNK = 100
 # Made, not ordered: what is asked is what they cost while they wait, not what it costs to freeze them.
 BEHIND: dict[str, tuple[LiteralString, ...]] = {
     "of the same program": (
-        "set local passbell.engine = on",
+        "select passbell.as_engine()",
         """
         insert into push_campaigns (program_id, name, message_text, status, started_at, recipient_count)
         select g.id, 'Behind ' || n, 'Behind ' || n, 'PROCESSING', now() + interval '1 day', 1

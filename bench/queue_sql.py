@@ -74,7 +74,7 @@ FILL: tuple[LiteralString, ...] = (
 )
 # Behind the one in the same program, with a chunk each. Freezing so many audiences would take longer than the rest.
 WAITING: tuple[LiteralString, ...] = (
-    "set local geqo_seed = 0.7365",  # the engine speaks: sql/functions/93_callers.sql
+    "select passbell.as_engine()",
     """
     insert into push_campaigns (program_id, name, message_text, status, started_at, recipient_count)
     select program_id, 'W' || n, 'W' || n, 'PROCESSING', now(), 500

@@ -75,8 +75,11 @@ def main() -> int:
         migrate(url)
         with psycopg.connect(url, autocommit=True) as connection:
             programs = populate(connection, "2", passes=options.passes)
-            connection.execute("select set_config('passbell.engine', 'on', false)")
-            connection.execute(CAMPAIGNS, {"programs": list(programs.values()), "count": options.campaigns})
+            with connection.transaction():
+                connection.execute("select passbell.as_engine()")
+                connection.execute(
+                    CAMPAIGNS, {"programs": list(programs.values()), "count": options.campaigns}
+                )
             connection.execute("analyze")
             program = str(next(iter(programs.values())))
         print(f"{options.passes:,} passes, {options.campaigns:,} campaigns")

@@ -8,7 +8,7 @@ security definer
 set search_path = ''
 as $$
 declare
-    v_engine  constant boolean := current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on';
+    v_engine  constant boolean := passbell.is_engine();
 begin
     if tg_op = 'DELETE' then
         if old.status in ('PROCESSING', 'PAUSED') and exists (select from passbell.chunks c where c.campaign_id = old.id) then

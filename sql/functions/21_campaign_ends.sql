@@ -1,23 +1,29 @@
 -- The order is broken: nothing was sent and nothing will be. Called by the claim and by the list loader.
 create or replace function passbell.fail_campaign(p_campaign uuid, p_detail text) returns void
-language sql
+language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
+begin
+    perform passbell.engine_begins();
     update public.push_campaigns
        set status = 'FAILED', status_detail = left(p_detail, 1000), completed_at = passbell.now()
-     where id = p_campaign and status = 'PENDING'
+     where id = p_campaign and status = 'PENDING';
+    perform passbell.engine_ends();
+end
 $$;
 
 -- Held for a person to look at; resuming it sends it. Used for stale schedules, double submits, wrong regions.
 create or replace function passbell.hold_campaign(p_campaign uuid, p_detail text) returns void
-language sql
+language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
+begin
+    perform passbell.engine_begins();
     update public.push_campaigns
        set status = 'PAUSED', status_detail = p_detail
-     where id = p_campaign and status in ('PENDING', 'PROCESSING')
+     where id = p_campaign and status in ('PENDING', 'PROCESSING');
+    perform passbell.engine_ends();
+end
 $$;
 
 -- Completes the campaign if no chunk is left, and writes its one notification_logs row. The caller has just updated
@@ -26,7 +32,6 @@ $$;
 create or replace function passbell.settle_campaign(p_campaign uuid) returns boolean
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign  public.push_campaigns;
@@ -41,9 +46,11 @@ begin
         return false;
     end if;
     if v_campaign.status = 'PROCESSING' then
+        perform passbell.engine_begins();
         update public.push_campaigns c
            set status = 'COMPLETED', completed_at = passbell.now(), status_detail = passbell.closing_words(c)
          where c.id = p_campaign;
+        perform passbell.engine_ends();
     end if;
     perform passbell.log_campaign(p_campaign);
     delete from passbell.rate_limits r where r.account = 'campaign:' || p_campaign;
@@ -113,7 +120,6 @@ $$;
 create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -151,7 +157,9 @@ begin
         )
         select count(*) into v_count from closed;
         if v_count > 0 then
+            perform passbell.engine_begins();
             update public.push_campaigns set skipped_count = skipped_count + v_count where id = v_campaign;
+            perform passbell.engine_ends();
             v_total := v_total + v_count;
         end if;
         -- A campaign cancelled before it started has sent nothing and is not an event of the audit table.

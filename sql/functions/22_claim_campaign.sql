@@ -14,7 +14,6 @@ create or replace function passbell.claim_campaign(
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -98,7 +97,9 @@ begin
             on conflict (campaign_id) do update
                set attempt = case when l.loaded then 1 else l.attempt + 1 end, loaded = false, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
             returning l.claim_token into claim_token;
+            perform passbell.engine_begins();
             update public.push_campaigns set status_detail = 'Downloading the list.' where id = v_campaign.id;
+            perform passbell.engine_ends();
             csv_url := btrim(v_campaign.csv_upload_url);
             action := 'download';
             return next;
@@ -169,7 +170,6 @@ create or replace function passbell.expand_campaign(p_campaign uuid, p_chunk_siz
 language plpgsql
 set search_path = ''
 set work_mem = '64MB'
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign    public.push_campaigns;
@@ -209,9 +209,11 @@ begin
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_recipients from passbell.chunks k where k.campaign_id = p_campaign;
     insert into passbell.turns (program_id) values (v_campaign.program_id) on conflict do nothing;
 
+    perform passbell.engine_begins();
     update public.push_campaigns
        set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_load.summary
      where id = p_campaign;
+    perform passbell.engine_ends();
     if v_recipients = 0 then
         perform passbell.settle_campaign(p_campaign);
     end if;

@@ -72,7 +72,6 @@ $$;
 create or replace function passbell.list_failed(p_campaign uuid, p_claim_token uuid, p_detail text, p_again boolean) returns void
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_attempt  smallint;
@@ -86,9 +85,11 @@ begin
         return;
     end if;
     if p_again and v_attempt < 3 then
+        perform passbell.engine_begins();
         update public.push_campaigns c
            set status_detail = left(format('Downloading the list failed and is tried again: %s', p_detail), 1000)
          where c.id = p_campaign and c.status = 'PENDING';
+        perform passbell.engine_ends();
     else
         perform passbell.fail_campaign(p_campaign, p_detail);
     end if;

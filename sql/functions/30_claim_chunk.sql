@@ -36,7 +36,6 @@ returns table (
     pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, message text, texts text[])
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 set plan_cache_mode = 'force_generic_plan'     -- planning anew would cost as much as running it; holds for what is called below
 set enable_seqscan = off                       -- and a plan made while a table was empty must not scan it when it is full
 set jit = off                                  -- which makes any plan that must scan look dear enough to be compiled
@@ -366,9 +365,11 @@ begin
     end if;
     if v_skipped is not null then
         v_failed := cardinality(array_positions(v_reasons, 'render_error')) + cardinality(array_positions(v_reasons, 'attempts_exhausted'));
+        perform passbell.engine_begins();
         update public.push_campaigns c
            set skipped_count = skipped_count + cardinality(v_reasons) - v_failed, failed_count = failed_count + v_failed
          where c.id = p_chunk.campaign_id;
+        perform passbell.engine_ends();
     end if;
     if pass_ids is null then
         perform passbell.settle_campaign(p_chunk.campaign_id);

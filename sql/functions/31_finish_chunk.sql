@@ -35,7 +35,6 @@ create or replace function passbell.finish_chunk(
 returns table (remaining integer, status text)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 set plan_cache_mode = 'force_generic_plan'
 set enable_seqscan = off
 set jit = off
@@ -163,9 +162,11 @@ begin
     end if;
 
     if v_sent > 0 or v_failed > 0 or v_skipped > 0 then
+        perform passbell.engine_begins();
         update public.push_campaigns c
            set sent_count = sent_count + v_sent, failed_count = failed_count + v_failed, skipped_count = skipped_count + v_skipped
          where c.id = p_campaign;
+        perform passbell.engine_ends();
     end if;
     if v_wrong then
         perform passbell.hold_campaign(p_campaign,

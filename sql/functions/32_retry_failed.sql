@@ -3,7 +3,6 @@
 create or replace function passbell.reopen_failed(p_campaign uuid) returns integer
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign  public.push_campaigns;
@@ -24,10 +23,12 @@ begin
      group by f.chunk_no;
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_count from passbell.chunks k where k.campaign_id = p_campaign;
     if v_count > 0 then
+        perform passbell.engine_begins();
         update public.push_campaigns
            set status = 'PROCESSING', failed_count = failed_count - v_count, completed_at = null, released_at = passbell.now(),
                status_detail = format('Trying %s again that had failed.', passbell.thousands(v_count))
          where id = p_campaign;
+        perform passbell.engine_ends();
     end if;
     return v_count;
 end

@@ -7,7 +7,6 @@
 create or replace function passbell.explain_waiting(p_account text default '') returns void
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -56,7 +55,9 @@ begin
             -- SKIP LOCKED: whoever writes the row has news of its own; waiting while holding others could deadlock.
             perform from public.push_campaigns c where c.id = v_campaign.id and c.status = v_campaign.status for update skip locked;
             if found then
+                perform passbell.engine_begins();
                 update public.push_campaigns c set status_detail = v_words where c.id = v_campaign.id;
+                perform passbell.engine_ends();
             end if;
         end if;
     end loop;

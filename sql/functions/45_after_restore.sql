@@ -15,7 +15,6 @@ create or replace function passbell.after_restore(since timestamptz default null
 returns table (what text, id uuid, name text, was text, status text, detail text)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -39,6 +38,7 @@ begin
     if v_since is null or v_since > v_now then
         raise exception 'When was the snapshot taken? Give a time in the past: passbell.after_restore(''2026-11-20 03:00+00'').' using errcode = 'PB400';
     end if;
+    update passbell.secrets s set secret = passbell.new_secret() where s.name = 'engine';     -- a copy of the snapshot knows it
     v_moment := to_char(v_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"');
     v_held := format('Held after a restore: what was sent after %s is not known here. Resume it: whoever was reached since is pushed again. '
                      'Cancel it: whoever was not is left out.', v_moment);
@@ -65,9 +65,11 @@ begin
         if v_found.was in ('PENDING', 'PROCESSING') then
             perform passbell.hold_campaign(v_found.id, v_held);
         else
+            perform passbell.engine_begins();
             update public.push_campaigns c
                set status_detail = concat_ws(' ', format('As found after a restore: it may have been sent after %s.', v_moment), c.status_detail)
              where c.id = v_found.id;
+            perform passbell.engine_ends();
         end if;
         select c.status, c.status_detail into status, detail from public.push_campaigns c where c.id = v_found.id;
         return next;
@@ -97,9 +99,11 @@ begin
         was := v_found.was;
         status := 'PAUSED';
         detail := v_held;
+        perform passbell.engine_begins();
         insert into public.push_campaigns as c (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
         values (v_found.program_id, after_restore.name, v_found.message, 'BIRTHDAY', 'BIRTHDAY', 'PAUSED', v_now, v_held)
         returning c.id into id;
+        perform passbell.engine_ends();
         insert into passbell.turns (program_id) values (v_found.program_id) on conflict do nothing;
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, campaign_id)
         values (v_found.program_id, v_found.local_date, v_now, '-infinity', after_restore.id)

@@ -88,7 +88,6 @@ create or replace function passbell.give_gifts(
     out failed_passes uuid[], out reasons text[])
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_program  record;
@@ -165,7 +164,6 @@ create or replace function passbell.greet(
     p_run passbell.birthday_runs, p_message text, p_problem text, p_passes uuid[], p_greet_at timestamptz) returns void
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_campaign  public.push_campaigns;
@@ -178,9 +176,11 @@ begin
     end if;
     select c.* into v_campaign from public.push_campaigns c where c.id = p_run.campaign_id for update;
     if not found then
+        perform passbell.engine_begins();
         insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
         values (p_run.program_id, 'Birthdays ' || p_run.local_date, p_message, 'BIRTHDAY', 'BIRTHDAY', 'PROCESSING', passbell.now(), p_problem)
         returning * into v_campaign;
+        perform passbell.engine_ends();
         update passbell.birthday_runs r
            set campaign_id = v_campaign.id, detail = p_problem
          where r.program_id = p_run.program_id and r.local_date = p_run.local_date;
@@ -203,10 +203,12 @@ begin
            case when n.chunk_no = (cardinality(v_passes) - 1) / v_size + 1 then 'infinity' else p_greet_at end
       from (select p.pass_id, ((p.n - 1) / v_size + 1)::integer as chunk_no from unnest(v_passes) with ordinality as p (pass_id, n)) n
      group by n.chunk_no;
+    perform passbell.engine_begins();
     update public.push_campaigns c
        set recipient_count = c.recipient_count + cardinality(v_passes), completed_at = null,
            status = case when c.status = 'COMPLETED' then 'PROCESSING' else c.status end
      where c.id = v_campaign.id;
+    perform passbell.engine_ends();
 end
 $$;
 
@@ -214,7 +216,6 @@ $$;
 create or replace function passbell.release_greetings(p_campaign uuid, p_greet_at timestamptz) returns void
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 begin
     perform from public.push_campaigns c where c.id = p_campaign for update;

@@ -12,7 +12,6 @@ create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_se
 returns table (program_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -139,7 +138,6 @@ create or replace function passbell.gift_batch(
 returns table (gifted integer, already_gifted integer, failed integer, remaining integer, stopped boolean, failed_passes uuid[], reasons text[])
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 begin
@@ -164,7 +162,6 @@ create or replace function passbell.finish_birthday_run(p_program uuid, p_date d
 returns table (eligible integer, gifted integer, failed integer, completed boolean, campaign_id uuid)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 begin
@@ -184,7 +181,6 @@ $$;
 create or replace function passbell.end_birthday_pass(p_program uuid, p_date date, p_greet_at timestamptz) returns passbell.birthday_runs
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -235,7 +231,6 @@ create or replace function passbell.run_birthdays_by_hand(p_program uuid, p_date
 returns table (program_id uuid, local_date date, eligible integer, gifted integer, already_gifted integer, failed integer, campaign_id uuid)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare

@@ -8,7 +8,7 @@ security definer
 set search_path = ''
 as $$
 declare
-    v_engine  constant boolean := current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on';
+    v_engine  constant boolean := passbell.is_engine();
     v_server  constant boolean := coalesce(passbell.acts_for_server(), false);
 begin
     new.updated_at := passbell.now();

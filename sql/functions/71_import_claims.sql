@@ -11,7 +11,6 @@ create or replace function passbell.claim_import(p_worker uuid, p_lease_seconds 
 returns table (import_id uuid, action text, program_id uuid, csv_url text, claim_token uuid, region text, date_order text, today date, detail text)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -43,7 +42,9 @@ begin
         when not exists (select from passbell.programs g where g.program_id = v_import.program_id) then format('There is no program %s.', v_import.program_id)
         when csv_url is null and v_staged is not true then 'There is no file: csv_upload_url is empty.' end;
     if detail is not null then
+        perform passbell.engine_begins();
         update public.member_imports i set status = 'FAILED', status_detail = detail, completed_at = v_now where i.id = v_import.id;
+        perform passbell.engine_ends();
         action := 'failed';
         return next;
         return;
@@ -54,10 +55,12 @@ begin
     on conflict (import_id) do update
        set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
     returning l.claim_token into claim_token;
+    perform passbell.engine_begins();
     update public.member_imports i
        set status = 'PROCESSING', started_at = coalesce(i.started_at, v_now),
            status_detail = case when v_staged then i.status_detail else 'Downloading the file.' end
      where i.id = v_import.id;
+    perform passbell.engine_ends();
     action := case when v_staged then 'apply' else 'download' end;
     region := passbell.import_region(v_import);
     date_order := v_import.date_order;
@@ -102,16 +105,17 @@ create or replace function passbell.open_import(
 returns table (import_id uuid, claim_token uuid, region text, date_order text, today date)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
     v_import  public.member_imports;
 begin
     perform passbell.require_program(p_program);
+    perform passbell.engine_begins();
     insert into public.member_imports as i (program_id, name, dry_run, region, date_order, created_by, status, started_at, status_detail)
     values (p_program, p_name, p_dry_run, p_region, p_date_order, coalesce(p_created_by, passbell.caller()), 'PROCESSING', passbell.now(), 'Reading the file.')
     returning i.* into v_import;
+    perform passbell.engine_ends();
     insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
     values (v_import.id, 1, passbell.now() + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
     returning l.claim_token into claim_token;
@@ -180,7 +184,6 @@ $$;
 create or replace function passbell.import_failed(p_import uuid, p_claim_token uuid, p_detail text, p_again boolean default false) returns void
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_attempt  smallint;
@@ -194,11 +197,15 @@ begin
         return;
     end if;
     if p_again and v_attempt < 3 then
+        perform passbell.engine_begins();
         update public.member_imports i set status_detail = left(format('Failed and is tried again: %s', p_detail), 1000)
          where i.id = p_import and i.status = 'PROCESSING';
+        perform passbell.engine_ends();
     else
+        perform passbell.engine_begins();
         update public.member_imports i set status = 'FAILED', status_detail = left(p_detail, 1000), completed_at = passbell.now()
          where i.id = p_import and i.status = 'PROCESSING';
+        perform passbell.engine_ends();
         delete from passbell.import_leases l where l.import_id = p_import;
     end if;
 end
@@ -211,7 +218,6 @@ create or replace function passbell.import_staged(
     p_import uuid, p_claim_token uuid, p_notes text[] default '{}', p_lease_seconds numeric default 60) returns integer
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_import   public.member_imports;
@@ -229,10 +235,12 @@ begin
        set staged = true,
            lease_until = passbell.now() + (clock_timestamp() - pg_catalog.now()) + make_interval(secs => p_lease_seconds::double precision)
      where l.import_id = p_import;
+    perform passbell.engine_begins();
     update public.member_imports i
        set total_rows = v_total, status_detail = 'Importing.',
            notes = p_notes || case when v_missing is null then '{}' else array['Not stored, because the table users has no column for it: ' || v_missing || '.'] end
      where i.id = p_import;
+    perform passbell.engine_ends();
     return v_total;
 end
 $$;

@@ -8,7 +8,6 @@ create or replace function passbell.import_batch(p_import uuid, p_claim_token uu
 returns table (processed integer, remaining integer, status text)
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 #variable_conflict use_column
 declare
@@ -33,6 +32,7 @@ begin
     processed := cardinality(v_rows);
     remaining := v_import.total_rows - v_import.processed_rows - processed;
     status := case when remaining > 0 then 'PROCESSING' else 'COMPLETED' end;
+    perform passbell.engine_begins();
     update public.member_imports i
        set processed_rows = i.processed_rows + processed,
            created_count = i.created_count + v_done.created,        updated_count = i.updated_count + v_done.updated,
@@ -41,11 +41,14 @@ begin
            status = import_batch.status, completed_at = case when remaining > 0 then null else passbell.now() end
      where i.id = p_import
     returning i.* into v_import;
+    perform passbell.engine_ends();
     if remaining > 0 then
         update passbell.import_leases l set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
          where l.import_id = p_import;
     else
+        perform passbell.engine_begins();
         update public.member_imports i set status_detail = passbell.import_summary(v_import) where i.id = p_import;
+        perform passbell.engine_ends();
         delete from passbell.import_leases l where l.import_id = p_import;
     end if;
     return next;

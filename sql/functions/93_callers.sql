@@ -29,31 +29,89 @@ begin
 end
 $$;
 
--- The engine's functions move counters and times, people's statements do not; a trigger has to tell them apart. Each of
--- the engine's functions is marked by a setting that lasts as long as it runs. It cannot be a setting with a name of our
--- own: only a superuser may attach an unknown setting to a function, and neither Supabase's `postgres` nor most other
--- owners are. So it is one of PostgreSQL's that anybody may set, that nobody does, and that changes nothing here:
--- geqo_seed, which seeds the search for a join order among twelve relations and more. passbell.engine = on does the same
--- for a person who repairs something by hand.
+-- The engine's functions move counters and times, people's statements do not; campaign_guard and import_guard have to
+-- tell them apart. The engine marks each of its own writes:
 --
--- Anybody can set a setting, so it counts only where the queue itself may be written: inside our functions, and for the
--- owner. Fires before passbell_guard, and as the caller, because only an invoker's function sees in whose name a
--- statement runs.
-create or replace function passbell.only_the_engine() returns trigger
+--     perform passbell.engine_begins();
+--     update public.push_campaigns …;
+--     perform passbell.engine_ends();
+--
+-- The mark is the setting passbell.engine, for the length of that statement. Any login can set it, so its value is a
+-- hash over passbell.secrets, which only the owner reads, and over the session and the start of its transaction. Any
+-- other value is ignored: its writer is a person. A value that a trigger of the host reads is worth nothing in another
+-- transaction. An error takes the mark back together with everything else of its subtransaction.
+create or replace function passbell.new_secret() returns text
+language sql
+set search_path = ''
+as $$
+    select translate(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')
+$$;
+
+insert into passbell.secrets (name, secret)
+select 'engine', passbell.new_secret()
+ where not exists (select from passbell.secrets s where s.name = 'engine');
+
+create or replace function passbell.engine_mark() returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_secret  text;
+begin
+    select s.secret into v_secret from passbell.secrets s where s.name = 'engine';
+    if v_secret is null then
+        raise exception 'passbell.secrets has lost its row: run `passbell migrate`.' using errcode = '3F000';
+    end if;
+    return encode(sha256((v_secret || ' ' || pg_backend_pid() || ' ' || extract(epoch from pg_catalog.now()))::bytea), 'hex');
+end
+$$;
+
+-- A trigger of the host may call the engine again while a write is marked: each call adds a plus sign, its end takes one.
+create or replace function passbell.engine_begins() returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_mark  constant text := passbell.engine_mark();
+    v_now   constant text := current_setting('passbell.engine', true);
+begin
+    perform set_config('passbell.engine', case when rtrim(v_now, '+') = v_mark then v_now || '+' else v_mark end, true);
+end
+$$;
+
+create or replace function passbell.engine_ends() returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now  constant text := current_setting('passbell.engine', true);
+begin
+    perform set_config('passbell.engine', case when right(v_now, 1) = '+' then left(v_now, -1) else '' end, true);
+end
+$$;
+
+-- Is this statement the engine's own?
+create or replace function passbell.is_engine() returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_now  constant text := current_setting('passbell.engine', true);
+begin
+    if coalesce(v_now, '') = '' then
+        return false;
+    end if;
+    return rtrim(v_now, '+') = passbell.engine_mark();
+end
+$$;
+
+-- For repairs by hand: until the end of the transaction the owner's statements count as the engine's. They may then move
+-- counters and times, and break the conservation law: ask passbell.check_conservation() before the commit.
+create or replace function passbell.as_engine() returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    if not has_table_privilege('passbell.chunks', 'update') then
-        raise exception 'passbell.engine is for passbell''s own functions.' using errcode = 'PB403';
-    end if;
-    return coalesce(new, old);
+    perform passbell.engine_begins();
 end
 $$;
-
-create or replace trigger passbell_engine before insert or update or delete on public.push_campaigns
-    for each row when (current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on')
-    execute function passbell.only_the_engine();
-create or replace trigger passbell_engine before insert or update on public.member_imports
-    for each row when (current_setting('geqo_seed') = '0.7365' or coalesce(current_setting('passbell.engine', true), '') = 'on')
-    execute function passbell.only_the_engine();

@@ -103,7 +103,6 @@ $$;
 create or replace function passbell.take_from_chunks(p_passes uuid[]) returns void
 language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
 declare
     v_chunk  record;
@@ -124,9 +123,11 @@ begin
                set pass_ids = v_chunk.pass_ids, texts = case when not v_chunk.plain then v_chunk.texts end
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
         end if;
+        perform passbell.engine_begins();
         update public.push_campaigns c
            set skipped_count = skipped_count + v_chunk.before - cardinality(v_chunk.pass_ids)
          where c.id = v_chunk.campaign_id;
+        perform passbell.engine_ends();
         perform passbell.settle_campaign(v_chunk.campaign_id);
     end loop;
 end
@@ -134,15 +135,18 @@ $$;
 
 -- Orders that name the member by id, and test sends altogether.
 create or replace function passbell.redact_orders(p_name text) returns void
-language sql
+language plpgsql
 set search_path = ''
-set geqo_seed = 0.7365     -- the engine speaks: see 93_callers
 as $$
+begin
+    perform passbell.engine_begins();
     update public.push_campaigns c
        set name = 'Test to an erased member', target_query = 'IDS:erased', message_text = 'erased'
      where c.kind = 'TEST' and c.status in ('COMPLETED', 'FAILED', 'CANCELLED') and lower(btrim(c.target_query)) = 'ids:' || p_name;
     update public.push_campaigns c
        set target_query = regexp_replace(c.target_query, '([:,]\s*)' || regexp_replace(p_name, '([^a-z0-9])', '\\\1', 'g') || '(?=\s*(,|&|$))',
                                          '\1erased', 'gi')
-     where c.target_query ilike '%ids%' and strpos(lower(c.target_query), p_name) > 0 and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+     where c.target_query ilike '%ids%' and strpos(lower(c.target_query), p_name) > 0 and c.status in ('COMPLETED', 'FAILED', 'CANCELLED');
+    perform passbell.engine_ends();
+end
 $$;

@@ -123,6 +123,9 @@ begin
     perform passbell.grant_to('authenticated', 'usage on schema passbell');     -- for the policies, nothing else
     perform passbell.grant_to('service_role', 'usage on schema passbell');
     perform passbell.grant_to('service_role', 'select on all tables in schema passbell');
+    if 'service_role' = any (v_people) then
+        revoke all on passbell.secrets from service_role;       -- what the engine's mark is made with: the owner's alone
+    end if;
     perform passbell.grant_to('passbell_daemon', 'usage on schema passbell');
     perform passbell.grant_to('passbell_daemon', 'select on passbell.settings, passbell.rate_limits');
     perform passbell.grant_to('passbell_daemon', 'insert on passbell.list_pages, passbell.import_staged');

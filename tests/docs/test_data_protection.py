@@ -19,6 +19,7 @@ NOBODY = {
     "migrations",
     "pruned",
     "rate_limits",
+    "secrets",
     "segments",
     "settings",
     "turns",

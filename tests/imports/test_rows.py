@@ -305,5 +305,5 @@ def test_an_admin_orders_and_reads_imports_of_their_own_program(make_shop: MakeS
         with pytest.raises(psycopg.errors.InsufficientPrivilege), shop.conn.transaction():
             shop.conn.execute(insert, [other])
         shop.conn.execute("select set_config('passbell.engine', 'on', true)")
-        with pytest.raises(psycopg.Error, match="own functions"), shop.conn.transaction():
-            shop.conn.execute("update member_imports set created_count = 5")
+        shop.conn.execute("update member_imports set created_count = 5")
+        assert shop.value("select max(created_count) from member_imports") < 5

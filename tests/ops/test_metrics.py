@@ -59,11 +59,11 @@ def test_waiting_work_is_told_by_status_with_its_age(shop: Shop, start_daemon: S
     running = shop.campaign(program, "running")
     shop.start(running)
     shop.conn.execute("update programs set is_suspended = true")
-    shop.conn.execute("set passbell.engine = on")
-    shop.conn.execute(
-        "update push_campaigns set started_at = now() - interval '1 hour' where id = %s", [running]
-    )
-    shop.conn.execute("reset passbell.engine")
+    with shop.conn.transaction():
+        shop.conn.execute("select passbell.as_engine()")
+        shop.conn.execute(
+            "update push_campaigns set started_at = now() - interval '1 hour' where id = %s", [running]
+        )
 
     page = get(port_of(start_daemon()), "/metrics")
 

@@ -27,7 +27,8 @@ WRITE = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 ALLOWED: dict[str, dict[str, set[str]]] = {
     "anon": {},
     "authenticated": {f"public.{table}": {"SELECT", "INSERT", "UPDATE"} for table in OURS_IN_PUBLIC},
-    "service_role": {f"public.{table}": WRITE for table in OURS_IN_PUBLIC} | {"passbell.*": READ},
+    "service_role": {f"public.{table}": WRITE for table in OURS_IN_PUBLIC}
+    | {"passbell.*": READ, "passbell.secrets": set()},
     "authenticator": {},
     "pg_monitor": {},  # stands for PUBLIC: a role that was never granted anything by name
 }

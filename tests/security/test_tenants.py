@@ -184,22 +184,6 @@ def test_a_server_can_do_all_that_a_server_needs(tenants: Tenants) -> None:
             assert refused(conn, statement) == "42501", statement
 
 
-def test_counters_stay_true_whoever_claims_to_be_the_engine(tenants: Tenants) -> None:
-    """`set passbell.engine = on` is for passbell's own functions: an administrator and a server are refused."""
-    for role, user in (("authenticated", tenants.admin_a), ("service_role", None)):
-        with tenants.acting(role, user) as conn:
-            conn.execute("set passbell.engine = on")
-            for statement in (
-                "update push_campaigns set sent_count = 0 where id = %s",
-                "update push_campaigns set status = 'COMPLETED' where id = %s",
-            ):
-                assert refused(conn, statement, [tenants.sent[tenants.a]]) == "PB403"
-            conn.execute(
-                "select push_pause(%s)", [tenants.running[tenants.a]]
-            )  # our own functions work all the same
-            conn.execute("select push_resume(%s)", [tenants.running[tenants.a]])
-
-
 def test_a_test_send_cannot_reach_everybody(tenants: Tenants) -> None:
     """A campaign of kind TEST ignores quiet hours, so it is for one pass only."""
     with tenants.acting("authenticated", tenants.admin_a) as conn:

@@ -48,7 +48,7 @@ class Orders(People):
         with (
             self.conn.transaction()
         ):  # its default is the database's own clock; the guard keeps people off it
-            self.conn.execute("select set_config('passbell.engine', 'on', true)")
+            self.conn.execute("select passbell.as_engine()")
             self.conn.execute("update push_campaigns set created_at = passbell.now() where id = %s", [found])
         model.campaigns[found] = Campaign(
             found,
