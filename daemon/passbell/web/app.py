@@ -51,7 +51,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Database(settings.database_dsn, size=POOL_SIZE) as database:
-            app.state.context = Context(settings, database, Calls(database), keys, sessions, gate.failures)
+            sessions.calls = Calls(database)
+            app.state.context = Context(settings, database, sessions.calls, keys, sessions, gate.failures)
             yield
 
     app = FastAPI(
@@ -71,7 +72,7 @@ def create_app(
     page.install(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    gate = Gate(app, keys, key_limit=key_limit, failure_limit=failure_limit)
+    gate = Gate(app, keys, sessions, key_limit=key_limit, failure_limit=failure_limit)
     return gate
 
 

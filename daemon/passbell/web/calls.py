@@ -287,6 +287,20 @@ class Calls:
         """End an import; what was applied stays."""
         await self._database.fetch("select passbell.cancel_import(%s, %s)", (owner, import_id))
 
+    # ── sessions of the page ─────────────────────────────────
+
+    async def open_session(self, digest: str, name: str, seconds: int) -> None:
+        """A session begins."""
+        await self._database.fetch("select passbell.open_session(%s, %s, %s)", (digest, name, seconds))
+
+    async def session_holds(self, digest: str, name: str) -> bool:
+        """Whether neither its time nor its owner has ended it."""
+        return bool(await self._value("select passbell.session_holds(%s, %s)", (digest, name), 5.0))
+
+    async def end_session(self, digest: str) -> None:
+        """Signed out."""
+        await self._database.fetch("select passbell.end_session(%s)", (digest,))
+
     # ── idempotency ──────────────────────────────────────────
 
     async def begin_request(self, owner: str, key: str, fingerprint: str) -> Begun:

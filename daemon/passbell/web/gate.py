@@ -1,6 +1,8 @@
 """What stands before the framework, so that nothing of a request is read before the caller is known.
 
-Plain ASGI: a request id, the API key, rate and size limits, security headers, one log line, and the answer to defects.
+Plain ASGI: a request id, the API key or the session of the page, rate and size limits, security headers, one log line,
+and the answer to defects. The framework reads and spools a body before it asks who sent it. So a caller without a key
+and without a session gets no further than a small form for signing in; any other body of theirs is not read.
 """
 
 from __future__ import annotations
@@ -13,16 +15,21 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from passbell.errors import PassbellError
 from passbell.web.auth import ApiKeys, Limit, Throttle, presented_key
 from passbell.web.errors import ApiError, defect, error_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MAX_BODY", "MAX_UPLOAD", "Gate", "TooLarge"]
+    from passbell.web.page.session import Sessions
+
+__all__ = ["MAX_BODY", "MAX_FORM", "MAX_UPLOAD", "Gate", "TooLarge"]
 
 log = structlog.get_logger()
 
+MAX_FORM: Final = 8 << 10
+"""Bytes of the form that signs in: all that is read of somebody who is not known yet."""
 MAX_BODY: Final = 1 << 20
 MAX_UPLOAD: Final = 50 << 20
 """Bytes of a request with a file; the same as for lists by URL."""
@@ -32,6 +39,8 @@ FAILURE_LIMIT: Final = Limit(burst=10, per_second=1 / 6)
 _UPLOADS: Final = re.compile(
     r"/api/notifications/(blast|targeted)|/api/members/import|/compose/confirm|/imports"
 )
+# Open to everybody, and nothing there takes a body.
+_OPEN: Final = re.compile(r"/live|/ready|/openapi\.json|/static/.*")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # No script, style, font or frame but our own files; nothing inline.
 _POLICY: Final = (
@@ -54,7 +63,8 @@ class TooLarge(ApiError):
     """More bytes than allowed."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(413, "TOO_LARGE", f"The request is larger than {limit >> 20} MB.")
+        size = f"{limit >> 20} MB" if limit >> 20 else f"{limit >> 10} KB"
+        super().__init__(413, "TOO_LARGE", f"The request is larger than {size}.")
 
 
 class Gate:
@@ -64,12 +74,14 @@ class Gate:
         self,
         app: ASGIApp,
         keys: ApiKeys,
+        sessions: Sessions,
         *,
         key_limit: Limit = KEY_LIMIT,
         failure_limit: Limit = FAILURE_LIMIT,
     ) -> None:
         self._app = app
         self._keys = keys
+        self._sessions = sessions
         self._calls = Throttle(key_limit)
         self.failures = Throttle(failure_limit)
 
@@ -107,28 +119,44 @@ class Gate:
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: _Answer
     ) -> None:
         path: str = scope["path"]
-        if path.startswith("/api/") or path == "/api":
-            try:
-                scope["state"]["key_name"] = self._admit(scope, headers)
-            except ApiError as error:
-                await _refuse(error, scope, receive, answer)
-                return
-        limit = MAX_UPLOAD if _UPLOADS.fullmatch(path) else MAX_BODY
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > limit:
-            await _refuse(TooLarge(limit), scope, receive, answer)
+        try:
+            limit = await self._limit_for(scope, path, headers)
+            length = headers.get(b"content-length", b"0")
+            if limit and (not length.isdigit() or int(length) > limit):
+                raise TooLarge(limit)
+        except ApiError as error:
+            await _refuse(error, scope, receive, answer)
             return
-        await self._app(scope, _counted(receive, limit, answer), answer)
+        await self._app(scope, _counted(receive, limit, answer) if limit else _unread(receive), answer)
+
+    async def _limit_for(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> int:
+        """Find out who is calling, and return how many bytes of theirs may be read. 0: none."""
+        if "\0" in path or b"%00" in scope["query_string"]:
+            raise ApiError(422, "INVALID_REQUEST", "An address must not contain NUL characters.")
+        if path.startswith("/api/") or path == "/api":
+            scope["state"]["key_name"] = self._admit(scope, headers)
+        elif _OPEN.fullmatch(path) or not await self._signed_in(scope):
+            return MAX_FORM if path == "/login" else 0
+        return MAX_UPLOAD if _UPLOADS.fullmatch(path) else MAX_BODY
+
+    async def _signed_in(self, scope: Scope) -> bool:
+        state = scope["state"]
+        try:
+            state["session"] = await self._sessions.read(scope)
+        except PassbellError as error:
+            state["session"], state["trouble"] = None, error  # the page says it, where it asks who is there
+        return state["session"] is not None
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         address = client_address(scope)
-        # Before looking at the key: a guesser gets no more tries because one of them might be right.
-        if wait := self.failures.seconds_to_wait(address):
-            raise _too_many("Too many wrong API keys from this address.", wait)
         presented = presented_key(headers)
         name = None if presented is None else self._keys.name_of(presented)
         if name is None:
             if presented is not None:
+                # A wrong key makes its own sender wait. The right key is never refused for what others try from the
+                # same address: a proxy, an office.
+                if wait := self.failures.seconds_to_wait(address):
+                    raise _too_many("Too many wrong API keys from this address.", wait)
                 self.failures.take(address)
                 log.warning("api_key_refused", address=address)
             raise ApiError(
@@ -180,6 +208,22 @@ def _counted(receive: Receive, limit: int, answer: _Answer) -> Receive:
         return message
 
     return counted
+
+
+def _unread(receive: Receive) -> Receive:
+    """Give an empty body, whatever was sent; afterwards wait for the caller to leave."""
+    given = False
+
+    async def unread() -> Message:
+        nonlocal given
+        if not given:
+            given = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (message := await receive())["type"] != "http.disconnect":
+            pass
+        return message
+
+    return unread
 
 
 class _Answer:

@@ -12,6 +12,7 @@ import uvicorn
 
 from passbell.errors import ConfigurationError
 from passbell.web.app import create_app
+from passbell.web.connections import HEAD_BYTES, Bounded
 
 if TYPE_CHECKING:
     from passbell.settings import Settings
@@ -32,6 +33,9 @@ def serve(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=10,
         timeout_keep_alive=15,
+        http=Bounded,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        ws="none",
         proxy_headers=True,  # from a proxy on this machine alone
         forwarded_allow_ips="127.0.0.1,::1",
         lifespan="on",

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from passbell.db.migrate import check
-from passbell.errors import PassbellError
 from passbell.web.api.models import ErrorBody, Result
 from passbell.web.context import Web
 from passbell.web.errors import ApiError, error_response
@@ -31,13 +28,8 @@ async def live() -> Response:
 
 @router.get("/ready", response_model=Result, summary="Can it serve?", responses=NOT_READY)
 async def ready(web: Web) -> Response:
-    """Look at the database and its schema."""
-    try:
-        report = await asyncio.to_thread(check, web.settings.database_dsn)
-    except PassbellError:
-        return error_response(ApiError(503, "NOT_READY", "The database or its schema is not ready."))
-    if report.installed < report.available:
-        return error_response(
-            ApiError(503, "NOT_READY", "The database is not ready: run `passbell migrate`.")
-        )
+    """Look at the database and its schema, at most once a second: anybody may ask."""
+    problem = await web.readiness.problem(web.settings.database_dsn)
+    if problem is not None:
+        return error_response(ApiError(503, "NOT_READY", problem))
     return json_answer({"success": True, "result": "ready"})

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from passbell.web.page.render import page
+from passbell.web.page.session import session_of
 
 __all__ = ["router"]
 
@@ -29,7 +30,7 @@ async def docs(request: Request) -> HTMLResponse:
         for method, operation in operations.items()
     ]
     groups = [(tag, list(found)) for tag, found in groupby(calls, key=lambda call: call["tag"])]
-    session = request.app.state.context.sessions.read(request)
+    session = session_of(request)
     return page(request, "docs.html", session, document=document, groups=groups)
 
 

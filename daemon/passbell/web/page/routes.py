@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from passbell.web.page import compose, docs, history, imports, panels, signin
 from passbell.web.page.render import is_htmx, page, redirect
-from passbell.web.page.session import NotSignedIn
+from passbell.web.page.session import NotSignedIn, session_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -44,7 +44,7 @@ def page_error(request: Request, error: ApiError) -> Response | None:
         response.headers["HX-Retarget"] = "#notice"
         response.headers["HX-Reswap"] = "innerHTML"
         return response
-    session = request.app.state.context.sessions.read(request)
+    session = session_of(request)
     response = page(request, "error.html", session, code=error.status, error=error)
     response.headers.update(error.headers)
     return response

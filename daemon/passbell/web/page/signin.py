@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from passbell.web.context import Web
 from passbell.web.gate import client_address
 from passbell.web.page.render import page, redirect
-from passbell.web.page.session import Writing, same_origin
+from passbell.web.page.session import Writing, same_origin, session_of
 
 __all__ = ["router"]
 
@@ -24,10 +24,10 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/login")
 async def ask(
-    request: Request, web: Web, next_page: Annotated[str, Query(alias="next")] = "/"
+    request: Request, next_page: Annotated[str, Query(alias="next", max_length=1000)] = "/"
 ) -> HTMLResponse:
     """Ask for a key."""
-    if web.sessions.read(request) is not None:
+    if session_of(request) is not None:
         return redirect(request, _safe(next_page))
     return page(request, "login.html", next=_safe(next_page), error=None)
 
@@ -44,16 +44,17 @@ async def sign_in(
     after = _safe(next_page)
     if not same_origin(request):
         return page(request, "login.html", code=403, next=after, error="Please sign in from this page.")
-    if wait := web.failures.seconds_to_wait(address):
-        error = f"Too many wrong keys from this address. Try again in {ceil(wait)} seconds."
-        return page(request, "login.html", code=429, next=after, error=error)
     name = web.keys.name_of(key.strip())
     if name is None:
+        # The right key is never made to wait, whoever else guesses from the same address.
+        if wait := web.failures.seconds_to_wait(address):
+            error = f"Too many wrong keys from this address. Try again in {ceil(wait)} seconds."
+            return page(request, "login.html", code=429, next=after, error=error)
         web.failures.take(address)
         log.warning("api_key_refused", address=address, where="page")
         return page(request, "login.html", code=401, next=after, error="This API key is not known.")
     response = redirect(request, after)
-    web.sessions.start(response, name, secure=request.url.scheme == "https")
+    await web.sessions.start(web.calls, response, name, secure=request.url.scheme == "https")
     log.info("signed_in", key=name, address=address)
     return response
 
@@ -62,7 +63,7 @@ async def sign_in(
 async def sign_out(request: Request, web: Web, session: Writing) -> HTMLResponse:
     """End the session."""
     response = redirect(request, "/login")
-    web.sessions.end(response)
+    await web.sessions.end(web.calls, response, session)
     log.info("signed_out", key=session.name)
     return response
 
