@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -49,6 +49,63 @@ def test_check_finds_wrong_credentials(passbell: Passbell, club: Club, seeded: S
     assert answer.code == 1
     assert "FAIL PassKit" in answer.out
     assert "hunter2" not in answer.out + answer.err
+
+
+def design(sandbox: Sandbox, owner: str, fields: list[dict[str, Any]], **more: Any) -> None:
+    """Give a program, coupon campaign or production of the sandbox a design."""
+    with httpx.Client(base_url=sandbox.url, trust_env=False) as client:
+        given = {"owners": [{"id": owner, "fields": fields, **more}]}
+        client.post("/sandbox/seed", json=given).raise_for_status()
+
+
+CUSTOM = {"name": "custom.news", "default": "News: ${meta.marketingMessage}"}
+
+
+@pytest.mark.parametrize(
+    ("field", "line"),
+    [
+        (
+            {"name": "meta.marketingMessage", "changeMessage": "%@"},
+            "ok   template: Tea Club (pkTea): the field meta.",
+        ),
+        ({**CUSTOM, "changeMessage": "%@"}, "ok   template: Tea Club (pkTea): the field custom.news rings"),
+        ({**CUSTOM, "localizedChangeMessage": {"EN": "%@"}}, "the field custom.news rings"),
+        ({**CUSTOM, "changeMessage": "News!"}, "has no %@ in the change message of custom.news"),
+        ({"name": "custom.news", "changeMessage": "%@"}, "has no field meta.marketingMessage"),
+        ({**CUSTOM, "default": "${meta.other}", "changeMessage": "%@"}, "has no field meta.marketingMessage"),
+    ],
+)
+def test_c1_check_reads_the_template_as_passkit_shows_it(
+    passbell: Passbell, club: Club, seeded: Sandbox, field: dict[str, Any], line: str
+) -> None:
+    """A field that shows our key and has %@ rings, whatever its name; check says what another design lacks."""
+    design(seeded, "pkTea", [field])
+    for shape in ("published", "bare"):
+        with httpx.Client(base_url=seeded.url, trust_env=False) as client:
+            client.patch("/sandbox/options", json={"template_shape": shape}).raise_for_status()
+        answer = passbell("check")
+        assert line in answer.out
+        assert answer.code == (0 if "rings" in line or line.startswith("ok") else 1)
+
+
+def test_c1_check_looks_at_coupon_and_ticket_designs(passbell: Passbell, club: Club, seeded: Sandbox) -> None:
+    """Of a coupon campaign both designs are looked at, of a production its ticket types; each lack is named."""
+    for name, protocol in (("Coffee", "COUPON"), ("Gig", "EVENT_TICKET")):
+        club.connection.execute(
+            "insert into programs (id, name, protocol, passkit_program_id) values (gen_random_uuid(), %s, %s, %s)",
+            (name, protocol, f"pk{name}"),
+        )
+    rings = {"name": "meta.marketingMessage", "changeMessage": "%@"}
+    design(
+        seeded, "pkCoffee", [rings], kind="coupon", afterFields=[{"name": "custom.used"}], template="before"
+    )
+    design(seeded, "pkGig", [rings], kind="ticket")
+    answer = passbell("check")
+    lacks = [line for line in answer.out.splitlines() if line.startswith("FAIL")]
+    assert answer.code == len(lacks) == 1
+    assert "Coffee (pkCoffee)" in lacks[0]
+    assert "(after redemption) has no field meta.marketingMessage" in lacks[0]
+    assert "ok   template: Gig (pkGig): the field meta.marketingMessage rings" in answer.out
 
 
 def test_send_and_wait_until_everybody_was_buzzed(passbell: Passbell, club: Club, seeded: Sandbox) -> None:

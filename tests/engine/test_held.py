@@ -15,7 +15,7 @@ from passbell.engine.held import HeldChunk, lease_clock
 from passbell.engine.pacing import Pacer
 from passbell.engine.sending import Sender, Turns
 from passbell.passkit import Credentials, PassKit
-from passkit.scripted import Server
+from support.scripted import Server
 
 if TYPE_CHECKING:
     from passbell.db.calls import Queue

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from passbell.passkit import Credentials, PassKit
-from passkit.scripted import MakeClient, Server
+from support.scripted import MakeClient, Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

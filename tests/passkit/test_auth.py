@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from passbell.passkit import Credentials, Recipient, Verdict
-from passkit.scripted import MakeClient, Reply, Request, Script, Server
+from support.scripted import MakeClient, Reply, Request, Script, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

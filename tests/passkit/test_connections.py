@@ -12,14 +12,14 @@ import trustme
 
 from passbell.passkit import Recipient, Verdict
 from passbell.passkit.transport import NetworkTrouble, open_transport
-from passkit.scripted import Reply
+from support.scripted import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from passbell.passkit import Transport
-    from passkit.scripted import MakeClient, Request, Server
+    from support.scripted import MakeClient, Request, Server
 
 MEMBER = Recipient("p1", "MEMBERSHIP", "abc", None, None)
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"id":"ok"}'

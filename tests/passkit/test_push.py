@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from passbell.passkit import Answer, Credentials, PassKit, Recipient, Verdict
-from passkit.scripted import MakeClient, Reply, Server
+from support.scripted import MakeClient, Reply, Server
 
 MEMBER = Recipient("p1", "MEMBERSHIP", "3x7gWmSnhRBeeLtkZRDWwS", "card-1", "prog-1")
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from passbell.passkit import Answer, Recipient, Verdict
-from passkit.scripted import MakeClient, Reply, Request, Server
+from support.scripted import MakeClient, Reply, Request, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

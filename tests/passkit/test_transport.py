@@ -14,7 +14,7 @@ from passbell.passkit.transport import environment_proxy, open_transport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from passkit.scripted import MakeClient, Server
+    from support.scripted import MakeClient, Server
 
 MEMBER = Recipient("p1", "MEMBERSHIP", "abc", None, None)
 

@@ -232,7 +232,7 @@ async def test_the_template_tells_which_field_rings(api: httpx.AsyncClient) -> N
     assert (await api.get(f"/members/program/{PROGRAM}")).json()["id"] == PROGRAM
     tiers = await api.post("/members/tiers/list", json={"programId": PROGRAM})
     template = json.loads(tiers.text)["result"]["passTemplateId"]
-    fields = (await api.get(f"/template/data/{template}")).json()["data"]["dataFields"]
+    fields = (await api.get(f"/template/data/{template}")).json()["template"]["data"]["dataFields"]
     ringing = {
         field["uniqueName"]: field["appleWalletFieldRenderOptions"]["changeMessage"]
         for field in fields

@@ -5,6 +5,7 @@ The rooms, from the outside in:
 * `client`: `PassKit`, the object the engine holds. One request: rate slot, token, bytes, verdict.
 * `records`: reading many `metaData` maps with few requests.
 * `recipient`: which endpoint and which identifiers belong to a pass.
+* `templates`: which designs a program's passes use, and whether they ring.
 * `answers`: what a status code means for the pass and for the account.
 * `credentials` and `skew`: tokens that PassKit accepts, also with a wrong clock on our side.
 * `transport`, `over_httptools`, `over_httpx`: how bytes leave the machine.

@@ -26,10 +26,16 @@ from passbell.passkit.answers import (
     unreadable,
 )
 from passbell.passkit.credentials import Credentials, Signer
-from passbell.passkit.recipient import Recipient, update_body, update_path, why_unaddressable
+from passbell.passkit.recipient import (
+    OWNER_PATHS,
+    Recipient,
+    update_body,
+    update_path,
+    why_unaddressable,
+)
 from passbell.passkit.records import Exchange, RecordReader
 from passbell.passkit.skew import ClockSkew
-from passbell.passkit.templates import change_messages
+from passbell.passkit.templates import Template, read_templates
 from passbell.passkit.transport import (
     MAX_BODY,
     BodyTooLong,
@@ -183,9 +189,22 @@ class PassKit:
             return Answer(Verdict.SENT, answer.http_status, answer.detail)
         return answer
 
-    async def change_messages(self, program_id: str, field: str) -> list[str | None] | None:
-        """The change message of `field` in each template of a membership program; see `passkit.templates`."""
-        return await change_messages(self._ask, program_id, field)
+    async def lacks(self, protocol: str, program_id: str) -> bool:
+        """Whether PassKit says that it has no such program, coupon campaign or production in this region.
+
+        A sentence of a 404 that does not name it is about something else, such as the path or the member.
+        """
+        if protocol not in OWNER_PATHS:
+            return program_id in (await self.probe(program_id)).detail
+        if program_id in {"", ".", ".."}:
+            return True
+        path = OWNER_PATHS[protocol] + quote(program_id, safe="")
+        answer = (await self._ask("GET", path, None)).answer
+        return answer.verdict is Verdict.NOT_FOUND and program_id in answer.detail
+
+    async def templates(self, protocol: str, program_id: str) -> list[Template] | None:
+        """The designs that passes of a program use, None if PassKit does not tell; see `passkit.templates`."""
+        return await read_templates(self._ask, protocol, program_id, self.message_key)
 
     async def _ask(self, method: str, path: str, body: bytes | None) -> Exchange:
         """One question; asked a second time only if PassKit finds the token's time wrong."""

@@ -39,6 +39,11 @@ _LIST_PATHS = {
     MEMBERSHIP: "/members/member/list/",
     COUPON: "/coupon/singleUse/coupons/list/",
 }
+OWNER_PATHS = {
+    COUPON: "/coupon/singleUse/campaign/",
+    EVENT_TICKET: "/eventTickets/production/",
+}
+"""Where a coupon campaign and a production are read; a program of members is known by the answer about a member."""
 
 
 class Recipient(NamedTuple):

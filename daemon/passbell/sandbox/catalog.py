@@ -70,12 +70,19 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A data field of a template; `change_message` is empty for a silent one."""
+    """A data field of a template; it is silent without a change message in any language."""
 
     name: str
     change_message: str = ""
     label: str = ""
     default: str = ""
+    localized: tuple[tuple[str, str], ...] = ()
+    """Change messages by language."""
+
+    @property
+    def message(self) -> str:
+        """The change message of the sandbox's phones: the plain one, else the first language's."""
+        return self.change_message or next((text for _, text in self.localized), "")
 
     def show(self) -> Show:
         """The function that reads the shown value from a record and its metaData."""
@@ -92,7 +99,7 @@ class Field:
             "defaultValue": self.default,
             "appleWalletFieldRenderOptions": {
                 "changeMessage": self.change_message,
-                "localizedChangeMessage": None,
+                "localizedChangeMessage": {"translations": dict(self.localized)} if self.localized else None,
             },
         }
 
@@ -105,7 +112,7 @@ class Template:
         self.kind = kind
         self.fields = fields
         self.organisation = organisation
-        self.ringing = tuple((item, item.show()) for item in fields if item.change_message)
+        self.ringing = tuple((item, item.show()) for item in fields if item.message)
         self.shown = tuple((item, item.show()) for item in fields)
         self.rings = _together([show for _, show in self.ringing])
 
@@ -121,14 +128,22 @@ class Template:
         return cls(id_from(f"template of {owner_id}"), kind, fields, "Sandbox")
 
     def as_json(self) -> dict[str, Any]:
-        """The template as PassKit shows it, as far as a push daemon looks at it."""
-        return {
+        """The template as PassKit shows it (`PassTemplateResponse`), as far as a push daemon looks at it."""
+        name, protocol = f"template {self.id}", self.kind.protocol
+        template = {
             "id": self.id,
-            "name": f"template {self.id}",
-            "protocol": self.kind.protocol,
+            "name": name,
+            "protocol": protocol,
             "revision": 1,
             "organizationName": self.organisation,
             "data": {"dataFields": [item.as_json() for item in self.fields]},
+        }
+        return {
+            "template": template,
+            "Name": name,
+            "ownerUsername": "sandbox",
+            "protocol": protocol,
+            "revision": 1,
         }
 
 
@@ -137,6 +152,8 @@ class Owner:
     """A program, coupon campaign or production, and its records by the caller's own id.
 
     Attributes:
+        after: the design of redeemed coupons and tickets as the API names it; None if it is the same. Phones of
+            the sandbox keep the first, for it does not act out redemption.
         uid: a production's second name, usable instead of the id.
         group: id of the tier, offer or ticket type that links to the template.
     """
@@ -144,6 +161,7 @@ class Owner:
     id: str
     kind: Kind
     template: Template
+    after: Template | None = None
     name: str = ""
     uid: str = ""
     group: str = "base"
@@ -152,12 +170,20 @@ class Owner:
 
     def as_json(self) -> dict[str, Any]:
         """The program, campaign or production itself."""
-        return {"id": self.id, "uid": self.uid, "name": self.name or self.id, "status": ["PROJECT_PUBLISHED"]}
+        data = {"id": self.id, "name": self.name or self.id, "status": ["PROJECT_PUBLISHED"]}
+        return {**data, "uid": self.uid} if self.kind.name == "ticket" else data
 
     def group_json(self) -> dict[str, Any]:
         """Its one tier, offer or ticket type: the object that names the template."""
-        link = "passTemplateId" if self.kind.name == "member" else "beforeRedeemPassTemplateId"
-        return {"id": self.group, "name": self.group, self.kind.belongs: self.id, link: self.template.id}
+        data = {"id": self.group, self.kind.belongs: self.id}
+        if self.kind.name == "member":
+            return {**data, "name": self.group, "passTemplateId": self.template.id}
+        return {
+            **data,
+            "offerTitle" if self.kind.name == "coupon" else "name": self.group,
+            "beforeRedeemPassTemplateId": self.template.id,
+            "afterRedeemPassTemplateId": (self.after or self.template).id,
+        }
 
 
 def _together(shows: list[Show]) -> Callable[[Record, Values], tuple[str, ...]]:

@@ -105,6 +105,9 @@ def create(kind: Kind) -> Handler:
         world.update(record, data, request)
         record.phones = phones_from(world.options.phones_on_create)  # a fresh install is silent
         request.record, request.committed = record, True
+        if kind.name == "ticket":
+            names = {"ticketId": record.id, "productionId": owner.id, "ticketTypeId": owner.group}
+            return orjson.dumps(names)
         return _id(record)
 
     return handle
@@ -112,12 +115,16 @@ def create(kind: Kind) -> Handler:
 
 def delete(kind: Kind) -> Handler:
     """DELETE of a record, named in the body."""
-    fields = {**_FIELDS[kind.name], "ticketId": _FIELDS["ticket"]["id"]}
+    fields = messages.TICKET_ID if kind.name == "ticket" else _FIELDS[kind.name]
 
     def handle(world: World, request: Request) -> bytes:
         data = parse(fields, request.body)
-        record_id, external, owner = _keys(kind, data)
-        record = request.record = world.find(kind, record_id or data.get("ticketId", ""), external, owner)
+        if kind.name == "ticket":
+            number = data.get("ticketNumber", {})
+            keys = data.get("ticketId", ""), number.get("ticketNumber", ""), number.get("productionId", "")
+        else:
+            keys = _keys(kind, data)
+        record = request.record = world.find(kind, *keys)
         world.remove(record)
         request.committed = True
         return b"{}"
@@ -215,15 +222,14 @@ def list_records(kind: Kind, *, counting: bool = False) -> Handler:
 
     def handle(world: World, request: Request) -> Answer:
         data = parse(messages.LIST, request.body or b"{}")
-        owner_id = request.args[0] if request.args else data.get("productionId") or data.get("classId", "")
-        production = data.get("production", {})
-        owner = world.owner_of(kind, owner_id or production.get("id") or production.get("uid", ""))
+        owner_id = request.args[0] if request.args else data.get("productionId", "")
+        owner = world.owner_of(kind, owner_id or data.get("productionUid", ""))
         filters = data.get("filters", {})
         if counting:
             return b'{"total":%d}' % count(world, owner, filters)
         rows = select(world, owner, filters)
         defaults = world.options.emit_defaults
-        return Stream(_blocks(record.as_json(defaults=defaults) for record in rows))
+        return Stream(_blocks(record.as_row(defaults=defaults) for record in rows))
 
     return handle
 
@@ -263,15 +269,13 @@ def list_groups(kind: Kind) -> Handler:
 
     def handle(world: World, request: Request) -> Answer:
         data = parse(_GROUP_LIST, request.body or b"{}")
-        owner_id = (
-            request.args[0] if request.args else data.get("programId") or data.get("couponCampaignId", "")
-        )
+        owner_id = request.args[0] if request.args else data.get("programId") or data.get("campaignId", "")
         return Stream(_blocks([world.owner_of(kind, owner_id).group_json()]))
 
     return handle
 
 
-_GROUP_LIST = {**messages.LIST, "couponCampaignId": messages.MEMBER["id"]}
+_GROUP_LIST = {**messages.LIST, "campaignId": messages.MEMBER["id"]}
 
 
 def read_template(world: World, request: Request) -> bytes:
@@ -279,7 +283,8 @@ def read_template(world: World, request: Request) -> bytes:
     template = world.templates.get(request.args[0])
     if template is None:
         raise ApiError(404, f"template with id[{request.args[0]}] does not exist")
-    return orjson.dumps(template.as_json())
+    shown = template.as_json()
+    return orjson.dumps(shown["template"] if world.options.template_shape == "bare" else shown)
 
 
 def list_templates(world: World, _: Request) -> Answer:

@@ -17,7 +17,18 @@ import orjson
 
 from passbell.sandbox.answers import ApiError
 
-__all__ = ["COUPON", "LIST", "MEMBER", "PERSON_PATCH", "POINTS", "TICKET", "Fields", "float32", "parse"]
+__all__ = [
+    "COUPON",
+    "LIST",
+    "MEMBER",
+    "PERSON_PATCH",
+    "POINTS",
+    "TICKET",
+    "TICKET_ID",
+    "Fields",
+    "float32",
+    "parse",
+]
 
 Check = Callable[[Any], Any]
 Fields = dict[str, Check]
@@ -217,9 +228,9 @@ _FILTERS: Fields = {
 LIST: Fields = {
     "filters": _part(_FILTERS),
     "emailAsCsv": _flag,
-    **dict.fromkeys(("programId", "productionId", "classId"), _text),
-    "production": _part(_PRODUCTION),
+    **dict.fromkeys(("programId", "productionId", "productionUid"), _text),
 }
+TICKET_ID: Fields = {"ticketId": _text, "ticketNumber": _part({"productionId": _text, "ticketNumber": _text})}
 
 
 def parse(fields: Fields, body: bytes) -> dict[str, Any]:

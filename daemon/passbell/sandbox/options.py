@@ -21,6 +21,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "several_changes": ("generic", "first"),
     "group_join": ("and", "or"),
     "error_shape": ("plain", "gateway", "legacy"),
+    "template_shape": ("published", "bare"),
 }
 
 
@@ -49,6 +50,7 @@ class Options:
         default_limit: rows of a list when the filter names no limit.
         emit_defaults: unset fields are emitted as null, 0, "" and false.
         error_shape: `{"error": …}` as seen live, or the shapes of the two grpc-gateway generations.
+        template_shape: `{"template": {…}, "Name": …}` as PassKit publishes it, or the template alone.
         message_key: metaData key that carries the change message in templates made by the sandbox itself.
         phones_on_create: phones of a record created over the API, for example "apple"; empty means none yet.
         keep_bodies: keep the body of every call, not only its hash (memory!).
@@ -75,6 +77,7 @@ class Options:
     default_limit: int = 25
     emit_defaults: bool = True
     error_shape: str = "plain"
+    template_shape: str = "published"
     message_key: str = "marketingMessage"
     phones_on_create: str = ""
     keep_bodies: bool = False

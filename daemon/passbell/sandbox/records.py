@@ -171,3 +171,16 @@ class Record:
         data["updated"] = stamp(self.updated)
         data.update(self.more())
         return data if defaults else {name: value for name, value in data.items() if value}
+
+    def as_row(self, *, defaults: bool = True) -> dict[str, Any]:
+        """The record as a list shows it: of a ticket's event and type only the names."""
+        data = self.as_json(defaults=defaults)
+        if self.owner.kind.name == "ticket":
+            production = {"id": self.owner.id, "uid": self.owner.uid, "name": self.owner.name}
+            data |= {"production": production, "event": {"id": ""}}
+            if data.get("ticketType"):
+                kept = ("id", "uid", "name")
+                data["ticketType"] = {name: data["ticketType"].get(name, "") for name in kept}
+            if "optOut" in data:
+                data["optOut"] = data["optOut"] == "ON"
+        return data

@@ -77,18 +77,31 @@ def _kind(name: str) -> Kind:
 
 def _owner(world: World, item: dict[str, Any]) -> None:
     kind = _kind(item.get("kind", "member"))
-    template = None
-    if "fields" in item:
-        fields = tuple(
-            Field(one["name"], one.get("changeMessage", ""), one.get("label", ""), one.get("default", ""))
-            for one in item["fields"]
-        )
-        template_id = item.get("template") or id_from(f"template of {item['id']}")
-        template = Template(template_id, kind, fields, item.get("organisation", "Sandbox"))
-    owner = world.own(item["id"], kind, template)
+    template = _template(kind, item, "fields")
+    after = None if kind.name == "member" else _template(kind, item, "afterFields")
+    owner = world.own(item["id"], kind, template, after)
     owner.name = item.get("name", owner.name)
     owner.uid = item.get("uid", owner.uid)
     owner.group = item.get("group", owner.group)
+
+
+def _template(kind: Kind, item: dict[str, Any], what: str) -> Template | None:
+    """The design whose fields a seed lists under `what`, None if it lists none."""
+    if what not in item:
+        return None
+    fields = tuple(
+        Field(
+            one["name"],
+            one.get("changeMessage", ""),
+            one.get("label", ""),
+            one.get("default", ""),
+            tuple((one.get("localizedChangeMessage") or {}).items()),
+        )
+        for one in item[what]
+    )
+    template_id = item.get("template") if what == "fields" else None
+    template_id = template_id or id_from(f"{what} of {item['id']}")
+    return Template(template_id, kind, fields, item.get("organisation", "Sandbox"))
 
 
 def _record(world: World, item: dict[str, Any], wall: float) -> Record:

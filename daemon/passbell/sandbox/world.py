@@ -67,8 +67,10 @@ class World:
 
     # -- owners ------------------------------------------------------------------------------------------
 
-    def own(self, owner_id: str, kind: Kind, template: Template | None = None) -> Owner:
-        """The owner of that id, made with a plain template if it is new.
+    def own(
+        self, owner_id: str, kind: Kind, template: Template | None = None, after: Template | None = None
+    ) -> Owner:
+        """The owner of that id, made with a plain template if it is new; `after` is its design once redeemed.
 
         Raises:
             ValueError: it exists as another kind.
@@ -81,7 +83,10 @@ class World:
             raise ValueError(f"{owner_id} is a {owner.kind.owner}, not a {kind.owner}")
         elif template is not None:
             owner.template = template
-        self.templates[owner.template.id] = owner.template
+        owner.after = after or owner.after
+        for one in (owner.template, owner.after):
+            if one is not None:
+                self.templates[one.id] = one
         return owner
 
     def owner_of(self, kind: Kind, owner_id: str) -> Owner:
@@ -216,7 +221,7 @@ class World:
 
     def _alert(self, record: Record, changed: list[int], after: tuple[str, ...]) -> tuple[str, bool]:
         """The words on the lock screen, and whether they are the wallet's own."""
-        message = record.owner.template.ringing[changed[0]][0].change_message
+        message = record.owner.template.ringing[changed[0]][0].message
         several = len(changed) > 1 and self.options.several_changes == "generic"
         if several or "%@" not in message:
             return GENERIC_ALERT, True
