@@ -80,8 +80,10 @@ SQLSTATES = {
     "PB403": "Not your program, or not for people.",
     "PB404": "There is no such program, campaign, pass or import.",
     "PB409": "The audience has changed since the preview; DETAIL is the new number.",
+    "PB410": "The time to send at is more than a minute in the past.",
     "PB412": "The lease is lost: another daemon has the chunk. Only daemons see it.",
     "PB422": "That step is not allowed from the present status.",
+    "PB423": "The program is suspended: nothing may be ordered.",
 }
 
 

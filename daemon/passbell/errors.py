@@ -70,8 +70,8 @@ class CampaignError(PassbellError):
 
     Attributes:
         sqlstate: five characters, `PB4xx`; the last three follow the HTTP status with the same meaning
-            (PB400 the request, PB403 not your program, PB404 unknown, PB409 the audience moved, PB422 an
-            illegal edge).
+            (PB400 the request, PB403 not your program, PB404 unknown, PB409 the audience moved, PB410 a
+            time that is over, PB422 an illegal edge, PB423 a suspended program).
     """
 
     def __init__(self, message: str, sqlstate: str = "PB400") -> None:
@@ -96,6 +96,8 @@ def from_database(error: psycopg.Error) -> PassbellError:
     else is shortened to its first line: DETAIL lines may quote a member's data.
     """
     sqlstate = error.sqlstate
+    if sqlstate is None and type(error).__name__ == "DataError":
+        sqlstate = "PB400"  # a value that no text of the server can hold, such as NUL: it was never sent
     message = (error.diag.message_primary or "").strip() or _first_line(error)
     if sqlstate is None or sqlstate.startswith((*_GONE, *_PASSING)):
         passing = sqlstate is not None and sqlstate.startswith(_PASSING) and sqlstate not in _GONE

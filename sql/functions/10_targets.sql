@@ -30,6 +30,21 @@ as $$
       from unnest(passbell.id_list(p_list)) as x
 $$;
 
+-- The loyalty platform's own names of audiences, in ours. NULL for any other name.
+create or replace function passbell.platform_audience(p_name text) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select case when p_name ~ '^TIER_[1-4]$'   then 'TIER:' || right(p_name, 1)
+                when p_name = 'TIER_BRONZE'    then 'TIER:1'
+                when p_name = 'TIER_SILVER'    then 'TIER:2'
+                when p_name = 'TIER_GOLD'      then 'TIER:3'
+                when p_name = 'TIER_PLATINUM'  then 'TIER:4'
+                when p_name = 'ALL_ACTIVE'     then 'UNREDEEMED'
+                when p_name = 'EXPIRING_SOON'  then 'EXPIRING'
+                when p_name = 'ALL_TICKETED'   then 'ALL' end
+$$;
+
 -- Reads a target such as 'whale & LOCAL:90210, 902*' into its segments, in order. Only names are looked up and only
 -- parameters are kept: nothing a person types becomes SQL. Spaces do not matter: not those that a web page or a
 -- spreadsheet pastes along (no-break, zero width), not doubled ones, and none at all in names and numbers
@@ -56,7 +71,17 @@ begin
          where replace(v_name, ' ', '') in (select replace(upper(n), ' ', '') from unnest(s.name || s.aliases) n)
          order by upper(btrim(s.name)) = v_name desc, v_name in (select upper(btrim(a)) from unnest(s.aliases) a) desc, s.builtin desc, s.name
          limit 1;
-        if not found then
+        if not found and passbell.platform_audience(v_name) is not null then
+            select s.* into v_segment from passbell.segments s where s.name = split_part(passbell.platform_audience(v_name), ':', 1);
+            if v_name = 'ALL_TICKETED' then
+                v_segment.predicate := 'protocol = ''EVENT_TICKET''';
+            elsif v_segment.parameter_kind = 'tier' and v_param is null then
+                v_param := split_part(passbell.platform_audience(v_name), ':', 2);
+            elsif v_segment.parameter_kind = 'tier' then
+                raise exception 'The audience % takes no value, but "%" was given.', v_name, left(v_param, 60) using errcode = 'PB400';
+            end if;
+        end if;
+        if v_segment.name is null then
             select string_agg(s.name || case s.parameter_kind when 'none' then '' when 'text' then ''
                                              else case when s.default_parameter is null then ':…' else '[:…]' end end,
                               ', ' order by s.builtin desc, s.name)
@@ -91,6 +116,31 @@ begin
         predicate := v_segment.predicate;
         return next;
     end loop;
+end
+$$;
+
+-- Some of the platform's names belong to one kind of program: ALL_ACTIVE and EXPIRING_SOON to coupons, ALL_TICKETED to
+-- event tickets. Raises PB400 where the program is of another kind, so that no name means everybody by accident.
+create or replace function passbell.require_target(p_program uuid, p_target text) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_wrong  record;
+begin
+    select n.name, case n.protocol when 'COUPON' then 'coupons' else 'event tickets' end as kind, g.protocol as actual
+      into v_wrong
+      from unnest(string_to_array(regexp_replace(upper(p_target), '[\s\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]+', '', 'g'), '&')) as t (part)
+      join (values ('ALL_ACTIVE', 'COUPON'), ('EXPIRING_SOON', 'COUPON'), ('ALL_TICKETED', 'EVENT_TICKET')) as n (name, protocol)
+        on n.name = split_part(t.part, ':', 1)
+      left join passbell.programs g on g.program_id = p_program
+     where g.protocol is distinct from n.protocol
+       and not exists (select from passbell.segments s where n.name in (select replace(upper(x), ' ', '') from unnest(s.name || s.aliases) x))
+     limit 1;
+    if found then
+        raise exception 'The audience % is for %; this program is of another kind (%).', v_wrong.name, v_wrong.kind, coalesce(v_wrong.actual, 'none')
+              using errcode = 'PB400';
+    end if;
 end
 $$;
 

@@ -5,6 +5,7 @@ values
     ('ALL', 'All active members', 'true', null, 'none', '{ALL ACTIVE MEMBERS,EVERYBODY}', true),
     ('VIP', 'More than 1,000 tier points', 'tier_points > $1::numeric', '1000', 'number', '{}', true),
     ('WHALE', 'A balance of more than 500 points', 'points > $1::numeric', '500', 'number', '{}', true),
+    ('POINTS', 'A balance of at least so many points', 'points >= $1::numeric', null, 'number', '{}', true),
     ('SLUMBER', 'No activity for more than 30 days',
      'last_activity < (select passbell.now()) - make_interval(days => $1::integer)', '30', 'days', '{DORMANT}', true),
     ('LOCAL', 'By zip code; an entry ending in * is a prefix', 'upper(btrim(zip)) ~ passbell.list_pattern($1)', null, 'list', '{ZIP,GEO}', true),

@@ -86,6 +86,7 @@ begin
             raise exception 'The program "%" is not provisioned yet: it has no PassKit program id.', v_program.name using errcode = 'PB400';
         end if;
         perform passbell.compile_message(v_campaign.message_text);
+        perform passbell.require_target(v_campaign.program_id, v_campaign.target_query);
 
         if passbell.is_list(v_campaign) and not passbell.has_list(v_campaign) then
             perform passbell.parse_target(v_campaign.target_query);     -- others are read when their audience is frozen

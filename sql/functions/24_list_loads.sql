@@ -110,6 +110,7 @@ declare
 begin
     perform passbell.require_program(p_program);
     perform passbell.compile_message(p_message);
+    perform passbell.require_order(p_program, p_target, p_scheduled_at);
     insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at, status, created_by)
     values (p_program, p_name, p_message,
             case when exists (select from passbell.parse_target(p_target) t where t.segment = 'CSV') then p_target

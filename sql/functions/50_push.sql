@@ -1,6 +1,6 @@
 -- What people call: from Supabase Studio, psql, RPC, the command line, the API. Each is one transaction and raises a
--- sentence that can be shown as it is: PB400 (the request), PB404 (no such thing), PB409 (the audience moved), PB422
--- (an illegal edge), PB403 (not your program).
+-- sentence that can be shown as it is: PB400 (the request), PB404 (no such thing), PB409 (the audience moved), PB410
+-- (a time that is over), PB422 (an illegal edge), PB423 (a suspended program), PB403 (not your program).
 
 -- May the caller act for this program? Everybody who reaches the database with a role of the server's own may
 -- (acts_for_server), everybody else only for the programs of their admin_profiles row.
@@ -52,6 +52,7 @@ declare
                                   group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id $q$;
 begin
     perform passbell.require_program(push_preview.program_id);
+    perform passbell.require_target(push_preview.program_id, push_preview.target);
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'IDS') then
         v_capped := $q$
                       left join lateral (select r.pass_id as capped_pass
@@ -104,6 +105,7 @@ begin
     perform passbell.require_program(program_id);
     perform passbell.compile_message(message);
     perform passbell.parse_target(target);
+    perform passbell.require_order(program_id, target, scheduled_at);
     if expected is not null then
         select p.reachable into v_reachable from public.push_preview(program_id, target) p;
         if v_reachable <> expected then
@@ -131,6 +133,7 @@ declare
 begin
     perform passbell.require_program(program_id);
     perform passbell.compile_message(message);
+    perform passbell.require_order(program_id, null, null);
     if not exists (select from passbell.recipients r
                     where r.program_id = push_test.program_id and lower(btrim(r.external_id)) = lower(btrim(push_test.external_id))) then
         raise exception 'There is no pass "%" in this program.', left(external_id, 80) using errcode = 'PB404';

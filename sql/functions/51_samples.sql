@@ -13,6 +13,7 @@ declare
     v_message     record;
 begin
     perform passbell.require_program(p_program);
+    perform passbell.require_target(p_program, p_target);
     v_message := passbell.compile_message(p_message);
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_target) a;
     return query execute $q$

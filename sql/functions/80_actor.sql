@@ -29,6 +29,27 @@ begin
 end
 $$;
 
+-- What a body of the platform's own service says beside the program must be true of it: whose it is (tenant_id, where the
+-- platform has that column) and of which kind. Raises PB404 for another tenant's program, PB400 for another kind.
+create or replace function passbell.require_scope(p_program uuid, p_tenant text, p_protocol text) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_tenant    text;
+    v_protocol  text;
+begin
+    select to_jsonb(g) ->> 'tenant_id' into v_tenant from public.programs g where g.id = p_program;
+    select g.protocol into v_protocol from passbell.programs g where g.program_id = p_program;
+    if lower(btrim(p_tenant)) <> lower(v_tenant) then
+        raise exception 'There is no program % of tenant "%".', p_program, left(btrim(p_tenant), 80) using errcode = 'PB404';
+    elsif upper(btrim(p_protocol)) is distinct from v_protocol and p_protocol is not null then
+        raise exception 'The program is of another kind (%) than the order says (%).', coalesce(v_protocol, 'none'), left(btrim(p_protocol), 40)
+              using errcode = 'PB400';
+    end if;
+end
+$$;
+
 -- A wall-clock time in a program's zone, as a form's field gives it ('2026-12-24T18:00'), as a moment. NULL for none.
 -- Raises PB400.
 create or replace function passbell.program_moment(p_program uuid, p_local text) returns timestamptz

@@ -13,6 +13,7 @@ declare
     v_message     record;
 begin
     perform passbell.require_program(p_program);
+    perform passbell.require_target(p_program, p_target);
     v_message := passbell.compile_message(p_message);
     if not exists (select from passbell.parse_target(p_target) t where t.segment = 'CSV') then
         select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_target) a;
@@ -147,17 +148,18 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_status     text;
+    v_campaign   public.push_campaigns;
     v_reachable  bigint;
 begin
     perform passbell.act_as(p_owner);
-    select c.status into v_status from public.push_campaigns c where c.id = p_campaign for update;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
     if not found then
         raise exception 'There is no campaign %.', p_campaign using errcode = 'PB404';
     end if;
-    if v_status <> 'DRAFT' then
+    if v_campaign.status <> 'DRAFT' then
         return;     -- submitted by the first of two clicks
     end if;
+    perform passbell.require_order(v_campaign.program_id, v_campaign.target_query, v_campaign.scheduled_at);
     if p_expected is not null then
         select p.reachable into v_reachable from passbell.preview_list(p_campaign) p;
         if v_reachable <> p_expected then

@@ -59,8 +59,8 @@ declare
         'account_list', 'begin_request', 'birthday_history', 'birthdays_ahead', 'campaign_card', 'campaign_page', 'campaign_reasons',
         'campaign_timeline', 'cancel_import', 'close_list_order', 'daemon_list', 'delivery_page', 'discard_draft', 'end_request', 'end_session',
         'find_program', 'forget_request', 'import_batch', 'import_cards', 'import_report', 'import_staged', 'known_campaigns',
-        'list_reasons', 'member_import', 'open_import', 'open_list_order', 'open_session', 'order_push', 'order_test', 'order_verb', 'preview_list', 'program_list',
-        'program_moment', 'release_import', 'sample_message', 'sample_messages', 'session_holds', 'submit_list_order'];
+        'list_reasons', 'member_import', 'open_import', 'open_list_order', 'open_session', 'order_outlook', 'order_push', 'order_test', 'order_verb', 'preview_list', 'program_list',
+        'program_moment', 'release_import', 'require_order', 'require_scope', 'sample_message', 'sample_messages', 'session_holds', 'submit_list_order'];
     v_web_public constant text[] := array['get_birthdays_today', 'push_preview', 'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages'];

@@ -90,7 +90,7 @@ class Bounded(H11Protocol):
     @property
     def idle(self) -> bool:
         """Whether nobody works on a request of this connection."""
-        return self.cycle is None or self.cycle.response_complete
+        return bool(getattr(self.cycle, "response_complete", True))
 
     def _make_room(self) -> None:
         """End the connection that has waited longest for its request, else this one: work in hand goes on."""

@@ -31,8 +31,10 @@ _FROM_SQL: Final = {
     "PB403": (403, "FORBIDDEN"),
     "PB404": (404, "NOT_FOUND"),
     "PB409": (409, "AUDIENCE_MOVED"),
+    "PB410": (422, "PAST_TIME"),
     "PB412": (409, "CONFLICT"),
     "PB422": (409, "ILLEGAL_STATE"),
+    "PB423": (409, "PROGRAM_SUSPENDED"),
 }
 _FROM_HTTP: Final = {
     400: ("BAD_REQUEST", "The request could not be read."),

@@ -36,15 +36,22 @@ class Orders(People):
         later=st.booleans(),
     )
     def send(self, program: int, message: str, listed: list[int] | None, later: bool) -> None:  # noqa: FBT001
-        """push_send: to everybody or to a list, now or in an hour."""
+        """push_send: to everybody or to a list, now or in an hour; refused with PB423 for a suspended program."""
         self.tick()
         model = self.model
         target = None if listed is None else {f"M{number}" for number in listed}
         spelt = "ALL" if target is None else "IDS:" + ",".join(sorted(target))
         scheduled = model.now + timedelta(hours=1) if later else None
-        ((found,),) = self.call(
-            "select push_send(%s, %s, %s, 'Order', %s)", [self.programs[program], message, spelt, scheduled]
+        suspended = model.suspended[self.programs[program]]
+        answer = self.call(
+            "select push_send(%s, %s, %s, 'Order', %s)",
+            [self.programs[program], message, spelt, scheduled],
+            "PB423" if suspended else None,
         )
+        if suspended:
+            self.agree()
+            return
+        ((found,),) = answer
         with (
             self.conn.transaction()
         ):  # its default is the database's own clock; the guard keeps people off it

@@ -1,0 +1,53 @@
+-- What every order is held to before it is written, whichever way it comes: SQL, RPC, the command line, the API, the page.
+-- Raises PB423 for a suspended program, PB410 for a time more than a minute in the past, PB400 for an audience that this
+-- kind of program does not have.
+create or replace function passbell.require_order(p_program uuid, p_target text, p_scheduled_at timestamptz) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_program  record;
+begin
+    select g.name, g.suspended, passbell.zone(g.timezone) as zone into v_program from passbell.programs g where g.program_id = p_program;
+    if v_program.suspended then
+        raise exception 'The program "%" is suspended: nothing may be sent.', v_program.name using errcode = 'PB423';
+    elsif p_scheduled_at < passbell.now() - interval '1 minute' then
+        raise exception 'The time to send at, % %, is over: name a later one, or none to send at once.',
+              case when isfinite(p_scheduled_at) then to_char(p_scheduled_at at time zone v_program.zone, 'YYYY-MM-DD HH24:MI') else p_scheduled_at::text end,
+              v_program.zone using errcode = 'PB410';
+    end if;
+    perform passbell.require_target(p_program, p_target);
+end
+$$;
+
+-- When an order for this time (NULL: at once) can begin, and what holds it back until then, a sentence per hindrance;
+-- NULL if nothing does. Said before an order is given: dry run, preview, confirmation, answer.
+create or replace function passbell.order_outlook(p_program uuid, p_scheduled_at timestamptz default null,
+                                                  out starts_at timestamptz, out zone text, out suspended boolean, out notice text)
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_program  record;
+    v_words    text[] := '{}';
+begin
+    select g.name, g.suspended, g.push_window_start, g.push_window_end, passbell.zone(g.timezone) as zone
+      into v_program from passbell.programs g where g.program_id = p_program;
+    zone      := v_program.zone;
+    suspended := coalesce(v_program.suspended, false);
+    starts_at := greatest(passbell.now(), p_scheduled_at);
+    if suspended then
+        v_words := v_words || format('The program "%s" is suspended: nothing may be sent.', v_program.name);
+    end if;
+    if not passbell.in_window(starts_at, zone, v_program.push_window_start, v_program.push_window_end) then
+        starts_at := ((starts_at at time zone zone)::date
+                      + case when (starts_at at time zone zone)::time < v_program.push_window_start then 0 else 1 end
+                      + v_program.push_window_start) at time zone zone;
+        v_words := v_words || format('Quiet hours: it goes out from %s %s.', to_char(starts_at at time zone zone, 'YYYY-MM-DD HH24:MI'), zone);
+    end if;
+    if not exists (select from passbell.workers w where w.heartbeat_at > clock_timestamp() - interval '30 seconds') then
+        v_words := v_words || 'No daemon is running: it waits until `passbell run` is started.'::text;
+    end if;
+    notice := nullif(array_to_string(v_words, ' '), '');
+end
+$$;
