@@ -183,8 +183,9 @@ end
 $$;
 
 -- Extends the leases a worker holds and tells what it must stop: a token missing from the answer is lost; one with
--- go_on = false belongs to a campaign that was paused or cancelled, or to a program that was suspended: hand back what
--- is unsent. Called about twice a second while chunks are in flight, so that a stop takes effect within one second.
+-- go_on = false belongs to a campaign that was paused or cancelled, to a program that was suspended, or to one whose quiet
+-- hours have begun (test sends excepted): hand back what is unsent. Called about twice a second while chunks are in flight,
+-- so that a stop takes effect within one second.
 create or replace function passbell.renew_leases(p_worker uuid, p_claim_tokens uuid[], p_lease_seconds numeric, p_extend boolean default true)
 returns table (claim_token uuid, go_on boolean)
 language plpgsql
@@ -198,10 +199,41 @@ begin
          where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
     end if;
     return query
-        select k.claim_token, c.status = 'PROCESSING' and not coalesce(g.suspended, true)
+        select k.claim_token,
+               c.status = 'PROCESSING' and not coalesce(g.suspended, true)
+               and (c.kind = 'TEST' or g.push_window_start is null
+                    or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
           from passbell.chunks k
           join public.push_campaigns c on c.id = k.campaign_id
           left join passbell.programs g on g.program_id = k.program_id
          where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
+end
+$$;
+
+-- The passes in a worker's hands that may no longer be sent: uninstalled, opted out or deleted since they were claimed. The
+-- worker asks with every look at its leases, sends them nothing more and hands them back; the next claim skips them with
+-- the reason. It names only chunks that it has held for a moment, so that fast ones, read by their claim just now, cost
+-- nothing more. One index lookup per pass, as in prepare_chunk.
+create or replace function passbell.withdrawn(p_worker uuid, p_claim_tokens uuid[])
+returns table (claim_token uuid, pass_ids text[])
+language plpgsql stable
+set search_path = ''
+set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+    return query
+        select k.claim_token, array_agg(t.pass_id::text)
+          from passbell.chunks k
+         cross join lateral unnest(k.pass_ids) as t (pass_id)
+          left join lateral (
+                select r.reachable and r.opted_in as wanted
+                  from passbell.recipients r
+                 where r.pass_id = t.pass_id and r.program_id = k.program_id
+                offset 0) r on true
+         where k.worker = p_worker and k.claim_token = any (p_claim_tokens) and r.wanted is not true
+         group by k.claim_token;
 end
 $$;

@@ -52,7 +52,7 @@ declare
         'claim_prune', 'close_breaker', 'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch',
         'heartbeat', 'import_batch', 'import_failed', 'import_staged', 'list_failed', 'list_loaded', 'neighbours', 'open_breaker',
         'prune', 'queue_state', 'register_worker', 'release_birthday_runs', 'release_import', 'release_imports',
-        'release_list_load', 'release_list_orphans', 'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker',
+        'release_list_load', 'release_list_orphans', 'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker', 'withdrawn',
         'work_waiting'];
     -- What `passbell web` calls, likewise.
     v_web       constant text[] := array[

@@ -169,14 +169,19 @@ class Queue:
         return (row[0], row[1]) if row else (0, "")
 
     async def renew_leases(
-        self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool
-    ) -> dict[UUID, bool]:
-        """Claim tokens still ours, each with whether it may go on."""
+        self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool, look: Sequence[UUID] = ()
+    ) -> dict[UUID, tuple[bool, list[str]]]:
+        """Claim tokens still ours, each with whether it may go on and the passes that may no longer be sent.
+
+        `look`: the tokens whose passes are looked at.
+        """
         rows = await self.database.fetch(
-            "select * from passbell.renew_leases(%s, %s::uuid[], %s::numeric, %s)",
-            (self.worker, list(tokens), lease_seconds, extend),
+            "select l.claim_token, l.go_on, w.pass_ids"
+            "  from passbell.renew_leases(%s, %s::uuid[], %s::numeric, %s) l"
+            "  left join passbell.withdrawn(%s, %s::uuid[]) w on w.claim_token = l.claim_token",
+            (self.worker, list(tokens), lease_seconds, extend, self.worker, list(look)),
         )
-        return dict(rows)
+        return {token: (go_on, withdrawn or []) for token, go_on, withdrawn in rows}
 
     async def release_orphans(self, known: Sequence[UUID]) -> int:
         """Free chunks entered under our name by a call whose answer was lost."""

@@ -250,14 +250,19 @@ class ChunkLoop:
         held_now = dict(self._held)
         lease = self._settings.lease_seconds
         extend = any(begun - held.renewed_at > lease / 3 for held in held_now.values())
-        answer = await self._queue.renew_leases(list(held_now), lease, extend=extend)
+        # What was claimed just now was read just now.
+        look = [token for token, held in held_now.items() if begun - held.claimed_at > CONTROL_SECONDS / 2]
+        answer = await self._queue.renew_leases(list(held_now), lease, extend=extend, look=look)
         for token, held in held_now.items():
             if token not in self._held:
                 continue  # reported meanwhile
             if token not in answer:
                 held.stop("lost")
-            elif not answer[token]:
-                held.stop("paused")
+            else:
+                go_on, withdrawn = answer[token]
+                held.withdraw(withdrawn)
+                if not go_on:
+                    held.stop("paused")
             if extend and token in answer and begun < held.lease_ends:
                 held.renewed_at = begun
                 held.lease_ends = begun + lease

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from passbell.passkit import Recipient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from passbell.db.calls import ClaimedChunk
 
@@ -50,6 +50,8 @@ class HeldChunk:
         """Decided and not yet reported."""
         self.doubtful: set[int] = set()
         """Recipients of whom a request failed in a way that leaves open whether it arrived."""
+        self.withdrawn: set[int] = set()
+        """Recipients who may no longer be sent anything: uninstalled or opted out meanwhile. They are handed back."""
         self.first_unreported = 0.0
         self.reporting = asyncio.Lock()
         self.when_stopped: Callable[[], None] | None = None
@@ -87,10 +89,16 @@ class HeldChunk:
 
     def pick(self) -> int | None:
         """Index of the next recipient; None if there is none or nothing may be sent."""
-        if self.stopped or self.picked >= self.size:
-            return None
-        self.picked += 1
-        return self.picked - 1
+        while not self.stopped and self.picked < self.size:
+            self.picked += 1
+            if self.picked - 1 not in self.withdrawn:
+                return self.picked - 1
+        return None
+
+    def withdraw(self, pass_ids: Iterable[str]) -> None:
+        """Send these passes nothing more; the next claim says why."""
+        for pass_id in pass_ids:
+            self.withdrawn.add(self.chunk.pass_ids.index(pass_id))
 
     def stop(self, why: str) -> None:
         """Send nothing more. The first reason stays, except that a lost lease overrides it."""

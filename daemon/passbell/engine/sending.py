@@ -7,11 +7,11 @@ import contextvars
 import dataclasses
 import time
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from passbell.engine.held import HeldChunk, SendStopped
+from passbell.engine.held import SendStopped
 from passbell.engine.pacing import AIR
 from passbell.errors import DatabaseUnavailable
 from passbell.ops.metrics import LIMITER_WAIT
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from passbell.engine.health import Health
+    from passbell.engine.held import HeldChunk
     from passbell.engine.pacing import Pacer
     from passbell.passkit import PassKit
 
@@ -37,7 +38,19 @@ PATIENCE: Final = 20
 LONG_PAUSE: Final = 2.0
 """Seconds that a chunk may be kept waiting for PassKit."""
 
-_current: contextvars.ContextVar[HeldChunk | None] = contextvars.ContextVar("held_chunk", default=None)
+
+class _Call(NamedTuple):
+    """For whom a request is made: a recipient of a held chunk, or all of them (a list)."""
+
+    held: HeldChunk
+    nth: int | None = None
+
+    def is_over(self) -> bool:
+        """Whether it may not be made any more."""
+        return self.held.is_over() or self.nth in self.held.withdrawn
+
+
+_current: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", default=None)
 
 Known = dict[str, dict[str, str] | Answer]
 """What each record's metaData holds, by pass id, or the answer that says why it is not known."""
@@ -74,13 +87,13 @@ class Turns:
             SendStopped: the chunk was stopped or its lease ended, before or while we waited.
             DatabaseUnavailable: no turn can be had.
         """
-        held = _current.get()
-        if held is not None and held.is_over():
+        call = _current.get()
+        if call is not None and call.is_over():
             raise SendStopped
         if self.pacer.at_once():
             LIMITER_WAIT.observe(0.0)
             return None
-        return self._wait(held)
+        return self._wait(call)
 
     async def retake(self, seconds: float) -> None:
         """Take the very next turn if making a connection took so many seconds that the one in hand is over.
@@ -94,12 +107,12 @@ class Turns:
         if seconds > AIR:
             await self._wait(_current.get(), first=True)
 
-    async def _wait(self, held: HeldChunk | None, *, first: bool = False) -> None:
+    async def _wait(self, call: _Call | None, *, first: bool = False) -> None:
         begun = time.monotonic()
-        if held is None:
+        if call is None:
             given = await self.pacer.wait(first=first)
         else:
-            given = await self.pacer.wait(held.is_over, held.whose, first=first)
+            given = await self.pacer.wait(call.is_over, call.held.whose, first=first)
         LIMITER_WAIT.observe(time.monotonic() - begun)
         if not given:
             raise SendStopped
@@ -166,7 +179,7 @@ class Sender:
             raise sending.failure
 
     async def _read(self, held: HeldChunk) -> Known:
-        token = _current.set(held)
+        token = _current.set(_Call(held))
         try:
             return await self._read_all(held)
         except* SendStopped:
@@ -224,6 +237,7 @@ class Sender:
                     self._waiting.move_to_end(program)
                 return sending, index
             chunks.popleft()
+            sending.settle()  # the last ones may have been withdrawn
             if not chunks:
                 del self._waiting[program]
         return None
@@ -244,13 +258,14 @@ class Sender:
             while await own_rate.wait(held.is_over) and (index := held.pick()) is not None:
                 sending.in_flight += 1
                 await self._deliver(sending, index)
+            sending.settle()
         except Exception as error:  # noqa: BLE001 - handed to who awaits the chunk
             self._trouble(sending, error)
 
     async def _deliver(self, sending: _Sending, index: int) -> None:
         """One recipient, from the first request to the outcome."""
         held = sending.held
-        _current.set(held)
+        _current.set(_Call(held, index))
         try:
             answer = await self._push(held, index, sending.known)
             outcome = _OUTCOMES[answer.verdict]
