@@ -36,7 +36,7 @@ as $$
 declare
     v_campaign  public.push_campaigns;
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for no key update;
     if v_campaign.status not in ('PROCESSING', 'CANCELLED') then
         return false;
     end if;

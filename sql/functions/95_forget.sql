@@ -5,18 +5,24 @@
 -- or campaigns still to come will reach the member.
 --
 -- `external_id` is the pass's external id, or the pass id itself when the pass is gone already. Says per table how many
--- rows were erased. Raises PB404 if there is nothing under that name, PB422 while a push to the member is in flight.
+-- rows were erased. Raises PB404 if there is nothing under that name, PB422 while a push to the member is in flight or
+-- while another transaction holds rows of the member's campaigns for longer than some seconds.
+--
+-- Erasing touches several campaigns at once, which no other function does. So it never waits for a lock while it holds
+-- another: hold_for_erasure takes all of them or none, and is tried again.
 create or replace function public.push_forget(external_id text)
 returns table (relation text, erased bigint)
 language plpgsql
 security definer
 set search_path = ''
+set lock_timeout = '3s'     -- for what is left to wait for: rows of lists and imports, tables of the host
 as $$
 #variable_conflict use_column
 declare
     v_name    constant text := lower(btrim(push_forget.external_id));
     v_passes  uuid[];
     v_users   uuid[];
+    v_campaigns  uuid[];
     v_count   bigint;
     v_total   bigint := 0;
 begin
@@ -36,27 +42,25 @@ begin
     select coalesce(array_agg(distinct r.user_id), '{}') into v_users
       from passbell.recipients r where r.pass_id = any (v_passes) and r.user_id is not null;
 
-    if exists (select from passbell.chunks k where k.pass_ids && v_passes and k.lease_until > passbell.now()) then
-        raise exception 'A push to this member is in flight: try again in a minute.' using errcode = 'PB422';
-    end if;
+    for v_try in 1 .. 40 loop
+        begin
+            v_campaigns := passbell.hold_for_erasure(v_passes, v_name);
+            exit;
+        exception when lock_not_available then
+            if v_try = 40 then
+                raise exception 'Campaigns of this member are busy: try again in a minute.' using errcode = 'PB422';
+            end if;
+        end;
+        perform pg_sleep(0.02 + 0.1 * random());
+    end loop;
 
     -- Work that waits: skipped as for a member who is gone, so that the counts add up before the rows go.
-    with waiting as (
-        select k.campaign_id, k.chunk_no, k.attempt, p.pass_id
-          from passbell.chunks k cross join lateral unnest(k.pass_ids) as p (pass_id)
-         where k.pass_ids && v_passes and p.pass_id = any (v_passes)
-    )
-    insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
-    select w.campaign_id, w.pass_id, passbell.now(), w.attempt, 'skipped', 'unknown_member' from waiting w;
-    get diagnostics v_count = row_count;
-    if v_count > 0 then
-        perform passbell.take_from_chunks(v_passes);
-    end if;
+    v_count := passbell.take_from_chunks(v_campaigns, v_passes);
     v_total := v_total + v_count;
     return query select 'chunks', v_count;
 
     with gone as (
-        delete from passbell.deliveries d where d.pass_id = any (v_passes) returning d.campaign_id, d.outcome
+        delete from passbell.deliveries d where d.pass_id = any (v_passes) and d.campaign_id = any (v_campaigns) returning d.campaign_id, d.outcome
     ), tally as (
         insert into passbell.pruned as p (campaign_id, sent, failed, skipped)
         select g.campaign_id, count(*) filter (where g.outcome = 'sent'), count(*) filter (where g.outcome = 'failed'),
@@ -91,50 +95,101 @@ begin
     v_total := v_total + v_count;
     return query select 'birthday_logs', v_count;
 
-    perform passbell.redact_orders(v_name);
+    perform passbell.redact_orders(v_campaigns, v_name);
     if v_passes = '{}' and v_total = 0 then
         raise exception 'There is no pass "%" here.', left(btrim(push_forget.external_id), 80) using errcode = 'PB404';
     end if;
+exception when lock_not_available then
+    raise exception 'Rows of this member are busy: try again in a minute.' using errcode = 'PB422';
 end
 $$;
 
--- Takes passes out of the queue, deletes chunks that are empty then, counts them as skipped, and completes campaigns
--- that were waiting for nothing else.
-create or replace function passbell.take_from_chunks(p_passes uuid[]) returns void
+-- Locks what erasing these passes changes, and tells which campaigns that is: those with the passes in a chunk or in the
+-- ledger, and finished orders that name the member. NOWAIT throughout: raises 55P03 if anything of it is held by another
+-- transaction. While the campaigns are held, no ledger row of theirs appears, is pruned or is retried, and no chunk is
+-- closed; while the chunks are held, none is claimed or reported. Raises PB422 while a worker has one of them.
+create or replace function passbell.hold_for_erasure(p_passes uuid[], p_name text) returns uuid[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaigns  uuid[];
+begin
+    v_campaigns := array(
+        select c.id from public.push_campaigns c
+         where c.id in (select k.campaign_id from passbell.chunks k where k.pass_ids && p_passes
+                        union
+                        select d.campaign_id from passbell.deliveries d where d.pass_id = any (p_passes))
+            or c.status in ('COMPLETED', 'FAILED', 'CANCELLED') and passbell.names_member(c, p_name)
+         order by c.id
+           for no key update nowait);
+    perform from passbell.chunks k
+      where k.campaign_id = any (v_campaigns) and k.pass_ids && p_passes
+      order by k.campaign_id, k.chunk_no
+        for update nowait;
+    if exists (select from passbell.chunks k
+                where k.campaign_id = any (v_campaigns) and k.pass_ids && p_passes and k.lease_until > passbell.now()) then
+        raise exception 'A push to this member is in flight: try again in a minute.' using errcode = 'PB422';
+    end if;
+    perform from passbell.birthday_failures f where f.pass_id = any (p_passes) for update nowait;
+    perform from public.birthday_logs l where l.pass_id = any (p_passes) and l.message_sent is not null for no key update nowait;
+    return v_campaigns;
+end
+$$;
+
+-- Does the order name the member by id? p_name is folded.
+create or replace function passbell.names_member(p_campaign public.push_campaigns, p_name text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select p_campaign.target_query ilike '%ids%' and strpos(lower(p_campaign.target_query), p_name) > 0
+$$;
+
+-- Takes passes out of the queue into the ledger, as skipped; the texts of the others stay beside them. Deletes chunks that
+-- are empty then, and completes campaigns that were waiting for nothing else. The caller holds the campaigns and their
+-- chunks, so what is read here is what is there. Returns how many were taken.
+drop function if exists passbell.take_from_chunks(uuid[]);
+create or replace function passbell.take_from_chunks(p_campaigns uuid[], p_passes uuid[]) returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_chunk  record;
+    v_taken  integer;
+    v_total  bigint := 0;
 begin
     for v_chunk in
-        select k.campaign_id, k.chunk_no, kept.pass_ids, kept.texts, k.texts is null as plain, cardinality(k.pass_ids) as before
+        select k.campaign_id, k.chunk_no, k.attempt, kept.pass_ids, case when k.texts is not null then kept.texts end as texts,
+               array(select i from unnest(k.pass_ids) as i where i = any (p_passes)) as taken
           from passbell.chunks k
-          cross join lateral (select coalesce(array_agg(i.pass_id order by i.n), '{}') as pass_ids, array_agg(i.text order by i.n) as texts
-                                from unnest(k.pass_ids, k.texts) with ordinality as i (pass_id, text, n)
-                               where i.pass_id <> all (p_passes)) kept
-         where k.pass_ids && p_passes
+         cross join lateral (select coalesce(array_agg(i.pass_id order by i.n), '{}') as pass_ids, array_agg(i.text order by i.n) as texts
+                               from unnest(k.pass_ids, k.texts) with ordinality as i (pass_id, text, n)
+                              where i.pass_id <> all (p_passes)) kept
+         where k.campaign_id = any (p_campaigns) and k.pass_ids && p_passes
          order by k.campaign_id, k.chunk_no
     loop
         if v_chunk.pass_ids = '{}' then
             delete from passbell.chunks k where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
         else
-            update passbell.chunks k
-               set pass_ids = v_chunk.pass_ids, texts = case when not v_chunk.plain then v_chunk.texts end
+            update passbell.chunks k set pass_ids = v_chunk.pass_ids, texts = v_chunk.texts
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
         end if;
+        insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)
+        select v_chunk.campaign_id, t, passbell.now(), v_chunk.attempt, 'skipped', 'unknown_member' from unnest(v_chunk.taken) as t;
+        v_taken := cardinality(v_chunk.taken);
         perform passbell.engine_begins();
-        update public.push_campaigns c
-           set skipped_count = skipped_count + v_chunk.before - cardinality(v_chunk.pass_ids)
-         where c.id = v_chunk.campaign_id;
+        update public.push_campaigns c set skipped_count = skipped_count + v_taken where c.id = v_chunk.campaign_id;
         perform passbell.engine_ends();
         perform passbell.settle_campaign(v_chunk.campaign_id);
+        v_total := v_total + v_taken;
     end loop;
+    return v_total;
 end
 $$;
 
 -- Orders that name the member by id, and test sends altogether.
-create or replace function passbell.redact_orders(p_name text) returns void
+drop function if exists passbell.redact_orders(text);
+create or replace function passbell.redact_orders(p_campaigns uuid[], p_name text) returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -142,11 +197,12 @@ begin
     perform passbell.engine_begins();
     update public.push_campaigns c
        set name = 'Test to an erased member', target_query = 'IDS:erased', message_text = 'erased'
-     where c.kind = 'TEST' and c.status in ('COMPLETED', 'FAILED', 'CANCELLED') and lower(btrim(c.target_query)) = 'ids:' || p_name;
+     where c.id = any (p_campaigns) and c.kind = 'TEST' and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+       and lower(btrim(c.target_query)) = 'ids:' || p_name;
     update public.push_campaigns c
-       set target_query = regexp_replace(c.target_query, '([:,]\s*)' || regexp_replace(p_name, '([^a-z0-9])', '\\\1', 'g') || '(?=\s*(,|&|$))',
-                                         '\1erased', 'gi')
-     where c.target_query ilike '%ids%' and strpos(lower(c.target_query), p_name) > 0 and c.status in ('COMPLETED', 'FAILED', 'CANCELLED');
+       set target_query = regexp_replace(c.target_query, E'([:,]\\s*)' || regexp_replace(p_name, '([^a-z0-9])', E'\\\\\\1', 'g') || E'(?=\\s*(,|&|$))',
+                                         E'\\1erased', 'gi')
+     where c.id = any (p_campaigns) and c.status in ('COMPLETED', 'FAILED', 'CANCELLED') and passbell.names_member(c, p_name);
     perform passbell.engine_ends();
 end
 $$;

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from support.shop import Shop
+from support.together import together, twins
 from support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -22,26 +23,6 @@ if TYPE_CHECKING:
 LONG = os.environ.get("PASSBELL_LONG") == "1"
 HUNT_SECONDS = 60.0 if LONG else 4.0
 LEGAL_REFUSALS = {"PB412", "PB422", "PB404", "PB409"}
-
-
-def together(*actions: Callable[[], Any]) -> list[Any]:
-    """Start all actions at the same moment; their answers, or the errors they raised."""
-    barrier = threading.Barrier(len(actions))
-
-    def run(action: Callable[[], Any]) -> Any:
-        barrier.wait(timeout=10)
-        try:
-            return action()
-        except psycopg.Error as error:
-            return error
-
-    with ThreadPoolExecutor(len(actions)) as pool:
-        return list(pool.map(run, actions))
-
-
-def twins(shop: Shop, count: int = 2) -> list[Shop]:
-    """Further connections to the same shop, each with a worker of its own."""
-    return [Shop(shop.url, shop.generation) for _ in range(count)]
 
 
 def test_the_last_two_chunks_finished_together_complete_once(shop: Shop) -> None:
