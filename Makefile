@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := daemon tests tools bench
+# One worker per processor for folders; single files run in one process (tests/support/spread.py).
+SPREAD := --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test chaos bench lint format types docs audit lock clean
@@ -23,8 +25,8 @@ setup:  ## create or refresh .venv, with every extra, exactly as requirements.lo
 demo: setup  ## see thousands of sandbox phones buzz (ARGS="--passes 5000 --fast")
 	@$(BIN)/python -m passbell demo $(ARGS)
 
-test: setup  ## all tests, on a real PostgreSQL (ARGS="tests/cli -k status")
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup  ## all tests, on a real PostgreSQL (ARGS="tests/cli -k status", ARGS="-m unit")
+	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 chaos: setup  ## the long proofs: kills, cut wires, faults, limits, a soak (hours; prints a report)
 	@PASSBELL_LONG=1 PASSBELL_REPORT=chaos-report.md $(BIN)/python -m pytest tests/chaos --timeout 7200 $(ARGS)

@@ -16,6 +16,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.databases import Databases, Generation, Supabase
 from support.servers import server_choice
+from support.spread import (
+    pytest_collection_modifyitems,
+    pytest_configure_node,
+    pytest_make_parametrize_id,
+    pytest_runtest_protocol,
+    pytest_unconfigure,
+    pytest_xdist_auto_num_workers,
+)
+
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_configure_node",
+    "pytest_make_parametrize_id",
+    "pytest_runtest_protocol",
+    "pytest_unconfigure",
+    "pytest_xdist_auto_num_workers",
+]
 
 # A shell starts its background jobs with SIGINT ignored, and the processes under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -22,11 +22,7 @@ class Report(Protocol):
     def __call__(self, scenario: str, promise: str, measured: str) -> None: ...
 
 
-_LINES = pytest.StashKey[list[tuple[str, str, str]]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_LINES] = []
+KEY = "measured"
 
 
 @pytest.fixture
@@ -34,13 +30,20 @@ def report(request: pytest.FixtureRequest) -> Report:
     """Notes what was promised and what was seen; asserting is the test's own business."""
 
     def note(scenario: str, promise: str, measured: str) -> None:
-        request.config.stash[_LINES].append((scenario, promise, measured))
+        # A property of the test reaches the printing process from a worker, too.
+        request.node.user_properties.append((KEY, (scenario, promise, measured)))
 
     return note
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash[_LINES]
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = [
+        tuple(value)
+        for kind in ("passed", "failed")
+        for result in terminalreporter.stats.get(kind, ())
+        for name, value in result.user_properties
+        if name == KEY
+    ]
     if not lines:
         return
     terminalreporter.section("what was measured")

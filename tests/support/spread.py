@@ -1,0 +1,130 @@
+"""How a run is spread over worker processes (pytest-xdist), and what must not be disturbed meanwhile.
+
+`make test` starts one worker per processor when a folder, or everything, is asked for. A single file runs in the
+process that was started: the workers would take longer to start than it takes to run. Databases, servers and ports
+belong to a process each, so tests of different workers do not meet.
+
+* Tests that share something for the length of their module stay together, in one worker.
+* A test marked `quiet` measures time: while it runs, no other worker runs a test.
+* The long ones come first, so that no worker is left with one of them at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_configure_node",
+    "pytest_make_parametrize_id",
+    "pytest_runtest_protocol",
+    "pytest_unconfigure",
+    "pytest_xdist_auto_num_workers",
+]
+
+TESTS: Final = Path(__file__).parents[1]
+FIRST: Final = (
+    "chaos",
+    "ops/test_image_run.py",
+    "demo",
+    "docs/test_commands.py",
+    "web/test_browser.py",
+    "web/test_schema.py",
+    "birthdays/test_kill.py",
+    "cli/test_real_pushes.py",
+)
+"""Folders and files whose single tests, or modules that stay together, take longest."""
+UNIT: Final = {"csvfile", "engine", "fetch", "lists", "ops", "passkit", "project", "sandbox"}
+"""Folders with tests that need neither PostgreSQL nor a process of passbell."""
+NEEDS_MORE: Final = {"databases", "make_scene", "image", "root", "booted"}
+"""Fixtures that start one of them."""
+ANY_UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+
+_FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Say what `-n auto` means: nothing beside this process for single files, else one worker per processor."""
+    named = [Path(str(argument).partition("::")[0]) for argument in config.args]
+    if named and not any(path.is_dir() for path in named):
+        return 0
+    return max(2, min(os.cpu_count() or 2, 8))
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name parameters with random ids in them alike in every worker, or the workers would not agree on the tests."""
+    text = str(val) if isinstance(val, UUID) else val
+    return ANY_UUID.sub("UUID", text) if isinstance(text, str) and ANY_UUID.search(text) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long ones first, keep together what shares something, and mark what needs no server as `unit`."""
+    items.sort(key=_rank)  # stable: within a rank the order of collection stays
+    for item in items:
+        if _shares(item):
+            item.add_marker(pytest.mark.xdist_group(_file(item)))
+        if not NEEDS_MORE & set(getattr(item, "fixturenames", ())) and _file(item).split("/")[0] in UNIT:
+            item.add_marker(pytest.mark.unit)
+
+
+def _rank(item: pytest.Item) -> int:
+    file = _file(item)
+    return next((rank for rank, start in enumerate(FIRST) if file.startswith(start)), len(FIRST))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else str(item.path)
+
+
+def _shares(item: pytest.Item) -> bool:
+    definitions: dict[str, Any] = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    return any(found[-1].scope in {"class", "module", "package"} for found in definitions.values())
+
+
+# ── quiet ───────────────────────────────────────────────────────────
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Tell a new worker where the workers' locks are."""
+    if _FOLDER not in node.config.stash:
+        node.config.stash[_FOLDER] = tempfile.TemporaryDirectory(prefix="passbell-tests-")
+    node.workerinput["passbell_locks"] = node.config.stash[_FOLDER].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the locks."""
+    if _FOLDER in config.stash:
+        config.stash[_FOLDER].cleanup()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test beside the other workers', or, if it is marked `quiet`, alone."""
+    folder = getattr(item.config, "workerinput", {}).get("passbell_locks")
+    if folder is None:
+        return (yield)
+    kind = fcntl.LOCK_EX if item.get_closest_marker("quiet") else fcntl.LOCK_SH
+    # Who wants to be alone waits in the door, and no other test begins meanwhile.
+    with contextlib.ExitStack() as room:
+        with _locked(Path(folder, "door"), fcntl.LOCK_EX):
+            room.enter_context(_locked(Path(folder, "room"), kind))
+        return (yield)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, kind: int) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, kind)
+        yield
