@@ -11,10 +11,15 @@ set search_path = ''
 as $fn$
 declare
     v_trial  record;
-    v_calls  text[] := '{}';
-    v_names  text[] := '{}';
+    v_calls  text[] := array[]::text[];
+    v_names  text[] := array[]::text[];
     v_body   text;
 begin
+    -- One that the operator wrote stays.
+    if exists (select from pg_catalog.pg_proc p
+                where p.oid = to_regprocedure('passbell.award_points(uuid,integer,text)') and p.prosrc not like '%the pass is not there any more%') then
+        return;
+    end if;
     for v_trial in select t.signature, t.call from passbell.award_trial() t order by t.place loop
         v_calls := v_calls || v_trial.call;
         v_names := v_names || v_trial.signature;
