@@ -39,8 +39,8 @@ ADAPTERS = {
     "passbell.recipients": "One row per pass as campaigns see it, the only place that knows the platform's columns. "
     "Yours may replace it.",
     "passbell.programs": "One row per program, likewise.",
-    "passbell.visits": "One row per visit: what a member earned or redeemed, a coupon redeemed, a ticket checked in; never a "
-    "gift of passbell's own. Yours may replace it; migrate again afterwards.",
+    "passbell.visits": "One row per visit: what a member earned or redeemed, a coupon redeemed, a ticket checked in; "
+    "never a gift of passbell's own. Yours may replace it; migrate again afterwards.",
 }
 INTRODUCTION = """\
 For Supabase Studio, psql and RPC. Who may call and read what: [security](../security.md). What they raise:
