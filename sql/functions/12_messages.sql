@@ -8,6 +8,7 @@ as $$
 declare
     v_token     text;
     v_field     text;
+    v_meant     text;
     v_known     constant text[] := array['points', 'first_name', 'last_name', 'tier_points', 'program'];
 begin
     -- Spaces that cannot be seen are nothing to read either: no-break, zero width, marks of direction.
@@ -33,7 +34,9 @@ begin
         elsif left(v_token, 1) = '{' then
             v_field := lower(btrim(split_part(substr(v_token, 2, length(v_token) - 2), '|', 1)));
             if not v_field = any (v_known) then
-                raise exception 'Unknown placeholder %. Known: {%}.', left(v_token, 60), array_to_string(v_known, '}, {') using errcode = 'PB400';
+                v_meant := passbell.nearest_placeholder(substr(v_token, 2, length(v_token) - 2));
+                raise exception 'Unknown placeholder %. Known: {%}.', left(v_token, 60) || coalesce(' (did you mean {' || v_meant || '}?)', ''),
+                      array_to_string(v_known, '}, {') using errcode = 'PB400';
             end if;
             fields := fields || v_field;
             -- Points that nobody ever booked are zero; a missing name without a fallback is left out.

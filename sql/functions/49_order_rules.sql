@@ -45,7 +45,7 @@ begin
                       + v_program.push_window_start) at time zone zone;
         v_words := v_words || format('Quiet hours: it goes out from %s %s.', to_char(starts_at at time zone zone, 'YYYY-MM-DD HH24:MI'), zone);
     end if;
-    if not exists (select from passbell.workers w where w.heartbeat_at > clock_timestamp() - interval '30 seconds') then
+    if passbell.daemons_running() = 0 then
         v_words := v_words || 'No daemon is running: it waits until `passbell run` is started.'::text;
     end if;
     notice := nullif(array_to_string(v_words, ' '), '');

@@ -59,11 +59,12 @@ declare
         'account_list', 'begin_request', 'birthday_history', 'birthdays_ahead', 'campaign_card', 'campaign_page', 'campaign_reasons',
         'campaign_timeline', 'cancel_import', 'close_list_order', 'daemon_list', 'delivery_page', 'discard_draft', 'end_request', 'end_session',
         'find_program', 'forget_request', 'import_batch', 'import_cards', 'import_report', 'import_staged', 'known_campaigns',
-        'list_reasons', 'member_import', 'open_import', 'open_list_order', 'open_session', 'order_outlook', 'order_push', 'order_test', 'order_verb', 'preview_list', 'program_list',
+        'list_reasons', 'member_import', 'message_warnings', 'open_import', 'open_list_order', 'open_session', 'order_outlook', 'order_push', 'order_test', 'order_verb', 'preview_list', 'program_list',
         'program_moment', 'release_import', 'require_order', 'require_scope', 'sample_message', 'sample_messages', 'session_holds', 'submit_list_order'];
     v_web_public constant text[] := array['get_birthdays_today', 'push_preview', 'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
-    v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages'];
+    v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages',
+        'daemons_running', 'message_warnings', 'order_outlook', 'waits_for'];
     -- What the policies below call in the caller's name.
     v_policy    constant text[] := array['admin_programs', 'is_admin_of'];
 begin
@@ -79,10 +80,6 @@ begin
             if v_function.name like 'push\_%' and v_function.name <> 'push_forget' then
                 perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
             end if;
-        end if;
-        -- Functions in a view are called as its reader; these only look at their argument (00_reading).
-        if v_function.schema = 'passbell' and (v_function.name like 'read\_%' or v_function.name = 'is_visit') then
-            perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
         end if;
         if v_function.name = any (v_server) then
             perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);

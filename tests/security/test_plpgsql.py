@@ -37,9 +37,6 @@ MEANT = (
     ("apply_import_rows_together", "is not sanitized"),
     ("grant_to", "is not sanitized"),
     ("match_list", "is not sanitized"),
-    ("award_trial", "is not sanitized"),
-    ("backfill_awards", "is not sanitized"),
-    ("build_award_points", "is not sanitized"),
     ("push_preview", "is not sanitized"),
     ("replace_adapter", "is not sanitized"),
     ("sample_message", "is not sanitized"),
@@ -50,6 +47,8 @@ MEANT = (
     # The empty array, written '{}'.
     ("apply_import_rows_together", "target type is different"),
     ("give_gifts", "target type is different"),
+    ("message_warnings", "target type is different"),
+    ("order_outlook", "target type is different"),
 )
 
 

@@ -66,6 +66,16 @@ def test_rehearsal_sends_nothing(api: Api, club: Club) -> None:
     assert club.shop.value("select count(*) from push_campaigns where program_id = %s", [club.id]) == 0
 
 
+def test_d8_a_rehearsal_names_merge_tags_of_other_tools(api: Api, club: Club) -> None:
+    """The dry run carries a warning with the right spelling; a message of our own kind carries none."""
+    body = {"programId": str(club.id), "message": "Hi {{first_name}}, *|FNAME|*"}
+    result = api.post("/api/notify/broadcast/test", body).json()["result"]
+    assert len(result["warnings"]) == 2
+    assert "Write {first_name}" in result["warnings"][0]
+    clean = api.post("/api/notify/broadcast/test", {**body, "message": "Hi {first_name}"}).json()
+    assert clean["result"]["warnings"] == []
+
+
 def test_wait_answers_with_the_counts(api: Api, club: Club, shop: Shop) -> None:
     """With `?wait=` the answer comes with sent, failed and skipped, at the latest when the time is over."""
     result = api.post("/api/notify/broadcast?wait=0.3", club.order).json()["result"]

@@ -95,6 +95,11 @@ class Calls:
             AUDIENCE_SECONDS,
         )
 
+    async def warnings(self, message: str) -> list[str]:
+        """A sentence for each merge tag of another tool in a message."""
+        found: list[str] = await self._value("select array(select passbell.message_warnings(%s))", (message,))
+        return found
+
     async def screen(
         self, program: UUID, message: str, target: str, member: UUID | None = None
     ) -> shapes.ScreenSample | None:

@@ -136,7 +136,11 @@ async def rehearse(body: Broadcast, web: Web) -> Response:
     samples = await web.calls.samples(program, message, target)
     count = await web.calls.preview(program, target)
     shown = [sample.model_dump(mode="json", by_alias=True) for sample in samples]
-    result = count.model_dump(mode="json", by_alias=True) | {"total": count.reachable, "samples": shown}
+    result = count.model_dump(mode="json", by_alias=True) | {
+        "total": count.reachable,
+        "samples": shown,
+        "warnings": await web.calls.warnings(message),
+    }
     return json_answer({"success": True, "dryRun": True, "result": result})
 
 

@@ -100,15 +100,16 @@ async def compose(request: Request, web: Web, session: SignedIn, program: str | 
 @router.post("/compose/screen")
 async def screen(request: Request, web: Web, session: Writing, draft: Fields) -> HTMLResponse:
     """Draw the lock screen of a member of the audience."""
-    shown, problem = None, None
+    shown, problem, warnings = None, None, []
     if draft.program is not None and draft.message.strip():
         try:
             shown = await web.calls.screen(draft.program, draft.message, draft.target, _uuid(draft.member))
+            warnings = await web.calls.warnings(draft.message)
             if shown is None:
                 problem = "Nobody in this program can be reached."
         except CampaignError as error:
             problem = str(error)
-    return page(request, "_screen.html", session, screen=shown, problem=problem)
+    return page(request, "_screen.html", session, screen=shown, problem=problem, warnings=warnings)
 
 
 @router.post("/compose/test")
@@ -176,6 +177,7 @@ async def _ask(
         upload=upload,
         at=at,
         shown=shown,
+        warnings=await web.calls.warnings(message),
         problem=problem,
         typed_above=TYPED_ABOVE,
         key=uuid.uuid4().hex,
