@@ -8,8 +8,14 @@ values
     ('POINTS', 'A balance of at least so many points', 'points >= $1::numeric', null, 'number', '{}', true),
     ('SLUMBER', 'No activity for more than 30 days',
      'last_activity < (select passbell.now()) - make_interval(days => $1::integer)', '30', 'days', '{DORMANT}', true),
-    ('LOCAL', 'By zip code; an entry ending in * is a prefix', 'upper(btrim(zip)) ~ passbell.list_pattern($1)', null, 'list', '{ZIP,GEO}', true),
-    ('CITY', 'By city; an entry ending in * is a prefix', 'upper(btrim(city)) ~ passbell.list_pattern($1)', null, 'list', '{}', true),
+    ('LOCAL', 'By zip code; an entry ending in * is a prefix',
+     'upper(btrim(zip)) = any (passbell.list_words($1))
+         or passbell.list_prefixes($1) <> ''{}'' and exists (
+                select from unnest(passbell.prefix_lengths($1)) as n where left(upper(btrim(zip)), n) = any (passbell.list_prefixes($1)))', null, 'list', '{ZIP,GEO}', true),
+    ('CITY', 'By city; an entry ending in * is a prefix',
+     'upper(btrim(city)) = any (passbell.list_words($1))
+         or passbell.list_prefixes($1) <> ''{}'' and exists (
+                select from unnest(passbell.prefix_lengths($1)) as n where left(upper(btrim(city)), n) = any (passbell.list_prefixes($1)))', null, 'list', '{}', true),
     ('TIER', 'By tier, 1 (bronze) to 4 (platinum), from the thresholds of the program',
      'case $1::integer
            when 1 then coalesce(tier_points, 0) <= (select g.tier_bronze_max from passbell.programs g where g.program_id = $2)
