@@ -75,12 +75,16 @@ def test_another_day(modern: Host, passbell: Callable[..., Outcome]) -> None:
 
 
 def test_failures_are_told_with_the_reason(modern: Host, passbell: Callable[..., Outcome]) -> None:
-    """An award that fails is counted, and the last reason is shown."""
+    """An award that fails is counted, the last reason is shown, and the command ends with 1."""
     modern.tricky_awards()
     program = modern.program(name="Tea Club", birthday_message="Hi")
     members = modern.members(program, "1990-05-05", 2)
     modern.trouble("refuses", members[0])
-    assert "Tea Club: 1 awards failed and are tried again: Till is closed" in passbell().out
+    answer = passbell()
+    assert "Tea Club: 1 awards failed and are tried again: Till is closed" in answer.out
+    assert answer.code == 1
+    modern.fetch("delete from public.award_trouble")
+    assert passbell().code == 0
 
 
 def test_nothing_to_do_is_said(modern: Host, passbell: Callable[..., Outcome]) -> None:

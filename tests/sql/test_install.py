@@ -41,7 +41,7 @@ def same(text: str) -> str:
 
 
 @pytest.mark.parametrize("supabase", [False, True, "legacy"])
-@pytest.mark.parametrize("generation", ["empty", "1_bare", "1", "2", "3"])
+@pytest.mark.parametrize("generation", ["empty", "1_bare", "1", "2", "3", "4"])
 def test_installing_twice_changes_nothing(
     database: MakeDatabase, generation: Generation, supabase: Supabase
 ) -> None:
@@ -56,7 +56,7 @@ def test_installing_twice_changes_nothing(
     assert check(url).current
 
 
-@pytest.mark.parametrize("generation", ["empty", "1_bare", "3"])
+@pytest.mark.parametrize("generation", ["empty", "1_bare", "4"])
 def test_psql_installs_the_same_as_the_command(
     database: MakeDatabase, generation: Generation, tmp_path: Path
 ) -> None:

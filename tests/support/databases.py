@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Databases", "Generation", "Supabase"]
 
-Generation = Literal["1", "1_bare", "2", "3", "empty"]
+Generation = Literal["1", "1_bare", "2", "3", "4", "empty"]
 Supabase = Literal[False, True, "legacy"]
 
 

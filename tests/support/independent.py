@@ -48,6 +48,13 @@ REACHABLE: Final[dict[str, LiteralString]] = {
         except
         select p.id from passes_master p join users u on u.id = p.user_id where u.marketing_opt_in = false
     """,
+    "4": """
+        select p.id from passes_master p
+         where p.program_id = %(program)s and p.is_active and p.status = 'INSTALLED'
+           and p.passkit_internal_id is not null
+        except
+        select p.id from passes_master p join users u on u.id = p.user_id where u.marketing_opt_in = false
+    """,
 }
 
 # Who belongs to a segment, reachable or not. `value` is the parameter as text, `list` the entries of a list.
@@ -148,7 +155,7 @@ def _query(conn: psycopg.Connection[Any], generation: str, name: str) -> sql.Com
         return sql.SQL(TIER).format(
             **{
                 metal: sql.SQL("g.") + sql.Identifier(f"tier_{metal}_max")
-                if generation == "3"
+                if generation in {"3", "4"}
                 else sql.Literal(limit)
                 for metal, limit in limits.items()
             }

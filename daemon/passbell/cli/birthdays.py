@@ -63,10 +63,18 @@ class Day(click.ParamType[date]):
     "--dry-run", is_flag=True, help="Give nothing: list whose birthday it is and what they would read."
 )
 @json_option
-def birthdays(program: str | None, day: date | None, dry_run: bool, json_wanted: bool) -> None:  # noqa: FBT001
+@click.pass_context
+def birthdays(
+    ctx: click.Context,
+    program: str | None,
+    day: date | None,
+    dry_run: bool,  # noqa: FBT001
+    json_wanted: bool,  # noqa: FBT001
+) -> None:
     """Give today's birthday gifts now, whatever the hour, or list them.
 
     The daemon does it by itself at each program's birthday_send_at. Running it again gives nothing twice.
+    Ends with 1 where an award failed.
     """
     with connect() as connection:
         program_id = None if program is None else resolve_program(connection, program)
@@ -81,6 +89,8 @@ def birthdays(program: str | None, day: date | None, dry_run: bool, json_wanted:
         print_people(rows)
     else:
         print_runs(rows)
+    if not dry_run and any(row["failed"] for row in rows):
+        ctx.exit(1)
 
 
 def give(connection: Connection, program: UUID | None, day: date | None) -> list[Row]:

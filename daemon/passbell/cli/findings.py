@@ -34,6 +34,7 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
     for name, look in (
         ("host tables", _host),
         ("host columns", _columns),
+        ("awards", _awards),
         ("installation", _warnings),
         ("daemons", _workers),
     ):
@@ -134,6 +135,36 @@ def _columns(connection: Connection) -> Iterator[Finding]:
             )
     if not rows:
         yield Finding("host columns", ok=True, detail="every column that passbell can use is there")
+
+
+def _awards(connection: Connection) -> Iterator[Finding]:
+    """Which award function of the platform works: each is tried with one point that is taken back at once."""
+    rows = connection.execute(
+        "select signature, works, detail from passbell.award_trial() order by place"
+    ).fetchall()
+    if not rows:
+        yield Finding(
+            "awards",
+            ok=None,
+            detail="there is no process_membership_transaction: birthday gifts cannot carry points",
+        )
+        return
+    best = rows[0]
+    if best["works"]:
+        yield Finding(
+            "awards", ok=True, detail=f"{best['signature']} works: a point was given and taken back"
+        )
+    elif best["works"] is None:
+        yield Finding("awards", ok=None, detail=f"{best['signature']} is used; {best['detail']}")
+    for row in rows:
+        if row["works"] is False:
+            yield Finding(
+                "awards",
+                ok=None if best["works"] is not False else False,
+                detail=f"{row['signature']} is broken and is not used: {row['detail']}"
+                if best["works"] is not False
+                else f"{row['signature']} is broken, so that no gift with points can be given: {row['detail']}",
+            )
 
 
 def _warnings(connection: Connection) -> Iterator[Finding]:

@@ -214,7 +214,7 @@ def populate(
 ) -> dict[str, UUID]:
     """Create the programs and `passes` passes spread over them; return the programs' ids by name.
 
-    `generation` is "1", "1_bare", "2" or "3": what the host's tables that `conn` is connected to look like.
+    `generation` is "1", "1_bare", "2", "3" or "4": what the host's tables that `conn` is connected to look like.
     Call it once per database. All in one transaction, each table analysed so that plans fit the volume.
     """
     with conn.transaction():
@@ -241,13 +241,14 @@ def populate(
                     "prefix": "".join(word[0] for word in program.name.split()).upper() + str(number),
                     "timezone": program.timezone,
                     "without_user": 0.03 if generation.startswith("1") else 0.20,
-                    "without_wallet": 0.04 if generation == "3" else 0.0,
+                    "without_wallet": 0.04 if generation in {"3", "4"} else 0.0,
                 },
             )
             passes_left, shares_left = passes_left - count, shares_left - program.share
         conn.execute(SHARE_PEOPLE)
         memberships = _MEMBERSHIPS if generation.startswith("1") else _STALE_MEMBERSHIPS
-        for insert in (*_INSERTS, memberships):
+        inserts = _INSERTS if generation == "4" else (*_INSERTS, memberships)  # 4: nobody writes there any more
+        for insert in inserts:
             _fill(conn, types[insert.table], insert)
         conn.execute("drop table pg_temp.people")
     return ids

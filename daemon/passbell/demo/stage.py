@@ -32,7 +32,7 @@ __all__ = ["Row", "Stage"]
 
 Row = dict[str, Any]
 
-GENERATION: Final = "3"
+GENERATION: Final = "4"
 BIRTHDAYS: Final = 12
 """At least so many members have their birthday today, however few were drawn."""
 UNKNOWN: Final = ("VIP-GUEST", "tbc", "4711", "see next sheet", "N0RTH-17", "old card", "0")

@@ -1,0 +1,193 @@
+"""The platform as it is today: its own row security, an award function that always raises, nobody in protocol_membership."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from passbell.db.migrate import migrate
+from support.processes import Command
+from support.shop import Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import MakeDatabase
+
+FIRST = "select process_membership_transaction(%s, 'MEMBER_EARN', 5)"
+TWIN = "select process_membership_transaction_atomic(%s, 'MEMBER_EARN', 5)"
+BIRTHDAY = "(now() at time zone 'America/New_York')::date - interval '30 years'"
+
+
+@pytest.fixture
+def shop(database: MakeDatabase) -> Iterator[Shop]:
+    """A shop on the platform's present tables, with Supabase around them."""
+    made = Shop(database("4", supabase=True), "4")
+    yield made
+    made.close()
+
+
+def celebrate(shop: Shop, count: int) -> tuple[UUID, list[UUID]]:
+    """A program with as many members whose birthday is today."""
+    club = shop.program(birthday_bot_enabled=True, birthday_reward_points=50)
+    members = [shop.member(club, user={"first_name": "Ada"}, points=1) for _ in range(count)]
+    shop.conn.execute(f"update users set birth_date = {BIRTHDAY}")  # type: ignore[arg-type]  # noqa: S608
+    return club, members
+
+
+# ── the stand-in itself ─────────────────────────────────────────
+
+
+def test_the_first_award_function_raises_and_its_twin_works(shop: Shop) -> None:
+    """As migration 015 of the platform leaves it; earning dates nobody, the sync dates everybody."""
+    club = shop.program()
+    pass_id = shop.member(club, points=1, external_id="M-1", last_updated="2026-01-01")
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        shop.value(FIRST, ["M-1"])
+    assert shop.value(TWIN, ["M-1"])["new_balance"] == 6
+    dated = "select last_updated::date::text from passes_master where id = %s"
+    assert shop.value(dated, [pass_id]) == "2026-01-01"
+    shop.value("select sync_membership_pass(%s, %s, 'M-1', 'INSTALLED', 9)", [club, "p" * 22])
+    assert shop.value(dated, [pass_id]) != "2026-01-01"
+    assert shop.rows("select * from protocol_membership") == []
+
+
+# ── C3: the award function that works ───────────────────────────
+
+
+def test_c3_all_gifts_are_given_and_the_command_says_so(shop: Shop) -> None:
+    """Six birthdays, six gifts, exit 0; `check` names the function that is used and the one that is broken."""
+    club, members = celebrate(shop, 6)
+    migrate(shop.url)
+    with Command("birthdays", settings={"PASSBELL_DATABASE_URL": shop.url}) as command:
+        assert command.wait() == 0, command.output
+    points = "select points from passbell.recipients where program_id = %s"
+    assert [row["points"] for row in shop.rows(points, [club])] == [51] * 6
+    assert shop.value("select count(*) from passbell.awards where pass_id = any (%s)", [members]) == 6
+    before = shop.rows("select * from transactions order by id")
+    with Command("check", settings={"PASSBELL_DATABASE_URL": shop.url}) as command:
+        command.wait()
+        assert "process_membership_transaction_atomic(text,text,integer,numeric) works" in command.output
+        assert "process_membership_transaction(text,text,integer,numeric) is broken" in command.output
+    assert shop.rows("select * from transactions order by id") == before
+
+
+def test_c3_with_nobody_to_try_it_on_the_twin_answers_at_the_first_gift(shop: Shop) -> None:
+    """Installed on an empty platform nothing can be tried; a function that names what is not there is passed over."""
+    _, members = celebrate(shop, 2)
+    for pass_id in members:
+        assert shop.value("select passbell.award_points(%s, 50, 'Birthday')", [pass_id]) == 51
+
+
+def test_c3_where_no_function_works_check_fails(shop: Shop) -> None:
+    """Without the twin every gift fails: `check` says why before the first birthday, the command ends with 1."""
+    celebrate(shop, 1)
+    shop.conn.execute("drop function process_membership_transaction_atomic(text, text, integer, numeric)")
+    migrate(shop.url)
+    trial = shop.row("select works, detail from passbell.award_trial()")
+    assert trial["works"] is False
+    assert "program_id" in trial["detail"]
+    with Command("birthdays", settings={"PASSBELL_DATABASE_URL": shop.url}) as command:
+        assert command.wait() == 1
+        assert "program_id" in command.output
+
+
+# ── C4: whom the platform's own row security lets in ────────────
+
+
+def user(shop: Shop) -> UUID:
+    found: UUID = shop.value(
+        "insert into auth.users (id, email) values (gen_random_uuid(), gen_random_uuid() || '@example.com')"
+        " returning id"
+    )
+    return found
+
+
+def acting(shop: Shop, who: UUID | None) -> psycopg.Connection[Any]:
+    """A connection as Supabase's API makes it for a signed-in person."""
+    conn = psycopg.connect(shop.url, autocommit=True)
+    conn.execute("select set_config('request.jwt.claims', %s, false)", [f'{{"sub": "{who or uuid4()}"}}'])
+    conn.execute("set role authenticated")
+    return conn
+
+
+def test_c4_passbell_grants_what_the_platform_grants(shop: Shop) -> None:
+    """A tenant of several programs, an administrator of one, a SUPER_ADMIN without a program, and a stranger."""
+    tenant, admin, root, both = user(shop), user(shop), user(shop), user(shop)
+    programs = [
+        shop.program("North", tenant_id=tenant),
+        shop.program("South", tenant_id=tenant),
+        shop.program("East"),
+        shop.program("West", tenant_id=both),
+    ]
+    for program in programs:
+        shop.members(program, 2)
+    profiles = [
+        (admin, programs[2], "CLIENT_ADMIN"),
+        (root, None, "SUPER_ADMIN"),
+        (both, programs[2], "CLIENT_ADMIN"),
+    ]
+    for profile in profiles:
+        shop.conn.execute("insert into admin_profiles (id, program_id, role) values (%s, %s, %s)", profile)
+    expected = {tenant: {0, 1}, admin: {2}, root: {0, 1, 2, 3}, both: {2, 3}, None: set()}
+    for who, numbers in expected.items():
+        with acting(shop, who) as conn:
+            seen = {row[0] for row in conn.execute("select id from programs")}
+            assert seen == {programs[n] for n in numbers}
+            for program in programs:
+                order = "insert into push_campaigns (program_id, message_text) values (%s, 'Hi') returning id"
+                if program in seen:
+                    assert conn.execute("select push_send(%s, 'Hello')", [program]).fetchone()
+                    assert conn.execute(order, [program]).fetchone()
+                else:
+                    for call in ("select push_send(%s, 'Hello')", order):
+                        with pytest.raises(psycopg.Error) as refused:
+                            conn.execute(call, [program])
+                        assert refused.value.sqlstate in {"PB403", "42501"}
+            mine = {row[0] for row in conn.execute("select distinct program_id from push_campaigns")}
+            assert mine == seen
+
+
+def test_c4_an_administrator_without_a_program_sees_nothing(shop: Shop) -> None:
+    """Only the role SUPER_ADMIN opens all programs; an empty program alone does not."""
+    lost = user(shop)
+    program = shop.program("North")
+    shop.conn.execute("insert into admin_profiles (id, role) values (%s, 'CLIENT_ADMIN')", [lost])
+    with acting(shop, lost) as conn, pytest.raises(psycopg.Error, match="not an administrator"):
+        conn.execute("select push_send(%s, 'Hello')", [program])
+
+
+# ── C5, C6 ──────────────────────────────────────────────────────
+
+
+def test_c5_tiers_follow_the_balance(shop: Shop) -> None:
+    """Members of the platform's sync have no row in protocol_membership: VIP and TIER count their points."""
+    club = shop.program()
+    for number, points in enumerate((10, 1_500, 6_000, 20_000)):
+        shop.value(
+            "select sync_membership_pass(%s, %s, %s, 'INSTALLED', %s)",
+            [club, f"{number:022d}", f"M-{number}", points],
+        )
+    counts = [
+        shop.value("select matched from push_preview(%s, %s)", [club, target])
+        for target in ("VIP", "TIER:1", "TIER:2", "TIER:3", "TIER:4")
+    ]
+    assert counts == [3, 1, 1, 1, 1]
+
+
+def test_c6_a_sync_run_does_not_empty_slumber(shop: Shop) -> None:
+    """The sync dates every member; who earned in March is still away, who earned a minute ago is not."""
+    club = shop.program()
+    for number in range(4):
+        shop.member(club, external_id=f"M-{number}", last_updated="2026-01-01")
+        shop.value("select process_membership_transaction_atomic(%s, 'MEMBER_EARN', 5)", [f"M-{number}"])
+    shop.conn.execute("update transactions set created_at = now() - interval '40 days'")
+    shop.value("select process_membership_transaction_atomic('M-0', 'MEMBER_REDEEM', 2)")
+    for number in range(4):
+        shop.value(
+            "select sync_membership_pass(%s, %s, %s, 'INSTALLED', 5)", [club, f"{number:022d}", f"M-{number}"]
+        )
+    assert shop.value("select matched from push_preview(%s, 'SLUMBER')", [club]) == 3
