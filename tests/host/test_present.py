@@ -1,4 +1,4 @@
-"""The platform as it is today: its own row security, an award function that always raises, nobody in protocol_membership."""
+"""The platform as it is today: row security of its own, an award function that always raises, a sync that dates all."""
 
 from __future__ import annotations
 
