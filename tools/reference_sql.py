@@ -39,13 +39,15 @@ ADAPTERS = {
     "passbell.recipients": "One row per pass as campaigns see it, the only place that knows the platform's columns. "
     "Yours may replace it.",
     "passbell.programs": "One row per program, likewise.",
+    "passbell.visits": "One row per visit: what a member earned or redeemed, a coupon redeemed, a ticket checked in; "
+    "never a gift of passbell's own. Yours may replace it; migrate again afterwards.",
 }
 INTRODUCTION = """\
 For Supabase Studio, psql and RPC. Who may call and read what: [security](../security.md). What they raise:
 [SQLSTATEs](outcomes.md#sqlstates)."""
 AWARD = """\
 `passbell.award_points(pass_id uuid, points integer, note text)` gives birthday points through the platform's own
-function; `migrate` makes it for the signature that is there, and leaves one of your own alone."""
+function; `migrate` makes it around the one that works, and leaves one of your own alone."""
 AUDIENCES = """\
 What `target_query` and `target` take: a name, `NAME:parameter`, several with `&`. They are the rows of
 `passbell.segments`; the owner of the database may add more."""

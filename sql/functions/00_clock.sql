@@ -4,7 +4,7 @@
 -- In plpgsql, because a function in SQL is parsed and planned at every call from one in plpgsql, and this one is called by
 -- all of them: 3 µs instead of 60.
 create or replace function passbell.now() returns timestamptz
-language plpgsql stable
+language plpgsql stable parallel safe
 set search_path = ''
 as $$
 begin
@@ -16,7 +16,7 @@ $$;
 -- The time in passbell.now, or NULL where it does not count. Asked of the role that the request was made under, as
 -- acts_for_server does: current_user is the owner in every SECURITY DEFINER function.
 create or replace function passbell.moved_clock() returns timestamptz
-language plpgsql stable
+language plpgsql stable parallel safe
 set search_path = ''
 as $$
 begin

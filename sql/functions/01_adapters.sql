@@ -1,6 +1,7 @@
 -- The only place that knows the host's columns. Builds, from the tables and columns that are really there:
 --
 --   passbell.programs     one row per program: name, PassKit id, zone, quiet hours, suspension, tiers, birthday settings
+--   passbell.visits       one row per visit: what was earned or redeemed, never a gift of passbell's own
 --   passbell.recipients   one row per pass: how to reach it, whether it may be reached, what a message can say
 --
 -- A missing table gives an empty view, a missing column gives NULL. Enums are cast to text, because comparing them
@@ -16,9 +17,15 @@ language plpgsql
 set search_path = ''
 as $fn$
 declare
-    v_pass      constant text := 'public.passes_master';
-    v_program   constant text := 'public.programs';
-    v_sql       text;
+    v_pass        constant text := 'public.passes_master';
+    v_program     constant text := 'public.programs';
+    -- A table that lacks the column by which it is joined is as good as missing.
+    v_user        constant text := case when passbell.has_column('public.users', 'id') and passbell.has_column(v_pass, 'user_id') then 'public.users' end;
+    v_membership  constant text := case when passbell.has_column('public.protocol_membership', 'pass_id') then 'public.protocol_membership' end;
+    v_coupon      constant text := case when passbell.has_column('public.protocol_coupon', 'pass_id') then 'public.protocol_coupon' end;
+    v_ticket      constant text := case when passbell.has_column('public.protocol_event_ticket', 'pass_id') then 'public.protocol_event_ticket' end;
+    v_points      text;
+    v_sql         text;
 begin
     -- programs ------------------------------------------------------------------------------------------------
     v_sql := format($v$
@@ -37,7 +44,8 @@ begin
                coalesce(%s, 0)::integer                                   as birthday_reward_points,
                %s                                                         as birthday_message,
                coalesce(%s, '09:00'::time)                                as birthday_send_at,
-               coalesce(%s, 'FEB_28')                                     as birthday_leap_day
+               coalesce(%s, 'FEB_28')                                     as birthday_leap_day,
+               coalesce(upper(btrim(%s)), 'OPT_OUT')                      as push_consent
           from public.programs p $v$,
         passbell.host_column(v_program, 'p', 'name', 'text'),
         'upper(' || passbell.host_column(v_program, 'p', 'protocol', 'text') || ')',
@@ -53,19 +61,32 @@ begin
         passbell.host_column(v_program, 'p', 'birthday_reward_points', 'integer'),
         passbell.host_column(v_program, 'p', 'birthday_message', 'text'),
         passbell.host_column(v_program, 'p', 'birthday_send_at', 'time'),
-        passbell.host_column(v_program, 'p', 'birthday_leap_day', 'text'));
+        passbell.host_column(v_program, 'p', 'birthday_leap_day', 'text'),
+        passbell.host_column(v_program, 'p', 'push_consent', 'text'));
     if to_regclass(v_program) is null then
         v_sql := $v$
         select null::uuid as program_id, null::text as name, null::text as protocol, null::text as passkit_program_id,
                null::text as timezone, null::boolean as suspended, null::time as push_window_start, null::time as push_window_end,
                null::bigint as tier_bronze_max, null::bigint as tier_silver_max, null::bigint as tier_gold_max,
                null::boolean as birthday_bot_enabled, null::integer as birthday_reward_points, null::text as birthday_message,
-               null::time as birthday_send_at, null::text as birthday_leap_day
+               null::time as birthday_send_at, null::text as birthday_leap_day, null::text as push_consent
          where false $v$;
     end if;
     perform passbell.replace_adapter('programs', v_sql);
 
+    -- visits --------------------------------------------------------------------------------------------------
+    perform passbell.replace_adapter('visits', concat_ws(' union all ',
+        'select null::uuid as pass_id, null::timestamptz as at, null::numeric as points where false',
+        'select ' || passbell.host_column('public.transactions', 't', 'pass_id', 'uuid') || ', ' || passbell.host_column('public.transactions', 't', 'created_at', 'timestamptz') || ', '
+            || passbell.host_column('public.transactions', 't', 'value_change', 'numeric') || ' from public.transactions t where ' || passbell.visit_condition(),
+        'select ' || passbell.host_column(v_coupon, 'c', 'pass_id', 'uuid') || ', x.at, null::numeric from ' || v_coupon || ' c cross join lateral (select '
+            || passbell.host_column(v_coupon, 'c', 'redeemed_at', 'timestamptz') || ' as at) x where x.at is not null',
+        'select ' || passbell.host_column(v_ticket, 'e', 'pass_id', 'uuid') || ', x.at, null::numeric from ' || v_ticket || ' e cross join lateral (select '
+            || passbell.host_column(v_ticket, 'e', 'checked_in_at', 'timestamptz') || ' as at) x where x.at is not null'));
+
     -- recipients ----------------------------------------------------------------------------------------------
+    v_points := format('coalesce(%s, %s)', passbell.host_column(v_pass, 'p', 'points_balance', 'bigint'),
+                                           passbell.host_column(v_membership, 'm', 'points_balance', 'bigint'));
     v_sql := format($v$
         select p.id                                                             as pass_id,
                p.program_id                                                     as program_id,
@@ -75,17 +96,17 @@ begin
                coalesce(upper(%4$s collate "C"), %5$s, 'MEMBERSHIP')              as protocol,
                coalesce(%6$s, true) and coalesce(upper(%7$s collate "C") = 'INSTALLED', false)
                    and nullif(btrim(%2$s), '') is not null                      as reachable,
-               coalesce(%8$s, true)                                             as opted_in,
+               coalesce(%8$s, %22$s)                                            as opted_in,
                %9$s                                                             as user_id,
                coalesce(nullif(btrim(%10$s), ''), nullif(btrim(%11$s), ''))     as email,
                coalesce(nullif(btrim(%12$s), ''), nullif(btrim(%13$s), ''))     as first_name,
                coalesce(nullif(btrim(%14$s), ''), nullif(btrim(%15$s), ''))     as last_name,
                %16$s                                                            as birth_date,
-               coalesce(%17$s, %18$s)                                           as points,
-               %19$s                                                            as tier_points,
-               %20$s                                                            as zip,
-               %21$s                                                            as city,
-               %22$s                                                            as last_activity,
+               %17$s                                                            as points,
+               %18$s                                                            as tier_points,
+               %19$s                                                            as zip,
+               %20$s                                                            as city,
+               %21$s                                                            as last_activity,
                %23$s                                                            as coupon_expires_on,
                %24$s                                                            as redeemed_at,
                %25$s                                                            as checked_in_at
@@ -97,38 +118,36 @@ begin
         passbell.of_program('upper(' || passbell.host_column(v_program, 'g', 'protocol', 'text') || ' collate "C")'),
         passbell.host_column(v_pass, 'p', 'is_active', 'boolean'),
         passbell.host_column(v_pass, 'p', 'status', 'text'),
-        passbell.host_column('public.users', 'u', 'marketing_opt_in', 'boolean'),
+        passbell.host_column(v_user, 'u', 'marketing_opt_in', 'boolean'),
         passbell.host_column(v_pass, 'p', 'user_id', 'uuid'),
-        passbell.host_column('public.users', 'u', 'email', 'text'),
+        passbell.host_column(v_user, 'u', 'email', 'text'),
         passbell.host_column(v_pass, 'p', 'member_email', 'text'),
-        passbell.host_column('public.users', 'u', 'first_name', 'text'),
+        passbell.host_column(v_user, 'u', 'first_name', 'text'),
         passbell.host_column(v_pass, 'p', 'member_first_name', 'text'),
-        passbell.host_column('public.users', 'u', 'last_name', 'text'),
+        passbell.host_column(v_user, 'u', 'last_name', 'text'),
         passbell.host_column(v_pass, 'p', 'member_last_name', 'text'),
-        passbell.host_column('public.users', 'u', 'birth_date', 'date'),
-        passbell.host_column(v_pass, 'p', 'points_balance', 'bigint'),
-        passbell.host_column('public.protocol_membership', 'm', 'points_balance', 'bigint'),
-        passbell.host_column('public.protocol_membership', 'm', 'tier_points', 'bigint'),
-        passbell.host_column('public.users', 'u', 'zip', 'text'),
-        passbell.host_column('public.users', 'u', 'city', 'text'),
-        passbell.host_column(v_pass, 'p', 'last_updated', 'timestamptz'),
-        passbell.host_column('public.protocol_coupon', 'c', 'expiry_date', 'date'),
-        passbell.host_column('public.protocol_coupon', 'c', 'redeemed_at', 'timestamptz'),
-        passbell.host_column('public.protocol_event_ticket', 't', 'checked_in_at', 'timestamptz'));
-    if to_regclass('public.users') is not null and passbell.host_column(v_pass, 'p', 'user_id', 'uuid') not like 'null%' then
-        v_sql := v_sql || ' left join public.users u on u.id = p.user_id';
-    elsif to_regclass('public.users') is not null then
-        v_sql := v_sql || ' left join public.users u on false';
-    end if;
-    if to_regclass('public.protocol_membership') is not null then
-        v_sql := v_sql || ' left join public.protocol_membership m on m.pass_id = p.id';
-    end if;
-    if to_regclass('public.protocol_coupon') is not null then
-        v_sql := v_sql || ' left join public.protocol_coupon c on c.pass_id = p.id';
-    end if;
-    if to_regclass('public.protocol_event_ticket') is not null then
-        v_sql := v_sql || ' left join public.protocol_event_ticket t on t.pass_id = p.id';
-    end if;
+        passbell.host_column(v_user, 'u', 'birth_date', 'date'),
+        v_points,
+        -- The platform writes protocol_membership no more; who has no row there has the tier of the balance.
+        case when v_membership is null or not passbell.has_column(v_membership, 'tier_points') then v_points
+             else format('case when m.pass_id is null then %s else %s end', v_points, passbell.host_column(v_membership, 'm', 'tier_points', 'bigint')) end,
+        passbell.host_column(v_user, 'u', 'zip', 'text'),
+        passbell.host_column(v_user, 'u', 'city', 'text'),
+        passbell.last_activity(v_coupon, v_ticket),
+        -- No answer is a yes, unless the program wants it otherwise (push_consent). That is asked only where some program does.
+        case when passbell.has_column(v_program, 'push_consent')
+             then format('case when (select exists (select from public.programs g where upper(btrim(%1$s)) = ''OPT_IN'')) then coalesce(%2$s, true) else true end',
+                         passbell.host_column(v_program, 'g', 'push_consent', 'text'),
+                         passbell.of_program('upper(btrim(' || passbell.host_column(v_program, 'g', 'push_consent', 'text') || ')) <> ''OPT_IN''', 'boolean'))
+             else 'true' end,
+        passbell.host_column(v_coupon, 'c', 'expiry_date', 'date'),
+        passbell.host_column(v_coupon, 'c', 'redeemed_at', 'timestamptz'),
+        passbell.host_column(v_ticket, 'e', 'checked_in_at', 'timestamptz'));
+    v_sql := concat_ws(' left join ', v_sql,
+        v_user       || ' u on ' || passbell.key_join(v_user, 'u', 'id', v_pass, 'p', 'user_id'),
+        v_membership || ' m on ' || passbell.key_join(v_membership, 'm', 'pass_id', v_pass, 'p', 'id'),
+        v_coupon     || ' c on ' || passbell.key_join(v_coupon, 'c', 'pass_id', v_pass, 'p', 'id'),
+        v_ticket     || ' e on ' || passbell.key_join(v_ticket, 'e', 'pass_id', v_pass, 'p', 'id'));
     if to_regclass(v_pass) is null then
         v_sql := $v$
         select null::uuid as pass_id, null::uuid as program_id, null::text as passkit_program_id, null::text as passkit_id,
@@ -145,27 +164,135 @@ begin
 end
 $fn$;
 
--- The expression that reads a host column: alias.column cast to the type we work with, or a NULL of that type.
+-- Which rows of the host's transactions (alias t) are visits, as a condition: earned or redeemed, and no award that passbell
+-- made (asked only where there was any). NULL where the host records none. Labels of an enum are judged once, here.
+create or replace function passbell.visit_condition() returns text
+language sql stable
+set search_path = ''
+as $$
+    select format('%s is not null and t.pass_id is not null and %s and case when (select exists (select from passbell.awards)) then (select true from passbell.awards a where a.pass_id = %3$s and a.at = %1$s) end is null',
+                  passbell.host_column('public.transactions', 't', 'created_at', 'timestamptz'),
+                  case when y.typtype = 'e'
+                       then coalesce((select 't.action_type in (' || string_agg(quote_literal(e.enumlabel), ', ' order by e.enumsortorder) || ')'
+                                        from pg_catalog.pg_enum e where e.enumtypid = y.oid and passbell.is_visit(e.enumlabel::text)), 'false')
+                       else 'passbell.is_visit(t.action_type::text)' end,
+                  passbell.host_column('public.transactions', 't', 'pass_id', 'uuid'))
+      from pg_catalog.pg_attribute a
+      join pg_catalog.pg_type y on y.oid = a.atttypid
+     where a.attrelid = to_regclass('public.transactions') and a.attname = 'action_type' and a.attnum > 0 and not a.attisdropped
+       and passbell.has_column('public.transactions', 'created_at') and passbell.has_column('public.transactions', 'pass_id')
+$$;
+
+-- The member's last visit; where the host records none of this pass, last_updated stands in, less what an award of ours
+-- did to it (the sync and the webhooks of the platform set it too, which is why visits come first). The visit is looked
+-- up per pass, in the index transactions_pass_created alone (2 µs: SLUMBER among 1,000,000 members is counted in 2.5 s); an operator's own passbell.visits is asked instead of that.
+create or replace function passbell.last_activity(p_coupon text, p_ticket text) returns text
+language sql stable
+set search_path = ''
+as $$
+    select format('coalesce(%s, case when (select true from passbell.awards a where a.pass_id = p.id and a.updated_after = %2$s limit 1)'
+                  ' then (select a.activity_before from passbell.awards a where a.pass_id = p.id and a.updated_after = %2$s order by a.at limit 1) else %2$s end)',
+                  case when passbell.is_own_view('visits') then '(select max(v.at) from passbell.visits v where v.pass_id = p.id)'
+                       else format('greatest(%s, %s, %s)',
+                                   coalesce((select format('(select %1$s from public.transactions t where %2$s and %3$s order by t.created_at desc limit 1)',
+                                                           passbell.host_column('public.transactions', 't', 'created_at', 'timestamptz'),
+                                                           passbell.key_join('public.transactions', 't', 'pass_id', 'public.passes_master', 'p', 'id'), w.condition)
+                                               from passbell.visit_condition() as w (condition) where w.condition is not null), 'null::timestamptz'),
+                                   passbell.host_column(p_coupon, 'c', 'redeemed_at', 'timestamptz'),
+                                   passbell.host_column(p_ticket, 'e', 'checked_in_at', 'timestamptz')) end,
+                  passbell.host_column('public.passes_master', 'p', 'last_updated', 'timestamptz'))
+$$;
+
+-- Two key columns as a join; by their text where their types differ.
+create or replace function passbell.key_join(p_table text, p_alias text, p_column text, p_other_table text, p_other_alias text, p_other_column text) returns text
+language sql stable
+set search_path = ''
+as $$
+    select case when min(passbell.base_type(a.atttypid)) = max(passbell.base_type(a.atttypid)) then format('%I.%I = %I.%I', p_alias, p_column, p_other_alias, p_other_column)
+                else format('%I.%I::text = %I.%I::text', p_alias, p_column, p_other_alias, p_other_column) end
+      from pg_catalog.pg_attribute a
+     where (a.attrelid = to_regclass(p_table) and a.attname = p_column or a.attrelid = to_regclass(p_other_table) and a.attname = p_other_column)
+$$;
+
+-- The expression that reads a host column as the type we work with; a NULL of that type where the column is missing.
+-- A plain cast where that cannot fail, so that the usual column costs nothing; else one of 00_reading, which gives NULL for
+-- a value that cannot be read. A number that is none (NaN) or fits nowhere is NULL as well. A time without a zone is UTC.
 create or replace function passbell.host_column(p_table text, p_alias text, p_column text, p_type text) returns text
 language sql stable
 set search_path = ''
 as $$
-    select case
-               when exists (select from pg_catalog.pg_attribute a
-                             where a.attrelid = to_regclass(p_table) and a.attname = p_column
-                               and a.attnum > 0 and not a.attisdropped)
-               then format('%I.%I::%s', p_alias, p_column, p_type)
-               else format('null::%s', p_type)
-           end
+    select coalesce((
+        select case
+                   when p_type = 'text' or t.name = p_type                     then format('%s::%s', c.expression, p_type)
+                   when p_type in ('bigint', 'numeric') and t.name in ('smallint', 'integer', 'bigint')
+                     or p_type = 'integer' and t.name = 'smallint'
+                     or p_type = 'time' and t.name = 'time without time zone'
+                     or p_type = 'timestamptz' and t.name = 'timestamp with time zone' then format('%s::%s', c.expression, p_type)
+                   when p_type in ('bigint', 'integer', 'numeric') and t.name in ('bigint', 'numeric', 'real', 'double precision')
+                        then format('case when %1$s between %2$s then %1$s::%3$s end', c.expression,
+                                    case p_type when 'integer' then '-2147483648 and 2147483647' when 'bigint' then '-9e18 and 9e18'
+                                                else case when t.name = 'numeric' then '-1e100 and 1e100' else '-1e15 and 1e15' end end, p_type)
+                   when p_type = 'integer'                                     then format('case when passbell.read_bigint(%1$s::text) between -2147483648 and 2147483647 then passbell.read_bigint(%1$s::text)::integer end', c.expression)
+                   when p_type = 'bigint'                                      then format('passbell.read_bigint(%s::text)', c.expression)
+                   when p_type = 'numeric'                                     then format('passbell.read_numeric(%s::text)', c.expression)
+                   when p_type = 'boolean' and t.name in ('smallint', 'integer', 'bigint', 'numeric') then format('(%s <> 0)', c.expression)
+                   when p_type = 'boolean'                                     then format('passbell.read_boolean(%s::text)', c.expression)
+                   when p_type = 'date' and t.name = 'timestamp without time zone' then format('%s::date', c.expression)
+                   when p_type = 'date' and t.name = 'timestamp with time zone'    then format('(%s at time zone ''UTC'')::date', c.expression)
+                   when p_type = 'date'                                        then format('passbell.read_date(%s::text)', c.expression)
+                   when p_type = 'time' and t.name in ('timestamp without time zone', 'time with time zone') then format('%s::time', c.expression)
+                   when p_type = 'time'                                        then format('passbell.read_time(%s::text)', c.expression)
+                   when p_type = 'timestamptz' and t.name = 'date'             then format('(%s::timestamp at time zone ''UTC'')', c.expression)
+                   when p_type = 'timestamptz' and t.name = 'timestamp without time zone' then format('(%s at time zone ''UTC'')', c.expression)
+                   when p_type = 'timestamptz'                                 then format('passbell.read_instant(%s::text)', c.expression)
+                   when p_type = 'uuid'                                        then format('passbell.read_uuid(%s::text)', c.expression)
+                   else format('%s::%s', c.expression, p_type)
+               end
+          from pg_catalog.pg_attribute a
+         cross join lateral (select passbell.base_type(a.atttypid) as name) t
+         cross join lateral (select format('%I.%I', p_alias, p_column) as expression) c
+         where a.attrelid = to_regclass(p_table) and a.attname = p_column and a.attnum > 0 and not a.attisdropped), 'null::' || p_type)
 $$;
 
--- An expression over the pass's program, alias g; NULL where the host has no programs.
-create or replace function passbell.of_program(p_expression text) returns text
+-- The type without its domain and its length: 'character varying', 'timestamp without time zone', 'protocol_type'.
+create or replace function passbell.base_type(p_type oid) returns text
 language sql stable
 set search_path = ''
 as $$
-    select case when to_regclass('public.programs') is null then 'null::text'
+    with recursive base as (
+        select t.oid, t.typtype, t.typbasetype from pg_catalog.pg_type t where t.oid = p_type
+        union all
+        select t.oid, t.typtype, t.typbasetype from base b join pg_catalog.pg_type t on t.oid = b.typbasetype where b.typtype = 'd'
+    )
+    select format_type(b.oid, null) from base b where b.typtype <> 'd'
+$$;
+
+-- Is the column there?
+create or replace function passbell.has_column(p_table text, p_column text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select exists (select from pg_catalog.pg_attribute a
+                    where a.attrelid = to_regclass(p_table) and a.attname = p_column and a.attnum > 0 and not a.attisdropped)
+$$;
+
+-- An expression over the pass's program, alias g; NULL where the host has no programs.
+drop function if exists passbell.of_program(text);
+create or replace function passbell.of_program(p_expression text, p_type text default 'text') returns text
+language sql stable
+set search_path = ''
+as $$
+    select case when to_regclass('public.programs') is null then 'null::' || p_type
                 else format('(select %s from public.programs g where g.id = p.program_id)', p_expression) end
+$$;
+
+-- Has an operator put a view of their own in the place of one of ours? A view that we made says so in its comment.
+create or replace function passbell.is_own_view(p_name text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select to_regclass('passbell.' || quote_ident(p_name)) is not null
+       and coalesce(obj_description(to_regclass('passbell.' || quote_ident(p_name)), 'pg_class'), '') not like 'generated by passbell %'
 $$;
 
 -- Creates the view, or recreates it when its definition changed; hands off one that an operator wrote.
@@ -178,7 +305,7 @@ declare
     v_comment  text := obj_description(to_regclass('passbell.' || quote_ident(p_name)), 'pg_class');
 begin
     if to_regclass('passbell.' || quote_ident(p_name)) is not null then
-        if v_comment = v_mark or coalesce(v_comment, '') not like 'generated by passbell %' then
+        if v_comment = v_mark or passbell.is_own_view(p_name) then
             return;
         end if;
         execute format('drop view passbell.%I', p_name);

@@ -1,7 +1,7 @@
 -- One list entry per comma, as an anchored pattern: '90210, 902*' → '^(90210|902.*)$', upper case, everything but a
 -- closing '*' taken literally. NULL when there is no entry.
 create or replace function passbell.list_pattern(p_list text) returns text
-language sql immutable
+language sql immutable parallel safe
 set search_path = ''
 as $$
     select '^(' || string_agg(case when e.entry like '%*'

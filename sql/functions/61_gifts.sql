@@ -76,6 +76,8 @@ set search_path = public, extensions
 as $$
 begin
     perform passbell.award_points(p_pass, p_points, p_note);
+    insert into passbell.awards (pass_id, at, points) values (p_pass, pg_catalog.now(), p_points)     -- by an award_points of the operator's own
+        on conflict do nothing;
 end
 $$;
 

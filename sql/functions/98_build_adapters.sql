@@ -1,3 +1,4 @@
 -- Builds the adapters from the host's columns as they are now. Before the grants: views and functions that are made
 -- after them would be nobody's or everybody's until the next migrate.
 select passbell.build_adapters();
+select passbell.backfill_awards();

@@ -60,7 +60,6 @@ REACHABLE: Final[dict[str, LiteralString]] = {
 # Who belongs to a segment, reachable or not. `value` is the parameter as text, `list` the entries of a list.
 EVERYWHERE: Final[dict[str, LiteralString]] = {
     "ALL": "select id from passes_master",
-    "VIP": "select pass_id from protocol_membership where tier_points > %(value)s::int",
     "SLUMBER": """
         select id from passes_master where last_updated < now() - %(value)s::int * interval '24 hours'
     """,
@@ -91,6 +90,13 @@ EVERYWHERE: Final[dict[str, LiteralString]] = {
             or id::text in (select lower(i) from unnest(%(list)s::text[]) i)
     """,
 }
+VIP: Final[dict[str, LiteralString]] = {
+    "1": "select pass_id from protocol_membership where tier_points > %(value)s::int",
+    "2": """
+        select p.id from passes_master p left join protocol_membership m on m.pass_id = p.id
+         where case when m.pass_id is null then p.points_balance else m.tier_points end > %(value)s::int
+    """,
+}
 WHALE: Final[dict[str, LiteralString]] = {
     "1": "select pass_id from protocol_membership where points_balance > %(value)s::int",
     "2": "select id from passes_master where points_balance > %(value)s::int",
@@ -100,15 +106,15 @@ EXPIRING: Final[LiteralString] = """
      where c.redeemed_at is null
        and c.expiry_date - (now() at time zone {zone})::date between 0 and %(value)s::int
 """
-# A member without a row in protocol_membership has no tier points, which is the first tier.
+# A member without a row in protocol_membership has the tier of the balance; without either, the first tier.
 TIER: Final[LiteralString] = """
     select p.id
       from passes_master p
       left join protocol_membership m on m.pass_id = p.id
       join programs g on g.id = p.program_id
-     where 1 + (coalesce(m.tier_points, 0) > {bronze})::int
-             + (coalesce(m.tier_points, 0) > {silver})::int
-             + (coalesce(m.tier_points, 0) > {gold})::int = %(value)s::int
+      cross join lateral (
+           select coalesce(case when m.pass_id is null then {balance} else m.tier_points end, 0) as points) t
+     where 1 + (t.points > {bronze})::int + (t.points > {silver})::int + (t.points > {gold})::int = %(value)s::int
 """
 DEFAULTS: Final = {"VIP": "1000", "WHALE": "500", "SLUMBER": "30", "EXPIRING": "7"}
 
@@ -140,6 +146,8 @@ def expected(conn: psycopg.Connection[Any], generation: str, program: UUID, targ
 
 
 def _query(conn: psycopg.Connection[Any], generation: str, name: str) -> sql.Composed:
+    if name == "VIP":
+        return sql.SQL(VIP["1" if generation.startswith("1") else "2"]).format()
     if name == "WHALE":
         return sql.SQL(WHALE["1" if generation.startswith("1") else "2"]).format()
     if name == "EXPIRING":
@@ -152,13 +160,15 @@ def _query(conn: psycopg.Connection[Any], generation: str, name: str) -> sql.Com
         return sql.SQL(EXPIRING).format(zone=zone)
     if name == "TIER":
         limits = {"bronze": 999, "silver": 4999, "gold": 14999}
+        balance = sql.SQL("null" if generation.startswith("1") else "p.points_balance")
         return sql.SQL(TIER).format(
+            balance=balance,
             **{
                 metal: sql.SQL("g.") + sql.Identifier(f"tier_{metal}_max")
                 if generation in {"3", "4"}
                 else sql.Literal(limit)
                 for metal, limit in limits.items()
-            }
+            },
         )
     return sql.Composed([sql.SQL(EVERYWHERE[name])])
 

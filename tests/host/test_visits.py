@@ -1,0 +1,199 @@
+"""What counts as a visit, and that a gift of passbell's own is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from psycopg import sql
+
+from passbell.db.migrate import migrate
+from support.shop import Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from conftest import MakeDatabase
+    from support.databases import Generation
+
+REMEMBERED = "select count(*) from passbell.awards where pass_id = %s"
+
+
+@pytest.fixture
+def shop(database: MakeDatabase, generation: Generation) -> Iterator[Shop]:
+    """A shop on each complete generation of the platform's tables."""
+    made = Shop(database(generation), generation)
+    yield made
+    made.close()
+
+
+def visit(shop: Shop, pass_id: UUID, days: float, action: str = "MEMBER_EARN", points: int = 10) -> None:
+    """Let the platform record something that happened some days ago."""
+    kind = shop.value(
+        "select format_type(atttypid, null) from pg_attribute"
+        " where attrelid = 'transactions'::regclass and attname = 'action_type'"
+    )
+    shop.conn.execute(
+        sql.SQL(
+            "insert into transactions (pass_id, action_type, value_change, created_at)"
+            " values (%s, %s::{}, %s, now() - %s * interval '1 day')"
+        ).format(sql.SQL(kind)),
+        [pass_id, action, points, days],
+    )
+
+
+def away(shop: Shop, pass_id: UUID) -> float | None:
+    """For how many days passbell holds the member to have been away."""
+    days: Any = shop.value(
+        "select extract(epoch from now() - last_activity) / 86400 from passbell.recipients where pass_id = %s",
+        [pass_id],
+    )
+    return None if days is None else round(float(days), 1)
+
+
+def sleeps(shop: Shop, pass_id: UUID) -> bool:
+    """Whether SLUMBER names the member."""
+    program = shop.value("select program_id from passes_master where id = %s", [pass_id])
+    return bool(shop.value("select matched from push_preview(%s, 'SLUMBER')", [program]))
+
+
+def synced(shop: Shop, pass_id: UUID, days: float) -> None:
+    """The platform's sync or webhook sets last_updated, whatever the member did."""
+    shop.conn.execute(
+        "update passes_master set last_updated = now() - %s * interval '1 day' where id = %s", [days, pass_id]
+    )
+
+
+def test_a_visit_counts_before_what_the_sync_says(shop: Shop) -> None:
+    """C6: the platform's sync sets last_updated of all members; who was away stays away."""
+    pass_id = shop.member(shop.program())
+    visit(shop, pass_id, 90)
+    synced(shop, pass_id, 0)
+    assert (away(shop, pass_id), sleeps(shop, pass_id)) == (90.0, True)
+    visit(shop, pass_id, 2)
+    synced(shop, pass_id, 80)
+    assert (away(shop, pass_id), sleeps(shop, pass_id)) == (2.0, False)
+
+
+def test_without_a_visit_the_platforms_date_stands_in(shop: Shop) -> None:
+    """A member of whom nothing is recorded is as old as the platform's own date, and is in no visit."""
+    pass_id = shop.member(shop.program())
+    synced(shop, pass_id, 40)
+    assert away(shop, pass_id) == 40.0
+    assert shop.rows("select * from passbell.visits") == []
+
+
+def test_installing_is_no_visit(shop: Shop) -> None:
+    """Only what a member does counts: earning and redeeming, not the pass's own comings and goings."""
+    pass_id = shop.member(shop.program())
+    synced(shop, pass_id, 70)
+    visit(shop, pass_id, 50, "MEMBER_REDEEM", -5)
+    visit(shop, pass_id, 5, "INSTALL", 0)
+    visit(shop, pass_id, 4, "UNINSTALL", 0)
+    assert away(shop, pass_id) == 50.0
+    assert [row["points"] for row in shop.rows("select points from passbell.visits")] == [-5]
+
+
+@pytest.mark.parametrize(
+    ("action", "is_one"),
+    [
+        ("MEMBER_EARN", True),
+        ("earn", True),
+        ("Points redeemed", True),
+        ("CHECK_IN", True),
+        ("ADJUSTMENT", False),
+        ("EARN_REVERSED", False),
+        ("MEMBER_EARN_ADJUST", False),
+        ("INSTALL", False),
+        ("UNINSTALLED", False),
+        ("learned", False),
+        ("EXPIRED", False),
+        ("", False),
+        (None, None),
+    ],
+)
+def test_words_for_what_happened(databases: Any, action: str | None, *, is_one: bool | None) -> None:
+    """Spellings of the platform's action; one that nobody knows is no visit."""
+    shop = Shop(databases.create("1"))
+    try:
+        assert shop.value("select passbell.is_visit(%s)", [action]) is is_one
+    finally:
+        shop.close()
+
+
+def test_coupons_and_tickets_are_visits_of_their_own(shop: Shop) -> None:
+    """A redeemed coupon and a ticket that was checked in say when somebody came."""
+    deli, hall = shop.program("Deli", "COUPON"), shop.program("Hall", "EVENT_TICKET")
+    coupon, ticket = shop.member(deli, protocol="COUPON"), shop.member(hall, protocol="EVENT_TICKET")
+    shop.conn.execute(
+        "insert into protocol_coupon (pass_id, redeemed_at) values (%s, now() - interval '8 days')", [coupon]
+    )
+    shop.conn.execute(
+        "insert into protocol_event_ticket (pass_id, checked_in_at) values (%s, now() - interval '3 days')",
+        [ticket],
+    )
+    assert (away(shop, coupon), away(shop, ticket)) == (8.0, 3.0)
+    assert {row["pass_id"] for row in shop.rows("select pass_id from passbell.visits")} == {coupon, ticket}
+
+
+@pytest.mark.parametrize("visited", [True, False], ids=["came before", "never came"])
+def test_a_gift_does_not_end_slumber(shop: Shop, *, visited: bool) -> None:
+    """C6: the award writes a transaction and last_updated like any visit; the member stays away all the same."""
+    pass_id = shop.member(shop.program(), points=5, tier_points=0)
+    if visited:
+        visit(shop, pass_id, 90)
+    synced(shop, pass_id, 90)
+    before = shop.rows("select * from passbell.visits")
+    for _ in range(2):
+        shop.value("select passbell.award_points(%s, 50, 'Birthday')", [pass_id])
+    assert shop.value("select points from passbell.recipients where pass_id = %s", [pass_id]) == 105
+    assert shop.value(REMEMBERED, [pass_id]) == 2
+    assert (away(shop, pass_id), sleeps(shop, pass_id)) == (90.0, True)
+    assert shop.rows("select * from passbell.visits") == before
+    visit(shop, pass_id, 0)
+    assert not sleeps(shop, pass_id)
+
+
+def test_a_failed_gift_is_not_remembered(shop: Shop) -> None:
+    """What the platform refused is no award."""
+    pass_id = shop.member(shop.program(), points=5, tier_points=0)
+    with pytest.raises(Exception, match="INVALID_AMOUNT"):
+        shop.value("select passbell.award_points(%s, 0, 'Birthday')", [pass_id])
+    assert shop.value(REMEMBERED, [pass_id]) == 0
+
+
+def test_gifts_of_older_versions_are_found_again(database: MakeDatabase, generation: Generation) -> None:
+    """At the upgrade, a log row and a transaction of the same instant are an award: no visit, and no end of slumber."""
+    shop = Shop(database(generation, migrated=False), generation)
+    gifted, came = shop.member(shop.program()), shop.member(shop.program("Other"))
+    for pass_id in (gifted, came):
+        visit(shop, pass_id, 20, points=50)
+    shop.conn.execute(
+        "update passes_master p set last_updated = t.created_at from transactions t where t.pass_id = p.id"
+    )
+    columns, values = "pass_id, year, created_at", "t.pass_id, 2026, t.created_at"
+    if generation != "1":
+        columns, values = f"{columns}, points_awarded", f"{values}, 50"
+    shop.conn.execute(
+        f"insert into birthday_logs ({columns}) select {values} from transactions t where t.pass_id = '{gifted}'"  # type: ignore[arg-type]  # noqa: S608
+    )
+    for _ in range(2):
+        migrate(shop.url)
+        assert shop.value(REMEMBERED, [gifted]) == 1
+        assert (sleeps(shop, gifted), sleeps(shop, came)) == (True, False)
+        assert [row["pass_id"] for row in shop.rows("select pass_id from passbell.visits")] == [came]
+    shop.close()
+
+
+def test_an_operators_own_visits_count(shop: Shop) -> None:
+    """A till that the platform does not know: the operator's view replaces ours, and last_activity follows it."""
+    pass_id = shop.member(shop.program())
+    synced(shop, pass_id, 90)
+    shop.conn.execute("create table till (pass_id uuid, at timestamptz)")
+    shop.conn.execute("insert into till values (%s, now() - interval '6 days')", [pass_id])
+    shop.conn.execute("drop view passbell.visits")
+    shop.conn.execute("create view passbell.visits as select pass_id, at, null::numeric as points from till")
+    for _ in range(2):
+        migrate(shop.url)
+        assert away(shop, pass_id) == 6.0
