@@ -96,7 +96,43 @@ as $$
      where t.segment <> 'CSV' and not (t.segment = 'IDS' and t.nth = 1 and not passbell.is_list(p_campaign))
 $$;
 
--- Matches the campaign's list to the passes of its program: external id, else pass id, trimmed and without regard to
+-- What is evidently wrong with ids that nobody in the program has, where exactly one other id is meant: 1042.0 and #1042 and
+-- 1,042 for 1042, 42 for 00042. Advice for people; nobody is ever matched by it, for 42 may be somebody else.
+create or replace function passbell.id_advice(p_program uuid, p_values text[]) returns table (value text, advice text)
+language sql stable
+set search_path = ''
+as $$
+    with given as (
+        select distinct v.value, lower(btrim(v.value)) as id, regexp_replace(lower(btrim(v.value, ' #№''')), '\.0+$', '') as bare
+          from unnest(p_values) v (value)
+    ), cleaned as (
+        select g.value, g.id, case when g.bare ~ '^\d{1,3}([,.''’ ]\d{3})+$' then regexp_replace(g.bare, '\D', '', 'g')
+                                   else regexp_replace(g.bare, '\s', '', 'g') end as bare
+          from given g
+    ), tried as (
+        select c.value, c.id, c.bare, c.bare as try from cleaned c
+        union
+        select c.value, c.id, c.bare, lpad(c.bare, n, '0') from cleaned c cross join lateral generate_series(length(c.bare) + 1, 16) n where c.bare ~ '^\d{1,15}$'
+        union
+        select c.value, c.id, c.bare, ltrim(c.bare, '0') from cleaned c where c.bare ~ '^0+\d+$'
+    ), hits as (
+        select t.value, t.id, t.bare, min(r.external_id) as external_id
+          from tried t join passbell.recipients r on r.program_id = p_program and lower(btrim(r.external_id)) = t.try
+         where t.try <> t.id and t.try <> ''
+         group by t.value, t.id, t.bare
+        having count(distinct r.external_id) = 1
+    )
+    select h.value, format('%s exists: %s', h.external_id, concat_ws(', ',
+               case when h.id ~ '^\W*[#№]' then 'remove the #' end,
+               case when h.id ~ '\.0+$' then 'remove the .0' end,
+               case when h.id ~ '\d[,.''’ ]\d{3}' and h.bare !~ '[,.''’ ]' then 'remove the separators of thousands'
+                    when h.id ~ '\s' then 'remove the spaces' end,
+               case when length(btrim(h.external_id)) > length(h.bare) then 'its leading zeros were lost, format the column as text'
+                    when length(btrim(h.external_id)) < length(h.bare) then 'remove the leading zeros' end))
+      from hits h
+$$;
+
+-- Matches the campaign's list to the passes of its program: external id, else PassKit id, else pass id, trimmed and without regard to
 -- case; of passes whose ids differ in case alone the one spelt as listed, else the first. Leaves who matched in
 -- pg_temp.passbell_matches until the transaction ends, for expand_campaign:
 --
@@ -122,6 +158,8 @@ declare
     v_uuid        constant text := '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
     v_listed      bigint;
     v_load        passbell.list_loads;
+    v_value       text;
+    v_advice      text;
 begin
     if not passbell.is_list(p_campaign) then
         if coalesce(upper(btrim(p_campaign.target_query)), '') in ('', 'ALL', 'ALL ACTIVE MEMBERS') then
@@ -143,7 +181,7 @@ begin
     if passbell.listed_count(p_campaign) > 200000 then
         perform set_config('enable_nestloop', 'off', true);
     end if;
-    v_members := 'select r.pass_id, r.external_id, r.reachable, r.opted_in, (' || v_condition || ') as wanted'
+    v_members := 'select r.pass_id, r.external_id, r.passkit_id, r.reachable, r.opted_in, (' || v_condition || ') as wanted'
                  || ' from passbell.recipients r where r.program_id = $1';
     execute 'insert into pg_temp.passbell_matches (list_row, list_value, pass_id, exact, reachable, opted_in, wanted)'
          || ' select i.list_row, i.list_value, x.pass_id, x.external_id = i.list_value, x.reachable, x.opted_in, x.wanted'
@@ -159,6 +197,13 @@ begin
                   from pg_temp.passbell_matches d) c
          where m.ctid = c.ctid and c.choice > 1;
         v_listed := passbell.listed_count(p_campaign);
+    end if;
+    if exists (select from pg_temp.passbell_matches m where m.pass_id is null and length(m.list_value) = 22 and m.list_value ~ '^[0-9A-Za-z]+$') then
+        execute 'update pg_temp.passbell_matches m'
+             || '   set pass_id = x.pass_id, reachable = x.reachable, opted_in = x.opted_in, wanted = x.wanted'
+             || '  from (' || v_members || ') x'
+             || ' where m.pass_id is null and length(m.list_value) = 22 and x.passkit_id = m.list_value'
+          using p_campaign.program_id, v_parameters, p_campaign.id;
     end if;
     if exists (select from pg_temp.passbell_matches m where m.pass_id is null and length(m.list_value) = 36) then
         execute 'update pg_temp.passbell_matches m'
@@ -200,6 +245,16 @@ begin
         insert into passbell.list_entries (campaign_id, row_number, value, reason)
         select p_campaign.id, s.list_row, s.list_value, case when e.list_row is null then 'unknown_member' else 'other_program' end
           from missing s left join elsewhere e on e.list_row = s.list_row;
+        with lost as (
+            select e.row_number, e.value from passbell.list_entries e
+             where e.campaign_id = p_campaign.id and e.reason = 'unknown_member' order by e.row_number limit 200
+        )
+        update passbell.list_entries e
+           set detail = a.advice
+          from lost l join passbell.id_advice(p_campaign.program_id, array(select x.value from lost x)) a on a.value = l.value
+         where e.campaign_id = p_campaign.id and e.row_number = l.row_number;
+        select e.value, e.detail into v_value, v_advice from passbell.list_entries e
+         where e.campaign_id = p_campaign.id and e.reason = 'unknown_member' and e.detail is not null order by e.row_number limit 1;
     end if;
 
     insert into passbell.list_loads as l (campaign_id, loaded, rows, matched, reasons)
@@ -209,7 +264,7 @@ begin
       from (select e.reason, count(*) as n from passbell.list_entries e where e.campaign_id = p_campaign.id group by e.reason) e
     on conflict (campaign_id) do update set rows = excluded.rows, matched = excluded.matched, reasons = excluded.reasons;
     update passbell.list_loads l
-       set summary = passbell.list_words(l.rows, l.matched, l.reasons)
+       set summary = passbell.list_words(l.rows, l.matched, l.reasons) || case when v_advice is null then '' else format(' "%s" is not there, but %s.', left(v_value, 60), v_advice) end
      where l.campaign_id = p_campaign.id
     returning l.* into v_load;
     return v_load;

@@ -15,6 +15,7 @@ begin
     new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
     new.date_order := upper(nullif(btrim(new.date_order), ''));
     new.region := upper(nullif(btrim(new.region), ''));
+    new.encoding := nullif(btrim(new.encoding), '');
     if v_engine then
         return new;
     end if;
@@ -35,13 +36,13 @@ begin
         raise exception 'An import that is % cannot become %.', old.status, new.status using errcode = 'PB422';
     end if;
     if old.status <> 'PENDING'
-       and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order)
-           is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order) then
+       and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order, new.encoding)
+           is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order, old.encoding) then
         raise exception 'The import has started: its file and program can no longer be changed.' using errcode = 'PB422';
     end if;
     new.restricted := old.restricted or new.restricted is true
-                      or not v_server and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order)
-                                          is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order);
+                      or not v_server and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order, new.encoding)
+                                          is distinct from (old.program_id, old.csv_upload_url, old.dry_run, old.region, old.date_order, old.encoding);
     new.total_rows := old.total_rows;            new.processed_rows := old.processed_rows;  new.created_count := old.created_count;
     new.updated_count := old.updated_count;      new.linked_count := old.linked_count;      new.unchanged_count := old.unchanged_count;
     new.rejected_count := old.rejected_count;    new.passes_linked := old.passes_linked;    new.notes := old.notes;

@@ -99,9 +99,10 @@ $$;
 
 -- An import whose file is at hand (passbell import, POST /api/members/import): the order and its claim in one. The same
 -- transaction stages the rows and calls import_staged. Raises PB404 for an unknown program.
+drop function if exists passbell.open_import(uuid, text, boolean, text, text, text, numeric, uuid);
 create or replace function passbell.open_import(
     p_program uuid, p_name text default null, p_dry_run boolean default false, p_region text default null, p_date_order text default null,
-    p_created_by text default null, p_lease_seconds numeric default 60, p_worker uuid default null)
+    p_created_by text default null, p_lease_seconds numeric default 60, p_worker uuid default null, p_encoding text default null)
 returns table (import_id uuid, claim_token uuid, region text, date_order text, today date)
 language plpgsql
 set search_path = ''
@@ -112,8 +113,8 @@ declare
 begin
     perform passbell.require_program(p_program);
     perform passbell.engine_begins();
-    insert into public.member_imports as i (program_id, name, dry_run, region, date_order, created_by, status, started_at, status_detail)
-    values (p_program, p_name, p_dry_run, p_region, p_date_order, coalesce(p_created_by, passbell.caller()), 'PROCESSING', passbell.now(), 'Reading the file.')
+    insert into public.member_imports as i (program_id, name, dry_run, region, date_order, encoding, created_by, status, started_at, status_detail)
+    values (p_program, p_name, p_dry_run, p_region, p_date_order, p_encoding, coalesce(p_created_by, passbell.caller()), 'PROCESSING', passbell.now(), 'Reading the file.')
     returning i.* into v_import;
     perform passbell.engine_ends();
     insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
@@ -239,6 +240,8 @@ begin
     update public.member_imports i
        set total_rows = v_total, status_detail = 'Importing.',
            notes = p_notes || case when v_missing is null then '{}' else array['Not stored, because the table users has no column for it: ' || v_missing || '.'] end
+                         || case when passbell.consent_must_be_said()
+                                 then array['The platform''s marketing_opt_in cannot be empty: new members whose row does not answer are stored as not opted in.'] else '{}' end
      where i.id = p_import;
     perform passbell.engine_ends();
     return v_total;

@@ -8,16 +8,26 @@ as $$
     select jsonb_build_array(jsonb_build_object('column', p_column, 'value', p_value, 'reason', p_reason, 'fatal', p_fatal))
 $$;
 
--- The fields of an import and the host's columns for them; column_name is NULL where this generation has none.
+-- The fields of an import and the host's columns for them; column_name is NULL where this generation has none, or computes
+-- it. Consent has no default: a member who was not asked is not opted in (apply_import_rows_together writes NULL).
 create or replace function passbell.import_fields() returns table (field text, column_name text, column_type text, has_default boolean)
 language sql stable
 set search_path = ''
 as $$
-    select f.field, a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(a.atthasdef, false)
+    select f.field, a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(a.atthasdef, false) and f.field <> 'marketing_opt_in'
       from (values ('first_name', 'first_name'), ('last_name', 'last_name'), ('phone', 'phone_number'), ('birth_date', 'birth_date'),
                    ('zip', 'zip'), ('city', 'city'), ('marketing_opt_in', 'marketing_opt_in')) as f (field, name)
       left join pg_catalog.pg_attribute a
-        on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped
+        on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+$$;
+
+-- Does the host refuse a member who has not answered? Then no answer is stored as a no.
+create or replace function passbell.consent_must_be_said() returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select exists (select from pg_catalog.pg_attribute a
+                    where a.attrelid = to_regclass('public.users') and a.attname = 'marketing_opt_in' and a.attnotnull and not a.attisdropped)
 $$;
 
 -- Users are one table for all programs, so an e-mail address in a file may mean somebody whom the import's program has
@@ -68,7 +78,8 @@ $$;
 
 -- Fills in user_id, pass_id and pass_ids, and rejects rows that mean nobody or somebody a later row means too:
 --
---   1. the pass with the row's external id in this program (case folded; the exact spelling first);
+--   1. the pass with the row's external id in this program (case folded; the exact spelling first), else with its PassKit id,
+--      else with its own;
 --   2. without an e-mail in the row: that pass's member, else the e-mail that the pass itself carries;
 --   3. the user with the e-mail (case folded; the exact spelling first), else the pass's user if that one has no e-mail;
 --   4. without a pass by external id: the program's passes with that member e-mail and no user.
@@ -84,23 +95,45 @@ begin
     analyze passbell.import_staged;
 
     with found as materialized (
-        select distinct on (s.row_number) s.row_number, r.pass_id, r.program_id is not distinct from p_import.program_id as ours,
-               r.user_id, lower(btrim(r.email)) as email
+        select distinct on (f.row_number) f.row_number, f.pass_id, f.program_id is not distinct from p_import.program_id as ours,
+               f.user_id, lower(btrim(f.email)) as email
+          from (select s.row_number, r.pass_id, r.program_id, r.user_id, r.email, case when r.external_id = s.external_id then 1 else 2 end as choice
+                  from passbell.import_staged s
+                  join passbell.recipients r on lower(btrim(r.external_id)) = lower(s.external_id)
+                 where s.import_id = p_import.id and not s.rejected and s.external_id is not null
+                union all
+                select s.row_number, r.pass_id, r.program_id, r.user_id, r.email, 3
+                  from passbell.import_staged s
+                  join passbell.recipients r on r.passkit_id = s.external_id
+                 where s.import_id = p_import.id and not s.rejected and s.external_id ~ '^[0-9A-Za-z]{22}$'
+                union all
+                select s.row_number, r.pass_id, r.program_id, r.user_id, r.email, 4
+                  from passbell.import_staged s
+                  join passbell.recipients r on r.pass_id = case when s.external_id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then s.external_id::uuid end
+                 where s.import_id = p_import.id and not s.rejected and length(s.external_id) = 36) f
+         order by f.row_number, f.program_id is not distinct from p_import.program_id desc, f.choice, f.pass_id
+    ), lost as (
+        select s.row_number, s.external_id
           from passbell.import_staged s
-          join passbell.recipients r on lower(btrim(r.external_id)) = lower(s.external_id)
          where s.import_id = p_import.id and not s.rejected and s.external_id is not null
-         order by s.row_number, r.program_id is not distinct from p_import.program_id desc, r.external_id = s.external_id desc, r.pass_id
+           and s.row_number not in (select f.row_number from found f)
+         order by s.row_number limit 200
+    ), advised as materialized (
+        select l.row_number, a.advice
+          from lost l join passbell.id_advice(p_import.program_id, array(select x.external_id from lost x)) a on a.value = l.external_id
     )
     update passbell.import_staged s
        set pass_id = case when f.ours then f.pass_id end,
            user_id = case when f.ours and s.email is null then f.user_id end,
            email   = coalesce(s.email, case when f.ours and f.user_id is null and f.email like '_%@_%' then f.email end),
-           problems = s.problems || case when f.row_number is null or p_import.restricted and not f.ours then passbell.import_problem('external_id', s.external_id, 'there is no pass with this id in this program', s.email is null)
+           problems = s.problems || case when f.row_number is null or p_import.restricted and not f.ours
+                                         then passbell.import_problem('external_id', s.external_id, 'there is no pass with this id in this program' || coalesce('; ' || a.advice, ''), s.email is null)
                                          when not f.ours then passbell.import_problem('external_id', s.external_id, 'this id belongs to another program', s.email is null)
                                          else '[]' end,
            rejected = s.email is null and f.ours is not true
       from passbell.import_staged x
       left join found f on f.row_number = x.row_number
+      left join advised a on a.row_number = x.row_number
      where x.import_id = p_import.id and not x.rejected and x.external_id is not null
        and s.import_id = x.import_id and s.row_number = x.row_number;
 

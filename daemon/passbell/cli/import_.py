@@ -53,6 +53,11 @@ COUNTS = ("created", "updated", "linked", "unchanged", "rejected")
     type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
     help="Used only where the dates themselves allow several.",
 )
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    help="The file's encoding, such as cp1250 or Shift_JIS, where it was guessed wrong.",
+)
 @json_option
 @click.pass_context
 def import_(
@@ -64,9 +69,10 @@ def import_(
     rejects: Path | None,
     region: str | None,
     date_order: DateOrder | None,
+    encoding: str | None,
     json_wanted: bool,
 ) -> None:
-    """Import the member CSV in FILE: create and update members, link their passes.
+    """Import the member CSV in FILE (/dev/stdin for a pipe): create and update members, link their passes.
 
     Exit code 1 if any row was rejected. Importing the same file again changes nothing.
     """
@@ -79,6 +85,7 @@ def import_(
             dry_run=dry_run,
             region=region,
             date_order=date_order,
+            encoding=encoding,
         )
         held, members = open_import(connection, order, file)
         done = _apply(connection, held, members.total)

@@ -11,7 +11,14 @@
 from __future__ import annotations
 
 from passbell.csvfile.dateorder import Decision
-from passbell.csvfile.errors import AmbiguousDates, CsvError, NotCsv, TooManyRows, UnknownColumns
+from passbell.csvfile.errors import (
+    AmbiguousDates,
+    CsvError,
+    NotCsv,
+    TooManyRows,
+    UnclosedQuote,
+    UnknownColumns,
+)
 from passbell.csvfile.ids import ListedId, read_ids
 from passbell.csvfile.layout import Layout, sniff
 from passbell.csvfile.memberrows import MemberRow, Problem
@@ -30,6 +37,7 @@ __all__ = [
     "Problem",
     "Reject",
     "TooManyRows",
+    "UnclosedQuote",
     "UnknownColumns",
     "read_ids",
     "read_members",

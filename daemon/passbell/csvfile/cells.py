@@ -27,6 +27,7 @@ _WORD_TABLE: dict[int, str | None] = {
 }
 _CODE_TABLE: dict[int, str | None] = {**_WORD_TABLE, **dict.fromkeys(map(ord, _JOINERS))}
 
+_CARD = re.compile(r"\d{13,19}")
 _MANY_SPACES = re.compile(r"  +")
 _FORMULA_TEXT = re.compile(r'=\s*"(.*)"', re.DOTALL)
 # Excel always shows one digit before the point, so an id such as 12E-34 is left alone.
@@ -83,12 +84,19 @@ def clean_words(cell: str) -> str:
     return _unwrap_formula(text) if text[:1] == "=" else text
 
 
+def _ascii_digit(character: str) -> str:
+    """Read ٣ and ۳ (Arabic, Persian, Devanagari …) as 3."""
+    return str(unicodedata.decimal(character)) if character.isdecimal() else character
+
+
 def clean_code(cell: str) -> str:
-    """Clean an id, phone, date, zip or e-mail: also full-width digits, and any apostrophe in front."""
+    """Clean an id, phone, date, zip or e-mail: also digits of other scripts, and any apostrophe in front."""
     if cell.isascii() and cell.isprintable():
         text = cell.strip()
     else:
         text = unicodedata.normalize("NFKC", cell.translate(_CODE_TABLE)).strip()
+        if not text.isascii():
+            text = "".join(map(_ascii_digit, text))
     if text[:1] == "'":
         text = text.lstrip("'").strip()
     return _unwrap_formula(text) if text[:1] == "=" else text
@@ -112,3 +120,15 @@ def is_scientific(text: str) -> bool:
 def shorten(text: str, length: int = 80) -> str:
     """Cut a value for a report, so that a runaway cell does not fill the table of problems."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def card_number(cell: str) -> bool:
+    """Say whether a cell can be the number of a payment card: 13 to 19 digits with a right check digit (Luhn)."""
+    digits = re.sub(r"[\s-]", "", cell).lstrip("'")
+    if not _CARD.fullmatch(digits):
+        return False
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) << (place & 1)
+        total += value - 9 if value > 9 else value  # noqa: PLR2004 -- the sum of its two digits
+    return total % 10 == 0

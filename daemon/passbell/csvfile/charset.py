@@ -1,17 +1,21 @@
-"""Which encoding a file is in: byte-order mark, strict UTF-8, UTF-16 by its NULs, the configured code page.
+"""Which encoding a file is in: what somebody said, byte-order mark, strict UTF-8, UTF-16 by its NULs, a code page.
 
-Statistical detectors guess wrong on lists of short names: on twelve code page files charset-normalizer got
-four right and chardet one, this ladder all twelve. UTF-8 is decided on the whole file, in one streaming pass,
-because the one `é` may be in the last row. A file that is UTF-8 except for a few bytes (two exports glued
-together) is read as UTF-8 with those bytes taken from the code page, so that one old row does not spoil every
-other name.
+UTF-8 is decided on the whole file, in one streaming pass, because the one `é` may be in the last row. A file that
+is UTF-8 except for a few bytes (two exports glued together) is read as UTF-8 with those bytes taken from the code
+page, so that one old row does not spoil every other name. Code pages are guessed by `passbell.csvfile.codepages`;
+where the guess is not sure, no stored name is overwritten.
 """
 
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from passbell.csvfile import codepages
+from passbell.csvfile.cells import shorten
+from passbell.csvfile.errors import CsvError
 
 if TYPE_CHECKING:
     from passbell.csvfile.source import Source
@@ -27,6 +31,12 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_ALIASES: Final = {
+    "ansi": "cp1252", "windows": "cp1252", "excel": "cp1252", "western": "cp1252", "latin1": "cp1252",
+    "iso88591": "cp1252", "mac": "mac_roman", "macroman": "mac_roman", "macintosh": "mac_roman", "sjis": "cp932",
+    "shiftjis": "cp932", "windows31j": "cp932", "ms932": "cp932", "gbk": "gb18030", "gb2312": "gb18030",
+    "unicode": "utf-16", "utf8": "utf-8-sig", "windows874": "cp874", "tis620": "cp874",
+}  # fmt: skip
 _NULS_OF_UTF16 = 0.3  # Latin text in UTF-16 has a NUL in nearly every second byte
 _NULS_ELSEWHERE = 0.05
 
@@ -38,6 +48,7 @@ class Charset:
     encoding: str
     errors: str
     notes: tuple[str, ...]
+    sure: bool = True
 
 
 def _handler_for(code_page: str) -> str:
@@ -113,13 +124,49 @@ def _count_undecodable(source: Source, encoding: str) -> int:
         return count + decoder.decode(b"", final=True).count("\ufffd")
 
 
-def detect(source: Source, code_page: str = "cp1252") -> Charset:
-    """Decide the encoding of the whole file. Reads it once, and once more only when it is not clean UTF-8."""
+def _beyond_ascii(source: Source) -> bytes:
+    """Collect the header and lines with bytes beyond ASCII, for the guess of a code page."""
+    lines: list[bytes] = []
+    size = 0
+    with source.binary() as raw:
+        while size < HEAD_BYTES and (line := raw.readline(HEAD_BYTES)):
+            if not line.isascii():
+                lines.append(line)
+                size += len(line)
+    return b"\n".join(lines)
+
+
+def said(encoding: str) -> str:
+    """Give the codec of an encoding that somebody named; raises `CsvError` if there is none."""
+    name = encoding.strip().casefold()
+    name = _ALIASES.get(re.sub(r"[\s_-]", "", name), name)
+    try:
+        found = codecs.lookup(name)
+        "".encode(found.name)  # not one of the codecs that are none of text
+    except (LookupError, ValueError, TypeError):
+        raise CsvError(
+            f'There is no encoding "{encoding}". Known are, among others: UTF-8, UTF-16, cp1250, cp1251, cp1252, '
+            "cp1254, Shift_JIS, GB18030, Big5, mac_roman."
+        ) from None
+    return found.name
+
+
+def detect(  # noqa: PLR0911 -- a ladder
+    source: Source, code_page: str = "cp1252", *, encoding: str | None = None, region: str | None = None
+) -> Charset:
+    """Decide the encoding of the whole file. Reads it once, and again only when it is not clean UTF-8.
+
+    `encoding` is what somebody said; only a byte-order mark is believed more. `region`, the program's country,
+    and `code_page`, what a file usually is, help where the bytes could be in several pages.
+    """
     head = source.head(HEAD_BYTES)
-    for mark, encoding in _MARKS:
-        if head.startswith(mark) and encoding != "utf-8-sig":
-            return _checked(source, encoding, f"The file is {encoding.upper()} (by its byte-order mark).")
+    for mark, marked_as in _MARKS:
+        if head.startswith(mark) and marked_as != "utf-8-sig":
+            return _checked(source, marked_as, f"The file is {marked_as.upper()} (by its byte-order mark).")
     marked = head.startswith(codecs.BOM_UTF8)
+    if encoding is not None and not marked:
+        name = said(encoding)
+        return _checked(source, name, f"The file was read as {name}, as was said.")
     utf8 = "utf-8-sig" if marked else "utf-8"
     valid, nul = _scan(source)
     # Plain ASCII in UTF-16 is also valid UTF-8 (full of NULs), so the NULs are looked at before UTF-8 is
@@ -130,11 +177,20 @@ def detect(source: Source, code_page: str = "cp1252") -> Charset:
     if valid:
         return Charset(utf8, "strict", dropped)
     good, bad = _count_utf8(source)
+    guess = codepages.guess(_beyond_ascii(source), default=code_page, region=region)
     if marked or good >= bad:
-        note = f"Bytes that are not UTF-8 and were read as {code_page}: {bad:,}."
-        return Charset(utf8, _handler_for(code_page), (note, *dropped))
-    chosen = _checked(source, code_page, f"The file is not UTF-8; it was read as {code_page}.")
-    return Charset(chosen.encoding, chosen.errors, chosen.notes + dropped)
+        name = guess.name if guess.sure else code_page
+        note = f"Bytes that are not UTF-8 and were read as {name}: {bad:,}."
+        return Charset(utf8, _handler_for(name), (note, *dropped))
+    chosen = _checked(source, guess.name, f"The file is not UTF-8; it was read as {guess.name}.")
+    if guess.sure:
+        return Charset(chosen.encoding, chosen.errors, chosen.notes + dropped)
+    shown = ", ".join(shorten(example, 40) for example in guess.examples)
+    unsure = (
+        f"{guess.name} is a guess, by which it says: {shown}. If that is wrong, say the encoding and import it again "
+        "(--encoding, the field or column encoding). Names that are stored already were not overwritten."
+    )
+    return Charset(chosen.encoding, chosen.errors, (*chosen.notes, unsure, *dropped), sure=False)
 
 
 def _checked(source: Source, encoding: str, note: str) -> Charset:

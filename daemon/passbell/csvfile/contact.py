@@ -1,4 +1,4 @@
-"""E-mail addresses, phones, zip codes and yes/no, each to the one form that is stored, or a reason why not.
+"""E-mail addresses, phones and zip codes, each to the one form that is stored, or a reason why not.
 
 Every function takes a cleaned, non-missing text and returns `(value, None, False)` or `(None, reason,
 fatal)`; fatal means that the whole row should be corrected by a person first (digits were lost, so the row
@@ -35,28 +35,15 @@ _ONE_ADDRESS: Final = "this is more than one e-mail address; keep one"
 _FLOAT_TAIL = re.compile(r"(\d+)\.0+")
 _NANP = re.compile(r"(?:\+1[-. ]?)?\(?([2-9]\d\d)\)?[-. ]?([2-9]\d\d)[-. ]?(\d{4})", re.ASCII)
 _NANP_REGIONS: Final = phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1]
-_PHONE_PREFIX = re.compile(r"(?:tel|phone|mobile|mob|cell|handy|t|m)\s*[:.]\s*", re.IGNORECASE)
+_PHONE_PREFIX = re.compile(r"(?:tel|phone|mobile|mob|cell|handy|t|m|p|whatsapp)\s*[:.]\s*", re.IGNORECASE)
+# The lead exports of Facebook write z:62704 and p:+12125550123.
+_ZIP_PREFIX = re.compile(r"[zZ]:\s*")
+SEVERAL: Final = ":::"
+"""Between the values of one cell in Google's contacts; the first one counts."""
 _DIGITS = re.compile(r"\d+")
 _MAX_PHONE = 60
 _MAX_ZIP = 16
 _US_ZIP_DIGITS = (3, 4)
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(word.strip() for word in text.split(","))
-
-
-_YES: Final = _words("""
-    yes, y, true, t, 1, 1.0, x, on, accepted, accept, agreed, granted, yes please,
-    opted in, opt in, opted-in, opt-in, optedin, optin, subscribed, ✓, ✔, ☑, ✅,
-    ja, j, wahr, angemeldet, oui, o, vrai, abonné, si, sí, s, verdadero, suscrito, vero, sim, verdadeiro
-    """)
-_NO: Final = _words("""
-    no, n, false, f, 0, 0.0, off, rejected, declined, refused, denied, revoked, no thanks,
-    opted out, opt out, opted-out, opt-out, optedout, optout, unsubscribed, not subscribed, do not contact,
-    ✗, ✘, ☐, ❌,
-    nein, falsch, abgemeldet, non, faux, désabonné, falso, não, nao
-    """)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -79,6 +66,8 @@ def _sentence(error: EmailNotValidError) -> str:
 def read_email(text: str) -> Read:
     """Give the address folded to lower case (not case-folded: `ß` and `ss` are different mailboxes)."""
     folded = text.lower()
+    if SEVERAL in folded:
+        folded = folded.partition(SEVERAL)[0].strip()
     if folded.startswith("mailto:"):
         folded = folded[7:].strip()
     match = _PLAIN_EMAIL.fullmatch(folded)
@@ -118,6 +107,8 @@ def read_phone(text: str, region: str) -> Read:  # noqa: PLR0911 -- a ladder of 
     """Give the number in E.164 (+12125550123) if it is a valid one of the region or has its country code."""
     if is_scientific(text):
         return Read(None, SCIENTIFIC_ADVICE, fatal=True)
+    if SEVERAL in text:
+        text = text.partition(SEVERAL)[0].strip()
     if tail := _FLOAT_TAIL.fullmatch(text):
         text = tail[1]
     text = _PHONE_PREFIX.sub("", text, count=1) if text[:1].isalpha() else text
@@ -142,6 +133,7 @@ def read_zip(text: str, region: str) -> Read:
     """Give the postal code in capitals; a US code that lost its leading zero is not guessed."""
     if is_scientific(text):
         return Read(None, SCIENTIFIC_ADVICE)
+    text = _ZIP_PREFIX.sub("", text, count=1) if text[1:2] == ":" else text
     if tail := _FLOAT_TAIL.fullmatch(text):
         text = tail[1]
     if len(text) > _MAX_ZIP:
@@ -149,13 +141,3 @@ def read_zip(text: str, region: str) -> Read:
     if region == "US" and len(text) in _US_ZIP_DIGITS and _DIGITS.fullmatch(text):
         return Read(None, "this US zip code lost its leading zero; format the column as text before saving")
     return Read(text.upper())
-
-
-def read_opt_in(text: str) -> tuple[bool | None, str | None]:
-    """Read yes or no as people write it; anything else is reported, because consent is never guessed."""
-    folded = text.casefold()
-    if folded in _YES:
-        return True, None
-    if folded in _NO:
-        return False, None
-    return None, "this is neither yes nor no"

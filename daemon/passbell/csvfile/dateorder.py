@@ -67,11 +67,13 @@ class DateColumn:
         self._serials = 0
         self._cells = 0
         self._dotted = 0
+        self.without_year = 0
 
     def add(self, row_number: int, text: str) -> None:
         """Take one cleaned, non-missing cell as evidence."""
         reading = dates.read(text)
-        if isinstance(reading, Unreadable) and reading.reason == dates.PLACEHOLDER:
+        if isinstance(reading, Unreadable) and reading.reason in {dates.PLACEHOLDER, dates.NO_YEAR}:
+            self.without_year += reading.reason == dates.NO_YEAR
             return
         self._cells += 1
         if isinstance(reading, Serial):

@@ -7,16 +7,40 @@ date parser is used: they read 1990-04-03 as 4 March when told "day first", and 
 
 from __future__ import annotations
 
+import calendar
 import re
 import unicodedata
 from datetime import date, timedelta
 from typing import Final, Literal, NamedTuple
 
+from passbell.csvfile.tables import table
+
 MAX_AGE_YEARS: Final = 120
 # Day 0 of Excel's 1900 system, moved by one day for the 29 February 1900 that Excel invented.
 _EXCEL_EPOCH: Final = date(1899, 12, 30)
 _MAX_SERIAL: Final = 80_000  # the year 2119
-_PLACEHOLDERS: Final = frozenset({date(1900, 1, 1), date(1970, 1, 1), date(1904, 1, 1)})
+# The zero of Unix, Excel and Lotus, and the evening before it where the clock is behind.
+_PLACEHOLDERS: Final = frozenset({
+    date(1900, 1, 1), date(1970, 1, 1), date(1904, 1, 1), date(1969, 12, 31), date(1903, 12, 31),
+    date(1899, 12, 31), date(1899, 12, 30), date(1, 1, 1), date(1753, 1, 1), date(1601, 1, 1),
+})  # fmt: skip
+_ERAS: Final = {
+    "m": 1867,
+    "明治": 1867,
+    "t": 1911,
+    "大正": 1911,
+    "s": 1925,
+    "昭和": 1925,
+    "h": 1988,
+    "平成": 1988,
+    "r": 2018,
+    "令和": 2018,
+    "民国": 1911,
+    "民國": 1911,
+}
+_BUDDHIST, _BUDDHIST_AHEAD = 2400, 543
+_APPLE_NO_YEAR = 1604  # what Apple's contacts export
+_HIJRI: Final = range(1270, 1480)
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 _CENTURY = 100
 _TWO_DIGITS = 2
@@ -32,6 +56,10 @@ SHIFTED: Final = (
     "this date carries a time and a time zone, so the day may be off by one; write it as YYYY-MM-DD"
 )
 PLACEHOLDER: Final = "this is a placeholder, taken as missing"
+NO_YEAR: Final = "a birthday without a year; add the year, or leave it: without one it is not stored"
+OTHER_CALENDAR: Final = (
+    "this is a year of another calendar (Persian or Islamic); write the date as YYYY-MM-DD"
+)
 FUTURE: Final = "this date lies in the future, taken as missing"
 TOO_OLD: Final = f"this would be an age above {MAX_AGE_YEARS}, taken as missing"
 
@@ -69,25 +97,7 @@ Order = Literal["DMY", "MDY", "YMD"]
 Reading = date | Numbers | Serial | ShortYear | Unreadable
 
 _MONTHS: Final[dict[str, int]] = {
-    name: number
-    for number, names in enumerate(
-        (
-            "jan january januar janner janvier janv enero ene gennaio gen janeiro januari",
-            "feb february februar feber fevrier fev fevr febrero febbraio fevereiro februari",
-            "mar march marz maerz mrz mars marzo marco maart mrt",
-            "apr april avril avr abril abr aprile",
-            "may mai mayo maggio mag maio mei",
-            "jun june juni juin junio giugno giu junho",
-            "jul july juli juillet juil julio luglio lug julho",
-            "aug august aout aou agosto ago augustus",
-            "sep sept september septembre septiembre setiembre settembre set setembro",
-            "oct october okt oktober octobre octubre ottobre ott outubro out",
-            "nov november novembre noviembre novembro",
-            "dec december dez dezember decembre diciembre dic dicembre dezembro",
-        ),
-        start=1,
-    )
-    for name in names.split()
+    name: int(number) for number, names in table("months.tsv") for name in names.split()
 }
 
 _SEPARATOR = r"\s*[-/.,\s]\s*"
@@ -101,11 +111,23 @@ _YEAR_LAST = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{1,2}}){_SEPARATOR}(\d{{4}
 _COMPACT = re.compile(r"(19|20)(\d{2})(\d{2})(\d{2})")
 _SERIAL = re.compile(r"(\d{1,5})(?:[.,]0+)?")
 _ZEROS = re.compile(r"0{1,4}([-/. ])0{1,2}\1(?:0{1,4}|1900)|00/01/1900|0")
-_DAY_NAME_YEAR = re.compile(
-    r"(\d{1,2})(?:st|nd|rd|th|er|[.ºª°])?[-/.,\s]*(?:of\s+|de\s+|d')?([a-z]{3,})[-/.,\s]*(?:del?\s+)?(\d{4}|\d{2})"
+_NAME = r"([^\W\d_]{2,})"
+_DAY_NAME = rf"(\d{{1,2}})(?:st|nd|rd|th|er|[.ºª°])?[-/.,\s]*(?:of\s+|de\s+|d'|ב)?{_NAME}"
+_DAY_NAME_YEAR = re.compile(rf"{_DAY_NAME}[-/.,\s]*(?:del?\s+)?(\d{{4}}|\d{{2}})")
+_NAME_DAY_YEAR = re.compile(rf"{_NAME}[-/.\s]*(\d{{1,2}})(?:st|nd|rd|th)?[-/.,\s]+(\d{{4}}|\d{{2}})")
+_YEAR_NAME_DAY = re.compile(rf"(\d{{4}})[-/.,\s]*{_NAME}[-/.,\s]*(\d{{1,2}})")
+_NO_YEAR_NAMED = re.compile(rf"{_DAY_NAME}|{_NAME}[-/.\s]*(\d{{1,2}})(?:st|nd|rd|th)?")
+_NO_YEAR = re.compile(
+    r"(?:-{2}|[xX?0]{4}[-/.])?(\d{1,2})[-/. ](\d{1,2})\.?(?:[-/. ][xX?0]{4})?"
+    r"|(?:(\d{1,2})月(\d{1,2})日)|--(\d{2})(\d{2})"
 )
-_NAME_DAY_YEAR = re.compile(r"([a-z]{3,})[-/.\s]*(\d{1,2})(?:st|nd|rd|th)?[-/.,\s]+(\d{4}|\d{2})")
-_YEAR_NAME_DAY = re.compile(r"(\d{4})[-/.,\s]*([a-z]{3,})[-/.,\s]*(\d{1,2})")
+_MONTHS_OF_YEAR = 12
+_CJK = re.compile(r"(\d{2,4})年(\d{1,2})月(\d{1,2})日?|(\d{4})년(\d{1,2})월(\d{1,2})일")
+_ERA = re.compile(
+    r"(明治|大正|昭和|平成|令和|民国|民國|[MTSHR])(元|\d{1,3})(?:年|[-/.])(\d{1,2})(?:月|[-/.])(\d{1,2})日?",
+    re.IGNORECASE,
+)
+_ZERO_OF_UNIX = re.compile(r"1969[-/]12[-/]31|12/31/1969|31/12/1969|1970[-/]0?1[-/]0?1|0?1/0?1/1970")
 _DASHES = str.maketrans("\u2010\u2011\u2012\u2013\u2014\u2212\u2215\u2044", "------//")
 
 
@@ -115,6 +137,26 @@ def make(year: int, month: int, day: int) -> date | Unreadable:
         return date(year, month, day)
     except ValueError:
         return Unreadable(NO_SUCH_DAY)
+
+
+def _without_year(first: int, second: int) -> bool:
+    """Say whether two numbers can be a day and a month, in either order."""
+    return any(
+        1 <= month <= _MONTHS_OF_YEAR and 1 <= day <= calendar.monthrange(2000, month)[1]
+        for month, day in ((first, second), (second, first))
+    )
+
+
+def _east_asian(text: str) -> Reading | None:
+    """Read 1990年4月3日, 昭和55年3月4日, S55.3.4, 民國79年4月3日 and 1990년 4월 3일."""
+    compact = text.replace(" ", "")
+    if match := _ERA.fullmatch(compact):
+        year = 1 if match[2] == "元" else int(match[2])
+        return make(_ERAS[match[1].casefold()] + year, int(match[3]), int(match[4]))
+    if match := _CJK.fullmatch(compact):
+        year, month, day = (int(part) for part in match.groups() if part)
+        return make(year, month, day) if year >= _FIRST_YEAR else Unreadable(NOT_A_DATE)
+    return None
 
 
 def full_year(short: int, month: int, day: int, today: date) -> int:
@@ -142,6 +184,8 @@ def _with_month_name(text: str) -> Reading:
         return _named(match[3], match[1], match[2])
     if match := _YEAR_NAME_DAY.fullmatch(plain):
         return _named(match[1], match[2], match[3])
+    if (match := _NO_YEAR_NAMED.fullmatch(plain)) and (match[2] or match[3]) in _MONTHS:
+        return Unreadable(NO_YEAR)
     return Unreadable(NOT_A_DATE)
 
 
@@ -158,13 +202,17 @@ def _without_time(text: str) -> tuple[str, bool]:
     return text[: match.start()].strip(), bool(match["zone"]) and not midnight
 
 
-def read(text: str) -> Reading:  # noqa: PLR0911 -- one return per way to write a date
+def read(text: str) -> Reading:  # noqa: C901, PLR0911 -- one return per way to write a date
     """Say what a cleaned, non-missing cell can mean as a date."""
     if not text.isascii():
         text = text.translate(_DASHES)
+    if (reading := _east_asian(text)) is not None:
+        return reading
     text, shifted = _without_time(text) if ":" in text or "T" in text else (text, False)
     if shifted:
-        return Unreadable(SHIFTED)
+        return Unreadable(PLACEHOLDER if _ZERO_OF_UNIX.fullmatch(text) else SHIFTED)
+    if (match := _NO_YEAR.fullmatch(text)) and _without_year(*map(int, filter(None, match.groups()))):
+        return Unreadable(NO_YEAR)
     if match := _YEAR_FIRST.fullmatch(text):
         if _ZEROS.fullmatch(text):
             return Unreadable(PLACEHOLDER)
@@ -196,6 +244,16 @@ def from_serial(serial: Serial) -> date | Unreadable:
 
 def plausible(day: date, today: date) -> date | Unreadable:
     """Turn placeholders, future dates and impossible ages into "missing", with the reason."""
+    if day.year >= _BUDDHIST:
+        day = date(
+            day.year - _BUDDHIST_AHEAD,
+            day.month,
+            min(day.day, 28) if (day.month, day.day) == (2, 29) else day.day,
+        )
+    if day.year == _APPLE_NO_YEAR:
+        return Unreadable(NO_YEAR)
+    if day.year in _HIJRI:
+        return Unreadable(OTHER_CALENDAR)
     if day in _PLACEHOLDERS:
         return Unreadable(PLACEHOLDER)
     if day > today:

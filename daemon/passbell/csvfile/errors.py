@@ -3,6 +3,7 @@
     CsvError
     ├── NotCsv            a web page, a workbook, a picture, nothing at all …
     ├── UnknownColumns    a table, but no column that this import can use
+    ├── UnclosedQuote     a hit list whose rest is swallowed by a quote
     ├── AmbiguousDates    some dates can only be day first, others only month first
     └── TooManyRows       more rows than the caller allows
 
@@ -28,6 +29,10 @@ class NotCsv(CsvError):
 
 class UnknownColumns(CsvError):
     """No header of the file is one that the import knows or needs."""
+
+
+class UnclosedQuote(CsvError):
+    """A quote is never closed: what follows may be rows or one cell, and a message cannot be taken back."""
 
 
 class AmbiguousDates(CsvError):

@@ -1,80 +1,56 @@
-"""Which column is which: header names as people write them to the fields that passbell knows."""
+"""Which column is which: header names as people and programs write them to the fields that passbell knows.
+
+The names are data: columns.tsv has them by field and language. Here is only how a name is reduced before it is
+looked up, and which column wins when several mean one field.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Final, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
+from passbell.csvfile.cells import card_number
 from passbell.csvfile.dates import Order
+from passbell.csvfile.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# `id` stands apart from `external_id`: in a hit list it is the member's id, in a CRM export it may be
-# anything.
-_NAMES: Final[dict[str, str]] = {
-    "external_id": (
-        "external id, member id, membership id, member no, member nr, member number, membership number, "
-        "membership no, member ids, external ids, external member id, external reference, customer id, "
-        "customer number, customer no, card number, card no, card id, loyalty id, loyalty number, loyalty "
-        "card number, account number, mitgliedsnummer, mitgliedsnr, mitglieds nr, mitglied nr, "
-        "mitgliedernummer, kundennummer, kundennr, kunden nr, kartennummer, numero de membre, numero "
-        "membre, no membre, numero client, numero de client, id client, id membre, identifiant, numero de "
-        "socio, numero socio, no socio, id socio, numero de cliente, numero cliente, id cliente"
-    ),
-    "pass_id": "pass id, passid, pass ids, pass uuid, pass, passkit id, wallet pass id",
-    "id": "id, ids, uuid, guid",
-    "email": (
-        "email, e mail, mail, email address, e mail address, mail address, emails, member email, user "
-        "email, contact email, primary email, customer email, person email address, person email, email "
-        "1, email 1 value, e mail 1 value, email adresse, e mail adresse, mailadresse, adresse e mail, "
-        "adresse email, adresse mail, courriel, mel, adresse courriel, adresse electronique, correo, "
-        "correo electronico, direccion de correo, direccion de correo electronico, indirizzo email, "
-        "endereco de email"
-    ),
-    "first_name": (
-        "first name, first, forename, given name, givenname, name first, fname, member first name, "
-        "christian name, person forename, vorname, rufname, prenom, nombre, nombre de pila, primer "
-        "nombre, nome"
-    ),
-    "last_name": (
-        "last name, last, surname, family name, name last, lname, second name, member last name, person "
-        "surname, nachname, familienname, zuname, nom, nom de famille, apellido, apellidos, cognome"
-    ),
-    "phone": (
-        "phone, phone number, phone no, telephone, telephone number, tel, tel no, mobile, mobile number, "
-        "mobile phone, mobile phone number, cell, cell phone, cell number, cellphone, phone mobile, phone "
-        "1, phone 1 value, contact number, person mobile number, person telephone, telefon, "
-        "telefonnummer, telefon nr, handy, handynummer, mobil, mobilnummer, mobiltelefon, rufnummer, "
-        "numero de telephone, no de telephone, portable, numero de portable, tel portable, telefono, "
-        "numero de telefono, telefono movil, movil, celular, cellulare"
-    ),
-    "birth_date": (
-        "birth date, birthdate, date of birth, dob, d o b, birthday, birth day, bday, member birthday, "
-        "born, born on, person date of birth, geburtsdatum, geburtstag, geb datum, gebdatum, geb, "
-        "geboren, geboren am, date de naissance, date naissance, naissance, anniversaire, ne le, fecha de "
-        "nacimiento, fecha nacimiento, nacimiento, cumpleanos, data di nascita, data de nascimento"
-    ),
-    "zip": (
-        "zip, zip code, zip postal code, postal code, post code, postcode, postal, zip 5, billing zip, "
-        "shipping zip, home zip, plz, postleitzahl, code postal, cp, codigo postal, cap, cep"
-    ),
-    "city": (
-        "city, town, city town, locality, billing city, home city, municipality, ort, wohnort, stadt, "
-        "ville, commune, localite, ciudad, localidad, poblacion, citta, cidade"
-    ),
-    "marketing_opt_in": (
-        "marketing opt in, opt in, opted in, marketing, marketing consent, consent, email opt in, accepts "
-        "marketing, newsletter, email marketing, subscribed, subscribe, marketing emails, marketing "
-        "permission, gdpr consent, accepts email marketing, marketing optin, werbung, werbeeinwilligung, "
-        "einwilligung, einwilligung werbung, newsletter ja nein, consentement, consentement marketing, "
-        "accepte le marketing, abonne, acepta marketing, consentimiento, suscrito"
-    ),
-}
-
-_PARENTHESES = re.compile(r"[(\[{][^)\]}]*[)\]}]")
+_PARENTHESES = re.compile(r"[(\[{\uff08【][^)\]}\uff09】]*[)\]}\uff09】]")
+_READING = re.compile(r"カナ|かな|フリガナ|ふりがな|ローマ字|phonetic", re.IGNORECASE)
 _NOT_WORD = re.compile(r"[\W_]+")
+_TRANSLITERATED = str.maketrans({
+    "ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "\u0131": "i",
+    "#": " no ", "°": "o",
+})  # fmt: skip
+# Signs that mark a required or sorted column in an export.
+_DECORATION = re.compile(r"[\s*:▲▼↑↓]+$")
+
+# Whose phone, whose address: the rank of a name is raised by that of the word before it.
+_OWNERS: Final[dict[str, int]] = {
+    "person": 0, "customer": 0, "member": 0, "contact": 0, "subscriber": 0, "client": 0, "user": 0, "guest": 0,
+    "primary": 0, "your": 0, "main": 0, "cardholder": 0, "account": 0, "my": 0, "attendee": 0, "buyer": 0,
+    "home": 1, "private": 1, "personal": 1, "mailing": 1, "defaultaddress": 1, "address1": 1, "address": 1,
+    "privat": 1, "residential": 1, "current": 1, "domicile": 1,
+    "billing": 3, "invoice": 3, "rechnungs": 3, "facturation": 3, "facturacion": 3,
+    "shipping": 4, "delivery": 4, "liefer": 4, "livraison": 4, "envio": 4,
+    "business": 5, "work": 5, "office": 5, "company": 5, "geschaftlich": 5, "other": 6, "address2": 6,
+}  # fmt: skip
+_OWNED: Final = frozenset(
+    {"email", "first_name", "last_name", "name", "phone", "birth_date", "zip", "city", "country"}
+)
+# `company name` is no member's name, `account name` neither.
+_NO_NAMES: Final = frozenset({"company", "business", "account", "office", "work", "home", "address", "user"})
+FALL_BACK: Final = ("email", "phone", "zip", "city", "country", "first_name", "last_name")
+"""Fields whose other columns are read where the first is empty; ids never are: they may be of another kind."""
+
+# What stands beside a payment card, never beside the card of a shop.
+_PAYMENT = re.compile(
+    r"^(card(brand|type|last4|expiry|expiration|country|exp|network|issuer|fingerprint|funding|cvc)\w*|last4(digits)?|defaultcard|cardlast4digits|paymentmethod)$"
+)
+
 # English, German (TT.MM.JJJJ) and French (jj/mm/aaaa) letters for day, month and year.
 _ORDER_HINT = re.compile(r"yyyy|yy|jjjj|aaaa|dd|tt|jj|mm", re.IGNORECASE)
 _LETTER_OF: Final = {
@@ -87,51 +63,133 @@ _LETTER_OF: Final = {
     "jj": "D",
     "mm": "M",
 }
-_TRANSLITERATED = str.maketrans({"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l"})
 
 
 def fold(name: str) -> str:
     """Reduce a header to its letters and digits: ` E-Mail_Address (work)* ` becomes `emailaddress`."""
-    text = unicodedata.normalize("NFKD", _PARENTHESES.sub(" ", name)).casefold().translate(_TRANSLITERATED)
+    if _READING.search(name) is None and (shorter := _PARENTHESES.sub(" ", name)).strip():
+        name = shorter
+    text = unicodedata.normalize("NFKD", name).casefold().translate(_TRANSLITERATED)
     plain = "".join(character for character in text if not unicodedata.combining(character))
     return _NOT_WORD.sub("", plain)
 
 
-_FIELD_OF: Final[dict[str, str]] = {
-    fold(name): field for field, names in _NAMES.items() for name in names.split(",") if name.strip()
-}
-FIELDS: Final = tuple(_NAMES)
+class Known(NamedTuple):
+    """What a header means, and how well it fits: a lower rank wins."""
+
+    field: str
+    rank: int
+
+
+@cache
+def _names() -> dict[str, Known]:
+    known: dict[str, Known] = {}
+    for field, rank, _language, names in table("columns.tsv"):
+        for name in names.split(","):
+            if folded := fold(name):
+                known.setdefault(folded, Known(field, int(rank)))
+    return known
+
+
+@cache
+def known(name: str) -> Known | None:
+    """Say what a header means, or None."""
+    folded = fold(_DECORATION.sub("", name) or name)
+    names = _names()
+    if found := names.get(folded):
+        return found
+    for owner, more in _OWNERS.items():
+        if folded.startswith(owner) and (found := names.get(folded[len(owner) :])) and found.field in _OWNED:
+            if found.field == "name" and owner in _NO_NAMES:
+                return None
+            return Known(found.field, found.rank + more)
+    return None
+
+
+def owner_of(name: str) -> str:
+    """Give the word that says whose address a column is of: `billing` of `billing_city`, nothing of `City`."""
+    folded = fold(name)
+    return next(
+        (owner for owner in _OWNERS if folded.startswith(owner) and folded[len(owner) :] in _names()), ""
+    )
 
 
 def field_of(name: str) -> str | None:
-    """Give the field that a header names, or None."""
-    return _FIELD_OF.get(fold(name))
+    """Give the field that a header names, or None; columns of consent are all `marketing_opt_in`."""
+    from passbell.csvfile.consent import kind_of  # noqa: PLC0415 - which reads its words with our `table`
+
+    found = known(name)
+    if found is not None and found.field not in {"in", "out", "status"}:
+        return "external_id" if found.field == "card" else found.field
+    return "marketing_opt_in" if kind_of(name) else None
 
 
-def match(header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Map each known field to its column; the notes name columns that were doubled.
+class Columns(NamedTuple):
+    """`first` maps a field to its column, `more` to those that are read where that one is empty."""
 
-    Of two columns for one field the one that bears the field's own name wins (`email` over `mail`), else the
-    first.
+    first: dict[str, int]
+    more: dict[str, tuple[int, ...]]
+    consent: tuple[int, ...]
+    notes: list[str]
+
+
+def match(header: Sequence[str], sample: Sequence[Sequence[str]] = ()) -> Columns:
+    """Map each known field to its columns; the notes name columns that were doubled.
+
+    Of two columns for one field the better known name wins (`Member ID` over `Customer ID`), then the one that
+    bears the field's own name (`email` over `mail`), then the first. `sample` are rows of the file: a column
+    of ids that is empty in all of them gives way to another, and one of payment cards is none.
     """
-    columns: dict[str, int] = {}
+    held: dict[str, list[tuple[int, bool, int]]] = {}
+    consent: list[int] = []
     notes: list[str] = []
+    payment = any(_PAYMENT.match(fold(name)) for name in header)
     for index, name in enumerate(header):
         field = field_of(name)
         if field is None:
             continue
-        held = columns.get(field)
-        if held is None:
-            columns[field] = index
+        if field == "marketing_opt_in":
+            consent.append(index)
             continue
-        better = fold(name) == fold(field) != fold(header[held])
-        used, unused = (index, held) if better else (held, index)
-        columns[field] = used
-        notes.append(
-            f"Columns {held + 1} ({header[held]}) and {index + 1} ({name}) both mean {field}: "
-            f"column {used + 1} is used, column {unused + 1} is ignored."
-        )
-    return columns, notes
+        found = known(name)
+        assert found is not None  # noqa: S101 - only consent is known by its parts
+        if found.field == "card" and (payment or _payment_cards(sample, index)):
+            notes.append(f'Column "{name}" holds payment cards; it is not used.')
+            continue
+        held.setdefault(field, []).append((found.rank, fold(name) != fold(field), index))
+    first, more = {}, {}
+    for field, ranked in held.items():
+        ranked.sort()
+        order = [index for _, _, index in ranked]
+        if field == "external_id" and len(order) > 1 and sample:
+            order.sort(key=lambda index: not any(_cell(row, index) for row in sample))
+        first[field] = order[0]
+        if field in FALL_BACK and order[1:]:
+            more[field] = tuple(order[1:])
+        notes += [_doubled(header, field, order[0], other) for other in sorted(order[1:])]
+    if consent:
+        first["marketing_opt_in"] = consent[0]
+    return Columns(first, more, tuple(consent), notes)
+
+
+def _doubled(header: Sequence[str], field: str, used: int, other: int) -> str:
+    left, right = sorted((used, other))
+    lost = (
+        f"column {other + 1} where that is empty" if field in FALL_BACK else f"column {other + 1} is ignored"
+    )
+    return (
+        f"Columns {left + 1} ({header[left]}) and {right + 1} ({header[right]}) both mean {field}: "
+        f"column {used + 1} is used, {lost}."
+    )
+
+
+def _cell(row: Sequence[str], index: int) -> str:
+    return row[index].strip() if index < len(row) else ""
+
+
+def _payment_cards(sample: Sequence[Sequence[str]], index: int) -> bool:
+    filled = [cell for row in sample if (cell := _cell(row, index))]
+    return bool(filled) and sum(map(card_number, filled)) * 2 > len(filled)
 
 
 def order_hint(name: str) -> Order | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from passbell.csvfile import contact
+from passbell.csvfile import contact, names, regions
 from passbell.csvfile.cells import (
     SCIENTIFIC_ADVICE,
     clean_code,
@@ -15,16 +15,24 @@ from passbell.csvfile.cells import (
     shorten,
 )
 from passbell.csvfile.dates import Unreadable
+from passbell.csvfile.headers import owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import date
 
+    from passbell.csvfile.consent import Consent
     from passbell.csvfile.dateorder import DateRule
     from passbell.csvfile.duplicates import LastRows
+    from passbell.csvfile.layout import Layout
     from passbell.csvfile.records import Record
 
 MAX_WORDS: Final = 200  # characters of a name, a city or an id
+
+
+LINE_BREAK: Final = (
+    'there is a line break in this cell; a quote (") may be opened in this row and closed in a later one'
+)
 
 
 class Problem(NamedTuple):
@@ -40,7 +48,8 @@ class MemberRow(NamedTuple):
     """One row. None means: leave what is stored alone. `cells` are the original ones, for rejects.
 
     `superseded_by` is the row that wins over this one (same e-mail, or same id without an e-mail of its own);
-    such a row also has a fatal problem.
+    such a row also has a fatal problem. `unsure` are fields whose value is a guess (of the code page, of where a
+    full name parts): they fill what is empty and overwrite nothing.
     """
 
     row_number: int
@@ -56,6 +65,7 @@ class MemberRow(NamedTuple):
     problems: tuple[Problem, ...] = ()
     cells: tuple[str, ...] = ()
     superseded_by: int | None = None
+    unsure: tuple[str, ...] = ()
 
     @property
     def rejected(self) -> bool:
@@ -94,13 +104,23 @@ class RowReader:
     """The second pass over a file: turns the cells of one record into a `MemberRow`."""
 
     def __init__(
-        self, width: int, columns: dict[str, int], region: str, rule: DateRule | None, last: LastRows
+        self,
+        layout: Layout,
+        columns: dict[str, int],
+        region: str,
+        rule: DateRule | None,
+        last: LastRows,
+        *,
+        consent: Consent,
     ) -> None:
-        self._width = width
-        self._columns = columns
+        self._width = layout.width
+        self._columns = {name: (index, *layout.more.get(name, ())) for name, index in columns.items()}
+        self._sure = layout.sure
         self._region = region
         self._birth_date: Callable[[str], date | Unreadable] | None = rule.cached() if rule else None
         self._last = last
+        self._consent = consent
+        self._addresses = _addresses(self._columns, layout.header)
 
     def read(self, record: Record) -> MemberRow | None:
         """Read one record; None if all its cells are blank."""
@@ -117,24 +137,37 @@ class RowReader:
             )
         if is_blank(cells):
             return None
-        problems: list[Problem] = []
-        email = self._checked(cells, "email", problems)
+        problems = self._broken(cells)
+        email = self._first_of(cells, "email", contact.read_email, problems)
         external_id = self._external_id(cells, problems)
         external_id, superseded = self._overtaken(row_number, email, external_id, problems)
+        first_name, last_name, split = self._names(cells, problems)
+        region = self._region_of(cells)
+        phone = self._first_of(cells, "phone", lambda text: contact.read_phone(text, region), problems)
+        birth_date = self._date(cells, problems)
+        zip_code, city = self._address(cells, region, problems)
+        says, unknown = self._consent.read(cells)
+        problems += [Problem(column, value, reason, fatal=False) for column, value, reason in unknown]
+        words = {"first_name": first_name, "last_name": last_name, "city": city}
         row = MemberRow(
             row_number,
             external_id,
             email,
-            self._words(cells, "first_name", problems),
-            self._words(cells, "last_name", problems),
-            self._checked(cells, "phone", problems),
-            self._date(cells, problems),
-            self._checked(cells, "zip", problems),
-            self._words(cells, "city", problems),
-            self._opt_in(cells, problems),
+            first_name,
+            last_name,
+            phone,
+            birth_date,
+            zip_code,
+            city,
+            says,
             (),
             original,
             superseded,
+            tuple(
+                name
+                for name, value in words.items()
+                if value is not None and ((not self._sure and not value.isascii()) or name in split)
+            ),
         )
         if email is None and external_id is None and not any(problem.fatal for problem in problems):
             problems.append(
@@ -142,29 +175,63 @@ class RowReader:
             )
         return row._replace(problems=tuple(problems)) if problems else row
 
-    def _code(self, cells: list[str], field: str) -> str | None:
-        index = self._columns.get(field)
-        if index is None or index >= len(cells) or not cells[index]:
+    def _broken(self, cells: list[str]) -> list[Problem]:
+        """Reject a row whose e-mail or id goes over several lines: a quote swallowed rows, or was cut there."""
+        return [
+            Problem(field, shorten(clean_code(cells[index])), LINE_BREAK, fatal=True)
+            for field in ("email", "external_id")
+            for index in self._columns.get(field, ())[:1]
+            if index < len(cells) and ("\n" in cells[index].strip() or "\r" in cells[index].strip())
+        ]
+
+    def _code(self, cells: list[str], index: int) -> str | None:
+        if index >= len(cells) or not cells[index]:
             return None
         text = clean_code(cells[index])
         return None if is_missing_code(text) else text
 
-    def _checked(self, cells: list[str], field: str, problems: list[Problem]) -> str | None:
-        text = self._code(cells, field)
-        if text is None:
-            return None
-        if field == "email":
-            value, reason, fatal = contact.read_email(text)
-        elif field == "phone":
-            value, reason, fatal = contact.read_phone(text, self._region)
-        else:
-            value, reason, fatal = contact.read_zip(text, self._region)
-        if reason is not None:
-            problems.append(Problem(field, shorten(text), reason, fatal))
-        return value
+    def _first_of(
+        self, cells: list[str], field: str, read: Callable[[str], contact.Read], problems: list[Problem]
+    ) -> str | None:
+        """Read the field's columns in turn until one gives a value; else say what is wrong with the first."""
+        wrong: Problem | None = None
+        for index in self._columns.get(field, ()):
+            if (text := self._code(cells, index)) is None:
+                continue
+            value, reason, fatal = read(text)
+            if reason is None:
+                return value
+            wrong = wrong or Problem(field, shorten(text), reason, fatal)
+        if wrong is not None:
+            problems.append(wrong)
+        return None
+
+    def _region_of(self, cells: list[str]) -> str:
+        for index in self._columns.get("country", ()):
+            if index < len(cells) and cells[index] and (region := regions.region_of(cells[index])):
+                return region
+        return self._region
+
+    def _address(
+        self, cells: list[str], region: str, problems: list[Problem]
+    ) -> tuple[str | None, str | None]:
+        """Read zip and city of the first address that has one of them: home, then billing, then the office."""
+        for zip_at, city_at in self._addresses:
+            text = self._code(cells, zip_at) if zip_at >= 0 else None
+            city = self._word(cells, city_at, "city", problems) if city_at >= 0 else None
+            if text is None and city is None:
+                continue
+            if text is None:
+                return None, city
+            value, reason, _ = contact.read_zip(text, region)
+            if reason is not None:
+                problems.append(Problem("zip", shorten(text), reason, fatal=False))
+            return value, city
+        return None, None
 
     def _external_id(self, cells: list[str], problems: list[Problem]) -> str | None:
-        text = self._code(cells, "external_id")
+        index = self._columns.get("external_id", (-1,))[0]
+        text = self._code(cells, index) if index >= 0 else None
         if text is None:
             return None
         if is_scientific(text):
@@ -190,9 +257,31 @@ class RowReader:
             return (None, None) if email is not None else (external_id, later)
         return external_id, None
 
-    def _words(self, cells: list[str], field: str, problems: list[Problem]) -> str | None:
-        index = self._columns.get(field)
-        if index is None or index >= len(cells) or not cells[index]:
+    def _names(
+        self, cells: list[str], problems: list[Problem]
+    ) -> tuple[str | None, str | None, frozenset[str]]:
+        """Read first and last name; the set names those that were split from a full name."""
+        first, last, infix, full = (
+            next(
+                (
+                    text
+                    for index in self._columns.get(field, ())
+                    if (text := self._word(cells, index, field, problems)) is not None
+                ),
+                None,
+            )
+            for field in ("first_name", "last_name", "infix", "name")
+        )
+        if last is not None and infix is not None:
+            last = f"{infix} {last}"
+        if full is None or (first is not None and last is not None):
+            return first, last, frozenset()
+        given = {"first_name": first, "last_name": last}
+        first, last = names.complete(first, last, full)
+        return first, last, frozenset(name for name, value in given.items() if value is None)
+
+    def _word(self, cells: list[str], index: int, field: str, problems: list[Problem]) -> str | None:
+        if index >= len(cells) or not cells[index]:
             return None
         text = clean_words(cells[index])
         if is_missing(text):
@@ -211,7 +300,8 @@ class RowReader:
         return text
 
     def _date(self, cells: list[str], problems: list[Problem]) -> date | None:
-        text = self._code(cells, "birth_date")
+        index = self._columns.get("birth_date", (-1,))[0]
+        text = self._code(cells, index) if index >= 0 else None
         if text is None or self._birth_date is None:
             return None
         day = self._birth_date(text)
@@ -220,11 +310,11 @@ class RowReader:
             return None
         return day
 
-    def _opt_in(self, cells: list[str], problems: list[Problem]) -> bool | None:
-        text = self._code(cells, "marketing_opt_in")
-        if text is None:
-            return None
-        value, reason = contact.read_opt_in(text)
-        if reason is not None:
-            problems.append(Problem("marketing_opt_in", shorten(text), reason, fatal=False))
-        return value
+
+def _addresses(columns: Mapping[str, tuple[int, ...]], header: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Pair the columns of zip and city that belong to one address, by the words before their names."""
+    pairs: dict[str, list[int]] = {}
+    for place, field in enumerate(("zip", "city")):
+        for index in columns.get(field, ()):
+            pairs.setdefault(owner_of(header[index]), [-1, -1])[place] = index
+    return [(zip_at, city_at) for zip_at, city_at in pairs.values()]

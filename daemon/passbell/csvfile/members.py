@@ -12,8 +12,9 @@ from typing import IO, TYPE_CHECKING, Final
 
 import phonenumbers
 
-from passbell.csvfile import contact, headers
+from passbell.csvfile import contact, headers, regions
 from passbell.csvfile.cells import clean_code, is_missing_code, is_scientific
+from passbell.csvfile.consent import Consent
 from passbell.csvfile.dateorder import DateColumn, DateRule, Decision
 from passbell.csvfile.duplicates import LastRows
 from passbell.csvfile.errors import TooManyRows
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_ROWS: Final = 2_000_000
 _NEEDED: Final = 'A member list needs a column "email" or "external_id" (also called "member_id").'
-_REGION_ALIASES: Final = {"UK": "GB", "EL": "GR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class MemberFile:
     layout: Layout
     decisions: tuple[Decision, ...]
     total: int  # data rows that are not blank
+    notes: tuple[str, ...]  # what was counted: consent, birthdays without a year
     _source: Source
     _rows: RowReader
 
@@ -58,6 +59,7 @@ def read_members(
     date_order: Order | None = None,
     today: date,
     code_page: str = "cp1252",
+    encoding: str | None = None,
     max_rows: int = DEFAULT_MAX_ROWS,
 ) -> MemberFile:
     """Understand a member list; the rows come from iterating over the result.
@@ -67,25 +69,26 @@ def read_members(
         default_region: ISO 3166 code of the program, for phones without a country code and undecided dates.
         date_order: the program's setting, used only if the dates themselves allow more than one order.
         today: the local date of the program; later birth dates are refused.
-        code_page: what a file is taken for that has no mark and is not UTF-8.
+        code_page: what a file is taken for that has no mark, is not UTF-8, and looks like nothing else.
+        encoding: what somebody said the file is in.
         max_rows: more rows raise `TooManyRows`.
 
     Raises:
-        NotCsv, UnknownColumns, AmbiguousDates, TooManyRows: the file as a whole is refused.
+        CsvError: NotCsv, UnknownColumns, AmbiguousDates, TooManyRows, or no such encoding; the file is refused.
         ValueError: no such region.
     """
-    region = _REGION_ALIASES.get(default_region.upper(), default_region.upper())
+    region = regions.ALIASES.get(default_region.upper(), default_region.upper())
     if region not in phonenumbers.SUPPORTED_REGIONS:
         raise ValueError(f"{default_region!r} is not the two-letter code of a region")
     source = Source(file)
-    layout = sniff(source, code_page=code_page)
+    layout = sniff(source, code_page=code_page, encoding=encoding, region=region)
     columns = dict(layout.columns)
     decisions: list[Decision] = []
-    if layout.has_header and "id" in columns and not {"email", "external_id"} & columns.keys():
-        columns["external_id"] = columns["id"]
-        decisions.append(
-            Decision("external_id", "column id", "there is neither an e-mail nor a member id, so id is used")
-        )
+    for name in ("pass_id", "id"):
+        if layout.has_header and name in columns and not {"email", "external_id"} & columns.keys():
+            columns["external_id"] = columns[name]
+            reason = f"there is neither an e-mail nor a member id, so {layout.header[columns[name]]} is used"
+            decisions.append(Decision("external_id", f"column {layout.header[columns[name]]}", reason))
     if not layout.has_header or not {"email", "external_id"} & columns.keys():
         raise unknown_columns(layout.header, _NEEDED)
     survey = _Survey(layout, columns, today, source.size(), max_rows)
@@ -97,8 +100,8 @@ def read_members(
         rule = survey.dates.decide(date_order, hint, region)
         if rule.decision is not None:
             decisions.append(rule.decision)
-    rows = RowReader(layout.width, columns, region, rule, survey.last)
-    return MemberFile(layout, tuple(decisions), survey.total, source, rows)
+    rows = RowReader(layout, columns, region, rule, survey.last, consent=survey.consent)
+    return MemberFile(layout, tuple(decisions), survey.total, tuple(survey.notes()), source, rows)
 
 
 class _Survey:
@@ -111,15 +114,16 @@ class _Survey:
         self.last = LastRows(size)
         self._birth = columns.get("birth_date", -1)
         self.dates = DateColumn(layout.header[self._birth], today) if self._birth >= 0 else None
-        self._email = columns.get("email", -1)
+        self.consent = Consent.of(layout.header, layout.consent)
+        self._emails = (columns["email"], *layout.more.get("email", ())) if "email" in columns else ()
         self._id = columns.get("external_id", -1)
         self._width = layout.width
         self._max_rows = max_rows
 
     def take(self, records: Iterator[Record]) -> None:
         """Read all records once. A row with a bad value still overtakes older ones: it was meant to win."""
-        birth, email_at, id_at, width = self._birth, self._email, self._id, self._width
-        dates, add = self.dates, self.last.add
+        birth, emails, id_at, width = self._birth, self._emails, self._id, self._width
+        dates, add, consent = self.dates, self.last.add, self.consent
         for row_number, cells, problem in records:
             if is_blank(cells):
                 continue
@@ -129,7 +133,9 @@ class _Survey:
             count = len(cells)
             if problem is not None or (count > width and too_wide(cells, width)):
                 continue
-            if 0 <= email_at < count and (key := _email_key(cells[email_at])):
+            if consent.columns:
+                consent.count(cells)
+            if key := next((key for at in emails if at < count and (key := _email_key(cells[at]))), None):
                 add(key, row_number)
             if 0 <= id_at < count and (key := _id_key(cells[id_at])):
                 add(key, row_number)
@@ -137,6 +143,15 @@ class _Survey:
                 text = clean_code(cells[birth])
                 if not is_missing_code(text):
                     dates.add(row_number, text)
+
+    def notes(self) -> list[str]:
+        """Say what was counted."""
+        notes = self.consent.notes()
+        if self.dates is not None and (count := self.dates.without_year):
+            notes.append(
+                f"Birthdays without a year: {count:,}. They are not stored; add the year to have them."
+            )
+        return notes
 
 
 def _email_key(cell: str) -> str | None:

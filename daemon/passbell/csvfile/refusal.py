@@ -7,8 +7,13 @@ MS-CFB 2.2, RFC 1952, PNG, JPEG, Apache Parquet, SQLite).
 from __future__ import annotations
 
 import re
+import zipfile
+from typing import TYPE_CHECKING
 
 from passbell.csvfile.errors import NotCsv
+
+if TYPE_CHECKING:
+    from passbell.csvfile.source import Source
 
 _EXCEL = "In Excel choose File, Save As, CSV UTF-8 (Comma delimited) and upload that file."
 
@@ -20,6 +25,9 @@ _SENTENCES = {
     "xlsx": f"This is an Excel workbook (.xlsx), not a CSV file. {_EXCEL}",
     "xls": f"This is an old Excel workbook (.xls) or another Office document, not a CSV file. {_EXCEL}",
     "ods": "This is an OpenDocument spreadsheet (.ods), not a CSV file. Save it as Text CSV and upload that.",
+    "docx": "This is a Word document (.docx), not a CSV file. Save the list as CSV from a spreadsheet.",
+    "pptx": "This is a presentation (.pptx), not a CSV file. Save the list as CSV from a spreadsheet.",
+    "numbers": "This is a Numbers spreadsheet, not a CSV file. In Numbers choose File, Export To, CSV.",
     "zip": "This is a zip archive, not a CSV file. Unpack it and upload the CSV inside.",
     "gzip": "This is a compressed file (gzip), not a CSV file. Unpack it first.",
     "pdf": "This is a PDF document, not a CSV file. Export the list as CSV.",
@@ -61,7 +69,32 @@ def refuse(kind: str) -> NotCsv:
     return NotCsv(kind, _SENTENCES[kind])
 
 
-def check_bytes(head: bytes) -> None:
+_INSIDE = (  # the folder that each program makes inside its zip
+    ("xl/", "xlsx"),
+    ("word/", "docx"),
+    ("ppt/", "pptx"),
+    ("Index/", "numbers"),
+)
+
+
+def _inside(head: bytes, source: Source | None) -> str:
+    """Say what a zip is. Its list of names stands at the end of the file; without it the beginning has to do."""
+    names: list[str] = []
+    if source is not None:
+        try:
+            with source.binary() as raw, zipfile.ZipFile(raw) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            pass
+    if b"opendocument" in head:
+        return "ods"
+    for folder, kind in _INSIDE:
+        if any(name.startswith(folder) for name in names) or (not names and folder.encode() in head):
+            return kind
+    return "xlsx" if b"[Content_Types].xml" in head else "zip"
+
+
+def check_bytes(head: bytes, source: Source | None = None) -> None:
     """Raise `NotCsv` if the first bytes are those of another format, or if there are none."""
     if not head.strip(b" \t\r\n\0\x1a"):
         raise refuse("empty")
@@ -69,9 +102,7 @@ def check_bytes(head: bytes) -> None:
         if head.startswith(mark):
             raise refuse(kind)
     if head.startswith(_ZIPS):
-        if b"opendocument" in head:
-            raise refuse("ods")
-        raise refuse("xlsx" if b"[Content_Types].xml" in head or b"xl/" in head else "zip")
+        raise refuse(_inside(head, source))
 
 
 def check_text(head: str) -> None:

@@ -1,6 +1,6 @@
 """A CSV on disk or in a binary stream, readable from its start as often as needed.
 
-Reading needs several passes (encoding, survey, rows), so a stream that cannot seek is spooled first:
+Reading needs several passes (encoding, survey, rows), so a pipe or a stream that cannot seek is spooled first:
 in memory up to 1 MB, on disk beyond.
 """
 
@@ -33,14 +33,22 @@ class Source:
             self._owner = file  # keeps a spool open
             self._path, self._stream = file._path, file._stream  # noqa: SLF001 -- same class
         elif isinstance(file, str | os.PathLike):
-            self._path = Path(file)
+            path = Path(file)
+            if path.is_file():
+                self._path = path
+            else:  # a pipe, /dev/stdin: read once
+                with path.open("rb") as pipe:
+                    self._spool(pipe)
         elif file.seekable():
             self._stream = file
         else:
-            spool = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115
-            weakref.finalize(self, spool.close)  # it must outlive this call and every pass over it
-            shutil.copyfileobj(file, spool)
-            self._stream = spool
+            self._spool(file)
+
+    def _spool(self, stream: IO[bytes]) -> None:
+        spool = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115
+        weakref.finalize(self, spool.close)  # it must outlive this call and every pass over it
+        shutil.copyfileobj(stream, spool)
+        self._stream = spool
 
     @contextmanager
     def binary(self) -> Iterator[IO[bytes]]:

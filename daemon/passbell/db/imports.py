@@ -38,9 +38,9 @@ LOOK_EVERY: Final = 1_000
 
 _COPY: Final = """
     copy passbell.import_staged (import_id, row_number, external_id, email, first_name, last_name, phone, birth_date,
-                                 zip, city, marketing_opt_in, problems, rejected) from stdin
+                                 zip, city, marketing_opt_in, problems, rejected, unsure) from stdin
 """
-_OPEN: Final = "select * from passbell.open_import(%s, %s, %s, %s, %s, %s, %s)"
+_OPEN: Final = "select * from passbell.open_import(%s, %s, %s, %s, %s, %s, %s, p_encoding => %s)"
 _STAGED: Final = "select passbell.import_staged(%s, %s, %s, %s::numeric)"
 _BATCH: Final = "select processed, remaining from passbell.import_batch(%s, %s, %s, %s)"
 
@@ -49,13 +49,14 @@ DateOrder = Literal["DMY", "MDY", "YMD"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOrder:
-    """A member list to import. `region` and `date_order` overrule those of the program."""
+    """A member list to import. `region` and `date_order` overrule the program's, `encoding` the guess."""
 
     program: UUID
     name: str | None = None
     dry_run: bool = False
     region: str | None = None
     date_order: DateOrder | None = None
+    encoding: str | None = None
     created_by: str | None = None
 
 
@@ -67,6 +68,7 @@ class HeldImport(NamedTuple):
     region: str
     date_order: DateOrder | None
     today: date
+    encoding: str | None = None
 
 
 def open_import(
@@ -94,9 +96,10 @@ def open_import(
                     order.date_order,
                     order.created_by,
                     LEASE_SECONDS,
+                    order.encoding,
                 ),
             ).fetchone()
-            held = HeldImport(*cast("tuple[Any, ...]", row))
+            held = HeldImport(*cast("tuple[Any, Any, Any, Any, Any]", row), order.encoding)
             members = read_file(held, file)
             stage_members(connection, held, members)
             return held, members
@@ -112,7 +115,13 @@ def read_file(held: HeldImport, file: str | os.PathLike[str] | IO[bytes]) -> Mem
         CampaignError: the region is none.
     """
     try:
-        return read_members(file, default_region=held.region, date_order=held.date_order, today=held.today)
+        return read_members(
+            file,
+            default_region=held.region,
+            date_order=held.date_order,
+            today=held.today,
+            encoding=held.encoding,
+        )
     except ValueError as error:
         raise CampaignError(f"{error}.") from None
 
@@ -136,7 +145,11 @@ def stage_members(
                 if stop is not None and count % LOOK_EVERY == 0 and stop.is_set():
                     raise LeaseLost("the reading of the import was stopped")
                 copy.write_row(_staged_row(held.import_id, member))
-        notes = [*members.layout.notes, *(_sentence(decision) for decision in members.decisions)]
+        notes = [
+            *members.layout.notes,
+            *(_sentence(decision) for decision in members.decisions),
+            *members.notes,
+        ]
         row = cursor.execute(_STAGED, (held.import_id, held.claim_token, notes, lease_seconds)).fetchone()
     return int(row[0]) if row else 0
 
@@ -188,6 +201,7 @@ def _staged_row(import_id: UUID, member: MemberRow) -> tuple[Any, ...]:
         member.marketing_opt_in,
         json.dumps([problem._asdict() for problem in problems], ensure_ascii=False) if problems else "[]",
         member.rejected,
+        list(member.unsure),
     )
 
 

@@ -75,8 +75,9 @@ class _Imports:
             await self._database.fetch("select passbell.release_imports(%s)", (self._worker,))
         self._interrupted = True
         row = await self._database.row(
-            "select import_id, action, csv_url, claim_token, region, date_order, today, detail"
-            " from passbell.claim_import(%s, %s::numeric)",
+            "select c.import_id, c.action, c.csv_url, c.claim_token, c.region, c.date_order, c.today, c.detail,"
+            "       (select i.encoding from public.member_imports i where i.id = c.import_id)"
+            "  from passbell.claim_import(%s, %s::numeric) c",
             (self._worker, self._lease),
         )
         worked = row is not None and await self._work_on(row)
@@ -84,12 +85,14 @@ class _Imports:
         return worked
 
     async def _work_on(self, row: tuple[Any, ...]) -> bool:
-        import_id, action, csv_url, claim_token, region, date_order, today, detail = row
+        import_id, action, csv_url, claim_token, region, date_order, today, detail, encoding = row
         log.info("import_claimed", id=str(import_id), action=action, detail=detail)
         if action != "failed":
             from passbell.db.imports import HeldImport  # noqa: PLC0415 - see the module's docstring
 
-            await self._work(HeldImport(import_id, claim_token, region, date_order, today), action, csv_url)
+            await self._work(
+                HeldImport(import_id, claim_token, region, date_order, today, encoding), action, csv_url
+            )
         return True
 
     async def _work(self, held: HeldImport, action: str, csv_url: str | None) -> None:

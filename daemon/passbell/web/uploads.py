@@ -92,7 +92,14 @@ class _LateError(Exception):
 
 
 async def import_members(
-    dsn: str, upload: UploadFile, *, owner: str, program: UUID, dry_run: bool, seconds: float = IMPORT_SECONDS
+    dsn: str,
+    upload: UploadFile,
+    *,
+    owner: str,
+    program: UUID,
+    dry_run: bool,
+    encoding: str | None = None,
+    seconds: float = IMPORT_SECONDS,
 ) -> UUID:
     """Stage a member list and apply it for a while; the daemons go on with what is left.
 
@@ -101,7 +108,13 @@ async def import_members(
         CampaignError: no such program.
         LeaseLost: somebody cancelled it.
     """
-    order = ImportOrder(program=program, name=upload.filename or None, dry_run=dry_run, created_by=owner)
+    order = ImportOrder(
+        program=program,
+        name=upload.filename or None,
+        dry_run=dry_run,
+        created_by=owner,
+        encoding=(encoding or "").strip() or None,
+    )
     return await asyncio.to_thread(_import, dsn, upload.file, order, seconds)
 
 

@@ -35,6 +35,9 @@ async def import_csv(
     program_id: Annotated[Text | None, Form(alias="programId", max_length=200)] = None,
     csv_file: Annotated[UploadFile | None, File(alias="csvFile", description="A CSV of members")] = None,
     dry_run: Annotated[bool, Form(alias="dryRun", description="Report, and change nothing")] = False,  # noqa: FBT002
+    encoding: Annotated[
+        str | None, Form(description="Of the file, where it was guessed wrong: cp1250, Shift_JIS …")
+    ] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create and update members and link their passes, from a CSV.
@@ -50,12 +53,17 @@ async def import_csv(
     async def work() -> tuple[int, dict[str, Any]]:
         program = await web.calls.find_program(name)
         made = await import_members(
-            web.settings.database_dsn, upload, owner=caller, program=program, dry_run=dry_run
+            web.settings.database_dsn,
+            upload,
+            owner=caller,
+            program=program,
+            dry_run=dry_run,
+            encoding=encoding,
         )
         report = await _report(web, made)
         return (202 if report["status"] in _OPEN else 200), {"success": True, "result": report}
 
-    same = fingerprint("import", name, dry_run, await digest(upload))
+    same = fingerprint("import", name, dry_run, encoding, await digest(upload))
     return await once(web.calls, caller, idempotency_key, same, work)
 
 

@@ -1,0 +1,233 @@
+"""Who may be sent marketing, as the columns of an export say it: yes, no, or no answer.
+
+Consent is never guessed. A column of an opt-in says yes or no. A column of an opt-out (Email Opt Out, UNSUB,
+do_not_email, BOUNCE) can only say no: a box that was not ticked is no consent. One that holds when or why
+somebody left (UNSUB_TIME, Bounce reason) says no where it is filled. A column `Status` means consent only by the
+words of consent. A column about SMS, calls or letters cannot say yes to anything else, and its plain "no" (the
+default of shops for everybody without a phone) only counts where no other column says yes.
+
+Of several columns any no wins, else any yes. The words are data: consent.tsv.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from passbell.csvfile.cells import clean_code, is_missing_code, shorten
+from passbell.csvfile.headers import fold, known
+from passbell.csvfile.tables import table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Kind = Literal["in", "out", "left", "status", "other_in", "other_out"]
+Word = Literal["yes", "no", "never", "open"]
+
+NEITHER: Final = "this is neither yes nor no"
+
+_OUT = re.compile(
+    r"opt(ed|s)?(in)?out|do(es)?not(e?mail|contact|call|sms|text|market|disturb|send|phone|whatsapp)|"
+    r"dont(e?mail|contact|call|sms|text|market)|unsub|bounce|complain|suppress|blacklist|blocklist|"
+    r"emails?disabled|disabledemail|nomarketing|noemails|nonewsletter"
+)
+_IN = re.compile(
+    r"opt(ed)?in|consent|newsletter|subscribedto|subscri(bed|ption|be|ber)s?(email|marketing|news|sms|status)|"
+    r"(email|marketing|news|sms|push)s?subscri|accepts?(email|sms|marketing|push)|marketingpermission|"
+    r"(permission|allow|agree|accept|ok|optin|willing)\w*(marketing|email|mailing|newsletter|sms|push|contact)|"
+    r"(marketing|email|sms|push)(allowed|agree|accept|permission|optin|ok)\w*|"
+    r"einwilligung|werbeerlaubnis|dsgvo|gdpr|rgpd|lgpd|rodo|kvkk|samtyck|samtykke|suostumus|markkinointilupa|"
+    r"toestemming|nieuwsbrief|consenso|consentiment|consentimi|souhlas|zgoda|nyhetsbrev|nyhedsbrev|uutiskirje|"
+    r"bulten|infolettre|メルマガ|メールマガジン|ニュースレター|メール配信|订阅|訂閱|电子报|電子報|营销|行銷|"
+    r"النشرة|التسويق|דיוור|ניוזלטר"
+)
+# When, where and how it was given is not whether.
+_ABOUT = re.compile(
+    r"(time|timestamp|date|datetime|at|ip|ipaddress|source|method|form|formid|url|text|version|by|count|id|type|"
+    r"level|page|reason|reasons|campaign|campaigntitle|campaignid|rating|note|notes|comment|label|name|on|utc|"
+    r"datum|zeitpunkt|quelle|grund|fecha|data|dato|datum|origine|tarihi|日時|日|日付|时间|時間|日期|經由|経路)$"
+)
+_LEFT = re.compile(
+    r"(time|timestamp|date|datetime|at|on|reason|reasons|campaign|campaigntitle|utc|datum|zeitpunkt|grund|fecha|"
+    r"data|dato|tarihi|日時|日|日付|时间|時間|日期)$"
+)
+_LEFT_NAMES = re.compile(r"^(clean(ed)?(time|date|at|campaigntitle)|bounce(d)?(type|code))$")
+_OTHER = re.compile(
+    r"sms|textmessage|whatsapp|phone|call|fax|voice|post(al)?(mail|optin|consent|marketing)|directmail|letter(?!s?$)|viber|telefon(?!.*mail)"
+)
+_MAIN = re.compile(r"e?mail|push|wallet|newsletter|allchannels")
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
+_FIRST_PART = re.compile(r"^([^,;:.!\u2013\u2014|/-]{1,30}?)\s*(?:[,;:!\u2013\u2014|/]|\.\s|\s-\s)")
+_MARKS: Final[dict[str, Word]] = dict.fromkeys("✓✔☑✅○◯\u3007", "yes") | dict.fromkeys("✗✘☐❌\xd7✕✖", "no")  # type: ignore[assignment]
+_NUMBERS: Final[dict[str, Word]] = {"1": "yes", "1.0": "yes", "0": "no", "0.0": "no"}
+
+
+@cache
+def _words() -> tuple[dict[str, Word], re.Pattern[str]]:
+    words: dict[str, Word] = {}
+    stems: list[str] = []
+    for meaning, _language, listed in table("consent.tsv"):
+        for word in filter(None, map(fold, listed.split(","))):
+            if meaning == "stem":
+                stems.append(word)
+            else:
+                words.setdefault(word, meaning)  # type: ignore[arg-type]
+    return words, re.compile("|".join(map(re.escape, stems)))
+
+
+@cache
+def kind_of(name: str) -> Kind | None:  # noqa: PLR0911 -- a ladder of readings
+    """Say what sort of consent a header is about, or None."""
+    found = known(name)
+    if found is not None and found.field not in {"in", "out", "status"}:
+        return None
+    folded = fold(name)
+    other = _OTHER.search(folded) is not None and _MAIN.search(_OTHER.sub("", folded)) is None
+    if found is not None:
+        return found.field  # type: ignore[return-value]
+    if _LEFT_NAMES.match(folded):
+        return "left"
+    if _OUT.search(folded) or _words()[1].search(folded):
+        if about := _ABOUT.search(folded):
+            return "left" if _LEFT.search(folded) and about.start() else None
+        return "other_out" if other else "out"
+    if _IN.search(folded) and not _ABOUT.search(folded):
+        return "other_in" if other else "in"
+    return None
+
+
+@lru_cache(maxsize=1 << 12)
+def word_of(text: str) -> Word | None:
+    """Read yes or no as people and programs write it; None is a word that is not known."""
+    if mark := _MARKS.get(text) or _NUMBERS.get(text):
+        return mark
+    words, stems = _words()
+    folded = fold(text)
+    if word := words.get(folded):
+        return word
+    if stems.search(folded):
+        return "no"
+    if part := _FIRST_PART.match(text):
+        word = words.get(fold(part[1]))
+        return word if word in {"yes", "no"} else None
+    return None
+
+
+class Answer(NamedTuple):
+    """What one cell says: True, False, None; `weak`, a no that another column's yes outweighs."""
+
+    says: bool | None
+    problem: str | None = None
+    weak: bool = False
+
+
+@lru_cache(maxsize=1 << 13)
+def answer(kind: Kind, cell: str) -> Answer:  # noqa: PLR0911 -- a table of kinds
+    """Read one cell of a column of consent."""
+    text = clean_code(cell)
+    if not text or is_missing_code(text) or text in {"0000-00-00", "0000-00-00 00:00:00"}:
+        return Answer(None)
+    word = word_of(text)
+    if kind == "left":
+        return Answer(None if word in {"no", "open"} and not _words()[1].search(fold(text)) else False)
+    if kind in {"out", "other_out"}:
+        if word == "yes" or _DATE.search(text) or (word == "no" and _words()[1].search(fold(text))):
+            return Answer(False)
+        return Answer(None, None if word else NEITHER)
+    if kind == "status":
+        plain = fold(text) in {"no", "n", "false", "0", "yes", "y", "true", "1"}
+        if plain or word is None or word == "open":
+            return Answer(None)
+        return Answer(word == "yes") if _of_consent(fold(text)) else Answer(None)
+    if word is None:
+        return Answer(None, NEITHER)
+    if kind == "other_in":
+        if word == "no":
+            return Answer(False, weak=_words()[1].search(fold(text)) is None)
+        return Answer(None)
+    return Answer({"yes": True, "no": False, "never": False, "open": None}[word])
+
+
+_STATUS_WORDS = re.compile(
+    r"subscri|opt(ed)?(in|out)|clean|bounce|complain|transactional|nonmarketing|abonn|abgemeldet|angemeldet|inscri|"
+    r"suscri|iscri|uitgeschreven|aangemeld|afgemeld|prenumer|avregistr|tilmeldt|avmeldt|afmeldt|zapisan|wypisan|odhlas|prihlas|"
+    r"abone|配信|購読|订阅|訂閱|退订|退訂|مشترك|הוסר|suppress|blacklist|blocklist|unsub|donot|descadastr"
+)
+
+
+def _of_consent(folded: str) -> bool:
+    return _STATUS_WORDS.search(folded) is not None
+
+
+@dataclass(slots=True)
+class Count:
+    """How many rows said what in one column, or altogether."""
+
+    yes: int = 0
+    no: int = 0
+    open: int = 0
+
+    def add(self, says: bool | None) -> None:  # noqa: FBT001 -- the value counted
+        """Count one answer."""
+        if says is None:
+            self.open += 1
+        elif says:
+            self.yes += 1
+        else:
+            self.no += 1
+
+    def __str__(self) -> str:
+        return f"{self.yes:,} yes, {self.no:,} no, {self.open:,} without an answer"
+
+
+@dataclass(slots=True)
+class Consent:
+    """The columns of consent of one file."""
+
+    columns: tuple[tuple[int, str, Kind], ...]
+    counts: dict[int, Count] = field(default_factory=dict)
+    total: Count = field(default_factory=Count)
+
+    @classmethod
+    def of(cls, header: Sequence[str], indexes: Sequence[int]) -> Consent:
+        """Take the columns that `headers.match` found."""
+        return cls(tuple((i, header[i], kind) for i in indexes if (kind := kind_of(header[i]))))
+
+    def read(self, cells: list[str]) -> tuple[bool | None, list[tuple[str, str, str]]]:
+        """Give what the row says, and the cells that say nothing known: column, value, reason."""
+        answers = [
+            (name, cells[i], answer(kind, cells[i])) for i, name, kind in self.columns if i < len(cells)
+        ]
+        problems = [
+            (name, shorten(clean_code(cell)), given.problem) for name, cell, given in answers if given.problem
+        ]
+        return _decide([given for _, _, given in answers]), problems
+
+    def count(self, cells: list[str]) -> None:
+        """Count one row, for `notes`."""
+        given = []
+        for index, _, kind in self.columns:
+            one = answer(kind, cells[index]) if index < len(cells) else Answer(None)
+            self.counts.setdefault(index, Count()).add(one.says)
+            given.append(one)
+        self.total.add(_decide(given))
+
+    def notes(self) -> list[str]:
+        """Say how many rows answered what, and by which column."""
+        used = [(name, self.counts[index]) for index, name, _ in self.columns if index in self.counts]
+        # A column `Status` that speaks of something else is none of consent.
+        used = [(name, count) for name, count in used if count.yes or count.no or fold(name) != "status"]
+        if not used:
+            return []
+        by = "; ".join(f'"{name}": {count}' for name, count in used)
+        return [f"Consent: {self.total}. By column: {by}."]
+
+
+def _decide(answers: list[Answer]) -> bool | None:
+    if any(given.says is False and not given.weak for given in answers):
+        return False
+    if any(given.says for given in answers):
+        return True
+    return False if any(given.says is False for given in answers) else None
