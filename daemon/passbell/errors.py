@@ -5,6 +5,7 @@
     ├── SchemaBehind                    exit 3  end the process; `passbell migrate` first
     ├── SchemaTooNew                    exit 4  end the process; a newer passbell has migrated the database
     ├── DatabaseUnavailable             exit 1  retry with backoff; the daemon keeps its process
+    ├── DatabaseRefused                 exit 1  it is this work item's trouble: say so, leave it for a while, go on
     ├── LeaseLost                       exit 1  drop the chunk; another worker holds it now
     └── CampaignError                   exit 1  tell the person who asked; SQLSTATE PB4xx, nothing was changed
 
@@ -16,6 +17,7 @@ A message is one plain sentence for a person and never holds a secret.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CampaignError",
     "ConfigurationError",
+    "DatabaseRefused",
     "DatabaseUnavailable",
     "LeaseLost",
     "PassbellError",
@@ -58,7 +61,27 @@ class SchemaTooNew(PassbellError):
 
 
 class DatabaseUnavailable(PassbellError):
-    """No connection, or it was cut: retry with backoff."""
+    """No connection, or it was cut: retry with backoff.
+
+    Attributes:
+        timed_out: the connection was there, but the call took longer than its deadline.
+    """
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+class DatabaseRefused(PassbellError):
+    """The server refused the call for a reason of its own: a rule of the host, a missing right, a value.
+
+    It concerns the work item of the call. The daemon leaves that item for a growing pause and goes on with others;
+    the same call is never repeated without one.
+    """
+
+    def __init__(self, message: str, sqlstate: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class LeaseLost(PassbellError):
@@ -89,12 +112,22 @@ _GONE = ("08", "57P", "53300", "25P03")
 _PASSING = ("40", "53", "57014", "55P03", "58", "25006")
 
 
-def from_database(error: psycopg.Error) -> PassbellError:
+# What psycopg raises without having asked the server, for a value that it cannot write down.
+_NOT_SENT = {"DataError", "ProgrammingError", "NotSupportedError"}
+# No such schema, table, function. Where the name is one of ours, `passbell migrate` is missing; the daemon compares the
+# versions before it believes that, because a function of the host may have been dropped from under one of our views.
+_UNDEFINED = {"3F000", "42P01", "42883"}
+_OURS = re.compile(r"\b(passbell|push_\w+|member_imports|get_birthdays_today|run_birthdays)\b")
+
+
+def from_database(error: psycopg.Error | UnicodeError) -> PassbellError:
     """Translate a driver error into ours: the one place where that happens.
 
     The server's own message is kept for PB4xx, because our SQL functions write it for people. Everything
     else is shortened to its first line: DETAIL lines may quote a member's data.
     """
+    if isinstance(error, UnicodeError) or (type(error).__name__ in _NOT_SENT and error.sqlstate is None):
+        return DatabaseRefused(f"The call could not be sent to the database ({_first_line(error)}).")
     sqlstate = error.sqlstate
     if sqlstate is None and type(error).__name__ == "DataError":
         sqlstate = "PB400"  # a value that no text of the server can hold, such as NUL: it was never sent
@@ -103,18 +136,17 @@ def from_database(error: psycopg.Error) -> PassbellError:
         passing = sqlstate is not None and sqlstate.startswith(_PASSING) and sqlstate not in _GONE
         trouble = f"could not do it just now ({sqlstate})" if passing else "cannot be reached"
         return DatabaseUnavailable(f"The database {trouble}: {message}")
-    if sqlstate == "PB412":
-        return LeaseLost(message)
     if sqlstate.startswith("PB4"):
-        return CampaignError(message, sqlstate)
-    if sqlstate in {"3F000", "42P01", "42883"}:  # no such schema, table, function
+        return LeaseLost(message) if sqlstate == "PB412" else CampaignError(message, sqlstate)
+    if sqlstate in _UNDEFINED and _OURS.search(message):
         return SchemaBehind(f"The database is not ready ({message}): run `passbell migrate`.")
     if sqlstate == "42501":
-        return PassbellError(
+        return DatabaseRefused(
             f"The role of the database URL may not do this ({message}): connect as the owner of the tables, or "
-            "as one of passbell's own roles, which get their rights when the owner runs `passbell migrate`."
+            "as one of passbell's own roles, which get their rights when the owner runs `passbell migrate`.",
+            sqlstate,
         )
-    return PassbellError(f"The database refused the call ({sqlstate}): {message}")
+    return DatabaseRefused(f"The database refused the call ({sqlstate}): {message}", sqlstate)
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from passbell.errors import ConfigurationError
@@ -53,6 +53,15 @@ def _strip(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
+def _sendable(value: SecretStr) -> SecretStr:
+    """Refuse at the start what every request would fail with."""
+    if not all("!" <= letter <= "~" for letter in value.get_secret_value()):
+        raise ValueError(
+            "holds a character that an HTTP header cannot carry: copy it again, without quotes or spaces"
+        )
+    return value
+
+
 def _also(*names: str) -> AliasChoices:
     """Accept other programs' names for a variable, after our own."""
     return AliasChoices(*names)
@@ -60,6 +69,7 @@ def _also(*names: str) -> AliasChoices:
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Secret = Annotated[SecretStr, BeforeValidator(_strip), Field(min_length=1)]
+Token = Annotated[Secret, AfterValidator(_sendable)]
 HttpUrl = Annotated[str, BeforeValidator(check_http_url)]
 
 
@@ -94,7 +104,7 @@ class Settings(BaseSettings):
         default=None, validation_alias=_also("PASSBELL_PASSKIT_API_SECRET", "PASSKIT_API_SECRET")
     )
     """The secret beside it."""
-    passkit_token: Secret | None = Field(default=None, validation_alias=_also("PASSBELL_PASSKIT_TOKEN"))
+    passkit_token: Token | None = Field(default=None, validation_alias=_also("PASSBELL_PASSKIT_TOKEN"))
     """A long-lived token instead of key and secret."""
     dry_run: bool = False
     """`true` does everything but send; then no PassKit credentials are needed."""

@@ -23,6 +23,9 @@ begin
         delete from passbell.pruned       p where p.campaign_id = old.id;
         delete from passbell.list_entries e where e.campaign_id = old.id;
         delete from passbell.list_loads   l where l.campaign_id = old.id;
+        delete from passbell.set_aside    a where a.campaign_id = old.id;
+        delete from passbell.owed_counts  o where o.campaign_id = old.id;
+        delete from passbell.owed_logs    o where o.campaign_id = old.id;
         delete from passbell.rate_limits  r where r.account = 'campaign:' || old.id;
         return old;
     end if;

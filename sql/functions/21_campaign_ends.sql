@@ -37,7 +37,7 @@ declare
     v_campaign  public.push_campaigns;
 begin
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for no key update;
-    if v_campaign.status not in ('PROCESSING', 'CANCELLED') then
+    if v_campaign.status is null or v_campaign.status not in ('PROCESSING', 'CANCELLED') or v_campaign.started_at is null then
         return false;
     end if;
     -- From the far end: at the near end of the index lies what was deleted since the last vacuum.
@@ -51,6 +51,9 @@ begin
            set status = 'COMPLETED', completed_at = passbell.now(), status_detail = passbell.closing_words(c)
          where c.id = p_campaign;
         perform passbell.engine_ends();
+        if not exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'COMPLETED') then
+            perform passbell.require_change(p_campaign);
+        end if;
     end if;
     perform passbell.log_campaign(p_campaign);
     delete from passbell.rate_limits r where r.account = 'campaign:' || p_campaign;
@@ -94,21 +97,82 @@ as $$
     select ltrim(to_char(p_n, '999,999,999,999,990'))
 $$;
 
--- The owner's audit table: one row per finished campaign, brought up to date if failures were retried later. Columns
--- that an older host lacks were added by the migrations.
+-- The owner's audit table: one row per finished campaign, brought up to date if failures were retried later. The caller
+-- holds the campaign's lock, so that two of these cannot both find no row. Never raises: what the table refuses is owed
+-- (passbell.owed_logs) and tried again, and the campaign ends all the same. Texts are shortened to the width of the
+-- column; a program that was deleted is left out where a foreign key asks for it.
 create or replace function passbell.log_campaign(p_campaign uuid) returns void
+language plpgsql
+set search_path = ''
+set lock_timeout = '500ms'
+as $$
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
+    begin
+        begin
+            perform passbell.write_log(v_campaign);
+        exception when foreign_key_violation then
+            if exists (select from passbell.programs g where g.program_id = v_campaign.program_id) then
+                raise;
+            end if;
+            v_campaign.program_id := null;
+            perform passbell.write_log(v_campaign);
+        end;
+    exception when query_canceled or others then
+        if passbell.is_conflict(sqlstate) then
+            raise;
+        end if;
+        insert into passbell.owed_logs as o (campaign_id, since, next_try_at, reason)
+        values (p_campaign, passbell.now(), passbell.now() + passbell.pause_after(1, passbell.is_passing(sqlstate)),
+                passbell.refusal('to write the row of public.notification_logs', sqlstate, sqlerrm))
+        on conflict (campaign_id) do update
+           set tries = o.tries + 1, next_try_at = passbell.now() + passbell.pause_after(o.tries + 1, passbell.is_passing(sqlstate)),
+               reason = excluded.reason;
+        return;
+    end;
+    delete from passbell.owed_logs o where o.campaign_id = p_campaign;
+end
+$$;
+
+-- Columns that an older host lacks were added by the migrations. Not ON CONFLICT: the host may have lost the unique index.
+create or replace function passbell.write_log(p_campaign public.push_campaigns) returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
+    if pg_trigger_depth() = 0 then      -- see book_outcomes
+        set constraints all immediate;
+    end if;
+    if exists (select from public.notification_logs l where l.campaign_id = p_campaign.id) then
+        update public.notification_logs l
+           set recipient_count = p_campaign.recipient_count, success_count = p_campaign.sent_count, failed_count = p_campaign.failed_count
+         where l.campaign_id = p_campaign.id;
+        return;
+    end if;
     insert into public.notification_logs
            (campaign_id, program_id, campaign_name, recipient_count, success_count, failed_count, message_content, target_segment)
-    select c.id, c.program_id, c.name, c.recipient_count, c.sent_count, c.failed_count, c.message_text,
-           coalesce(nullif(btrim(c.target_query), ''), case when nullif(btrim(c.csv_upload_url), '') is null then 'ALL' else 'CSV' end)
-      from public.push_campaigns c
-     where c.id = p_campaign
-    on conflict (campaign_id) where campaign_id is not null
-    do update set recipient_count = excluded.recipient_count, success_count = excluded.success_count, failed_count = excluded.failed_count;
+    values (p_campaign.id, p_campaign.program_id, passbell.fit_log('campaign_name', p_campaign.name), p_campaign.recipient_count, p_campaign.sent_count,
+            p_campaign.failed_count, passbell.fit_log('message_content', p_campaign.message_text),
+            passbell.fit_log('target_segment', coalesce(nullif(btrim(p_campaign.target_query), ''),
+                                                        case when nullif(btrim(p_campaign.csv_upload_url), '') is null then 'ALL' else 'CSV' end)));
+    if not found then
+        raise exception 'a rule or trigger swallows the row' using errcode = 'PB500';
+    end if;
+end
+$$;
+
+-- A text as wide as the column of notification_logs takes it: varchar(20) and char(20) have an end, text has none.
+create or replace function passbell.fit_log(p_column text, p_text text) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (select case when a.atttypid in ('pg_catalog.varchar'::regtype, 'pg_catalog.bpchar'::regtype) and a.atttypmod > 4 then left(p_text, a.atttypmod - 4)
+                        else p_text end
+              from pg_catalog.pg_attribute a
+             where a.attrelid = 'public.notification_logs'::regclass and a.attname = p_column and not a.attisdropped);
 end
 $$;
 
@@ -120,6 +184,7 @@ $$;
 create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
 language plpgsql
 set search_path = ''
+set lock_timeout = '500ms'
 as $$
 declare
     v_now       constant timestamptz := passbell.now();
@@ -131,11 +196,12 @@ begin
         select c.id
           from public.push_campaigns c
          where c.status = 'CANCELLED' and (p_campaign is null or c.id = p_campaign)
-           and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and k.ready_at <= v_now))
+           and (p_campaign is not null or exists (select from passbell.chunks k where k.campaign_id = c.id and (k.lease_until is null or k.lease_until <= v_now)))
+           and not exists (select from passbell.set_aside a where a.campaign_id = c.id and a.next_look_at > v_now and p_campaign is null)
          order by c.id
     loop
         -- Holding one campaign and waiting for the next could deadlock; one that is busy is closed at the next turn.
-        perform from public.push_campaigns c where c.id = v_campaign for update skip locked;
+        perform from public.push_campaigns c where c.id = v_campaign for no key update skip locked;
         continue when not found;
         with free as (
             select k.campaign_id, k.chunk_no from passbell.chunks k
@@ -156,16 +222,10 @@ begin
             returning 1
         )
         select count(*) into v_count from closed;
-        if v_count > 0 then
-            perform passbell.engine_begins();
-            update public.push_campaigns set skipped_count = skipped_count + v_count where id = v_campaign;
-            perform passbell.engine_ends();
-            v_total := v_total + v_count;
-        end if;
+        v_total := v_total + v_count;
         -- A campaign cancelled before it started has sent nothing and is not an event of the audit table.
-        if exists (select from public.push_campaigns c where c.id = v_campaign and c.started_at is not null) then
-            perform passbell.settle_campaign(v_campaign);
-        end if;
+        perform passbell.book_outcomes(v_campaign, 0, 0, v_count, null,
+            exists (select from public.push_campaigns c where c.id = v_campaign and c.started_at is not null));
     end loop;
     return v_total;
 end

@@ -3,7 +3,8 @@
 --
 --   action 'expanded'   its chunks are in the queue, it is PROCESSING (or already COMPLETED if nobody is to be reached)
 --   action 'failed'     the order is broken; status_detail says how
---   action 'held'       PAUSED for a person to decide: a stale schedule or a double submit
+--   action 'held'       PAUSED for a person to decide: a stale schedule or a double submit; or the database refuses it
+--   action 'set_aside'  the database refuses every change of its row, or a lock holds it up: passbell.set_aside says so
 --   action 'download'   it has a list by URL: download it with this claim_token, then list_loaded() or list_failed()
 --
 -- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
@@ -14,14 +15,12 @@ create or replace function passbell.claim_campaign(
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
+set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
-    v_now       constant timestamptz := passbell.now();
     v_campaign  public.push_campaigns;
-    v_program   record;
-    v_twin      record;
-    v_due       timestamptz;
+    v_sqlstate  text;
     v_message   text;
 begin
     v_campaign := passbell.next_campaign(p_downloads);
@@ -33,6 +32,44 @@ begin
     program_id := v_campaign.program_id;
     recipients := 0;
 
+    begin
+        set constraints all immediate;      -- a rule that the host has deferred speaks now, while it can be answered
+        select s.* into action, detail, recipients, csv_url, claim_token
+          from passbell.start_campaign(v_campaign, p_worker, p_chunk_size, p_lease_seconds) s;
+        if action <> 'download' and exists (select from public.push_campaigns c where c.id = v_campaign.id and c.status = 'PENDING') then
+            perform passbell.require_change(v_campaign.id);
+        end if;
+        delete from passbell.set_aside a where a.campaign_id = v_campaign.id;
+    exception when query_canceled or others then
+        get stacked diagnostics v_sqlstate = returned_sqlstate, v_message = message_text;
+        if passbell.is_conflict(v_sqlstate) then
+            raise;
+        end if;
+        select r.* into action, detail from passbell.refuse_campaign(v_campaign.id, v_sqlstate, v_message) r;
+        recipients := 0;
+        csv_url := null;
+        claim_token := null;
+    end;
+    return next;
+end
+$$;
+
+-- What becomes of a due campaign, see claim_campaign; the caller has locked its row, and answers whatever this raises.
+create or replace function passbell.start_campaign(
+    p_campaign public.push_campaigns, p_worker uuid, p_chunk_size integer, p_lease_seconds integer,
+    out action text, out detail text, out recipients integer, out csv_url text, out claim_token uuid)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_campaign  constant public.push_campaigns := p_campaign;
+    v_program   record;
+    v_twin      record;
+    v_due       timestamptz;
+begin
+    recipients := 0;
+
     -- An order that fires long after its time (a restored snapshot, a weekend without a daemon) is a person's decision.
     -- Rows that lay PENDING in the owner's table before passbell came have no submitted_at.
     v_due := coalesce(v_campaign.scheduled_at, v_campaign.submitted_at, v_campaign.created_at);
@@ -41,7 +78,6 @@ begin
                          to_char(v_due at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'));
         perform passbell.hold_campaign(v_campaign.id, detail);
         action := 'held';
-        return next;
         return;
     end if;
 
@@ -71,57 +107,77 @@ begin
                              v_twin.name, greatest(0, round(extract(epoch from v_campaign.created_at - v_twin.created_at))));
             perform passbell.hold_campaign(v_campaign.id, detail);
             action := 'held';
-            return next;
             return;
         end if;
     end if;
 
-    begin
-        select g.* into v_program from passbell.programs g where g.program_id = v_campaign.program_id;
-        if not found then
-            raise exception 'There is no program %.', coalesce(v_campaign.program_id::text, '(none given)') using errcode = 'PB400';
-        elsif v_program.suspended then
-            raise exception 'The program "%" is suspended: nothing may be sent.', v_program.name using errcode = 'PB400';
-        elsif v_program.passkit_program_id is null then
-            raise exception 'The program "%" is not provisioned yet: it has no PassKit program id.', v_program.name using errcode = 'PB400';
-        end if;
-        perform passbell.compile_message(v_campaign.message_text);
-        perform passbell.require_target(v_campaign.program_id, v_campaign.target_query);
+    select g.* into v_program from passbell.programs g where g.program_id = v_campaign.program_id;
+    if not found then
+        raise exception 'There is no program %.', coalesce(v_campaign.program_id::text, '(none given)') using errcode = 'PB400';
+    elsif v_program.suspended then
+        raise exception 'The program "%" is suspended: nothing may be sent.', v_program.name using errcode = 'PB400';
+    elsif v_program.passkit_program_id is null then
+        raise exception 'The program "%" is not provisioned yet: it has no PassKit program id.', v_program.name using errcode = 'PB400';
+    end if;
+    perform passbell.compile_message(v_campaign.message_text);
+    perform passbell.require_target(v_campaign.program_id, v_campaign.target_query);
 
-        if passbell.is_list(v_campaign) and not passbell.has_list(v_campaign) then
-            perform passbell.parse_target(v_campaign.target_query);     -- others are read when their audience is frozen
-            if nullif(btrim(v_campaign.csv_upload_url), '') is null then
-                raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
+    if passbell.is_list(v_campaign) and not passbell.has_list(v_campaign) then
+        perform passbell.parse_target(v_campaign.target_query);     -- others are read when their audience is frozen
+        if nullif(btrim(v_campaign.csv_upload_url), '') is null then
+            raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
+        end if;
+        insert into passbell.list_loads as l (campaign_id, attempt, lease_until, claim_token, worker)
+        values (v_campaign.id, 1, v_now + make_interval(secs => p_lease_seconds), gen_random_uuid(), p_worker)
+        on conflict (campaign_id) do update
+           set attempt = case when l.loaded then 1 else l.attempt + 1 end, loaded = false, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
+        returning l.claim_token into claim_token;
+        perform passbell.engine_begins();
+        update public.push_campaigns set status_detail = 'Downloading the list.' where id = v_campaign.id;
+        perform passbell.engine_ends();
+        csv_url := btrim(v_campaign.csv_upload_url);
+        action := 'download';
+        return;
+    end if;
+
+    recipients := passbell.expand_campaign(v_campaign.id, p_chunk_size);
+    select case when c.status = 'FAILED' then 'failed' else 'expanded' end, case when c.status = 'FAILED' then c.status_detail end
+      into action, detail from public.push_campaigns c where c.id = v_campaign.id;
+end
+$$;
+
+-- A campaign that could not be started: FAILED with the sentence; where the database refuses that, PAUSED; where it
+-- refuses even that, or where the trouble passes by itself, passbell.set_aside. A broken order says what is broken in it.
+create or replace function passbell.refuse_campaign(p_campaign uuid, p_sqlstate text, p_message text, out action text, out detail text)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    detail := passbell.refusal('to start this campaign', p_sqlstate, p_message);
+    if not passbell.is_passing(p_sqlstate) then
+        begin
+            set constraints all immediate;
+            perform passbell.fail_campaign(p_campaign, detail);
+            if exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'FAILED') then
+                action := 'failed';
+                return;
             end if;
-            insert into passbell.list_loads as l (campaign_id, attempt, lease_until, claim_token, worker)
-            values (v_campaign.id, 1, v_now + make_interval(secs => p_lease_seconds), gen_random_uuid(), p_worker)
-            on conflict (campaign_id) do update
-               set attempt = case when l.loaded then 1 else l.attempt + 1 end, loaded = false, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
-            returning l.claim_token into claim_token;
-            perform passbell.engine_begins();
-            update public.push_campaigns set status_detail = 'Downloading the list.' where id = v_campaign.id;
-            perform passbell.engine_ends();
-            csv_url := btrim(v_campaign.csv_upload_url);
-            action := 'download';
-            return next;
-            return;
-        end if;
-
-        recipients := passbell.expand_campaign(v_campaign.id, p_chunk_size);
-        select case when c.status = 'FAILED' then 'failed' else 'expanded' end, case when c.status = 'FAILED' then c.status_detail end
-          into action, detail from public.push_campaigns c where c.id = v_campaign.id;
-    exception when others then
-        -- A broken order, not a broken database: those errors must surface and be tried again.
-        if sqlstate not like 'PB4%' and sqlstate not like '22%' and sqlstate not like '42%' then
-            raise;
-        end if;
-        get stacked diagnostics v_message = message_text;
-        detail := case when sqlstate like 'PB4%' then v_message
-                       else 'The audience could not be evaluated: ' || v_message || '.' end;
-        perform passbell.fail_campaign(v_campaign.id, detail);
-        action := 'failed';
-    end;
-    return next;
+        exception when query_canceled or others then
+            null;
+        end;
+        begin
+            set constraints all immediate;
+            perform passbell.hold_campaign(p_campaign, detail);
+            if exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'PAUSED') then
+                action := 'held';
+                return;
+            end if;
+        exception when query_canceled or others then
+            null;
+        end;
+    end if;
+    perform passbell.put_aside(p_campaign, p_sqlstate, detail);
+    action := 'set_aside';
 end
 $$;
 
@@ -144,6 +200,7 @@ begin
       from public.push_campaigns c
      where c.status = 'PENDING'
        and coalesce(c.scheduled_at, v_now) <= v_now
+       and (select a.next_look_at > v_now from passbell.set_aside a where a.campaign_id = c.id) is not true
        and coalesce((select l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now)
                        from passbell.list_loads l where l.campaign_id = c.id), true)
        and (p_downloads or coalesce(btrim(c.csv_upload_url), '') = '' or passbell.has_list(c))
@@ -153,7 +210,7 @@ begin
                            from passbell.programs g where g.program_id = c.program_id limit 1), true))
      order by (c.kind = 'TEST') desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
      limit 1
-       for update of c skip locked;
+       for no key update of c skip locked;
     return v_campaign;
 end
 $$;
@@ -179,8 +236,12 @@ declare
     v_parameters  text[];
     v_recipients  integer;
 begin
-    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    v_load := passbell.match_list(v_campaign);
+    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for no key update;
+    begin
+        v_load := passbell.match_list(v_campaign);
+    exception when data_exception or syntax_error_or_access_rule_violation then
+        raise exception 'The audience could not be evaluated: %.', passbell.host_words(sqlerrm) using errcode = 'PB400';
+    end;
 
     if v_load.campaign_id is not null then
         if passbell.list_refusal(v_load) is not null then
@@ -197,14 +258,18 @@ begin
         raise exception 'The list is not there.';       -- never "everybody", whatever went wrong before
     else
         select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(v_campaign.target_query) a;
-        execute $q$
-            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
-            select $3, n, $1, a.ids[(n - 1) * $4 + 1 : n * $4], $5
-              from (select array_agg(distinct r.pass_id order by r.pass_id) as ids
-                      from passbell.recipients r
-                     where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) a
-             cross join lateral generate_series(1, (cardinality(a.ids) + $4 - 1) / $4) n $q$
-          using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
+        begin
+            execute $q$
+                insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
+                select $3, n, $1, a.ids[(n - 1) * $4 + 1 : n * $4], $5
+                  from (select array_agg(distinct r.pass_id order by r.pass_id) as ids
+                          from passbell.recipients r
+                         where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)) a
+                 cross join lateral generate_series(1, (cardinality(a.ids) + $4 - 1) / $4) n $q$
+              using v_campaign.program_id, v_parameters, p_campaign, p_chunk_size, passbell.now();
+        exception when data_exception or syntax_error_or_access_rule_violation then
+            raise exception 'The audience could not be evaluated: %.', passbell.host_words(sqlerrm) using errcode = 'PB400';
+        end;
     end if;
 
     select coalesce(sum(cardinality(k.pass_ids)), 0) into v_recipients from passbell.chunks k where k.campaign_id = p_campaign;
@@ -215,6 +280,9 @@ begin
        set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_load.summary
      where id = p_campaign;
     perform passbell.engine_ends();
+    if not exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'PROCESSING' and c.recipient_count = v_recipients) then
+        perform passbell.require_change(p_campaign);
+    end if;
     if v_recipients = 0 then
         perform passbell.settle_campaign(p_campaign);
     end if;

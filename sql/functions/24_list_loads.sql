@@ -85,13 +85,17 @@ begin
         return;
     end if;
     if p_again and v_attempt < 3 then
-        perform passbell.engine_begins();
-        update public.push_campaigns c
-           set status_detail = left(format('Downloading the list failed and is tried again: %s', p_detail), 1000)
-         where c.id = p_campaign and c.status = 'PENDING';
-        perform passbell.engine_ends();
-    else
-        perform passbell.fail_campaign(p_campaign, p_detail);
+        begin
+            perform passbell.engine_begins();
+            update public.push_campaigns c
+               set status_detail = left(format('Downloading the list failed and is tried again: %s', p_detail), 1000)
+             where c.id = p_campaign and c.status = 'PENDING';
+            perform passbell.engine_ends();
+        exception when query_canceled or others then
+            perform passbell.put_aside(p_campaign, sqlstate, passbell.refusal('to note that the list could not be had', sqlstate, sqlerrm));
+        end;
+    elsif exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'PENDING') then
+        perform passbell.refuse_campaign(p_campaign, 'PB400', p_detail);
     end if;
 end
 $$;
@@ -146,7 +150,9 @@ begin
     unmatched := rows - matched;
     select count(*) into targeted
       from pg_temp.passbell_matches m where m.pass_id is not null and m.nth = 1 and m.reachable and m.opted_in and m.wanted;
+    perform passbell.engine_begins();
     update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign returning c.status into status;
+    perform passbell.engine_ends();
     return next;
 end
 $$;

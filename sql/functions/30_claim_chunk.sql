@@ -22,6 +22,11 @@
 -- A claim that has skipped 5,000 and found nobody to send to (a large audience at its daily cap) commits that and rings
 -- the daemons: in one transaction it would outlast its caller's patience, be rolled back, and begin anew for ever.
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
+--
+-- What goes wrong with one campaign stops that one: a chunk that cannot be judged is looked through pass by pass
+-- (passbell.sift_chunk), and if no pass is at fault the campaign is set aside with a sentence (25_set_aside). No lock is
+-- waited for longer than half a second, and none while another program could be served instead: programs whose turn
+-- somebody holds come last.
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[]);
 create function passbell.claim_chunk(
     p_worker          uuid,
@@ -36,6 +41,7 @@ returns table (
     pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, message text, texts text[])
 language plpgsql
 set search_path = ''
+set lock_timeout = '500ms'
 set plan_cache_mode = 'force_generic_plan'     -- planning anew would cost as much as running it; holds for what is called below
 set enable_seqscan = off                       -- and a plan made while a table was empty must not scan it when it is full
 set jit = off                                  -- which makes any plan that must scan look dear enough to be compiled
@@ -48,40 +54,69 @@ declare
     v_campaign  public.push_campaigns;
     v_chunk     passbell.chunks;
     v_ready     record;
-    v_first     boolean := true;
+    v_programs  uuid[];
+    v_count     integer;
+    v_next      integer := 0;
+    v_holding   boolean := false;
     v_passed    integer := 0;     -- passes of chunks of which nobody stayed
+    v_busy      uuid[];           -- campaigns that are not claimed from now
+    v_aside     boolean;
 begin
     if exists (select from passbell.rate_limits l
                 where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second')) then
         return;
     end if;
 
-    for v_program in
-        select t.program_id
-          from passbell.turns t
-         where (t.program_id in (select c.program_id from public.push_campaigns c
-                                  where c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
-                                    and (c.kind = 'TEST' or c.program_id <> all (p_busy_programs)))) is true     -- hashed, never a join
-         order by t.last_turn
-    loop
-        continue when not passbell.has_ready_chunk(v_program, p_busy_campaigns, v_program = any (p_busy_programs));
-        -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
-        if v_first then
-            select t.* into v_turn from passbell.turns t where t.program_id = v_program for update;
-            v_first := false;
-        else
+    select p_busy_campaigns || coalesce(array_agg(x.campaign_id), '{}') into v_busy
+      from (select a.campaign_id from passbell.set_aside a where a.next_look_at > v_now
+            union all
+            select o.campaign_id from passbell.owed_counts o) x;
+    v_aside := exists (select from passbell.set_aside);
+    select array_agg(t.program_id order by t.last_turn) into v_programs
+      from passbell.turns t
+     where (t.program_id in (select c.program_id from public.push_campaigns c
+                              where c.status = 'PROCESSING' and c.id <> all (v_busy)
+                                and (c.kind = 'TEST' or c.program_id <> all (p_busy_programs)))) is true;     -- hashed, never a join
+    v_count := coalesce(cardinality(v_programs), 0);
+    while v_next < cardinality(v_programs) loop
+        v_next := v_next + 1;
+        v_program := v_programs[v_next];
+        continue when not passbell.has_ready_chunk(v_program, v_busy, v_program = any (p_busy_programs));
+        if v_next <= v_count then
             select t.* into v_turn from passbell.turns t where t.program_id = v_program for update skip locked;
-            continue when not found;
+            if not found then           -- somebody is claiming there: the others first
+                v_programs := v_programs || v_program;
+                continue;
+            end if;
+        else
+            -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
+            exit when v_holding;
+            begin
+                select t.* into v_turn from passbell.turns t where t.program_id = v_program for update;
+            exception when lock_not_available then
+                return;
+            end;
         end if;
+        v_holding := true;
         loop
-            v_chunk := passbell.next_chunk(v_turn, p_busy_campaigns, v_program = any (p_busy_programs));
+            v_chunk := passbell.next_chunk(v_turn, v_busy, v_program = any (p_busy_programs));
             exit when v_chunk.campaign_id is null;
             v_turn.campaign_id := v_chunk.campaign_id;
             v_turn.ready_at := v_chunk.ready_at;
             v_turn.chunk_no := v_chunk.chunk_no;
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
-            select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
+            begin
+                select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
+            exception when others then
+                if passbell.is_conflict(sqlstate) then
+                    raise;
+                end if;
+                if not passbell.sift_chunk(v_chunk, v_campaign, sqlstate, sqlerrm) then
+                    v_busy := v_busy || v_chunk.campaign_id;
+                end if;
+                continue;
+            end;
             if v_ready.pass_ids is null then             -- everybody in it was skipped or put off
                 v_passed := v_passed + cardinality(v_chunk.pass_ids);
                 continue when v_passed < 5000;
@@ -98,6 +133,9 @@ begin
                    lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
                    claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
+            if v_aside then
+                delete from passbell.set_aside a where a.campaign_id = v_chunk.campaign_id;
+            end if;
             update passbell.turns t
                set last_turn = clock_timestamp(), campaign_id = v_turn.campaign_id, ready_at = v_turn.ready_at, chunk_no = v_turn.chunk_no
              where t.program_id = v_program;
@@ -119,6 +157,62 @@ begin
             return;
         end loop;
     end loop;
+end
+$$;
+
+-- A chunk could not be judged. The passes are read one by one, each in a subtransaction: those that cannot be read are
+-- recorded as render_error with the database's words, and the chunk goes on without them (true). If no pass is at fault,
+-- or all are and it is not for a value, the campaign is set aside (false).
+create or replace function passbell.sift_chunk(
+    p_chunk passbell.chunks, p_campaign public.push_campaigns, p_sqlstate text, p_message text) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message  record;
+    v_pass     uuid;
+    v_bad      uuid[] := array[]::uuid[];
+    v_words    text[] := array[]::text[];
+begin
+    if not passbell.is_passing(p_sqlstate) and p_sqlstate not like '42%' then
+        select m.* into v_message from passbell.compile_message(p_campaign.message_text) m;
+        foreach v_pass in array p_chunk.pass_ids loop
+            begin
+                perform r.reachable, r.opted_in, r.passkit_id, r.external_id, r.protocol,
+                        case when v_message.fields <> '{}' then
+                             passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, r.points, r.first_name, r.last_name, r.tier_points, '')
+                        end
+                   from passbell.recipients r
+                  where r.pass_id = v_pass and r.program_id = p_chunk.program_id
+                 offset 0;
+            exception when others then
+                v_bad := v_bad || v_pass;
+                v_words := v_words || passbell.host_words(sqlerrm);
+            end;
+        end loop;
+    end if;
+    if v_bad = '{}' or p_sqlstate not like '22%' and cardinality(v_bad) = cardinality(p_chunk.pass_ids) then
+        perform passbell.put_aside(p_chunk.campaign_id, p_sqlstate, passbell.refusal('to hand out the next passes of this campaign', p_sqlstate, p_message));
+        return false;
+    end if;
+    insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason, detail, text)
+    select p_chunk.campaign_id, b.pass_id, case when p_chunk.rendered then coalesce(p_chunk.claimed_at, passbell.now()) else passbell.now() end,
+           case when p_chunk.rendered then hashtextextended(coalesce(t.text, p_campaign.message_text), 0) end, p_chunk.attempt,
+           'failed', 'render_error', b.words, case when p_chunk.rendered then coalesce(t.text, p_campaign.message_text) end
+      from unnest(v_bad, v_words) as b (pass_id, words)
+      left join unnest(p_chunk.pass_ids, p_chunk.texts) as t (pass_id, text) on t.pass_id = b.pass_id;
+    if cardinality(v_bad) = cardinality(p_chunk.pass_ids) then
+        delete from passbell.chunks k where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+    else
+        update passbell.chunks k
+           set pass_ids = g.pass_ids, texts = case when p_chunk.texts is not null then g.texts end
+          from (select array_agg(t.pass_id order by t.n) as pass_ids, array_agg(t.text order by t.n) as texts
+                  from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
+                 where t.pass_id <> all (v_bad)) g
+         where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+    end if;
+    perform passbell.book_outcomes(p_chunk.campaign_id, 0, cardinality(v_bad), 0, null, true);
+    return true;
 end
 $$;
 
@@ -343,7 +437,7 @@ begin
         return;
     end if;
 
-    perform from public.push_campaigns c where c.id = p_chunk.campaign_id for update;
+    perform from public.push_campaigns c where c.id = p_chunk.campaign_id for no key update;
     if v_later is not null then
         insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, rendered, uncertain, claimed_at, attempt, not_before)
         select p_chunk.campaign_id, max(k.chunk_no) + 1, p_chunk.program_id, v_later,

@@ -20,7 +20,15 @@
 -- If nearly all of a report is 404, the program or the region is wrong rather than the passes: the campaign is paused
 -- and nobody is failed, unless a person has resumed it after such a hold.
 --
+-- Outcomes first: the ledger and the chunk are written before, and independently of, everything that the host's rules may
+-- refuse or hold up (the counters and the end of the campaign, its audit row): see passbell.book_outcomes. p_ask_host
+-- false leaves that out: an earlier report got no answer in time, perhaps because of it.
+--
+-- Returns what it decided: passes that remain, the campaign's status, how many were recorded as sent, failed and skipped
+-- (failed and skipped by reason too), and by reported outcome how many stay for another attempt.
+--
 -- Raises PB412 (lease lost) and changes nothing if another worker holds the chunk by now. Locks chunk, then campaign.
+drop function if exists passbell.finish_chunk(uuid, integer, uuid, uuid[], text[], smallint[], text[], boolean, integer, numeric);
 create or replace function passbell.finish_chunk(
     p_campaign      uuid,
     p_chunk_no      integer,
@@ -31,10 +39,12 @@ create or replace function passbell.finish_chunk(
     p_details       text[]     default null,
     p_release       boolean    default true,
     p_max_attempts  integer    default 5,
-    p_wait_seconds  numeric    default 0)
-returns table (remaining integer, status text)
+    p_wait_seconds  numeric    default 0,
+    p_ask_host      boolean    default true)
+returns table (remaining integer, status text, sent integer, failed integer, skipped integer, reasons jsonb, postponed jsonb)
 language plpgsql
 set search_path = ''
+set lock_timeout = '500ms'
 set plan_cache_mode = 'force_generic_plan'
 set enable_seqscan = off
 set jit = off
@@ -47,8 +57,6 @@ declare
     v_tried     smallint;
     v_wrong     boolean := false;
     v_plain     bigint;     -- hash of the text that everybody got
-    v_sent      integer;
-    v_failed    integer;
     v_skipped   integer := 0;
     v_again     uuid[];
     v_back      uuid[];
@@ -56,7 +64,11 @@ declare
     v_a_texts   text[];
     v_wait      interval;
     v_handed    boolean;    -- whether what stays may have been sent
+    v_reasons   text[];
+    v_stay      text[];
 begin
+    reasons := '{}';
+    postponed := '{}';
     select k.* into v_chunk
       from passbell.chunks k
      where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no and k.claim_token = p_claim_token
@@ -64,7 +76,7 @@ begin
     if not found then
         raise exception 'the lease on chunk % of campaign % is lost', p_chunk_no, p_campaign using errcode = 'PB412';
     end if;
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
     v_tried := v_chunk.attempt + 1;
     v_handed := not p_release or v_chunk.attempt > 0 or v_chunk.uncertain or 'maybe' = any (p_outcomes);
 
@@ -87,11 +99,11 @@ begin
         insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, http_status, outcome)
         select p_campaign, i.pass_id, v_now, coalesce(hashtextextended(i.text, 0), v_plain), v_tried, p_http[1], 'sent'
           from unnest(v_chunk.pass_ids, v_chunk.texts) as i (pass_id, text);
-        get diagnostics v_sent = row_count;
-        v_failed := 0;
+        get diagnostics sent = row_count;
+        failed := 0;
     else
         with report as (
-            select i.n, i.pass_id, i.text, x.http, x.detail,
+            select i.n, i.pass_id, i.text, x.outcome, x.http, x.detail,
                    case
                        when x.outcome = 'sent' then 'sent'
                        when x.outcome = 'not_found' and not v_wrong then 'not_found'
@@ -114,9 +126,17 @@ begin
         )
         select count(*) filter (where r.verdict = 'sent'), count(*) filter (where r.verdict not in ('sent', 'again', 'back')),
                array_agg(r.pass_id order by r.n) filter (where r.verdict = 'again'), array_agg(r.pass_id order by r.n) filter (where r.verdict = 'back'),
-               array_agg(r.text order by r.n) filter (where r.verdict = 'back'), array_agg(r.text order by r.n) filter (where r.verdict = 'again')
-          into v_sent, v_failed, v_again, v_back, v_texts, v_a_texts
+               array_agg(r.text order by r.n) filter (where r.verdict = 'back'), array_agg(r.text order by r.n) filter (where r.verdict = 'again'),
+               array_agg(r.verdict) filter (where r.verdict not in ('sent', 'again', 'back')),
+               array_agg(r.outcome) filter (where r.verdict in ('again', 'back') and r.outcome is not null)
+          into sent, failed, v_again, v_back, v_texts, v_a_texts, v_reasons, v_stay
           from report r;
+        if v_reasons is not null then
+            reasons := (select jsonb_object_agg(u.reason, u.n) from (select w.reason, count(*) as n from unnest(v_reasons) as w (reason) group by w.reason) u);
+        end if;
+        if v_stay is not null then
+            postponed := (select jsonb_object_agg(u.outcome, u.n) from (select w.outcome, count(*) as n from unnest(v_stay) as w (outcome) group by w.outcome) u);
+        end if;
     end if;
 
     if v_campaign.status = 'CANCELLED' and p_release then
@@ -129,6 +149,10 @@ begin
         v_skipped := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
         v_again := null;
         v_back := null;
+        postponed := '{}';
+        if v_skipped > 0 then
+            reasons := reasons || jsonb_build_object('cancelled', v_skipped);
+        end if;
     end if;
 
     -- The chunk: what is left. Backoff 1, 2, 4 … seconds, at most 5 minutes, with jitter; longer if PassKit asked for it.
@@ -142,10 +166,7 @@ begin
          where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
     else
         if v_again is not null then
-            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, claimed_at, attempt, not_before)
-            select p_campaign, max(k.chunk_no) + 1, v_chunk.program_id, v_again, case when v_chunk.texts is not null then v_a_texts end,
-                   true, v_chunk.claimed_at, v_tried, v_now + v_wait
-              from passbell.chunks k where k.campaign_id = p_campaign;
+            perform passbell.add_chunk(v_chunk, v_again, case when v_chunk.texts is not null then v_a_texts end, v_tried, v_now + v_wait);
         end if;
         if v_back is null then
             delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
@@ -161,24 +182,41 @@ begin
         end if;
     end if;
 
-    if v_sent > 0 or v_failed > 0 or v_skipped > 0 then
-        perform passbell.engine_begins();
-        update public.push_campaigns c
-           set sent_count = sent_count + v_sent, failed_count = failed_count + v_failed, skipped_count = skipped_count + v_skipped
-         where c.id = p_campaign;
-        perform passbell.engine_ends();
-    end if;
-    if v_wrong then
-        perform passbell.hold_campaign(p_campaign,
-            'Held: PassKit answers 404 for nearly every pass. Wrong region (api.pub1 or api.pub2) or program? Nobody was failed for it; resume to go on all the same.');
-    end if;
-    if v_again is null and v_back is null then
-        perform passbell.settle_campaign(p_campaign);
-    end if;
+    perform passbell.book_outcomes(p_campaign, sent, failed, v_skipped,
+        case when v_wrong then
+            'Held: PassKit answers 404 for nearly every pass. Wrong region (api.pub1 or api.pub2) or program? Nobody was failed for it; resume to go on all the same.'
+        end, v_again is null and v_back is null, p_ask_host);
 
+    skipped := v_skipped;
     remaining := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
     select c.status into status from public.push_campaigns c where c.id = p_campaign;
+    if status = 'CANCELLED' and remaining > 0 then
+        perform pg_notify('passbell', 'cancelled');     -- cancelled between our two looks: what was handed back is to be closed
+    end if;
     return next;
+end
+$$;
+
+-- A chunk for passes that go on under another number. Two reports at the same moment may choose the same number: the later
+-- one waits for the earlier one's end and chooses again.
+create or replace function passbell.add_chunk(
+    p_chunk passbell.chunks, p_pass_ids uuid[], p_texts text[], p_attempt smallint, p_not_before timestamptz) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_gap  integer := 1;
+begin
+    loop
+        begin
+            insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, claimed_at, attempt, not_before)
+            select p_chunk.campaign_id, max(k.chunk_no) + v_gap, p_chunk.program_id, p_pass_ids, p_texts, true, p_chunk.claimed_at, p_attempt, p_not_before
+              from passbell.chunks k where k.campaign_id = p_chunk.campaign_id;
+            return;
+        exception when unique_violation then
+            v_gap := v_gap + 1 + (random() * 100)::integer;      -- and a snapshot that does not move shows the same maximum again
+        end;
+    end loop;
 end
 $$;
 

@@ -8,7 +8,7 @@ declare
     v_campaign  public.push_campaigns;
     v_count     integer;
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for no key update;
     if v_campaign.status <> 'COMPLETED' then
         raise exception 'Only a completed campaign can retry its failures; this one is %.', v_campaign.status using errcode = 'PB422';
     end if;

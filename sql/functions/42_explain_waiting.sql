@@ -20,11 +20,13 @@ begin
     select l.* into v_limit from passbell.rate_limits l where l.account = p_account;
     for v_campaign in
         select c.id, c.status, c.status_detail, c.kind, c.scheduled_at, c.program_id,
-               g.program_id as known, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end
+               g.program_id as known, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end, a.reason as aside
           from public.push_campaigns c
           left join passbell.programs g on g.program_id = c.program_id
+          left join passbell.set_aside a on a.campaign_id = c.id
          where (c.status = 'PENDING' or c.status = 'PROCESSING')
            and (c.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)'
+                or a.campaign_id is not null
                 or c.status = 'PENDING' and c.scheduled_at > v_now
                 or c.status = 'PROCESSING' and (g.suspended or v_limit.breaker = 'open')
                 or c.kind <> 'TEST' and g.push_window_start is not null)
@@ -36,6 +38,7 @@ begin
             v_open := passbell.in_window(v_now, v_zone, v_campaign.push_window_start, v_campaign.push_window_end);
         end if;
         v_words := case
+            when v_campaign.aside is not null then regexp_replace(v_campaign.aside, '^(?!Waiting)', 'Waiting: ')
             when v_campaign.suspended and v_campaign.status = 'PROCESSING' then
                  format('Waiting: the program "%s" is suspended.', v_campaign.name)
             when v_campaign.scheduled_at > v_now and v_campaign.status = 'PENDING' then
@@ -53,11 +56,15 @@ begin
         v_words := coalesce(v_words, passbell.list_summary(v_campaign.id));
         if v_words is distinct from v_campaign.status_detail then
             -- SKIP LOCKED: whoever writes the row has news of its own; waiting while holding others could deadlock.
-            perform from public.push_campaigns c where c.id = v_campaign.id and c.status = v_campaign.status for update skip locked;
+            perform from public.push_campaigns c where c.id = v_campaign.id and c.status = v_campaign.status for no key update skip locked;
             if found then
-                perform passbell.engine_begins();
-                update public.push_campaigns c set status_detail = v_words where c.id = v_campaign.id;
-                perform passbell.engine_ends();
+                begin
+                    perform passbell.engine_begins();
+                    update public.push_campaigns c set status_detail = v_words where c.id = v_campaign.id;
+                    perform passbell.engine_ends();
+                exception when others then      -- words are not worth stopping for; passbell.set_aside has them
+                    null;
+                end;
             end if;
         end if;
     end loop;

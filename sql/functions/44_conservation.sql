@@ -1,7 +1,8 @@
 -- The conservation law, checked: for every campaign recipient_count = passes in chunks + rows in the ledger (and those
 -- that retention or push_forget took out of it, counted in passbell.pruned and as part of in_ledger), no pass
 -- is in both or twice in chunks, and the counters say what the ledger says. Returns the campaigns that break it,
--- normally none. One statement, so it looks at one instant.
+-- normally none. Where the campaign's row could not be told yet (passbell.owed_counts), the counters are not looked at.
+-- One statement, so it looks at one instant.
 create or replace function passbell.check_conservation(id uuid default null)
 returns table (campaign_id uuid, name text, status text, recipient_count integer, in_chunks bigint, in_ledger bigint, twice bigint, violation text)
 language sql stable
@@ -16,7 +17,8 @@ as $$
                        when coalesce(b.n, 0) > 0 then format('%s passes are both in chunks and in the ledger', b.n)
                        when coalesce(q.n, 0) <> coalesce(q.different, 0) then format('%s passes are twice in chunks', q.n - q.different)
                        when (c.sent_count, c.failed_count, c.skipped_count)
-                            is distinct from (coalesce(l.sent, 0), coalesce(l.failed, 0), coalesce(l.skipped, 0)) then
+                            is distinct from (coalesce(l.sent, 0), coalesce(l.failed, 0), coalesce(l.skipped, 0))
+                            and not exists (select from passbell.owed_counts o where o.campaign_id = c.id) then
                             format('counters say %s sent, %s failed, %s skipped; the ledger says %s, %s, %s', c.sent_count, c.failed_count,
                                    c.skipped_count, coalesce(l.sent, 0), coalesce(l.failed, 0), coalesce(l.skipped, 0))
                        when c.status = 'COMPLETED' and coalesce(q.n, 0) > 0 then format('completed with %s passes still in chunks', q.n)

@@ -176,7 +176,7 @@ begin
     if p_passes = '{}' then
         return;
     end if;
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_run.campaign_id for update;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_run.campaign_id for no key update;
     if not found then
         perform passbell.engine_begins();
         insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
@@ -220,7 +220,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform from public.push_campaigns c where c.id = p_campaign for update;
+    perform from public.push_campaigns c where c.id = p_campaign for no key update;
     update passbell.chunks k set not_before = p_greet_at where k.campaign_id = p_campaign and k.not_before = 'infinity';
     if found then
         perform pg_notify('passbell', 'processing');

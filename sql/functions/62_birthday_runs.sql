@@ -12,6 +12,7 @@ create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_se
 returns table (program_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
+set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
@@ -115,9 +116,13 @@ begin
                    and exists (select from passbell.chunks k where k.campaign_id = r.campaign_id and k.not_before = 'infinity'))
            for update of r skip locked
     loop
-        if v_run.campaign_id is not null then
-            perform passbell.release_greetings(v_run.campaign_id, passbell.now());
-        end if;
+        begin
+            if v_run.campaign_id is not null then
+                perform passbell.release_greetings(v_run.campaign_id, passbell.now());
+            end if;
+        exception when others then      -- one campaign's trouble; the run comes up again at the next tick
+            continue;
+        end;
         if v_run.over then
             update passbell.birthday_runs r
                set completed_at = passbell.now(), worker = null, lease_until = null,
@@ -215,6 +220,21 @@ begin
         perform passbell.release_greetings(v_run.campaign_id, p_greet_at);
     end if;
     return v_run;
+end
+$$;
+
+-- A batch of a run raised (a rule of the host's, a table that is gone): the run says so and is taken up again after
+-- 1, 2, 4 … 60 minutes. The other programs go on.
+create or replace function passbell.birthday_run_failed(p_program uuid, p_date date, p_worker uuid, p_reason text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update passbell.birthday_runs r
+       set worker = null, lease_until = null, attempt = r.attempt + 1,
+           not_before = passbell.now() + make_interval(mins => least(60, power(2, least(r.attempt, 6)))::integer),
+           detail = left('The gifts could not be given and are tried again: ' || p_reason, 500)
+     where r.program_id = p_program and r.local_date = p_date and r.worker = p_worker;
 end
 $$;
 

@@ -11,6 +11,7 @@ create or replace function passbell.claim_import(p_worker uuid, p_lease_seconds 
 returns table (import_id uuid, action text, program_id uuid, csv_url text, claim_token uuid, region text, date_order text, today date, detail text)
 language plpgsql
 set search_path = ''
+set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
@@ -35,36 +36,48 @@ begin
     import_id := v_import.id;
     program_id := v_import.program_id;
     csv_url := nullif(btrim(v_import.csv_upload_url), '');
-    select l.staged into v_staged from passbell.import_leases l where l.import_id = v_import.id;
+    begin
+        select l.staged into v_staged from passbell.import_leases l where l.import_id = v_import.id;
 
-    detail := case
-        when v_import.program_id is null then 'No program is named.'
-        when not exists (select from passbell.programs g where g.program_id = v_import.program_id) then format('There is no program %s.', v_import.program_id)
-        when csv_url is null and v_staged is not true then 'There is no file: csv_upload_url is empty.' end;
-    if detail is not null then
+        detail := case
+            when v_import.program_id is null then 'No program is named.'
+            when not exists (select from passbell.programs g where g.program_id = v_import.program_id) then format('There is no program %s.', v_import.program_id)
+            when csv_url is null and v_staged is not true then 'There is no file: csv_upload_url is empty.' end;
+        if detail is not null then
+            perform passbell.engine_begins();
+            update public.member_imports i set status = 'FAILED', status_detail = detail, completed_at = v_now where i.id = v_import.id;
+            perform passbell.engine_ends();
+            action := 'failed';
+            return next;
+            return;
+        end if;
+
+        insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
+        values (v_import.id, 1, v_now + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
+        on conflict (import_id) do update
+           set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
+        returning l.claim_token into claim_token;
         perform passbell.engine_begins();
-        update public.member_imports i set status = 'FAILED', status_detail = detail, completed_at = v_now where i.id = v_import.id;
+        update public.member_imports i
+           set status = 'PROCESSING', started_at = coalesce(i.started_at, v_now),
+               status_detail = case when v_staged then i.status_detail else 'Downloading the file.' end
+         where i.id = v_import.id;
         perform passbell.engine_ends();
+        action := case when v_staged then 'apply' else 'download' end;
+        region := passbell.import_region(v_import);
+        date_order := v_import.date_order;
+        today := passbell.import_today(v_import.program_id);
+    exception when query_canceled or others then
+        -- The import's own trouble (a rule of the host's, a lock): it rests, the others go on.
+        detail := passbell.refusal('to begin this import', sqlstate, sqlerrm);
+        insert into passbell.import_leases as l (import_id, attempt, not_before)
+        values (v_import.id, 1, v_now + passbell.pause_after(1, passbell.is_passing(sqlstate)))
+        on conflict (import_id) do update
+           set attempt = l.attempt + 1, lease_until = null, claim_token = null, worker = null,
+               not_before = v_now + passbell.pause_after(l.attempt + 1, passbell.is_passing(sqlstate));
         action := 'failed';
-        return next;
-        return;
-    end if;
-
-    insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
-    values (v_import.id, 1, v_now + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
-    on conflict (import_id) do update
-       set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
-    returning l.claim_token into claim_token;
-    perform passbell.engine_begins();
-    update public.member_imports i
-       set status = 'PROCESSING', started_at = coalesce(i.started_at, v_now),
-           status_detail = case when v_staged then i.status_detail else 'Downloading the file.' end
-     where i.id = v_import.id;
-    perform passbell.engine_ends();
-    action := case when v_staged then 'apply' else 'download' end;
-    region := passbell.import_region(v_import);
-    date_order := v_import.date_order;
-    today := passbell.import_today(v_import.program_id);
+        claim_token := null;
+    end;
     return next;
 end
 $$;

@@ -54,6 +54,10 @@ as $$
      where d.outcome <> 'sent' and d.sent_at > passbell.now() - interval '1 hour'
      group by d.outcome, d.reason
     union all
+    select 'set_aside', null, count(*) from passbell.set_aside a
+    union all
+    select 'owed_logs', null, count(*) from passbell.owed_logs o
+    union all
     select 'birthday_last_run', null, coalesce(extract(epoch from max(b.completed_at)), 0) from passbell.birthday_runs b
     union all
     select 'birthday_open', null, count(*) from passbell.birthday_runs b where b.completed_at is null

@@ -49,8 +49,8 @@ declare
     -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
     v_daemon    constant text[] := array[
         'begin_list', 'bury_workers', 'claim_birthday_run', 'claim_campaign', 'claim_chunk', 'claim_import', 'claim_probe',
-        'claim_prune', 'close_breaker', 'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch',
-        'heartbeat', 'import_batch', 'import_failed', 'import_staged', 'list_failed', 'list_loaded', 'neighbours', 'open_breaker',
+        'birthday_run_failed', 'claim_prune', 'close_breaker', 'drain_cancelled', 'explain_waiting', 'finish_birthday_run', 'finish_chunk', 'gift_batch',
+        'heartbeat', 'import_batch', 'import_failed', 'import_staged', 'list_failed', 'list_loaded', 'look_again', 'neighbours', 'open_breaker',
         'prune', 'queue_state', 'register_worker', 'release_birthday_runs', 'release_import', 'release_imports',
         'release_list_load', 'release_list_orphans', 'release_orphans', 'renew_import', 'renew_leases', 'renew_list_load', 'take_slots', 'throttle', 'unregister_worker', 'withdrawn',
         'work_waiting'];

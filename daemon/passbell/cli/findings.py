@@ -37,6 +37,8 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
         ("awards", _awards),
         ("installation", _warnings),
         ("daemons", _workers),
+        ("set aside", _set_aside),
+        ("audit rows", _owed_logs),
     ):
         try:
             yield from look(connection)
@@ -228,6 +230,44 @@ def _listen(settings: Settings, connection: Connection) -> Iterator[Finding]:
     else:
         yield Finding(
             "notifications", ok=None, detail=f"LISTEN hears nothing, as behind a transaction pooler: {advice}"
+        )
+
+
+SHOWN: Final = 5
+_ASIDE: Final = """
+    select a.campaign_id, a.since, a.reason, c.name, count(*) over () as n
+      from passbell.set_aside a
+      left join public.push_campaigns c on c.id = a.campaign_id
+     order by a.since, a.campaign_id
+     limit %s
+"""
+
+
+def _set_aside(connection: Connection) -> Iterator[Finding]:
+    """Campaigns that the database's own rules do not let go on."""
+    rows = connection.execute(_ASIDE, (SHOWN,)).fetchall()
+    for row in rows:
+        name = row["name"] or row["campaign_id"]
+        yield Finding("set aside", ok=False, detail=f'Campaign "{name}" cannot go on: {row["reason"]}')
+    if rows and rows[0]["n"] > SHOWN:
+        yield Finding(
+            "set aside", ok=False, detail=f"and {rows[0]['n'] - SHOWN} more: see passbell.set_aside"
+        )
+
+
+_OWED: Final = """
+    select o.reason, count(*) over () as n from passbell.owed_logs o order by o.since desc limit 1
+"""
+
+
+def _owed_logs(connection: Connection) -> Iterator[Finding]:
+    """Finished campaigns that notification_logs does not take."""
+    for row in connection.execute(_OWED).fetchall():
+        yield Finding(
+            "audit rows",
+            ok=False,
+            detail=f"{row['n']} finished campaigns are not in notification_logs; they follow by themselves when it "
+            f"takes them. The last reason: {row['reason']}",
         )
 
 

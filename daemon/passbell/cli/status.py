@@ -19,7 +19,8 @@ from passbell.cli.watch import PROGRESS
 
 LATEST = """
     select c.id as campaign_id, coalesce(p.name, c.program_id::text) as program, c.name, c.status,
-           c.status_detail, c.recipient_count, c.sent_count as sent, c.failed_count as failed,
+           coalesce(passbell.aside_words(c.id), c.status_detail) as status_detail,
+           c.recipient_count, c.sent_count as sent, c.failed_count as failed,
            c.skipped_count as skipped, c.created_at
       from public.push_campaigns c
       left join passbell.programs p on p.program_id = c.program_id

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple
 
 from passbell import __version__
+from passbell.errors import DatabaseUnavailable, PassbellError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,15 +16,18 @@ if TYPE_CHECKING:
 
     from passbell.db.database import Database
 
-__all__ = ["ClaimedCampaign", "ClaimedChunk", "Queue", "Slots", "WorkWaiting"]
+__all__ = ["ClaimedCampaign", "ClaimedChunk", "Decided", "Queue", "Slots", "WorkWaiting"]
 
 EXPAND_SECONDS: Final = 600.0
 """Deadline for freezing an audience; a million members take a few seconds."""
+REPORT_SECONDS: Final = 15.0
+"""Deadline of a report. It waits half a second for a lock; what takes this long is a rule of the host."""
+DETAIL_LENGTH: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedCampaign:
-    """What claim_campaign did: action is expanded, failed, held or download."""
+    """What claim_campaign did: action is expanded, failed, held, set_aside or download."""
 
     campaign_id: UUID
     action: str
@@ -51,6 +55,21 @@ class ClaimedChunk:
     protocols: list[str]
     passkit_program_id: str | None
     texts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What finish_chunk made of a report."""
+
+    remaining: int = 0
+    status: str = ""
+    sent: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Of those that failed or were skipped, how many for which reason."""
+    postponed: dict[str, int] = field(default_factory=dict)
+    """Of those that stay for another attempt, how many were reported as what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +106,20 @@ class Queue:
         return WorkWaiting(*row) if row else WorkWaiting(*[True] * 4)
 
     async def tick(self) -> None:
-        """Close what was cancelled, keep the words of waiting campaigns true."""
-        await self.database.fetch(
-            "select passbell.drain_cancelled(), passbell.explain_waiting(%s)", (self.account,), deadline=60
-        )
+        """Close what was cancelled, look again at what was set aside, keep the words of waiting campaigns true.
+
+        Each is a transaction of its own, and each is tried although another one failed.
+        """
+        trouble: PassbellError | None = None
+        for query, parameters in _TICK:
+            try:
+                await self.database.fetch(query, (self.account,) if parameters else (), deadline=60)
+            except DatabaseUnavailable:
+                raise
+            except PassbellError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
 
     async def claim_campaign(
         self, chunk_size: int, lease_seconds: float, *, downloads: bool = True
@@ -147,8 +176,11 @@ class Queue:
         release: bool,
         max_attempts: int,
         wait_seconds: float = 0.0,
-    ) -> tuple[int, str]:
-        """Report outcomes (pass id, outcome, HTTP status, detail); returns what remains and the campaign's status.
+        ask_host: bool = True,
+    ) -> Decided:
+        """Report outcomes (pass id, outcome, HTTP status, detail).
+
+        `ask_host=False` writes to passbell's own tables alone; the campaign's counters follow later.
 
         Raises:
             LeaseLost: another worker holds the chunk; nothing was written.
@@ -163,10 +195,11 @@ class Queue:
                 release,
                 max_attempts,
                 wait_seconds,
+                ask_host,
             ),
-            deadline=30,
+            deadline=REPORT_SECONDS,
         )
-        return (row[0], row[1]) if row else (0, "")
+        return Decided(*row) if row else Decided()
 
     async def renew_leases(
         self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool, look: Sequence[UUID] = ()
@@ -277,9 +310,15 @@ _CLAIM: Final[LiteralString] = """
            passkit_ids, external_ids, protocols, passkit_program_id, message, texts
       from passbell.claim_chunk(%s, %s, %s::numeric, %s, %s, %s::uuid[], %s::uuid[])
 """
+_TICK: Final[tuple[tuple[LiteralString, bool], ...]] = (
+    ("select passbell.drain_cancelled()", False),
+    ("select passbell.look_again()", False),
+    ("select passbell.explain_waiting(%s)", True),
+)
 _FINISH: Final[LiteralString] = """
-    select remaining, status
-      from passbell.finish_chunk(%s, %s, %s, %s::uuid[], %s::text[], %s::smallint[], %s::text[], %s, %s, %s::numeric)
+    select remaining, status, sent, failed, skipped, reasons, postponed
+      from passbell.finish_chunk(
+           %s, %s, %s, %s::uuid[], %s::text[], %s::smallint[], %s::text[], %s, %s, %s::numeric, %s)
 """
 
 
@@ -294,7 +333,11 @@ def _report(
     whole = release and bool(outcomes) and len(outcomes) == len(chunk.pass_ids)
     if whole and all(what == "sent" and code == status for _, what, code, _ in outcomes):
         return None, None, _array([_number(status)]), None
-    details = [detail or None for _, _, _, detail in outcomes]
+    # PostgreSQL's text knows neither NUL nor half a surrogate pair, and PassKit's words come from anywhere.
+    details = [
+        detail.replace("\0", "").encode("utf-8", "replace").decode()[:DETAIL_LENGTH] or None
+        for _, _, _, detail in outcomes
+    ]
     return (
         _array(pass_id for pass_id, _, _, _ in outcomes),
         _array(what for _, what, _, _ in outcomes),

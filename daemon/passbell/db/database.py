@@ -28,6 +28,8 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "autocommit": True,
     "prepare_threshold": None,
     "application_name": "passbell",
+    # Whatever PGCLIENTENCODING says: texts are UTF-8 on this side, and the server translates.
+    "client_encoding": "UTF8",
     "connect_timeout": 10,
     # A dead wire (NAT, failover) is noticed within half a minute instead of hours.
     "keepalives": 1,
@@ -90,17 +92,19 @@ class Database:
                 effect is then unknown; our SQL functions may all be called again.
             LeaseLost: SQLSTATE PB412.
             CampaignError: another PB4xx.
-            PassbellError: the server refused for another reason.
+            DatabaseRefused: the server refused for another reason.
         """
         try:
             async with asyncio.timeout(deadline), self._connection(deadline) as connection:
                 cursor = await connection.execute(query, params)
                 return await cursor.fetchall() if cursor.description else []
         except TimeoutError:
-            raise DatabaseUnavailable(f"The database did not answer within {deadline:g} seconds.") from None
+            raise DatabaseUnavailable(
+                f"The database did not answer within {deadline:g} seconds.", timed_out=True
+            ) from None
         except psycopg_pool.PoolTimeout:
             raise DatabaseUnavailable("The database cannot be reached.") from None
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeError) as error:
             raise from_database(error) from error
 
     async def row(

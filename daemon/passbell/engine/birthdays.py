@@ -20,7 +20,14 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
 from passbell.engine.wakeups import Bell
-from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, from_database
+from passbell.errors import (
+    CampaignError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    LeaseLost,
+    PassbellError,
+    from_database,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +143,7 @@ class _Gifts:
                 self._interrupted = False
             while (run := await self._claim()) is not None:
                 given += await self._run(run)
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, DatabaseRefused) as error:
             self._interrupted = True
             log.warning("database_unavailable", where="birthdays", reason=str(error))
         return given
@@ -177,8 +184,12 @@ class _Gifts:
         except DatabaseUnavailable:
             raise
         except PassbellError as error:
-            # The lease keeps it from being claimed again at once; the other programs go on.
+            # The other programs go on; this one is tried again after a pause.
             log.error("birthday_run_failed", reason=str(error), **names)  # noqa: TRY400 - the sentence says it all
+            await self._database.fetch(
+                "select passbell.birthday_run_failed(%s, %s, %s, %s)",
+                (run.program, run.local_date, self._worker, str(error)),
+            )
         else:
             eligible, gifted, failed, completed, campaign = rows[0]
             log.info(

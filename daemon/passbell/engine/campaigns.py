@@ -15,7 +15,7 @@ import structlog
 
 from passbell.engine.backoff import Backoff
 from passbell.engine.wakeups import SELDOM
-from passbell.errors import DatabaseUnavailable
+from passbell.errors import DatabaseRefused, DatabaseUnavailable, PassbellError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -36,6 +36,7 @@ _EVENTS = {
     "expanded": "campaign_expanded",
     "failed": "campaign_failed",
     "held": "campaign_held",
+    "set_aside": "campaign_set_aside",
     "download": "list_download_started",
 }
 
@@ -67,9 +68,9 @@ class CampaignLoops:
         self._interrupted = False
         bell.ring()  # at the start somebody looks at once
 
-    def loops(self) -> dict[str, Coroutine[None, None, None]]:
-        """The loops by name; none of them ends."""
-        return {f"campaigns {number}": self._run() for number in range(1, AT_ONCE + 1)}
+    def loops(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+        """The loops by name; none of them ends by itself."""
+        return {f"campaigns {number}": self._run for number in range(1, AT_ONCE + 1)}
 
     async def _run(self) -> None:
         backoff = Backoff()
@@ -85,6 +86,11 @@ class CampaignLoops:
                 except DatabaseUnavailable as error:
                     log.warning("database_unavailable", where="claim_campaign", reason=str(error))
                     await asyncio.sleep(backoff.next())
+                except DatabaseRefused as error:
+                    # What concerns one campaign was answered in SQL. This is none of theirs: it is asked again later.
+                    log.warning("claim_refused", where="claim_campaign", reason=str(error))
+                    await asyncio.sleep(backoff.next())
+                    break
                 else:
                     backoff.reset()
                     break
@@ -109,7 +115,7 @@ class CampaignLoops:
             )
             if campaign is not None:
                 self._claimed(campaign)
-        except DatabaseUnavailable:
+        except PassbellError:
             self._interrupted = True
             raise
         finally:

@@ -13,7 +13,7 @@ from passbell.engine.backoff import Backoff
 from passbell.engine.held import HeldChunk, lease_clock
 from passbell.engine.pacing import Pacer
 from passbell.engine.wakeups import SELDOM
-from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError
+from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
 from passbell.ops.metrics import CHUNKS_HELD, CLAIM, LEASES_LOST, count_outcomes
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ FLUSH_SECONDS: Final = 1.0
 """A decided outcome is reported at the latest after this, also in the middle of a slow chunk."""
 MAX_HELD: Final = 64
 AHEAD_SECONDS: Final = 0.25
+TROUBLE_LIMIT: Final = 300.0
+"""The longest rest of a chunk whose sending ended with an unexpected error."""
 
 
 class ChunkLoop:
@@ -47,6 +49,8 @@ class ChunkLoop:
         self._held: dict[UUID, HeldChunk] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_rates: dict[UUID, Pacer] = {}
+        self._troubled: dict[UUID, Backoff] = {}
+        """By campaign, while the sending of its chunks ends with errors of our own."""
         self._stopping = False
         # In hand: what can be in flight, or a quarter of a second of work if that is more.
         self._enough = max(
@@ -87,6 +91,11 @@ class ChunkLoop:
                 orphans = True
                 log.warning("database_unavailable", where="claim_chunk", reason=str(error))
                 await self._bell.wait(backoff.next())
+                continue
+            except DatabaseRefused as error:
+                orphans = True
+                log.warning("claim_refused", where="claim_chunk", reason=str(error))
+                await asyncio.sleep(backoff.next())
                 continue
             if not claimed:
                 await self._bell.wait(max(self._settings.poll_seconds, SELDOM))
@@ -169,11 +178,15 @@ class ChunkLoop:
             except LeaseLost:
                 held.stop("lost")
             except DatabaseUnavailable as error:
+                # Perhaps it is a rule of the host's that hangs: then what became of the passes is stored without it.
+                held.ask_host = held.ask_host and not (error.timed_out and backoff.failures)
                 log.warning("database_unavailable", where="finish_chunk", reason=str(error))
                 await asyncio.sleep(backoff.next())
             except PassbellError as error:
+                # The database may have no such letters: PassKit's words are worth less than the outcome.
+                held.plain_words()
                 log.warning("report_refused", campaign=str(held.chunk.campaign_id), reason=str(error))
-                return
+                await asyncio.sleep(backoff.next())
             else:
                 return
         LEASES_LOST.inc()
@@ -199,32 +212,39 @@ class ChunkLoop:
             elif held.stopped == "error" and release:
                 known = {pass_id for pass_id, _, _, _ in outcomes}
                 outcomes += [(i, "maybe", None, "") for i in held.chunk.pass_ids if i not in known]
-            remaining, status = await self._queue.finish_chunk(
-                held.chunk, outcomes, release=release, max_attempts=self._settings.max_attempts
+            decided = await self._queue.finish_chunk(
+                held.chunk,
+                outcomes,
+                release=release,
+                max_attempts=self._settings.max_attempts,
+                wait_seconds=self._trouble_pause(held) if release else 0.0,
+                ask_host=held.ask_host,
             )
             del held.outcomes[:taken]
             held.first_unreported = time.monotonic()
-        sent = sum(outcome == "sent" for _, outcome, _, _ in outcomes)
-        self.sent += sent
-        count_outcomes(
-            (outcome for _, outcome, _, _ in outcomes),
-            attempt=held.chunk.attempt,
-            max_attempts=self._settings.max_attempts,
-            held_back=status == "PAUSED",
-        )
+        self.sent += decided.sent
+        count_outcomes(decided.sent, decided.reasons, decided.postponed)
         if release:
             log.info(
                 "chunk_finished",
                 campaign=str(held.chunk.campaign_id),
                 chunk=held.chunk.chunk_no,
-                sent=sent,
-                others=len(outcomes) - sent,
-                remaining=remaining,
+                sent=decided.sent,
+                others=len(outcomes) - decided.sent,
+                remaining=decided.remaining,
                 stopped=held.stopped,
-                status=status,
+                status=decided.status,
             )
-            if status == "COMPLETED":
+            if decided.status == "COMPLETED":
                 log.info("campaign_completed", campaign=str(held.chunk.campaign_id))
+
+    def _trouble_pause(self, held: HeldChunk) -> float:
+        """Seconds for which a chunk rests whose sending ended with an unexpected error: longer with each in a row."""
+        campaign = held.chunk.campaign_id
+        if held.stopped != "error":
+            self._troubled.pop(campaign, None)
+            return 0.0
+        return self._troubled.setdefault(campaign, Backoff(limit=TROUBLE_LIMIT, first=1.0)).next()
 
     # ── leases ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -239,9 +259,7 @@ class ChunkLoop:
                 await self._look()
                 await self._flush()
                 backoff.reset()
-            except LeaseLost:
-                continue  # finish_chunk will say so for the chunk it concerns
-            except DatabaseUnavailable as error:
+            except PassbellError as error:
                 log.warning("database_unavailable", where="renew_leases", reason=str(error))
                 await asyncio.sleep(backoff.next())
 
@@ -270,4 +288,9 @@ class ChunkLoop:
     async def _flush(self) -> None:
         for held in list(self._held.values()):
             if held.outcomes and not held.lost and time.monotonic() - held.first_unreported > FLUSH_SECONDS:
-                await self._report(held, release=False)
+                try:
+                    await self._report(held, release=False)
+                except PassbellError as error:
+                    # The last report, of all that is in hand, will say so again, and knows what to do.
+                    held.first_unreported = time.monotonic()
+                    log.debug("part_not_reported", campaign=str(held.chunk.campaign_id), reason=str(error))

@@ -30,7 +30,7 @@ from passbell.engine.lists import ListLoader
 from passbell.engine.pacing import Pacer
 from passbell.engine.poll import run_poll
 from passbell.engine.sending import Sender, Turns
-from passbell.engine.supervision import Loops
+from passbell.engine.supervision import Loops, ends_the_process
 from passbell.engine.wakeups import Bell
 from passbell.engine.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, SchemaBehind
@@ -139,23 +139,32 @@ class Daemon:
                 dry_run=settings.dry_run,
             )
             campaigns = CampaignLoops(settings, queue, self.campaign_bell, self.chunk_bell.ring, lists)
-            sending = asyncio.create_task(chunks.run(), name="chunks")
+            sending: asyncio.Task[None] | None = None
+
+            async def send() -> None:
+                nonlocal sending
+                sending = asyncio.create_task(chunks.run(), name="sending")
+                await asyncio.shield(sending)  # watched here, and not cancelled along with the watching
+
             loops = Loops(
                 {
-                    "chunks": _until_done(sending),
+                    "chunks": send,
                     **campaigns.loops(),
-                    "poll": run_poll(queue, self.found, settings.poll_seconds),
-                    "imports": run_imports(settings, database, self._worker, self.import_bell),
-                    "watch": chunks.watch(self.watch_bell),
-                    "health": health.run(self.health_bell, settings.poll_seconds),
-                    "heartbeat": run_heartbeat(settings, queue, self.heartbeat_bell, lambda: chunks.doing),
-                    "listener": run_listener(settings.listen_dsn, database, self.heard),
-                    "birthdays": run_birthdays_loop(
+                    "poll": lambda: run_poll(queue, self.found, settings.poll_seconds),
+                    "imports": lambda: run_imports(settings, database, self._worker, self.import_bell),
+                    "watch": lambda: chunks.watch(self.watch_bell),
+                    "health": lambda: health.run(self.health_bell, settings.poll_seconds),
+                    "heartbeat": lambda: run_heartbeat(
+                        settings, queue, self.heartbeat_bell, lambda: chunks.doing
+                    ),
+                    "listener": lambda: run_listener(settings.listen_dsn, database, self.heard),
+                    "birthdays": lambda: run_birthdays_loop(
                         database, settings.database_dsn, self._worker, self._resume, bell=self.birthday_bell
                     ),
-                    "retention": run_retention(database),
-                    "systemd": self._feed_systemd(chunks),
-                }
+                    "retention": lambda: run_retention(database),
+                    "systemd": lambda: self._feed_systemd(chunks),
+                },
+                fatal=lambda error: ends_the_process(error, settings.database_dsn),
             )
             try:
                 # What is loaded by now stays, and need not be looked through at every collection.
@@ -168,8 +177,9 @@ class Daemon:
                 self._watch.phase = "stopping"
                 systemd.notify("STOPPING=1\nSTATUS=ending what is in flight")
                 chunks.stop()
-                with contextlib.suppress(Exception):  # if it failed, `watch` has said so
-                    await sending
+                with contextlib.suppress(Exception):  # if it failed, that was logged
+                    if sending is not None:
+                        await sending
             finally:
                 await loops.end()
             with contextlib.suppress(DatabaseUnavailable):
@@ -241,11 +251,6 @@ class Daemon:
             if self._watch.chunk_loop_turns:
                 systemd.notify(f"WATCHDOG=1\nSTATUS={line.text(chunks.doing, chunks.sent)}")
             await asyncio.sleep(every)
-
-
-async def _until_done(task: asyncio.Task[None]) -> None:
-    """Lets a task be watched without being cancelled along with the watching."""
-    await asyncio.shield(task)
 
 
 async def _serve(settings: Settings) -> int:

@@ -18,7 +18,7 @@ import structlog
 
 from passbell.engine.backoff import Backoff
 from passbell.engine.wakeups import SELDOM
-from passbell.errors import DatabaseUnavailable
+from passbell.errors import DatabaseUnavailable, PassbellError
 from passbell.ops.metrics import BREAKER_OPENED, THROTTLED
 from passbell.passkit import Verdict
 
@@ -123,7 +123,7 @@ class Health:
             if await self._queue.open_breaker(kind, reason):
                 BREAKER_OPENED.labels(kind).inc()
                 log.warning("breaker_opened", kind=kind, reason=reason)
-        except DatabaseUnavailable as error:
+        except PassbellError as error:
             # Then nobody claims anything anyway; the next failure opens it.
             self.broken = False
             log.warning("breaker_not_recorded", reason=str(error))
@@ -164,4 +164,8 @@ class Health:
         """429: slow down all daemons of the account."""
         THROTTLED.inc()
         log.warning("throttled", retry_after=seconds)
-        await self._queue.throttle(seconds)
+        try:
+            await self._queue.throttle(seconds)
+        except PassbellError as error:
+            # It says no more than what the next 429 will say.
+            log.warning("throttle_not_recorded", reason=str(error))

@@ -53,6 +53,8 @@ class HeldChunk:
         self.withdrawn: set[int] = set()
         """Recipients who may no longer be sent anything: uninstalled or opted out meanwhile. They are handed back."""
         self.first_unreported = 0.0
+        self.ask_host = True
+        """Whether reports may touch the host's tables; see `Queue.finish_chunk`."""
         self.reporting = asyncio.Lock()
         self.when_stopped: Callable[[], None] | None = None
         self.low_mark = 0
@@ -112,6 +114,13 @@ class HeldChunk:
         if self.stopped is None and lease_clock() >= self.lease_ends:
             self.stop("lost")
         return self.stopped is not None
+
+    def plain_words(self) -> None:
+        """Keep of PassKit's words what every database can store."""
+        self.outcomes = [
+            (pass_id, outcome, status, detail.encode("ascii", "replace").decode())
+            for pass_id, outcome, status, detail in self.outcomes
+        ]
 
     def decide(self, index: int, outcome: str, status: int | None, detail: str) -> None:
         """Note what became of a recipient."""

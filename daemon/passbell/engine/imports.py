@@ -114,6 +114,12 @@ class _Imports:
             raise
         except PassbellError as error:
             await self._failed(held, error, again=True)
+        except Exception as error:
+            # Of our own making, or a file that nobody has thought of: it concerns this import alone.
+            log.exception("import_broke", id=name)
+            await self._failed(
+                held, PassbellError(f"An unexpected error ({type(error).__name__})."), again=True
+            )
         except asyncio.CancelledError:
             # A graceful stop: the next daemon goes on at once where it stands.
             with contextlib.suppress(PassbellError):

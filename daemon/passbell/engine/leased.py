@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from passbell.errors import DatabaseUnavailable, LeaseLost
+from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost
 
 if TYPE_CHECKING:
     import threading
@@ -31,7 +31,7 @@ async def while_leased(work: Coroutine[Any, Any, T], renew: Callable[[], Awaitab
             done, _ = await asyncio.wait({task}, timeout=every)
             if done:
                 return task.result()
-            with contextlib.suppress(DatabaseUnavailable):
+            with contextlib.suppress(DatabaseUnavailable, DatabaseRefused):
                 if not await renew():
                     raise LeaseLost("the lease is lost")
     finally:

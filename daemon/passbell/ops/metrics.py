@@ -8,7 +8,6 @@ closed lists (never a campaign, program or pass). docs/metrics.md lists them all
 from __future__ import annotations
 
 import platform
-from collections import Counter as Tally
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +24,7 @@ from passbell import __version__
 from passbell.ops.durations import Durations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 __all__ = ["REGISTRY", "count_outcomes", "observe_request"]
 
@@ -52,7 +51,8 @@ DELIVERIES: Final = Counter(
 )
 POSTPONED: Final = Counter(
     "passbell_postponed_total",
-    "Attempts that decided nothing: retry (network, 502 to 504), server_error (500), back (does not count as a try).",
+    "Attempts that decided nothing: retry (network, 502 to 504), server_error (500), maybe (PassKit was down; it may "
+    "have arrived), back (does not count as a try).",
     ["outcome"],
     registry=REGISTRY,
 )
@@ -98,6 +98,7 @@ TASKS: Final = Gauge(
     registry=REGISTRY,
 )
 
+_POSTPONED: Final = ("retry", "server_error", "maybe", "back")
 # Series exist from the start, so that a rate() over the first event is not lost.
 for _outcome, _reason in (
     ("sent", ""),
@@ -106,12 +107,10 @@ for _outcome, _reason in (
     ("failed", "attempts_exhausted"),
 ):
     DELIVERIES.labels(_outcome, _reason)
-for _outcome in ("retry", "server_error", "back"):
+for _outcome in _POSTPONED:
     POSTPONED.labels(_outcome)
 for _kind in ("credentials", "outage"):
     BREAKER_OPENED.labels(_kind)
-
-_SERVER_ERROR_TRIES: Final = 3  # as finish_chunk counts them
 
 
 def observe_request(method: str, status: int | None, seconds: float) -> None:
@@ -124,23 +123,18 @@ def _request_labels(method: str, status: int | None) -> tuple[str, str]:
     return method, "none" if status is None else str(status)
 
 
-def count_outcomes(outcomes: Iterable[str], *, attempt: int, max_attempts: int, held_back: bool) -> None:
-    """Count what a report to finish_chunk decided, by the same rules as finish_chunk.
+def count_outcomes(sent: int, reasons: Mapping[str, int], postponed: Mapping[str, int]) -> None:
+    """Count what finish_chunk decided.
 
     Args:
-        outcomes: sent, not_found, rejected, server_error, retry, back.
-        attempt: failed attempts before this one.
-        max_attempts: PASSBELL_MAX_ATTEMPTS.
-        held_back: the campaign was paused by this report, so its 404s failed nobody.
+        sent: how many were recorded as sent.
+        reasons: of those recorded as failed or skipped, how many for which reason.
+        postponed: of those that stay for another attempt, how many were reported as what.
     """
-    tried = attempt + 1
-    for outcome, count in Tally(outcomes).items():
-        last = {"retry": max_attempts, "server_error": min(_SERVER_ERROR_TRIES, max_attempts)}.get(outcome)
-        if outcome == "sent":
-            DELIVERIES.labels("sent", "").inc(count)
-        elif last is not None and tried >= last:
-            DELIVERIES.labels("failed", "attempts_exhausted").inc(count)
-        elif last is not None or outcome == "back" or (held_back and outcome == "not_found"):
-            POSTPONED.labels("back" if last is None else outcome).inc(count)
-        else:
-            DELIVERIES.labels("failed", outcome).inc(count)
+    if sent:
+        DELIVERIES.labels("sent", "").inc(sent)
+    for reason, count in reasons.items():
+        if reason != "cancelled":  # skipped: this daemon did not decide it
+            DELIVERIES.labels("failed", reason).inc(count)
+    for outcome, count in postponed.items():
+        POSTPONED.labels(outcome if outcome in _POSTPONED else "back").inc(count)

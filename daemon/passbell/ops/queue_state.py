@@ -67,6 +67,16 @@ _STATE: Final = {
         ["outcome", "reason"],
         registry=REGISTRY,
     ),
+    "set_aside": Gauge(
+        "passbell_campaigns_set_aside",
+        "Campaigns that the database's own rules or locks do not let go on; tried again with growing pauses.",
+        registry=REGISTRY,
+    ),
+    "owed_logs": Gauge(
+        "passbell_audit_rows_owed",
+        "Finished campaigns whose row notification_logs refused; tried again with growing pauses.",
+        registry=REGISTRY,
+    ),
     "birthday_last_run": Gauge(
         "passbell_birthday_last_run_timestamp_seconds",
         "When a birthday run was last completed, unix seconds; 0 if never.",

@@ -1,0 +1,311 @@
+-- What the host's own rules and locks may do to a campaign: a trigger that raises, a CHECK of an older table, a row that
+-- another session keeps locked. It stops that campaign, and the campaign says why. Where its row cannot even be changed
+-- for that, passbell.set_aside holds the sentence, and the daemons leave the campaign alone until next_look_at.
+--
+-- Three kinds of debt, each paid by look_again():
+--
+--   passbell.set_aside    the campaign itself is to be tried again
+--   passbell.owed_counts  outcomes are in the ledger, but the campaign's row could not be told
+--   passbell.owed_logs    the campaign is over, but public.notification_logs refused its row
+
+-- The database's words as a sentence shows them: the first line, shortened, without the full stop.
+create or replace function passbell.host_words(p_message text) returns text
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return coalesce(nullif(rtrim(left(split_part(btrim(p_message, E' \t\r\n'), E'\n', 1), 300), '. '), ''), 'no reason was given');
+end
+$$;
+
+-- What is said of an error that came while p_doing ("to start this campaign").
+create or replace function passbell.refusal(p_doing text, p_sqlstate text, p_message text) returns text
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return case
+        when p_sqlstate like 'PB4%' then p_message
+        when p_sqlstate = '55P03' then format('Waiting: another session of the database holds a lock that is needed %s.', p_doing)
+        when p_sqlstate = '57014' then format('Waiting: the database did not allow enough time %s (%s).', p_doing, passbell.host_words(p_message))
+        when passbell.is_passing(p_sqlstate) then format('Waiting: the database could not do it just now, when asked %s: %s.', p_doing, passbell.host_words(p_message))
+        else format('The database refuses %s: %s.', p_doing, passbell.host_words(p_message)) end;
+end
+$$;
+
+-- Does the trouble pass by itself? Locks, deadlocks, serialization, time-outs, memory, disks.
+create or replace function passbell.is_passing(p_sqlstate text) returns boolean
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return p_sqlstate = '55P03' or left(p_sqlstate, 2) in ('40', '53', '57', '58');
+end
+$$;
+
+-- A conflict that a stricter isolation level asks to solve by doing everything again. Under READ COMMITTED there is none.
+create or replace function passbell.is_conflict(p_sqlstate text) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return p_sqlstate = '40001' and current_setting('transaction_isolation') <> 'read committed';
+end
+$$;
+
+-- The pause after the p_times-th attempt in vain: 30 s, doubling to an hour; 1 s, doubling to 30 s, if it passes by itself.
+create or replace function passbell.pause_after(p_times integer, p_passing boolean) returns interval
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return make_interval(secs => case when p_passing then least(30, power(2, least(p_times, 12) - 1))
+                                      else least(3600, 30 * power(2, least(p_times, 12) - 1)) end);
+end
+$$;
+
+-- Leaves a campaign alone for a while. Writes nothing of the host's.
+create or replace function passbell.put_aside(p_campaign uuid, p_sqlstate text, p_reason text) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now      constant timestamptz := passbell.now() + (clock_timestamp() - pg_catalog.now());
+    v_passing  constant boolean := passbell.is_passing(p_sqlstate);
+begin
+    insert into passbell.set_aside as a (campaign_id, since, next_look_at, reason)
+    values (p_campaign, v_now, v_now + passbell.pause_after(1, v_passing), left(p_reason, 1000))
+    on conflict (campaign_id) do update
+       set looks = a.looks + 1, next_look_at = v_now + passbell.pause_after(a.looks + 1, v_passing), reason = excluded.reason;
+end
+$$;
+
+-- What people read of a campaign that is set aside; NULL of any other.
+create or replace function passbell.aside_words(p_campaign uuid) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (select format('%s It is tried again by itself, next at %s.', a.reason, to_char(a.next_look_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'))
+              from passbell.set_aside a where a.campaign_id = p_campaign);
+end
+$$;
+
+-- Tells the campaign's row what was written to the ledger, and completes the campaign if nothing is left. This is the
+-- host's table, so it may be refused: then nothing of it stands, the debt is noted, the campaign is set aside, and the
+-- caller's outcomes stand all the same. p_ask false: the last attempt took too long, so the host is not asked.
+-- A campaign that is aside already is not asked either: its row would only be waited for once more.
+create or replace function passbell.book_outcomes(
+    p_campaign uuid, p_sent integer, p_failed integer, p_skipped integer, p_hold text, p_settle boolean, p_ask boolean default true) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_found  boolean;
+begin
+    if p_sent = 0 and p_failed = 0 and p_skipped = 0 and p_hold is null and not p_settle then
+        return;
+    end if;
+    if exists (select from passbell.set_aside a where a.campaign_id = p_campaign) then
+        insert into passbell.owed_counts (campaign_id) values (p_campaign);
+        return;
+    end if;
+    begin
+        if not p_ask then
+            raise exception 'it did not answer in time' using errcode = '57014';
+        end if;
+        if pg_trigger_depth() = 0 then      -- a deferred rule speaks now: at the commit it would undo the outcomes as well
+            set constraints all immediate;
+        end if;
+        if p_sent > 0 or p_failed > 0 or p_skipped > 0 then
+            perform passbell.engine_begins();
+            update public.push_campaigns c
+               set sent_count = sent_count + p_sent, failed_count = failed_count + p_failed, skipped_count = skipped_count + p_skipped
+             where c.id = p_campaign;
+            v_found := found;
+            perform passbell.engine_ends();
+            if not v_found then
+                perform passbell.require_change(p_campaign);
+            end if;
+        end if;
+        if p_hold is not null then
+            perform passbell.hold_campaign(p_campaign, p_hold);
+        end if;
+        if p_settle then
+            perform passbell.settle_campaign(p_campaign);
+        end if;
+    exception when query_canceled or others then
+        if passbell.is_conflict(sqlstate) then
+            raise;
+        end if;
+        insert into passbell.owed_counts (campaign_id) values (p_campaign);
+        begin
+            perform passbell.put_aside(p_campaign, sqlstate, passbell.refusal('to record what was sent', sqlstate, sqlerrm));
+        exception when lock_not_available or unique_violation then
+            null;       -- somebody is just looking at it; the debt is noted, and that is enough
+        end;
+    end;
+end
+$$;
+
+-- An UPDATE that touched no row: fine if the campaign is gone, else a rule or a trigger has swallowed it.
+create or replace function passbell.require_change(p_campaign uuid) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if exists (select from public.push_campaigns c where c.id = p_campaign) then
+        raise exception 'a rule or trigger on push_campaigns swallows the change' using errcode = 'PB500';
+    end if;
+end
+$$;
+
+-- Called by the daemons at every turn: what is aside and due, debts, audit rows, campaigns of programs that are gone. Each
+-- in a subtransaction of its own, each lock waited for half a second at most.
+create or replace function passbell.look_again() returns integer
+language plpgsql
+set search_path = ''
+set lock_timeout = '500ms'
+as $$
+declare
+    v_now       constant timestamptz := passbell.now();
+    v_campaign  uuid;
+    v_count     integer := 0;
+begin
+    for v_campaign in
+        select distinct o.campaign_id
+          from passbell.owed_counts o
+          left join passbell.set_aside a on a.campaign_id = o.campaign_id
+         where a.campaign_id is null or a.next_look_at <= v_now
+         limit 20
+    loop
+        perform passbell.pay_counts(v_campaign);
+        v_count := v_count + 1;
+    end loop;
+    -- A campaign that was ended or paused meanwhile has nothing left to be tried; one that runs is tried by its claim.
+    delete from passbell.set_aside a
+     where a.next_look_at <= v_now
+       and not exists (select from passbell.owed_counts o where o.campaign_id = a.campaign_id)
+       and not exists (select from public.push_campaigns c
+                        where c.id = a.campaign_id
+                          and (c.status in ('PENDING', 'PROCESSING')
+                               or c.status = 'CANCELLED' and exists (select from passbell.chunks k where k.campaign_id = c.id)));
+    for v_campaign in
+        select o.campaign_id from passbell.owed_logs o where o.next_try_at <= v_now order by o.next_try_at limit 20
+    loop
+        perform passbell.pay_log(v_campaign);
+        v_count := v_count + 1;
+    end loop;
+    perform passbell.close_deserted();
+    return v_count;
+end
+$$;
+
+-- Counts a campaign anew from the ledger, and completes it if its last chunk is through. Holding the campaign's row, so
+-- that a report which comes meanwhile either is counted here or adds itself afterwards; notes of debt that are not seen
+-- here stay for the next look.
+create or replace function passbell.pay_counts(p_campaign uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+    v_owed      uuid[];
+    v_counts    record;
+begin
+    perform from passbell.set_aside a where a.campaign_id = p_campaign for update skip locked;
+    if not found and exists (select from passbell.set_aside a where a.campaign_id = p_campaign) then
+        return;     -- another daemon looks at it
+    end if;
+    begin
+        set constraints all immediate;
+        select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for no key update;
+        select array_agg(o.owed_id) into v_owed from passbell.owed_counts o where o.campaign_id = p_campaign;
+        if v_campaign.id is not null then
+            select coalesce(max(p.sent), 0) + count(*) filter (where d.outcome = 'sent') as sent,
+                   coalesce(max(p.failed), 0) + count(*) filter (where d.outcome = 'failed') as failed,
+                   coalesce(max(p.skipped), 0) + count(*) filter (where d.outcome = 'skipped') as skipped
+              into v_counts
+              from (select) as one
+              left join passbell.pruned p on p.campaign_id = p_campaign
+              left join passbell.deliveries d on d.campaign_id = p_campaign;
+            perform passbell.engine_begins();
+            update public.push_campaigns c
+               set sent_count = v_counts.sent, failed_count = v_counts.failed, skipped_count = v_counts.skipped
+             where c.id = p_campaign
+               and (c.sent_count, c.failed_count, c.skipped_count) is distinct from (v_counts.sent, v_counts.failed, v_counts.skipped);
+            perform passbell.engine_ends();
+            if exists (select from public.push_campaigns c
+                        where c.id = p_campaign
+                          and (c.sent_count, c.failed_count, c.skipped_count) is distinct from (v_counts.sent, v_counts.failed, v_counts.skipped)) then
+                perform passbell.require_change(p_campaign);
+            end if;
+            perform passbell.settle_campaign(p_campaign);
+        end if;
+        delete from passbell.owed_counts o where o.owed_id = any (v_owed);
+        delete from passbell.set_aside a where a.campaign_id = p_campaign;
+        perform pg_notify('passbell', 'processing');
+    exception when query_canceled or others then
+        perform passbell.put_aside(p_campaign, sqlstate, passbell.refusal('to record what was sent', sqlstate, sqlerrm));
+    end;
+end
+$$;
+
+-- Tries an owed audit row again.
+create or replace function passbell.pay_log(p_campaign uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    -- Under the campaign's lock, like the end of a campaign: two rows for one campaign are impossible.
+    perform from public.push_campaigns c where c.id = p_campaign for no key update skip locked;
+    if found then
+        perform passbell.log_campaign(p_campaign);
+    elsif not exists (select from public.push_campaigns c where c.id = p_campaign) then
+        delete from passbell.owed_logs o where o.campaign_id = p_campaign;
+    end if;
+exception when query_canceled or others then
+    update passbell.owed_logs o
+       set tries = o.tries + 1, next_try_at = passbell.now() + passbell.pause_after(o.tries + 1, passbell.is_passing(sqlstate))
+     where o.campaign_id = p_campaign;
+end
+$$;
+
+-- Cancels running campaigns whose program was deleted: nobody can be reached any more, and nobody would end them. Only
+-- where the whole table of programs is seen; a row that row security hides is not gone.
+create or replace function passbell.close_deserted() returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  uuid;
+begin
+    if to_regclass('public.programs') is null or row_security_active('public.programs') then
+        return;
+    end if;
+    for v_campaign in
+        select c.id
+          from public.push_campaigns c
+         where c.status = 'PROCESSING'
+           and not exists (select from passbell.programs g where g.program_id = c.program_id)
+           and not exists (select from passbell.set_aside a where a.campaign_id = c.id and a.next_look_at > passbell.now())
+         order by c.id
+         limit 20
+           for no key update of c skip locked
+    loop
+        begin
+            set constraints all immediate;
+            perform passbell.engine_begins();
+            update public.push_campaigns c
+               set status = 'CANCELLED', completed_at = passbell.now(), status_detail = 'Cancelled: its program was deleted.'
+             where c.id = v_campaign;
+            perform passbell.engine_ends();
+            if not exists (select from public.push_campaigns c where c.id = v_campaign and c.status = 'CANCELLED') then
+                perform passbell.require_change(v_campaign);
+            end if;
+        exception when query_canceled or others then
+            perform passbell.put_aside(v_campaign, sqlstate, passbell.refusal('to cancel this campaign, whose program was deleted', sqlstate, sqlerrm));
+        end;
+    end loop;
+end
+$$;
