@@ -247,7 +247,9 @@ def populate(
             passes_left, shares_left = passes_left - count, shares_left - program.share
         conn.execute(SHARE_PEOPLE)
         memberships = _MEMBERSHIPS if generation.startswith("1") else _STALE_MEMBERSHIPS
-        inserts = _INSERTS if generation == "4" else (*_INSERTS, memberships)  # 4: nobody writes there any more
+        inserts = (
+            _INSERTS if generation == "4" else (*_INSERTS, memberships)
+        )  # 4: nobody writes there any more
         for insert in inserts:
             _fill(conn, types[insert.table], insert)
         conn.execute("drop table pg_temp.people")

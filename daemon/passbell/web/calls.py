@@ -57,6 +57,22 @@ class Calls:
         """The program with this id or PassKit program id."""
         return UUID(str(await self._value("select passbell.find_program(%s)", (name,))))
 
+    async def require_scope(self, program: UUID, tenant: str | None, protocol: str | None) -> None:
+        """What the platform's own service says beside the program must be true of it."""
+        if tenant is not None or protocol is not None:
+            await self._value("select passbell.require_scope(%s, %s, %s)", (program, tenant, protocol))
+
+    async def require_order(self, program: UUID, target: str | None, scheduled_at: datetime | None) -> None:
+        """Refuse what no order may be: a program that is suspended, a time that is over."""
+        await self._value("select passbell.require_order(%s, %s, %s)", (program, target, scheduled_at))
+
+    async def outlook(self, program: UUID, scheduled_at: datetime | None = None) -> shapes.Outlook:
+        """When an order for this time could begin, and what holds it back."""
+        found = await self._rows(
+            shapes.Outlook, "select * from passbell.order_outlook(%s, %s)", (program, scheduled_at)
+        )
+        return found[0]
+
     async def programs(self) -> list[shapes.Program]:
         """All programs, by name."""
         return await self._rows(shapes.Program, "select * from passbell.program_list()")

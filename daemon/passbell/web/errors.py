@@ -36,6 +36,8 @@ _FROM_SQL: Final = {
     "PB422": (409, "ILLEGAL_STATE"),
     "PB423": (409, "PROGRAM_SUSPENDED"),
 }
+# What the bodies' own validators raise.
+_FROM_PYDANTIC: Final = {"unknown_field": "UNKNOWN_FIELD", "conflict": "CONFLICTING_FIELDS"}
 _FROM_HTTP: Final = {
     400: ("BAD_REQUEST", "The request could not be read."),
     404: ("NOT_FOUND", "There is nothing at this address."),
@@ -141,13 +143,24 @@ def install(app: FastAPI, page_error: Callable[[Request, ApiError], Response | N
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        details = [_problem(problem) for problem in error.errors()]
-        if any(problem["field"] == "" and "JSON" in problem["problem"] for problem in details):
-            sentence = "The body is not valid JSON."
-        else:
-            first = details[0]
-            sentence = f"{first['field'] or 'The request'}: {first['problem']}."
-        return answer_with(request, ApiError(422, "INVALID_REQUEST", sentence, details=details))
+        return answer_with(request, _malformed(error))
+
+
+def _malformed(error: RequestValidationError) -> ApiError:
+    """Say what is wrong with a request, in the words of its first problem."""
+    problems = error.errors()
+    details: list[dict[str, Any]] = [_problem(problem) for problem in problems]
+    first = details[0]
+    kind = _FROM_PYDANTIC.get(problems[0]["type"])
+    if kind is not None:
+        sentence = f"{first['problem']}."
+    elif any(problem["field"] == "" and "JSON" in problem["problem"] for problem in details):
+        sentence = "The body is not valid JSON."
+    else:
+        sentence = f"{first['field'] or 'The request'}: {first['problem']}."
+    if kind == "UNKNOWN_FIELD":
+        details = [{**problems[0]["ctx"]["details"], "problem": "is not known"}]
+    return ApiError(422, kind or "INVALID_REQUEST", sentence, details=details)
 
 
 def _problem(problem: Mapping[str, Any]) -> dict[str, str]:
@@ -155,7 +168,11 @@ def _problem(problem: Mapping[str, Any]) -> dict[str, str]:
     if problem["type"] == "json_invalid":
         return {"field": "", "problem": "not valid JSON"}
     location: Sequence[object] = problem["loc"]
-    field = ".".join(str(part) for part in location if part not in {"body", "query", "path", "header"})
+    field = ".".join(
+        str(part)
+        for part in location
+        if part not in {"body", "query", "path", "header"} and "(" not in str(part)
+    )
     words = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
     if "UploadFile" in words:
         words = "must be a file"

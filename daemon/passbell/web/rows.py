@@ -21,6 +21,7 @@ __all__ = [
     "ImportRow",
     "ListPreview",
     "ListReason",
+    "Outlook",
     "Preview",
     "Program",
     "Reason",
@@ -77,6 +78,15 @@ class Preview(Shape):
     reachable: int
     seconds_at_rate: float
     finishes_at: datetime
+
+
+class Outlook(Shape):
+    """When an order could begin, in the program's zone, and what holds it back until then."""
+
+    starts_at: datetime
+    zone: str
+    suspended: bool
+    notice: str | None
 
 
 class ListPreview(Preview):

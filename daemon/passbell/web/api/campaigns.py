@@ -5,27 +5,27 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from passbell.csvfile.cells import neutralise
+from passbell.web.api import strict
 from passbell.web.api.models import Result, Text
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import json_answer
+from passbell.web.rows import CampaignCard, Delivery, ListReason, Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from passbell.web.rows import Delivery
+__all__ = ["Status", "cursor", "ledger_csv", "page_of_campaigns", "parse_cursor", "router"]
 
-__all__ = ["ledger_csv", "parse_cursor", "router"]
-
-router = APIRouter(prefix="/api/campaigns", tags=["Campaigns"])
+router = strict.router("/api/campaigns", "Campaigns")
 
 Outcome = Literal["sent", "failed", "skipped"]
 Status = Literal["DRAFT", "PENDING", "PROCESSING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"]
@@ -42,18 +42,31 @@ CSV_COLUMNS = (
 _CSV_PAGE = 5000
 
 
+class CampaignDetail(CampaignCard):
+    """A campaign with its outcomes by reason, and the rows of its list that reach nobody."""
+
+    reasons: list[Reason]
+    list: list[ListReason]
+
+
+def cursor(card: CampaignCard) -> str:
+    """Return what `next` of a list says behind this campaign: letters, digits, `.`, `-` and `_` alone."""
+    return f"{card.created_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}_{card.campaign_id}"
+
+
 def parse_cursor(text: str | None) -> tuple[datetime, UUID] | None:
-    """Read what `next` of a list said."""
+    """Read what `next` of a list said; earlier versions wrote the offset as `+00:00`, and `+` arrives as a space."""
     if text is None:
         return None
     moment, _, campaign = text.rpartition("_")
     try:
-        return datetime.fromisoformat(moment), UUID(campaign)
+        at = datetime.fromisoformat(moment.replace(" ", "+"))
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)), UUID(campaign)
     except ValueError:
         raise ApiError(400, "BAD_CURSOR", "`after` is what `next` of the page before said.") from None
 
 
-@router.get("", response_model=Result, summary="List campaigns, newest first")
+@router.get("", response_model=Result[list[CampaignCard]], summary="List campaigns, newest first")
 async def campaigns(
     web: Web,
     program_id: Annotated[Text | None, Query(alias="programId", max_length=200)] = None,
@@ -62,14 +75,23 @@ async def campaigns(
     after: Annotated[Text | None, Query(max_length=100, description="`next` of the page before")] = None,
 ) -> Response:
     """Return one page; `next` is there if there are more."""
+    return await page_of_campaigns(web, program_id, status, limit, after)
+
+
+async def page_of_campaigns(
+    web: Context, program_id: str | None, status: str | None, limit: int, after: str | None
+) -> Response:
+    """Answer with one page of campaigns."""
     before = parse_cursor(after)
     program = None if program_id is None else await web.calls.find_program(program_id)
     found = await web.calls.campaigns(program, before, limit, status)
-    following = f"{found[-1].created_at.isoformat()}_{found[-1].campaign_id}" if len(found) == limit else None
+    following = cursor(found[-1]) if len(found) == limit else None
     return json_answer({"success": True, "result": found, "next": following})
 
 
-@router.get("/{id}", response_model=Result, summary="One campaign with its progress and reasons")
+@router.get(
+    "/{id}", response_model=Result[CampaignDetail], summary="One campaign with its progress and reasons"
+)
 async def campaign(web: Web, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """Return the campaign; `reasons` counts outcomes, `list` the rows of a list that reach nobody."""
     card = await web.calls.campaign(campaign_id)
@@ -82,7 +104,7 @@ async def campaign(web: Web, campaign_id: Annotated[UUID, Path(alias="id")]) -> 
 
 @router.get(
     "/{id}/deliveries",
-    response_model=Result,
+    response_model=Result[list[Delivery]],
     summary="Who got it, who did not, and why",
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
@@ -143,25 +165,25 @@ def _line(cells: list[str]) -> str:
     return out.getvalue()
 
 
-@router.post("/{id}/pause", response_model=Result, summary="Pause")
+@router.post("/{id}/pause", response_model=Result[CampaignCard], summary="Pause")
 async def pause(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """Stop within a second; resume goes on with those not reached yet."""
     return json_answer({"success": True, "result": await web.calls.verb(caller, "pause", campaign_id)})
 
 
-@router.post("/{id}/resume", response_model=Result, summary="Resume")
+@router.post("/{id}/resume", response_model=Result[CampaignCard], summary="Resume")
 async def resume(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """Go on with a paused campaign."""
     return json_answer({"success": True, "result": await web.calls.verb(caller, "resume", campaign_id)})
 
 
-@router.post("/{id}/cancel", response_model=Result, summary="Cancel")
+@router.post("/{id}/cancel", response_model=Result[CampaignCard], summary="Cancel")
 async def cancel(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """End it for good: whoever was not reached yet is skipped."""
     return json_answer({"success": True, "result": await web.calls.verb(caller, "cancel", campaign_id)})
 
 
-@router.post("/{id}/retry-failed", response_model=Result, summary="Retry failures")
+@router.post("/{id}/retry-failed", response_model=Result[CampaignCard], summary="Retry failures")
 async def retry_failed(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """Try the failed passes of a completed campaign again, and nobody else."""
     return json_answer({"success": True, "result": await web.calls.verb(caller, "retry-failed", campaign_id)})

@@ -20,13 +20,13 @@ router = APIRouter(tags=["Health"])
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody, "description": "Not ready"}}
 
 
-@router.get("/live", response_model=Result, summary="Is the process alive?")
+@router.get("/live", response_model=Result[str], summary="Is the process alive?")
 async def live() -> Response:
     """Answer as long as the process can."""
     return json_answer({"success": True, "result": "alive"})
 
 
-@router.get("/ready", response_model=Result, summary="Can it serve?", responses=NOT_READY)
+@router.get("/ready", response_model=Result[str], summary="Can it serve?", responses=NOT_READY)
 async def ready(web: Web) -> Response:
     """Look at the database and its schema, at most once a second: anybody may ask."""
     problem = await web.readiness.problem(web.settings.database_dsn)

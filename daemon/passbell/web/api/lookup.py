@@ -5,26 +5,29 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import Response
 
-from passbell.web.api.models import PreviewOrder, Result, Text
-from passbell.web.context import Web
+from passbell.web.api import strict
+from passbell.web.api.models import Counted, PreviewOrder, Result, Text
+from passbell.web.api.notify import find_program, moment
+from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import json_answer
+from passbell.web.rows import Program, Segment
 
-__all__ = ["router"]
+__all__ = ["counted", "router"]
 
-router = APIRouter(prefix="/api", tags=["Programs and audiences"])
+router = strict.router("/api", "Programs and audiences")
 
 
-@router.get("/programs", response_model=Result, summary="List programs")
+@router.get("/programs", response_model=Result[list[Program]], summary="List programs")
 async def programs(web: Web) -> Response:
     """Return all programs with their zone, window and birthday bot."""
     return json_answer({"success": True, "result": await web.calls.programs()})
 
 
-@router.get("/segments", response_model=Result, summary="List named audiences")
+@router.get("/segments", response_model=Result[list[Segment]], summary="List named audiences")
 async def segments(
     web: Web, program_id: Annotated[Text | None, Query(alias="programId", max_length=200)] = None
 ) -> Response:
@@ -34,10 +37,19 @@ async def segments(
     return json_answer({"success": True, "result": await web.calls.segments()})
 
 
-@router.post("/preview", response_model=Result, summary="Count an audience")
+@router.post("/preview", response_model=Result[Counted], summary="Count an audience")
 async def preview(body: PreviewOrder, web: Web) -> Response:
-    """Count: matched → in a wallet → not opted out → not capped → reachable, and when it would be done."""
+    """Count: matched → in a wallet → not opted out → not capped → reachable; and what would hold it back."""
+    return await counted(web, body)
+
+
+async def counted(web: Context, body: PreviewOrder) -> Response:
+    """Count the audience of an order, and say when the order could begin."""
     if not (body.program_id and body.program_id.strip()):
         raise ApiError(400, "PROGRAM_REQUIRED", "Program ID required")
-    program = await web.calls.find_program(body.program_id)
-    return json_answer({"success": True, "result": await web.calls.preview(program, body.segment or "ALL")})
+    program = await find_program(web, body)
+    at = await moment(web, program, body.scheduled_at)
+    count = await web.calls.preview(program, body.audience)
+    outlook = await web.calls.outlook(program, at)
+    result = Counted(**count.model_dump(), **outlook.model_dump())
+    return json_answer({"success": True, "result": result})

@@ -1,4 +1,4 @@
-# ruff: noqa: TC001, TC002, TC003, PLR0917 - FastAPI reads the signatures at run time
+# ruff: noqa: TC001, TC002, TC003 - FastAPI reads the signatures at run time
 """Members: import by upload."""
 
 from __future__ import annotations
@@ -6,49 +6,56 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, File, Form, Path, Query, UploadFile
+from fastapi import Form, Path, Query
 from fastapi.responses import Response
 
-from passbell.web.api.models import Result, Text
+from passbell.web.api import strict
+from passbell.web.api.models import ImportOrder, Result
+from passbell.web.api.notify import MULTIPART
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
+from passbell.web.rows import ImportCard, ImportRow
 from passbell.web.uploads import digest, import_members
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/members", tags=["Members"])
+router = strict.router("/api/members", "Members")
 
 MAX_REPORTED: Final = 1000
+
+
+class ImportReport(ImportCard):
+    """An import with the rows that have a problem."""
+
+    rows: list[ImportRow]
+    more_rows: bool
+
+
 _OPEN: Final = frozenset({"PENDING", "PROCESSING"})
 
 
 @router.post(
     "/import",
-    response_model=Result,
+    response_model=Result[ImportReport],
     summary="Import members",
-    responses={202: {"model": Result, "description": "Taken; the daemons go on with it"}},
+    responses={202: {"model": Result[ImportReport], "description": "Taken; the daemons go on with it"}},
 )
 async def import_csv(
+    form: Annotated[ImportOrder, Form(media_type=MULTIPART)],
     web: Web,
     caller: Caller,
-    program_id: Annotated[Text | None, Form(alias="programId", max_length=200)] = None,
-    csv_file: Annotated[UploadFile | None, File(alias="csvFile", description="A CSV of members")] = None,
-    dry_run: Annotated[bool, Form(alias="dryRun", description="Report, and change nothing")] = False,  # noqa: FBT002
-    encoding: Annotated[
-        str | None, Form(description="Of the file, where it was guessed wrong: cp1250, Shift_JIS …")
-    ] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create and update members and link their passes, from a CSV.
 
     200 with the report when it is done within some seconds, else 202: ask `GET /api/members/import/{id}`.
     """
-    if not (program_id and program_id.strip()):
+    if not (form.program_id and form.program_id.strip()):
         raise ApiError(400, "PROGRAM_REQUIRED", "Program ID required")
-    if csv_file is None or not (csv_file.size or csv_file.filename):
+    if form.csv_file is None:
         raise ApiError(400, "CSV_REQUIRED", "A CSV file of members is required (csvFile).")
-    name, upload = program_id, csv_file
+    name, upload, dry_run, encoding = form.program_id, form.csv_file, form.dry_run, form.encoding
 
     async def work() -> tuple[int, dict[str, Any]]:
         program = await web.calls.find_program(name)
@@ -67,7 +74,7 @@ async def import_csv(
     return await once(web.calls, caller, idempotency_key, same, work)
 
 
-@router.get("/import/{id}", response_model=Result, summary="One import with its row report")
+@router.get("/import/{id}", response_model=Result[ImportReport], summary="One import with its row report")
 async def one_import(
     web: Web,
     import_id: Annotated[UUID, Path(alias="id")],

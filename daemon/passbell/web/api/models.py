@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
 from uuid import UUID  # noqa: TC003
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from fastapi import UploadFile  # noqa: TC002
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
-from passbell.web.rows import Shape
+from passbell.web.api.audience import MAX_TARGET, Known, SegmentConfig, conflict, read_audience
+from passbell.web.rows import Outlook, Preview, Sample, Shape
 
 __all__ = [
     "REFUSALS",
+    "Audience",
     "BirthdayOrder",
     "Broadcast",
+    "Counted",
     "ErrorBody",
+    "ImportOrder",
+    "ListOrder",
     "Moment",
     "Ordered",
+    "PlatformListOrder",
     "PreviewOrder",
+    "Rehearsed",
     "Result",
+    "Scope",
     "Targeted",
+    "TargetedOrder",
     "Text",
 ]
 
@@ -58,7 +77,7 @@ ProgramId = Annotated[
 Target = Annotated[
     Text,
     Field(
-        max_length=200_000,
+        max_length=MAX_TARGET,
         description="ALL, VIP[:points], WHALE[:points], SLUMBER[:days], LOCAL:zip,…, CITY:name,…, TIER:1..4,"
         " IDS:a,b,… or any name of GET /api/segments; & intersects",
         examples=["WHALE & LOCAL:90210"],
@@ -69,8 +88,73 @@ Message = Annotated[
 ]
 
 
-class Broadcast(Shape):
-    """An order: what to say in which program, to whom, and when."""
+def _given(value: Any) -> Any:
+    """An audience that is null or blank is a variable that was not set, and not everybody."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError("must name an audience, such as ALL; leave it out for everybody")
+    return value
+
+
+def _no_null(value: Any) -> Any:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError("must not be empty; leave it out instead")
+    return value
+
+
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic wants ValueError
+    return value
+
+
+Named = Annotated[Target | SkipJsonSchema[None], BeforeValidator(_given)]
+TenantId = Annotated[
+    Text,
+    Field(max_length=200, description="Of the platform's own service: the program must be this tenant's"),
+]
+Protocol = Annotated[
+    Text,
+    Field(
+        max_length=40,
+        description="Of the platform's own service: the program must be of this kind",
+        examples=["MEMBERSHIP"],
+    ),
+]
+
+
+class Scope(Known):
+    """Which program, and what the platform's own service says beside it."""
+
+    program_id: ProgramId | None = None
+    tenant_id: TenantId | None = None
+    protocol: Protocol | None = None
+
+
+class Audience(Scope):
+    """Who in a program. `audience` is what the database reads."""
+
+    segment: Named = Field(default=None, validate_default=False)
+    target: Named = Field(default=None, validate_default=False, description="The same as `segment`")
+    segment_config: SegmentConfig | None = None
+    _audience: str = PrivateAttr("ALL")
+
+    @model_validator(mode="after")
+    def _read_audience(self) -> Self:
+        self._audience = read_audience(self.segment, self.target, self.segment_config)
+        return self
+
+    @property
+    def audience(self) -> str:
+        """The target, with the values of `segmentConfig` in it."""
+        return self._audience
+
+
+class Broadcast(Audience):
+    """An order: what to say in which program, to whom, and when.
+
+    The one place that decides what an order may say: /broadcast, its rehearsal and the calls of the platform's own
+    service read this model. A new field is a line here.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -83,30 +167,44 @@ class Broadcast(Shape):
         }
     )
 
-    program_id: ProgramId | None = None
     message: Message | None = None
-    segment: Target | None = None
     name: Annotated[Text, Field(max_length=200)] | None = None
+    campaign_name: Annotated[Text, Field(max_length=200, description="The same as `name`")] | None = None
     scheduled_at: Moment | None = None
-    expected: Count | None = Field(
+    expected: Annotated[Count, BeforeValidator(_no_flag)] | None = Field(
         default=None,
         description="The number of phones that was shown and confirmed; 409 if it is another one by now",
     )
 
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if self.name is not None and self.campaign_name is not None and self.name != self.campaign_name:
+            raise conflict("`name` and `campaignName` are the same thing and differ here: send one of them")
+        return self
 
-class BirthdayOrder(Shape):
+    @property
+    def title(self) -> str | None:
+        """The campaign's name, under either spelling."""
+        return self.name if self.name is not None else self.campaign_name
+
+
+class BirthdayOrder(Known):
     """Which birthdays; everything may be left out."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"programId": PROGRAM, "dryRun": True}})
 
-    program_id: ProgramId | None = None
+    program_id: Annotated[ProgramId | SkipJsonSchema[None], BeforeValidator(_no_null)] = Field(
+        default=None, validate_default=False
+    )
+    tenant_id: TenantId | None = None
+    protocol: Protocol | None = None
     on: date | None = Field(
         default=None, description="The birthdays of this date instead of today's, in each program's zone"
     )
     dry_run: bool = Field(default=False, description="Only list whose birthday it is")
 
 
-class PreviewOrder(Shape):
+class PreviewOrder(Audience):
     """Whom to count."""
 
     model_config = ConfigDict(
@@ -116,9 +214,47 @@ class PreviewOrder(Shape):
         }
     )
 
-    program_id: ProgramId | None = None
-    segment: Target | None = None
     message: Message | None = None
+    scheduled_at: Moment | None = Field(default=None, description="What holds an order for this time back")
+
+
+class ListOrder(Known):
+    """A form: what to say in which program, and the list of those to whom. Blast goes to everybody without a list."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["programId", "message"]})
+
+    program_id: ProgramId | None = None
+    message: Message | None = None
+    csv_file: UploadFile | None = Field(
+        default=None, description="A CSV with a column member_id, external_id or pass_id"
+    )
+
+
+class TargetedOrder(ListOrder):
+    """The same with a list that has to be there."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["programId", "message", "csvFile"]})
+
+
+class PlatformListOrder(TargetedOrder):
+    """The same as the platform's own service sends it."""
+
+    tenant_id: TenantId | None = None
+    protocol: Protocol | None = None
+    campaign_name: Annotated[Text, Field(max_length=200)] | None = None
+
+
+class ImportOrder(Known):
+    """A form: the members to create and update."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["programId", "csvFile"]})
+
+    program_id: ProgramId | None = None
+    csv_file: UploadFile | None = Field(default=None, description="A CSV of members")
+    dry_run: bool = Field(default=False, description="Report, and change nothing")
+    encoding: Annotated[Text, Field(max_length=40)] | None = Field(
+        default=None, description="Of the file, where it was guessed wrong: cp1250, Shift_JIS …"
+    )
 
 
 class Ordered(Shape):
@@ -127,9 +263,23 @@ class Ordered(Shape):
     campaign_id: UUID
     total: int
     status: str
+    starts_at: datetime | None = None
+    notice: str | None = None
     sent: int | None = None
     failed: int | None = None
     skipped: int | None = None
+
+
+class Counted(Preview, Outlook):
+    """The honest count, and when an order could begin."""
+
+
+class Rehearsed(Counted):
+    """What an order would do. `total` is what the order itself would answer."""
+
+    total: int
+    samples: list[Sample]
+    warnings: list[str] = Field(description="Merge tags of other tools, with the right spelling")
 
 
 class Targeted(Shape):
@@ -139,16 +289,18 @@ class Targeted(Shape):
     targeted: int = Field(examples=[500])
     unmatched: int = Field(examples=[12])
     campaign_id: UUID
+    starts_at: datetime | None = None
+    notice: str | None = None
 
 
 Content = TypeVar("Content")
 
 
-class Result(Shape):
+class Result(Shape, Generic[Content]):
     """Every other answer: `success` and `result`; lists that have more carry `next` for `?after=`."""
 
     success: Literal[True] = True
-    result: Any
+    result: Content
     next: str | None = None
 
 

@@ -8,21 +8,46 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import Form, Query
 from fastapi.responses import Response
 
-from passbell.web.api.models import BirthdayOrder, Broadcast, Ordered, Result, Targeted, Text
+from passbell.web.api import strict
+from passbell.web.api.models import (
+    BirthdayOrder,
+    Broadcast,
+    ListOrder,
+    Ordered,
+    PlatformListOrder,
+    Rehearsed,
+    Result,
+    Scope,
+    Targeted,
+    TargetedOrder,
+)
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
+from passbell.web.rows import Birthday, GivenBirthdays
 from passbell.web.uploads import digest, order_list
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["given", "router"]
+__all__ = [
+    "MULTIPART",
+    "birthday_program",
+    "find_program",
+    "given",
+    "held_back",
+    "moment",
+    "rehearse",
+    "router",
+    "to_list",
+]
 
-router = APIRouter(prefix="/api", tags=["Orders"])
+router = strict.router("/api", "Orders")
+
+MULTIPART: Final = "multipart/form-data"
 
 MAX_WAIT: Final = 60.0
 _LOOK_SECONDS: Final = 0.2
@@ -34,15 +59,6 @@ Wait = Annotated[
         ge=0, le=MAX_WAIT, description="Answer after the campaign has ended, at most so many seconds later"
     ),
 ]
-FormText = Annotated[Text | None, Form(max_length=20_000)]
-FormId = Annotated[
-    Text | None,
-    Form(alias="programId", max_length=200, description="The program's UUID or PassKit program id"),
-]
-ListFile = Annotated[
-    UploadFile | None,
-    File(alias="csvFile", description="A CSV with a column member_id, external_id or pass_id"),
-]
 
 
 def given(program: str | None, message: str | None) -> tuple[str, str]:
@@ -52,6 +68,13 @@ def given(program: str | None, message: str | None) -> tuple[str, str]:
     return program, message
 
 
+async def find_program(web: Context, order: Scope | PlatformListOrder | BirthdayOrder) -> UUID:
+    """Find the program of an order, which must be what the order says of it."""
+    program = await web.calls.find_program(order.program_id or "")
+    await web.calls.require_scope(program, order.tenant_id, order.protocol)
+    return program
+
+
 async def moment(web: Context, program: UUID, at: datetime | None) -> datetime | None:
     """Read a time without an offset by the program's own clock."""
     if at is None or at.tzinfo is not None:
@@ -59,7 +82,7 @@ async def moment(web: Context, program: UUID, at: datetime | None) -> datetime |
     return await web.calls.moment(program, at.isoformat())
 
 
-@router.post("/notify/broadcast", status_code=202, response_model=Result, summary="Send a message")
+@router.post("/notify/broadcast", status_code=202, response_model=Result[Ordered], summary="Send a message")
 async def broadcast(
     body: Broadcast, web: Web, caller: Caller, wait: Wait = None, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -67,13 +90,13 @@ async def broadcast(
 
     `result` is `{campaignId, total, status}`; with `wait` also `sent`, `failed`, `skipped`.
     """
-    name, message = given(body.program_id, body.message)
+    _, message = given(body.program_id, body.message)
 
     async def work() -> tuple[int, dict[str, Any]]:
-        program = await web.calls.find_program(name)
+        program = await find_program(web, body)
         return await send(web, caller, idempotency_key, program, message, body, wait)
 
-    same = fingerprint("broadcast", body.model_dump_json())
+    same = fingerprint("broadcast", body.model_dump_json(exclude_none=True))
     return await once(web.calls, caller, idempotency_key, same, work)
 
 
@@ -87,16 +110,25 @@ async def send(
     wait: float | None,
 ) -> tuple[int, dict[str, Any]]:
     """Count, order, and wait if asked to."""
-    target = order.segment or "ALL"
+    target = order.audience
     total = (await web.calls.preview(program, target)).reachable
     if order.expected is not None and total != order.expected:
         raise moved(total, order.expected)
     at = await moment(web, program, order.scheduled_at)
     # The database compares once more, in the transaction that creates the campaign.
     campaign = await web.calls.order_push(
-        caller, key, program, message, target, order.name, at, order.expected
+        caller, key, program, message, target, order.title, at, order.expected
     )
-    return 202, {"success": True, "result": await _ordered(web, campaign, total, wait)}
+    result = await _ordered(web, campaign, total, wait) | await held_back(web, program, at)
+    return 202, {"success": True, "result": result}
+
+
+async def held_back(web: Context, program: UUID, at: datetime | None) -> dict[str, Any]:
+    """Say when an order begins that quiet hours hold back; nothing if it begins when it was ordered for."""
+    outlook = await web.calls.outlook(program, at)
+    if "Quiet hours" not in (outlook.notice or ""):
+        return {}
+    return {"startsAt": outlook.starts_at.isoformat(), "notice": outlook.notice}
 
 
 def moved(now: int, before: int) -> ApiError:
@@ -112,7 +144,7 @@ def moved(now: int, before: int) -> ApiError:
 async def _ordered(web: Context, campaign: UUID, total: int, wait: float | None) -> dict[str, Any]:
     card = await web.calls.campaign(campaign)
     if wait is None:
-        return {"campaignId": campaign, "total": card.total or total, "status": card.status}
+        return {"campaignId": str(campaign), "total": card.total or total, "status": card.status}
     deadline = time.monotonic() + wait
     while card.status not in _ENDED and time.monotonic() < deadline:
         await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
@@ -124,27 +156,40 @@ async def _ordered(web: Context, campaign: UUID, total: int, wait: float | None)
         sent=card.sent,
         failed=card.failed,
         skipped=card.skipped,
-    ).model_dump(mode="json", by_alias=True)
+    ).model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-@router.post("/notify/broadcast/test", response_model=Result, summary="Rehearse a broadcast")
+@router.post("/notify/broadcast/test", response_model=Result[Rehearsed], summary="Rehearse a broadcast")
 async def rehearse(body: Broadcast, web: Web) -> Response:
-    """Send nothing: the honest count and five members with the text that each would read."""
-    name, message = given(body.program_id, body.message)
-    program = await web.calls.find_program(name)
-    target = body.segment or "ALL"
+    """Send nothing: the honest count and five members with the text that each would read.
+
+    What the order itself would be refused for is refused here.
+    """
+    _, message = given(body.program_id, body.message)
+    program = await find_program(web, body)
+    target = body.audience
+    at = await moment(web, program, body.scheduled_at)
+    await web.calls.require_order(program, target, at)
+    outlook = await web.calls.outlook(program, at)
     samples = await web.calls.samples(program, message, target)
     count = await web.calls.preview(program, target)
-    shown = [sample.model_dump(mode="json", by_alias=True) for sample in samples]
-    result = count.model_dump(mode="json", by_alias=True) | {
-        "total": count.reachable,
-        "samples": shown,
-        "warnings": await web.calls.warnings(message),
-    }
+    if body.expected is not None and count.reachable != body.expected:
+        raise moved(count.reachable, body.expected)
+    result = Rehearsed(
+        **count.model_dump(),
+        **outlook.model_dump(),
+        total=count.reachable,
+        samples=samples,
+        warnings=await web.calls.warnings(message),
+    )
     return json_answer({"success": True, "dryRun": True, "result": result})
 
 
-@router.post("/notify/birthday-run", response_model=Result, summary="Give today's birthday gifts")
+@router.post(
+    "/notify/birthday-run",
+    response_model=Result[list[GivenBirthdays] | list[Birthday]],
+    summary="Give today's birthday gifts",
+)
 async def birthday_run(
     web: Web, caller: Caller, body: BirthdayOrder | None = None, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -152,36 +197,48 @@ async def birthday_run(
     order = body or BirthdayOrder()
 
     async def work() -> tuple[int, dict[str, Any]]:
-        program = None if order.program_id is None else await web.calls.find_program(order.program_id)
-        rows = (
-            await web.calls.birthdays(program, order.on)
-            if order.dry_run
-            else await web.calls.run_birthdays(program, order.on)
-        )
-        return 200, {"success": True, "result": [row.model_dump(mode="json", by_alias=True) for row in rows]}
+        program = await birthday_program(web, order)
+        if order.dry_run:
+            return 200, _rows(await web.calls.birthdays(program, order.on))
+        if program is not None:
+            await web.calls.require_order(program, None, None)
+        return 200, _rows(await web.calls.run_birthdays(program, order.on))
 
-    same = fingerprint("birthday-run", order.model_dump_json())
+    same = fingerprint("birthday-run", order.model_dump_json(exclude_none=True))
     return await once(web.calls, caller, idempotency_key, same, work)
+
+
+async def birthday_program(web: Context, order: BirthdayOrder) -> UUID | None:
+    """Find the one program that was named; without one, all whose bot is on."""
+    if order.program_id is not None:
+        return await find_program(web, order)
+    if order.tenant_id is not None or order.protocol is not None:
+        raise ApiError(
+            400, "PROGRAM_REQUIRED", "Program ID required: a tenant or a protocol alone names none."
+        )
+    return None
+
+
+def _rows(found: list[GivenBirthdays] | list[Birthday]) -> dict[str, Any]:
+    return {"success": True, "result": [row.model_dump(mode="json", by_alias=True) for row in found]}
 
 
 @router.post(
     "/notifications/blast",
     status_code=202,
-    response_model=Result | Targeted,
+    response_model=Result[Ordered] | Targeted,
     summary="Send to all, or a list",
 )
 async def blast(
+    form: Annotated[ListOrder, Form(media_type=MULTIPART)],
     web: Web,
     caller: Caller,
-    program_id: FormId = None,
-    message: FormText = None,
-    csv_file: ListFile = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Send to all active members; with `csvFile` (a column member_id) to those on the list."""
-    name, text = given(program_id, message)
-    if csv_file is not None and (csv_file.size or csv_file.filename):
-        return await _to_list(web, caller, name, text, csv_file, idempotency_key)
+    name, text = given(form.program_id, form.message)
+    if form.csv_file is not None:
+        return await to_list(web, caller, form, idempotency_key)
 
     async def work() -> tuple[int, dict[str, Any]]:
         program = await web.calls.find_program(name)
@@ -192,25 +249,25 @@ async def blast(
 
 @router.post("/notifications/targeted", status_code=202, response_model=Targeted, summary="Send to a list")
 async def targeted(
+    form: Annotated[TargetedOrder, Form(media_type=MULTIPART)],
     web: Web,
     caller: Caller,
-    program_id: FormId = None,
-    message: FormText = None,
-    csv_file: ListFile = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Send to the members on an uploaded list: a CSV with a column member_id, external_id, pass_id or id."""
-    name, text = given(program_id, message)
-    if csv_file is None:
+    return await to_list(web, caller, form, idempotency_key)
+
+
+async def to_list(web: Context, caller: str, form: ListOrder, key: str | None) -> Response:
+    """Send to those on the uploaded list."""
+    name, message = given(form.program_id, form.message)
+    if form.csv_file is None:
         raise ApiError(400, "CSV_REQUIRED", "A CSV file with a column member_id is required (csvFile).")
-    return await _to_list(web, caller, name, text, csv_file, idempotency_key)
+    upload = form.csv_file
+    platform = form if isinstance(form, PlatformListOrder) else None
 
-
-async def _to_list(
-    web: Context, caller: str, name: str, message: str, upload: UploadFile, key: str | None
-) -> Response:
     async def work() -> tuple[int, dict[str, Any]]:
-        program = await web.calls.find_program(name)
+        program = await (web.calls.find_program(name) if platform is None else find_program(web, platform))
         campaign = await order_list(
             web.settings.database_dsn,
             upload,
@@ -218,13 +275,14 @@ async def _to_list(
             key=key,
             program=program,
             message=message,
-            name=None,
+            name=None if platform is None else platform.campaign_name,
             scheduled_at=None,
             submit=True,
         )
         count = await web.calls.preview_list(campaign)
         answer = Targeted(targeted=count.reachable, unmatched=count.unmatched, campaign_id=campaign)
-        return 202, answer.model_dump(mode="json", by_alias=True)
+        shown = answer.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return 202, shown | await held_back(web, program, None)
 
     same = fingerprint("list", name, message, await digest(upload))
     return await once(web.calls, caller, key, same, work)

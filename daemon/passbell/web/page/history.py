@@ -9,8 +9,9 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from passbell.web.api.campaigns import ledger_csv, parse_cursor
+from passbell.web.api.campaigns import cursor, ledger_csv, parse_cursor
 from passbell.web.context import Web
+from passbell.web.errors import ApiError
 from passbell.web.page.chart import draw
 from passbell.web.page.render import page
 from passbell.web.page.session import SignedIn, Writing
@@ -41,7 +42,7 @@ async def history(
     chosen = await web.calls.find_program(program) if program else None
     cards = await web.calls.campaigns(chosen, parse_cursor(after), PAGE + 1, wanted)
     more, cards = len(cards) > PAGE, cards[:PAGE]
-    following = f"{cards[-1].created_at.isoformat()}_{cards[-1].campaign_id}" if more else None
+    following = cursor(cards[-1]) if more else None
     return page(
         request,
         "history.html",
@@ -68,7 +69,10 @@ async def live(
     shown = {}
     for entry in watch or []:
         text, _, status = entry.partition(":")
-        shown[UUID(text)] = status
+        try:
+            shown[UUID(text)] = status
+        except ValueError:
+            raise ApiError(422, "INVALID_REQUEST", "watch: must be a campaign's id and its status.") from None
     cards = await web.calls.cards(list(shown))
     moved = [card for card in cards if card.status != shown[card.campaign_id]]
     active = [card for card in cards if card.active]

@@ -1,0 +1,99 @@
+# ruff: noqa: TC001, TC002, PLR0917 - FastAPI reads the signatures at run time
+"""The other addresses of the platform's own service, answered as our nearest call answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Form, Query
+from fastapi.responses import Response
+
+from passbell.web.api import strict
+from passbell.web.api.campaigns import Status, page_of_campaigns
+from passbell.web.api.lookup import counted
+from passbell.web.api.models import (
+    BirthdayOrder,
+    Counted,
+    PlatformListOrder,
+    PreviewOrder,
+    Result,
+    Scope,
+    Targeted,
+    Text,
+)
+from passbell.web.api.notify import MULTIPART, birthday_program, find_program, to_list
+from passbell.web.context import Caller, Context, Web
+from passbell.web.errors import ApiError
+from passbell.web.once import IdempotencyKey, json_answer
+from passbell.web.rows import Birthday, CampaignCard, Segment
+
+__all__ = ["router"]
+
+router = strict.router("/api/notify", "Of the platform's own service")
+
+ProgramId = Annotated[Text | None, Query(alias="programId", max_length=200)]
+TenantId = Annotated[Text | None, Query(alias="tenantId", max_length=200)]
+Protocol = Annotated[Text | None, Query(max_length=40)]
+
+
+@router.post("/broadcast/csv", status_code=202, response_model=Targeted, summary="Send to a list")
+async def broadcast_csv(
+    form: Annotated[PlatformListOrder, Form(media_type=MULTIPART)],
+    web: Web,
+    caller: Caller,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """As `POST /api/notifications/targeted`."""
+    return await to_list(web, caller, form, idempotency_key)
+
+
+@router.post("/segment/preview", response_model=Result[Counted], summary="Count an audience")
+async def segment_preview(body: PreviewOrder, web: Web) -> Response:
+    """As `POST /api/preview`."""
+    return await counted(web, body)
+
+
+@router.get("/segments", response_model=Result[list[Segment]], summary="List named audiences")
+async def segments(
+    web: Web, program_id: ProgramId = None, tenant_id: TenantId = None, protocol: Protocol = None
+) -> Response:
+    """As `GET /api/segments`: the audiences are the same for all programs."""
+    if program_id is not None:
+        await _program(web, program_id, tenant_id, protocol)
+    return json_answer({"success": True, "result": await web.calls.segments()})
+
+
+@router.get("/logs", response_model=Result[list[CampaignCard]], summary="List campaigns, newest first")
+async def logs(
+    web: Web,
+    program_id: ProgramId = None,
+    tenant_id: TenantId = None,
+    protocol: Protocol = None,
+    status: Status | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Annotated[Text | None, Query(max_length=100, description="`next` of the page before")] = None,
+) -> Response:
+    """As `GET /api/campaigns`."""
+    if program_id is None and (tenant_id is not None or protocol is not None):
+        raise ApiError(
+            400, "PROGRAM_REQUIRED", "Program ID required: a tenant or a protocol alone names none."
+        )
+    if program_id is not None:
+        await _program(web, program_id, tenant_id, protocol)
+    return await page_of_campaigns(web, program_id, status, limit, after)
+
+
+async def _program(web: Context, program: str, tenant: str | None, protocol: str | None) -> None:
+    await find_program(web, Scope(program_id=program, tenant_id=tenant, protocol=protocol))
+
+
+@router.post("/birthday-bot/test", response_model=Result[list[Birthday]], summary="List whose birthday it is")
+async def birthday_test(web: Web, body: BirthdayOrder | None = None) -> Response:
+    """As `POST /api/notify/birthday-run` with `dryRun`: lists, and gives nothing."""
+    order = body or BirthdayOrder()
+    if "dry_run" in order.model_fields_set and not order.dry_run:
+        raise ApiError(
+            422, "INVALID_REQUEST", "dryRun: a test gives nothing; POST /api/notify/birthday-run does."
+        )
+    found = await web.calls.birthdays(await birthday_program(web, order), order.on)
+    return json_answer({"success": True, "result": found})
