@@ -32,7 +32,7 @@ RELATIONS = """
     select n.nspname || '.' || c.relname as name, obj_description(c.oid, 'pg_class') as words
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where c.relkind in ('r', 'v')
-       and (n.nspname = 'passbell' or c.relname in ('push_list_problems', 'member_import_rows'))
+       and (n.nspname = 'passbell' or c.relname in ('push_deliveries', 'push_list_problems', 'member_import_rows'))
      order by n.nspname desc, c.relname
 """
 ADAPTERS = {

@@ -2,3 +2,4 @@
 -- after them would be nobody's or everybody's until the next migrate.
 select passbell.build_adapters();
 select passbell.backfill_awards();
+select passbell.build_people_views();

@@ -1,0 +1,74 @@
+-- What people read beside push_campaigns, built from the host's tables as the adapters are:
+--
+--   public.push_deliveries                   the ledger with the member's name, for a program's administrators and servers
+--   public.programs(push_campaigns)          relations for Supabase's Data API (`select=*,programs(name)`): PostgREST takes
+--   public.programs(member_imports)          a function from one row to others for a relation. A foreign key would do the
+--   public.push_campaigns(programs)          same, and would stop the platform from deleting a program
+--
+-- The view filters inside itself, because PostgreSQL 14 has no security_invoker; the relations run in the caller's name,
+-- under the platform's own row security. It asks the host and not passbell.recipients, so that an operator can replace that.
+create or replace function passbell.build_people_views() returns void
+language plpgsql
+set search_path = ''
+as $fn$
+declare
+    v_pass  constant text := case when passbell.has_column('public.passes_master', 'id') then 'public.passes_master' end;
+    v_user  constant text := case when passbell.has_column('public.users', 'id') and passbell.has_column('public.passes_master', 'user_id') then 'public.users' end;
+    v_name  text;
+    v_role  text;
+begin
+    v_name := format('coalesce(nullif(btrim(concat_ws('' '', %s, %s)), ''''), nullif(btrim(concat_ws('' '', %s, %s)), ''''))',
+                     passbell.host_column(v_user, 'u', 'first_name', 'text'), passbell.host_column(v_user, 'u', 'last_name', 'text'),
+                     passbell.host_column(v_pass, 'p', 'member_first_name', 'text'), passbell.host_column(v_pass, 'p', 'member_last_name', 'text'));
+    execute concat_ws(' left join ', format($v$
+        create or replace view public.push_deliveries with (security_barrier = true) as
+        select d.campaign_id, c.program_id, c.name as campaign_name, d.pass_id, nullif(btrim(%s), '') as external_id, %s as name,
+               d.outcome, d.reason, d.detail, d.sent_at
+          from passbell.deliveries d
+          join public.push_campaigns c on c.id = d.campaign_id $v$, passbell.host_column(v_pass, 'p', 'external_id', 'text'), v_name),
+        v_pass || ' p on ' || passbell.key_join('passbell.deliveries', 'd', 'pass_id', v_pass, 'p', 'id'),
+        v_user || ' u on ' || passbell.key_join(v_user, 'u', 'id', v_pass, 'p', 'user_id'))
+        || ' where (select has_table_privilege(''passbell.settings'', ''select'')) or c.program_id in (select passbell.admin_programs())';
+    comment on view public.push_deliveries is 'What became of each recipient of each campaign, for the program''s administrators.';
+    revoke all on public.push_deliveries from public;
+    for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
+        execute format('revoke all on public.push_deliveries from %I', v_role);
+        if v_role <> 'anon' then
+            execute format('grant select on public.push_deliveries to %I', v_role);
+        end if;
+    end loop;
+
+    if not passbell.has_column('public.programs', 'id') then
+        return;
+    end if;
+    perform passbell.build_relation('public.programs', 'public.push_campaigns', 'select g.* from public.programs g where g.id = $1.program_id', true);
+    perform passbell.build_relation('public.programs', 'public.member_imports', 'select g.* from public.programs g where g.id = $1.program_id', true);
+    perform passbell.build_relation('public.push_campaigns', 'public.programs', 'select c.* from public.push_campaigns c where c.program_id = $1.id', false);
+    perform passbell.build_relation('public.member_imports', 'public.programs', 'select i.* from public.member_imports i where i.program_id = $1.id', false);
+end
+$fn$;
+
+-- One such relation: a function named after the table it leads to. A function of the host's under that name stays.
+create or replace function passbell.build_relation(p_to text, p_from text, p_query text, p_one boolean) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_signature  constant text := p_to || '(' || p_from || ')';
+    v_role       text;
+begin
+    if to_regprocedure(v_signature) is not null and coalesce(obj_description(to_regprocedure(v_signature), 'pg_proc'), '') not like 'Relation for%' then
+        return;
+    end if;
+    execute format('create or replace function %s returns setof %s language sql stable rows %s as %L',
+                   v_signature, p_to, case when p_one then 1 else 100 end, p_query);
+    execute format('comment on function %s is %L', v_signature, 'Relation for the Data API, made by passbell.');
+    execute format('revoke all on function %s from public', v_signature);
+    for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
+        execute format('revoke all on function %s from %I', v_signature, v_role);
+        if v_role <> 'anon' then
+            execute format('grant execute on function %s to %I', v_signature, v_role);
+        end if;
+    end loop;
+end
+$$;
