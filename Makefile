@@ -8,10 +8,10 @@ SOURCES := daemon tests tools bench
 SPREAD := --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench lint format types docs audit lock clean
+.PHONY: help setup demo test postgres-matrix chaos bench lint format types docs audit lock clean
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup:  ## create or refresh .venv, with every extra, exactly as requirements.lock says
 	@for python in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -27,6 +27,9 @@ demo: setup  ## see thousands of sandbox phones buzz (ARGS="--passes 5000 --fast
 
 test: setup  ## all tests, on a real PostgreSQL (ARGS="tests/cli -k status", ARGS="-m unit")
 	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+
+postgres-matrix: setup  ## sql, host, engine and security on PostgreSQL 14 to 18, from npm (ARGS="--versions 14,18")
+	@$(BIN)/python tools/postgres_matrix.py $(ARGS)
 
 chaos: setup  ## the long proofs: kills, cut wires, faults, limits, a soak (hours; prints a report)
 	@PASSBELL_LONG=1 PASSBELL_REPORT=chaos-report.md $(BIN)/python -m pytest tests/chaos --timeout 7200 $(ARGS)

@@ -11,6 +11,7 @@ as $$
 declare
     v_now       constant timestamptz := passbell.now();
     v_limit     passbell.rate_limits;
+    v_blocked   boolean;    -- for so long that it is worth a word
     v_campaign  record;
     v_program   uuid;
     v_zone      text;
@@ -18,6 +19,7 @@ declare
     v_words     text;
 begin
     select l.* into v_limit from passbell.rate_limits l where l.account = p_account;
+    v_blocked := coalesce(v_limit.blocked_until > clock_timestamp() + interval '10 seconds', false);
     for v_campaign in
         select c.id, c.status, c.status_detail, c.kind, c.scheduled_at, c.program_id,
                g.program_id as known, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end, a.reason as aside
@@ -28,7 +30,7 @@ begin
            and (c.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)'
                 or a.campaign_id is not null
                 or c.status = 'PENDING' and c.scheduled_at > v_now
-                or c.status = 'PROCESSING' and (g.suspended or v_limit.breaker = 'open')
+                or c.status = 'PROCESSING' and (g.suspended or v_limit.breaker = 'open' or v_blocked)
                 or c.kind <> 'TEST' and g.push_window_start is not null)
          order by c.program_id
     loop
@@ -49,6 +51,9 @@ begin
                  format('Waiting: PassKit refuses the credentials (%s). Nobody is lost; sending goes on by itself when they work again.', v_limit.breaker_reason)
             when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' then
                  format('Waiting: PassKit does not answer (%s). Nobody is lost; sending goes on by itself when it does.', v_limit.breaker_reason)
+            when v_campaign.status = 'PROCESSING' and v_blocked then
+                 format('Waiting: PassKit has told the account to pause until %s %s (429, too many requests). Nobody is lost; sending goes on by itself then.',
+                        to_char(v_limit.blocked_until at time zone v_zone, 'HH24:MI:SS'), v_zone)
         end;
         if v_words is null and coalesce(v_campaign.status_detail, '') !~ '^(Waiting|Quiet hours|Scheduled for)' then
             continue;       -- somebody else's words, or none

@@ -1,36 +1,55 @@
 -- What lies in the database, in numbers: read by every daemon when its /metrics is scraped. Looks at unfinished
--- campaigns (partial indexes push_campaigns_due, _served, _paused), at single rows, and at an hour of what was
--- not delivered (deliveries_undelivered); never at the queue or the whole ledger. `label` is NULL for a plain number;
--- two labels are separated by a slash.
+-- campaigns (partial indexes push_campaigns_due, _served, _paused), at single rows, at an hour of what was not delivered
+-- (deliveries_undelivered), and at the chunks of those few campaigns that have stood still for a minute though they might
+-- move; never at the queue or the whole ledger. `label` is NULL for a plain number; two labels are separated by a slash.
+--
+-- No time is subtracted before isfinite() was asked: up to PostgreSQL 16, infinity minus a time is an error.
 create or replace function passbell.queue_state(p_account text default '')
 returns table (metric text, label text, value double precision)
 language sql stable
 set search_path = ''
 as $$
-    with campaign as materialized (
-        select case when c.status = 'PENDING' and c.scheduled_at > passbell.now() then 'SCHEDULED' else c.status end as status,
+    with account as materialized (
+        select l.rate_per_second, l.breaker = 'open' as open, l.breaker_kind,
+               case when isfinite(l.blocked_until) then l.blocked_until end as blocked_until, l.closed_at
+          from (select) as one left join passbell.rate_limits l on l.account = p_account
+    ), campaign as materialized (
+        select c.id, case when c.status = 'PENDING' and c.scheduled_at > passbell.now() then 'SCHEDULED' else c.status end as status,
                c.recipient_count - c.sent_count - c.failed_count - c.skipped_count as waiting,
                case c.status
                    when 'PENDING'    then greatest(c.submitted_at, c.scheduled_at)
                    when 'PROCESSING' then c.started_at
                    else c.updated_at
                end as since,
-               c.updated_at,
-               c.status = 'PROCESSING' and not coalesce(g.suspended, false)
-                   and passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end) as moving
+               -- Since when nothing stops it but the daemons: neither PassKit's 429 nor an open breaker.
+               greatest(c.updated_at, a.blocked_until, a.closed_at) as moved_at,
+               -- Between two passes of a campaign with a rate of its own lies this long.
+               make_interval(secs => coalesce(1 / nullif(c.rate_per_second, 0), 0)::double precision) as pace,
+               c.status = 'PAUSED' and c.status_detail like 'Held%' as held, c.status_detail,
+               not coalesce(g.suspended, false)
+                   and not exists (select from passbell.set_aside x where x.campaign_id = c.id)
+                   and (c.kind = 'TEST'
+                        or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end)) as may_move
           from public.push_campaigns c
           left join passbell.programs g on g.program_id = c.program_id
+         cross join account a
          where c.status = 'PENDING' or c.status = 'PROCESSING' or c.status = 'PAUSED'
+    ), idle as (
+        -- Passes that are not due yet (a greeting for nine o'clock, another try in five minutes) are not waited for.
+        select extract(epoch from passbell.now() - x.since - c.pace) as seconds
+          from campaign c
+         cross join lateral (select greatest(c.moved_at, min(k.not_before)) as since
+                               from passbell.chunks k where k.campaign_id = c.id) x
+         where c.status = 'PROCESSING' and c.may_move and isfinite(c.moved_at)
+           and c.moved_at < passbell.now() - interval '1 minute' and isfinite(x.since)
+           and not exists (select from account a where a.open)
     ), status as (
         select s.name, count(c.status) as campaigns, coalesce(sum(c.waiting), 0) as waiting,
-               coalesce(extract(epoch from passbell.now() - min(c.since)), 0) as age
+               -- A campaign that is due waits for its daemon only while its program may be served.
+               coalesce(extract(epoch from passbell.now() - min(c.since) filter (where isfinite(c.since) and (c.may_move or s.name <> 'PENDING'))), 0) as age
           from unnest(array['PENDING', 'SCHEDULED', 'PROCESSING', 'PAUSED']) as s (name)
           left join campaign c on c.status = s.name
          group by s.name
-    ), account as (
-        select l.rate_per_second, l.breaker = 'open' as open, l.breaker_kind,
-               greatest(0, extract(epoch from l.blocked_until - clock_timestamp())) as blocked
-          from (select) as one left join passbell.rate_limits l on l.account = p_account
     )
     select 'campaigns', s.name, s.campaigns from status s
     union all
@@ -38,12 +57,19 @@ as $$
     union all
     select 'oldest', s.name, greatest(0, s.age) from status s where s.name <> 'SCHEDULED'
     union all
-    select 'idle', null, coalesce(max(extract(epoch from passbell.now() - c.updated_at)) filter (where c.moving), 0) from campaign c
+    select 'idle', null, greatest(0, coalesce(max(i.seconds), 0)) from idle i
+    union all
+    select 'held', h.kind, count(c.id)
+      from unnest(array['not_found', 'other']) as h (kind)
+      left join campaign c on c.held and (c.status_detail like 'Held: PassKit answers 404%') = (h.kind = 'not_found')
+     group by h.kind
+    union all
+    select 'consent', null, (passbell.consent_trouble() is not null)::integer
     union all
     select 'breaker', k.kind, (coalesce(a.open, false) and a.breaker_kind = k.kind)::integer
       from account a cross join unnest(array['credentials', 'outage']) as k (kind)
     union all
-    select 'blocked', null, case when a.blocked < 1e9 then a.blocked else 0 end from account a
+    select 'blocked', null, greatest(0, coalesce(extract(epoch from a.blocked_until - clock_timestamp()), 0)) from account a
     union all
     select 'rate', null, coalesce(a.rate_per_second, 0) from account a
     union all
@@ -63,4 +89,23 @@ as $$
     select 'birthday_open', null, count(*) from passbell.birthday_runs b where b.completed_at is null
     union all
     select 'birthday_failures', null, count(*) from passbell.birthday_failures f
+$$;
+
+-- Why opt-outs cannot be read, in a sentence; NULL if they can. Without a readable answer everybody would count as opted in.
+-- As the owner of the schema, whose rights the view passbell.recipients has: row security that is forced hides rows from it.
+create or replace function passbell.consent_trouble() returns text
+language sql stable security definer
+set search_path = ''
+as $$
+    select case
+        when t.users is null then
+            'The table public.users is not there: nobody''s opt-out can be read.'
+        when row_security_active(t.users) then
+            'Row security on public.users hides rows from ' || current_user || ': opt-outs cannot be read. '
+            'ALTER TABLE users NO FORCE ROW LEVEL SECURITY, or give the role BYPASSRLS.'
+        when not exists (select from pg_catalog.pg_attribute a
+                          where a.attrelid = t.users and a.attname = 'marketing_opt_in' and a.attnum > 0 and not a.attisdropped) then
+            'The column users.marketing_opt_in is not there (renamed?): opt-outs cannot be read.'
+    end
+      from (select to_regclass('public.users')) as t (users)
 $$;

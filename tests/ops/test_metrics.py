@@ -200,3 +200,25 @@ def test_port_0_is_off(start_daemon: StartDaemon) -> None:
     daemon = start_daemon(METRICS_PORT=0)
     assert not daemon.events("metrics_port_unavailable")
     assert "metrics" not in daemon.log
+
+
+def test_numbers_that_cannot_be_read_are_no_database_that_is_away(
+    shop: Shop, start_daemon: StartDaemon
+) -> None:
+    """A query that fails leaves the database up, the numbers absent, and one line in the log; it recovers by itself."""
+    daemon = start_daemon()
+    port = port_of(daemon)
+    assert get(port, "/metrics").value("passbell_queue_state_up") == 1
+    shop.conn.execute("alter function passbell.queue_state(text) rename to queue_state_away")
+
+    page = wait_until(
+        lambda: (page := get(port, "/metrics")).value("passbell_queue_state_up") == 0 and page, deadline=20
+    )
+    assert page.value("passbell_database_up") == 1
+    assert page.value('passbell_campaigns{status="PENDING"}') is None
+    (line,) = daemon.events("queue_state_unreadable")
+    assert line["level"] == "warning"
+    assert line["reason"]
+
+    shop.conn.execute("alter function passbell.queue_state_away(text) rename to queue_state")
+    wait_until(lambda: get(port, "/metrics").value("passbell_queue_state_up") == 1, deadline=20)

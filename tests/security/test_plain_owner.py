@@ -118,3 +118,14 @@ def test_everybody_else_has_the_same_rights_as_ever(plain: tuple[Tenants, str]) 
         assert refused(conn, insert, [shop.b]) == ""
         assert refused(conn, "select * from run_birthdays()") == ""
         assert refused(conn, "update passbell.chunks set attempt = 0") == "42501"
+
+
+def test_forced_row_security_on_members_is_noticed(plain: tuple[Tenants, str]) -> None:
+    """Rows that FORCE ROW LEVEL SECURITY hides from a plain owner look like people without an opt-out: it says so."""
+    shop, _ = plain
+    assert shop.value("select passbell.consent_trouble()") is None
+    shop.conn.execute("alter table users enable row level security")
+    assert shop.value("select passbell.consent_trouble()") is None
+    shop.conn.execute("alter table users force row level security")
+    assert "BYPASSRLS" in shop.value("select passbell.consent_trouble()")
+    assert shop.value("select value from passbell.queue_state() where metric = 'consent'") == 1

@@ -2,6 +2,9 @@
 
 One query, `passbell.queue_state`, reads the unfinished campaigns and a few single rows, never the ledger or the queue.
 Every daemon gives the same numbers here: aggregate them with max(), not sum().
+
+Whether the database answers is asked by itself. A query that fails, or takes too long, is no sign of a database that is
+away: then the numbers are missing, `passbell_queue_state_up` is 0, and the log says why, once.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from prometheus_client import Gauge
 
 from passbell.errors import PassbellError
@@ -20,12 +24,21 @@ if TYPE_CHECKING:
 
 __all__ = ["QueueState"]
 
+log = structlog.get_logger()
+
 FRESH_SECONDS: Final = 5.0
 """Two Prometheus servers, or a person with curl, do not make the database work twice."""
 DEADLINE: Final = 3.0
 """A scrape gives up after ten seconds; ours must have answered by then, with or without the database."""
 
+PROBE_SECONDS: Final = 2.0
+
 _UP = Gauge("passbell_database_up", "Whether the database answered the last scrape.", registry=REGISTRY)
+_READ = Gauge(
+    "passbell_queue_state_up",
+    "Whether the numbers below could be read from the database at the last scrape.",
+    registry=REGISTRY,
+)
 
 _STATE: Final = {
     "campaigns": Gauge(
@@ -42,14 +55,25 @@ _STATE: Final = {
     ),
     "oldest": Gauge(
         "passbell_campaign_oldest_age_seconds",
-        "Age of the oldest campaign by status: since it was due, since it started, since it was paused.",
+        "Age of the oldest campaign by status: since it was due (and its program may be served), since it started, "
+        "since it was paused.",
         ["status"],
         registry=REGISTRY,
     ),
     "idle": Gauge(
         "passbell_campaign_idle_seconds",
-        "Longest time that a campaign in PROCESSING has not moved, quiet hours and suspended programs left out.",
+        "Longest time that a campaign in PROCESSING has not moved though it might: quiet hours, suspended programs, "
+        "passes that are not due, PassKit's 429 and the breaker left out.",
         registry=REGISTRY,
+    ),
+    "held": Gauge(
+        "passbell_campaigns_held",
+        "Campaigns that paused themselves for a person to look at: not_found (PassKit answers 404), other.",
+        ["kind"],
+        registry=REGISTRY,
+    ),
+    "consent": Gauge(
+        "passbell_consent_unreadable", "1 while members' opt-outs cannot be read.", registry=REGISTRY
     ),
     "breaker": Gauge("passbell_breaker_open", "1 while the breaker is open.", ["kind"], registry=REGISTRY),
     "blocked": Gauge(
@@ -100,6 +124,7 @@ class QueueState:
         self._account = account
         self._until = 0.0
         self._lock = asyncio.Lock()
+        self._failing = False
 
     async def refresh(self) -> None:
         """Ask the database unless the numbers are fresh.
@@ -109,19 +134,35 @@ class QueueState:
         async with self._lock:
             if time.monotonic() < self._until:
                 return
-            try:
-                rows = await self._database.fetch(
-                    "select metric, label, value from passbell.queue_state(%s)",
-                    (self._account,),
-                    deadline=DEADLINE,
-                )
-            except PassbellError:
-                rows = []
-                _UP.set(0)
-            else:
-                _UP.set(1)
+            up = await self._answers()
+            rows = await self._read() if up else None
+            _UP.set(up)
+            _READ.set(rows is not None)
             self._until = time.monotonic() + FRESH_SECONDS
-            _show(rows)
+            _show(rows or [])
+
+    async def _answers(self) -> bool:
+        try:
+            await self._database.row("select 1", deadline=PROBE_SECONDS)
+        except PassbellError:
+            return False
+        return True
+
+    async def _read(self) -> list[tuple[str, str | None, float]] | None:
+        """The numbers; None if they cannot be read, and then the log says why, once until they can be again."""
+        try:
+            rows = await self._database.fetch(
+                "select metric, label, value from passbell.queue_state(%s)",
+                (self._account,),
+                deadline=DEADLINE,
+            )
+        except PassbellError as error:
+            if not self._failing:
+                log.warning("queue_state_unreadable", reason=str(error))
+            self._failing = True
+            return None
+        self._failing = False
+        return [(metric, label, value) for metric, label, value in rows]
 
 
 def _show(rows: list[tuple[str, str | None, float]]) -> None:
@@ -131,5 +172,9 @@ def _show(rows: list[tuple[str, str | None, float]]) -> None:
         else:
             gauge.set(float("nan"))
     for metric, label, value in rows:
-        gauge = _STATE[metric]
-        (gauge.labels(*label.split("/")) if label is not None else gauge).set(value)
+        if metric in _STATE:  # a newer schema may count more than this daemon knows
+            gauge = _STATE[metric]
+            (gauge.labels(*label.split("/")) if label is not None else gauge).set(value)
+
+
+_show([])
