@@ -96,10 +96,21 @@ $$;
 -- wallet shows a message only when the field's value changed, so the same words twice need a different value
 -- (PassKit help centre 4097979; Apple, PassFieldContent.changeMessage).
 create or replace function passbell.vary(p_text text, p_n integer) returns text
-language sql immutable
+language plpgsql immutable
 set search_path = ''
 as $$
-    select p_text || repeat(chr(8203), p_n)
+begin
+    if p_n = 0 then
+        return p_text;
+    elsif getdatabaseencoding() = 'UTF8' then
+        return p_text || repeat(chr(8203), p_n);
+    elsif getdatabaseencoding() = 'SQL_ASCII' then      -- which stores bytes; those of UTF-8 are what clients make of them
+        return p_text || repeat(convert_from('\xe2808b', 'SQL_ASCII'), p_n);
+    elsif getdatabaseencoding() ~ '^(LATIN|ISO_8859|WIN125)' then       -- no zero-width space there: a no-break space
+        return p_text || repeat(chr(160), p_n);
+    end if;
+    return p_text || repeat(' ', p_n);
+end
 $$;
 
 -- The first variation of the text that is none of those the phone may be showing.

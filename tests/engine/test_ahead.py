@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from passbell.db.calls import ClaimedChunk
+from passbell.db.calls import ClaimedChunk, Decided
 from passbell.engine.chunks import ChunkLoop
 from passbell.engine.wakeups import Bell
 from passbell.settings import Settings
@@ -49,9 +49,9 @@ class Backlog:
             ids,
         )
 
-    async def finish_chunk(self, *_: Any, **__: Any) -> tuple[int, str]:
+    async def finish_chunk(self, *_: Any, **__: Any) -> Decided:
         """Everything is taken."""
-        return 0, "PROCESSING"
+        return Decided(status="PROCESSING")
 
 
 class SlowPassKit:
