@@ -29,6 +29,14 @@ begin
 end
 $$;
 
+-- How long a lease lasts: what the caller asks for, from 0 seconds to one hour (the limit of PASSBELL_LEASE_SECONDS); a
+-- minute for NULL. Longer ones, infinity and NaN would keep work from every other daemon. Disappears into its caller.
+create or replace function passbell.lease(p_seconds double precision) returns interval
+language sql immutable
+as $$
+    select pg_catalog.make_interval(secs => least(greatest(coalesce(p_seconds, 60), 0), 3600))
+$$;
+
 -- A time zone name that PostgreSQL accepts: the given one, or America/New_York (the host's own default) when it is
 -- missing or misspelt. One typing error in a form must not stop a program's pushes or anybody else's.
 create or replace function passbell.zone(p_name text) returns text

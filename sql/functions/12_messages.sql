@@ -74,6 +74,9 @@ begin
                        when 'tier_points' then p_tier_points::text
                        when 'program'     then p_program
                    end;
+        if length(v_value) > 200 then       -- a name that nobody has would fill the record and the screen
+            v_value := left(v_value, 200);
+        end if;
         if v_value ~ '[[:cntrl:]]' then
             v_value := pg_catalog.regexp_replace(v_value, '[[:cntrl:]]+', ' ', 'g');
         end if;

@@ -37,6 +37,24 @@ begin
         raise exception 'A test goes to one pass: target IDS:<external id>.' using errcode = 'PB422';
     end if;
 
+    -- A row that was long before these limits can still be cancelled, and written by the engine.
+    if not v_engine then
+        if new.name is distinct from old.name then
+            perform passbell.require_length('name', new.name, 1000);
+            new.name := left(new.name, 200);
+        end if;
+        if new.message_text is distinct from old.message_text then
+            perform passbell.require_length('message_text', new.message_text, 4000);
+        end if;
+        if new.target_query is distinct from old.target_query then
+            perform passbell.require_length('target_query', new.target_query, 1000000);
+        end if;
+        if new.csv_upload_url is distinct from old.csv_upload_url then
+            perform passbell.require_length('csv_upload_url', new.csv_upload_url, 4000);
+        end if;
+        new.created_by := left(new.created_by, 200);
+    end if;
+
     -- PostgreSQL knows 'infinity', the year 294276 and NaN (more than 0 there); those who read campaigns do not.
     if new.scheduled_at is distinct from old.scheduled_at and not new.scheduled_at between '1970-01-01' and '9999-12-30' then
         raise exception 'scheduled_at is a time up to the year 9999, or empty for at once, not %.', new.scheduled_at using errcode = 'PB400';
@@ -47,12 +65,12 @@ begin
     if tg_op = 'INSERT' then
         new.created_at := case when new.created_at between '1970-01-01' and '9999-12-30' then new.created_at end;
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
-        new.name := coalesce(nullif(btrim(new.name), ''), initcap(new.kind) || ' ' || to_char(passbell.now(), 'YYYY-MM-DD HH24:MI'));
+        new.name := coalesce(nullif(btrim(new.name), ''), initcap(left(new.kind, 40)) || ' ' || to_char(passbell.now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
         new.created_at := coalesce(new.created_at, passbell.now());
         new.created_by := case when passbell.acts_for_server() then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
         if not v_engine then
             if new.status not in ('DRAFT', 'PENDING') then
-                raise exception 'A new campaign is DRAFT or PENDING, not %.', new.status using errcode = 'PB422';
+                raise exception 'A new campaign is DRAFT or PENDING, not %.', left(new.status, 40) using errcode = 'PB422';
             end if;
             new.sent_count := 0;  new.failed_count := 0;  new.skipped_count := 0;  new.recipient_count := 0;
             new.started_at := null;  new.completed_at := null;  new.released_at := null;
@@ -62,7 +80,7 @@ begin
     end if;
 
     if new.status <> old.status and not passbell.is_legal_edge(old.status, new.status, v_engine) then
-        raise exception 'A campaign that is % cannot become %.', old.status, new.status using errcode = 'PB422';
+        raise exception 'A campaign that is % cannot become %.', old.status, left(new.status, 40) using errcode = 'PB422';
     end if;
     if v_engine then
         return new;
@@ -112,13 +130,26 @@ as $$
                                            ('COMPLETED', 'PROCESSING'))
 $$;
 
+-- Refuses (PB400) a text that nobody types: it would be read, shown and copied with every answer.
+create or replace function passbell.require_length(p_name text, p_text text, p_most integer) returns void
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    if length(p_text) > p_most then
+        raise exception '% has % characters; % are the limit.', p_name, passbell.thousands(length(p_text)), passbell.thousands(p_most)
+              using errcode = 'PB400';
+    end if;
+end
+$$;
+
 -- Who is asking, as status_detail and created_by name them: the e-mail in Supabase's JWT, else the database role.
 create or replace function passbell.caller() returns text
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-    return coalesce(nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email', ''),
+    return coalesce(left(nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email', ''), 200),
                     nullif(nullif(current_setting('role', true), 'none'), ''), session_user);
 exception when others then
     return session_user;

@@ -23,6 +23,7 @@ declare
     v_sqlstate  text;
     v_message   text;
 begin
+    p_chunk_size := least(greatest(coalesce(p_chunk_size, 50), 1), 1000);
     v_campaign := passbell.next_campaign(p_downloads);
     if v_campaign.id is null then
         return;
@@ -128,7 +129,7 @@ begin
             raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
         end if;
         insert into passbell.list_loads as l (campaign_id, attempt, lease_until, claim_token, worker)
-        values (v_campaign.id, 1, v_now + make_interval(secs => p_lease_seconds), gen_random_uuid(), p_worker)
+        values (v_campaign.id, 1, v_now + passbell.lease(p_lease_seconds), gen_random_uuid(), p_worker)
         on conflict (campaign_id) do update
            set attempt = case when l.loaded then 1 else l.attempt + 1 end, loaded = false, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
         returning l.claim_token into claim_token;

@@ -8,7 +8,7 @@ set search_path = ''
 as $$
 begin
     update passbell.list_loads l
-       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+       set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
      where l.campaign_id = p_campaign and l.claim_token = p_claim_token
        and exists (select from public.push_campaigns c where c.id = p_campaign and c.status in ('PENDING', 'PAUSED'));
     return found;
@@ -58,7 +58,7 @@ set search_path = ''
 as $$
 begin
     update passbell.list_loads l
-       set loaded = true, lease_until = null, claim_token = null, worker = null, url = nullif(btrim(p_url), ''), digest = p_digest
+       set loaded = true, lease_until = null, claim_token = null, worker = null, url = nullif(left(btrim(p_url), 4000), ''), digest = left(p_digest, 200)
      where l.campaign_id = p_campaign and l.claim_token = p_claim_token;
     if not found then
         raise exception 'the lease on the list of campaign % is lost', p_campaign using errcode = 'PB412';

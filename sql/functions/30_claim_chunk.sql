@@ -62,6 +62,9 @@ declare
     v_busy      uuid[];           -- campaigns that are not claimed from now
     v_aside     boolean;
 begin
+    if p_worker is null or coalesce(p_same_text, '') not in ('vary', 'skip', 'send') then
+        raise exception 'claim_chunk wants a worker, and for p_same_text vary, skip or send.' using errcode = 'PB400';
+    end if;
     if exists (select from passbell.rate_limits l
                 where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second')) then
         return;
@@ -130,7 +133,7 @@ begin
                set pass_ids = case when v_ready.everybody then k.pass_ids else v_ready.pass_ids end,
                    texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
                    uncertain = v_chunk.rendered,
-                   lease_until = v_now + make_interval(secs => p_lease_seconds::double precision),
+                   lease_until = v_now + passbell.lease(p_lease_seconds),
                    claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
             if v_aside then

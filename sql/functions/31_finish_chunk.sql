@@ -69,6 +69,13 @@ declare
 begin
     reasons := '{}';
     postponed := '{}';
+    p_release := coalesce(p_release, true);
+    p_max_attempts := least(greatest(coalesce(p_max_attempts, 5), 1), 1000);
+    p_wait_seconds := least(greatest(coalesce(p_wait_seconds, 0), 0), 3600);
+    -- Reported twice, a pass would be in the ledger and in the queue at once.
+    if p_pass_ids is not null and (select count(*) > count(distinct p) from unnest(p_pass_ids) p) then
+        raise exception 'A report names each pass once.' using errcode = 'PB400';
+    end if;
     select k.* into v_chunk
       from passbell.chunks k
      where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no and k.claim_token = p_claim_token
@@ -233,7 +240,7 @@ as $$
 begin
     if p_extend then
         update passbell.chunks k
-           set lease_until = passbell.now() + make_interval(secs => p_lease_seconds)
+           set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
          where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
     end if;
     return query

@@ -19,8 +19,13 @@ set search_path = ''
 as $$
 declare
     v_limit passbell.rate_limits;
-    v_gap   double precision := p_late;
+    v_gap   double precision;
 begin
+    -- Slots of at most five minutes, and never backwards. NaN is more than any number.
+    if (length(p_account) <= 200 and p_n between 0 and 100000 and (p_rate is null or p_rate > 0 and p_rate <= 100000)) is not true then
+        raise exception 'take_slots wants an account, 0 to 100,000 slots, and a rate above 0 up to 100,000.' using errcode = 'PB400';
+    end if;
+    v_gap := least(greatest(coalesce(p_late, 0), 0), 60);
     insert into passbell.rate_limits (account, rate_per_second)
     select p_account, coalesce(p_rate, s.rate_per_second) from passbell.settings s
      where not exists (select from passbell.rate_limits l where l.account = p_account)
@@ -33,9 +38,12 @@ begin
     v_limit.rate_per_second := coalesce(p_rate, v_limit.rate_per_second);
     spacing := passbell.slot_width(v_limit);
     clock := clock_timestamp();
-    if p_late > 0 then
+    if p_n > 1 and p_n * spacing > 300 then
+        raise exception '% slots at this rate are more than five minutes.', p_n using errcode = 'PB400';
+    end if;
+    if v_gap > 0 then
         if extract(epoch from v_limit.gap_at) > p_late_at then
-            v_gap := greatest(p_late - v_limit.gap_seconds, 0);
+            v_gap := greatest(v_gap - v_limit.gap_seconds, 0);
         end if;
         if v_gap > 0 then
             v_limit.gap_at := v_limit.next_slot;
@@ -80,6 +88,6 @@ as $$
        set cut_rate = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_rate
                            else greatest(l.rate_per_second * 0.2, 0.8 * (passbell.slot_air() / passbell.slot_width(l))::numeric) end,
            cut_at = case when l.cut_at > clock_timestamp() - interval '1 second' then l.cut_at else clock_timestamp() end,
-           blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, coalesce(p_seconds, 0.25))::double precision))
+           blocked_until = greatest(l.blocked_until, clock_timestamp() + make_interval(secs => least(3600, greatest(0, coalesce(p_seconds, 0.25)))::double precision))
      where l.account = p_account
 $$;

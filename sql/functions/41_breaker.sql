@@ -11,6 +11,9 @@ as $$
 declare
     v_opened  boolean;
 begin
+    if (length(p_account) <= 200 and p_kind in ('credentials', 'outage')) is not true then
+        raise exception 'open_breaker wants an account, and credentials or outage.' using errcode = 'PB400';
+    end if;
     insert into passbell.rate_limits (account) values (p_account) on conflict do nothing;
     update passbell.rate_limits l
        set breaker = 'open', breaker_kind = p_kind, breaker_reason = left(p_reason, 300), opened_at = clock_timestamp(),

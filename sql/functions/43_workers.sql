@@ -7,8 +7,13 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    -- The bounds of PASSBELL_RATE_PER_SECOND and PASSBELL_DAILY_CAP. NaN is more than any number.
+    if p_worker is null or p_account is null or length(p_account) > 200
+       or (p_rate > 0 and p_rate <= 100000) is not true or (p_daily_cap between 0 and 1000) is not true then
+        raise exception 'A worker has an id, an account, a rate above 0 up to 100,000 and a daily cap from 0 to 1,000.' using errcode = 'PB400';
+    end if;
     insert into passbell.workers (id, host, pid, process, version, account, started_at, heartbeat_at, doing)
-    values (p_worker, p_host, p_pid, p_process, p_version, p_account, clock_timestamp(), clock_timestamp(), 'starting')
+    values (p_worker, left(p_host, 200), p_pid, left(p_process, 200), left(p_version, 100), p_account, clock_timestamp(), clock_timestamp(), 'starting')
     on conflict (id) do update set heartbeat_at = clock_timestamp();
     insert into passbell.rate_limits (account, rate_per_second) values (p_account, p_rate)
     on conflict (account) do update set rate_per_second = excluded.rate_per_second
@@ -27,7 +32,7 @@ as $$
 declare
     v_known  boolean;
 begin
-    update passbell.workers w set heartbeat_at = clock_timestamp(), doing = p_doing where w.id = p_worker;
+    update passbell.workers w set heartbeat_at = clock_timestamp(), doing = left(p_doing, 200) where w.id = p_worker;
     v_known := found;
     delete from passbell.workers w
      where w.heartbeat_at < clock_timestamp() - interval '1 day' and w.id <> p_worker

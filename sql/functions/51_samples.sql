@@ -17,7 +17,7 @@ begin
     v_message := passbell.compile_message(p_message);
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_target) a;
     return query execute $q$
-        select r.pass_id, r.external_id, r.first_name,
+        select r.pass_id, r.external_id, left(r.first_name, 200),
                case when cardinality($4) = 0 then format($3)
                     else passbell.render_message($3, $4, $5, r.points, r.first_name, r.last_name, r.tier_points, g.name) end
           from passbell.recipients r
@@ -25,7 +25,7 @@ begin
          where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)
          order by r.external_id
          limit $6 $q$
-     using p_program, v_parameters, v_message.layout, v_message.fields, v_message.fallbacks, greatest(p_limit, 0);
+     using p_program, v_parameters, v_message.layout, v_message.fields, v_message.fallbacks, least(greatest(p_limit, 0), 100);
 exception when data_exception or syntax_error_or_access_rule_violation then
     raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
 end

@@ -131,7 +131,9 @@ $$;
 create or replace function passbell.clean_value(p_value text) returns text
 language sql immutable
 as $$
-    select nullif(pg_catalog.btrim(case when p_value ~ '[[:cntrl:]]' then pg_catalog.regexp_replace(p_value, '[[:cntrl:]]+', ' ', 'g') else p_value end), '')
+    select nullif(pg_catalog.btrim(case when pg_catalog.left(p_value, 200) ~ '[[:cntrl:]]'
+                                        then pg_catalog.regexp_replace(pg_catalog.left(p_value, 200), '[[:cntrl:]]+', ' ', 'g')
+                                        else pg_catalog.left(p_value, 200) end), '')
 $$;
 
 -- One member's text from the layout chosen for the values that are there; names already clean. Disappears like clean_value.
@@ -257,7 +259,7 @@ begin
              where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
                and (p_program is null or g.program_id = p_program)
         )
-        select b.pass_id, b.program_id, b.external_id, b.first_name, b.birth_date, b.birthday_year, g.reward,
+        select b.pass_id, b.program_id, b.external_id, left(b.first_name, 200), b.birth_date, b.birthday_year, g.reward,
                passbell.fill_layout(g.layouts[n.mask + 1], g.gaps[n.mask + 1],
                                     coalesce(b.points, 0) + case when b.already_gifted then 0 else g.reward end,
                                     b.shown_first_name, b.shown_last_name, b.tier_points),

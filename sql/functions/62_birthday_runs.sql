@@ -36,7 +36,7 @@ begin
          order by d.local_date, b.program_id
     loop
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until)
-        values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + make_interval(secs => p_lease_seconds))
+        values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + passbell.lease(p_lease_seconds))
         on conflict (program_id, local_date) do update
            set worker = excluded.worker, lease_until = excluded.lease_until
          where passbell.may_take_run(r, p_lease_seconds)
@@ -55,7 +55,7 @@ language sql stable
 set search_path = ''
 as $$
     select p_run.completed_at is null
-       and not coalesce(p_run.lease_until > n.t and p_run.lease_until <= n.t + make_interval(secs => greatest(p_lease_seconds, 600)), false)
+       and not coalesce(p_run.lease_until > n.t and p_run.lease_until <= n.t + greatest(passbell.lease(p_lease_seconds), interval '10 minutes'), false)
        and not (p_run.not_before > n.t and p_run.not_before <= n.t + interval '1 hour')
       from (select passbell.now() as t) n
 $$;
@@ -146,10 +146,12 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 begin
+    p_limit := least(greatest(coalesce(p_limit, 50), 1), 1000);
+    p_seconds := least(greatest(coalesce(p_seconds, 5), 0), 600);
     perform passbell.require_birthday_guard();
     perform passbell.lock_birthdays(p_program);
     update passbell.birthday_runs r
-       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds)
+       set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
      where r.program_id = p_program and r.local_date = p_date and r.worker = p_worker;
     if not found then
         raise exception 'the lease on the birthday run of % in program % is lost', p_date, p_program using errcode = 'PB412';

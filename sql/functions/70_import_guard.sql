@@ -11,6 +11,13 @@ declare
     v_engine  constant boolean := passbell.is_engine();
     v_server  constant boolean := coalesce(passbell.acts_for_server(), false);
 begin
+    if tg_op = 'INSERT' or new.name is distinct from old.name or new.csv_upload_url is distinct from old.csv_upload_url then
+        perform passbell.require_length('name', new.name, 1000), passbell.require_length('csv_upload_url', new.csv_upload_url, 4000);
+        new.name := left(new.name, 200);
+        new.created_by := left(new.created_by, 200);
+    end if;
+    new.region := left(new.region, 100);
+    new.date_order := left(new.date_order, 100);
     new.updated_at := passbell.now();
     new.status := upper(btrim(coalesce(nullif(btrim(new.status), ''), 'PENDING')));
     new.date_order := upper(nullif(btrim(new.date_order), ''));
@@ -21,7 +28,7 @@ begin
     end if;
     if tg_op = 'INSERT' then
         if new.status <> 'PENDING' then
-            raise exception 'A new import is PENDING, not %.', new.status using errcode = 'PB422';
+            raise exception 'A new import is PENDING, not %.', left(new.status, 40) using errcode = 'PB422';
         end if;
         new.created_at := coalesce(new.created_at, passbell.now());
         new.restricted := coalesce(new.restricted, false) or not v_server;
@@ -33,7 +40,7 @@ begin
         return new;
     end if;
     if new.status <> old.status and not (new.status = 'CANCELLED' and old.status in ('PENDING', 'PROCESSING')) then
-        raise exception 'An import that is % cannot become %.', old.status, new.status using errcode = 'PB422';
+        raise exception 'An import that is % cannot become %.', old.status, left(new.status, 40) using errcode = 'PB422';
     end if;
     if old.status <> 'PENDING'
        and (new.program_id, new.csv_upload_url, new.dry_run, new.region, new.date_order, new.encoding)

@@ -53,7 +53,7 @@ begin
         end if;
 
         insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
-        values (v_import.id, 1, v_now + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
+        values (v_import.id, 1, v_now + passbell.lease(p_lease_seconds), gen_random_uuid(), p_worker)
         on conflict (import_id) do update
            set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
         returning l.claim_token into claim_token;
@@ -131,7 +131,7 @@ begin
     returning i.* into v_import;
     perform passbell.engine_ends();
     insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
-    values (v_import.id, 1, passbell.now() + make_interval(secs => p_lease_seconds::double precision), gen_random_uuid(), p_worker)
+    values (v_import.id, 1, passbell.now() + passbell.lease(p_lease_seconds), gen_random_uuid(), p_worker)
     returning l.claim_token into claim_token;
     import_id := v_import.id;
     region := passbell.import_region(v_import);
@@ -165,7 +165,7 @@ set search_path = ''
 as $$
 begin
     update passbell.import_leases l
-       set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+       set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
      where l.import_id = p_import and l.claim_token = p_claim_token
        and exists (select from public.member_imports i where i.id = p_import and i.status = 'PROCESSING');
     return found;
@@ -247,12 +247,12 @@ begin
     select string_agg(f.field, ', ' order by f.field) into v_missing from passbell.import_fields() f where f.column_name is null;
     update passbell.import_leases l
        set staged = true,
-           lease_until = passbell.now() + (clock_timestamp() - pg_catalog.now()) + make_interval(secs => p_lease_seconds::double precision)
+           lease_until = passbell.now() + (clock_timestamp() - pg_catalog.now()) + passbell.lease(p_lease_seconds)
      where l.import_id = p_import;
     perform passbell.engine_begins();
     update public.member_imports i
        set total_rows = v_total, status_detail = 'Importing.',
-           notes = p_notes || case when v_missing is null then '{}' else array['Not stored, because the table users has no column for it: ' || v_missing || '.'] end
+           notes = array(select left(n, 1000) from unnest(p_notes[1:100]) n) || case when v_missing is null then '{}' else array['Not stored, because the table users has no column for it: ' || v_missing || '.'] end
                          || case when passbell.consent_must_be_said()
                                  then array['The platform''s marketing_opt_in cannot be empty: new members whose row does not answer are stored as not opted in.'] else '{}' end
      where i.id = p_import;

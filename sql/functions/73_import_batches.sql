@@ -15,6 +15,7 @@ declare
     v_rows    integer[];
     v_done    record;
 begin
+    p_limit := least(greatest(coalesce(p_limit, 1000), 1), 10000);
     v_import := passbell.hold_import(p_import, p_claim_token);
     if v_import.dry_run then
         v_rows := array(select s.row_number from passbell.import_staged s where s.import_id = p_import order by s.row_number);
@@ -43,7 +44,7 @@ begin
     returning i.* into v_import;
     perform passbell.engine_ends();
     if remaining > 0 then
-        update passbell.import_leases l set lease_until = passbell.now() + make_interval(secs => p_lease_seconds::double precision)
+        update passbell.import_leases l set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
          where l.import_id = p_import;
     else
         perform passbell.engine_begins();

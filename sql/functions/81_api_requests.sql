@@ -19,7 +19,7 @@ declare
 begin
     delete from passbell.api_requests r where r.created_at < v_now - interval '24 hours';
     insert into passbell.api_requests as r (owner, key, fingerprint, created_at, lease_until)
-    values (p_owner, p_key, p_fingerprint, v_now, v_now + make_interval(secs => p_lease_seconds))
+    values (p_owner, p_key, p_fingerprint, v_now, v_now + passbell.lease(p_lease_seconds))
     on conflict (owner, key) do update
        set lease_until = excluded.lease_until
      where r.fingerprint = excluded.fingerprint and r.status is null and r.lease_until <= v_now

@@ -28,8 +28,8 @@ returns table (campaign_id uuid, program_id uuid, program_name text, name text, 
 language sql stable
 set search_path = ''
 as $$
-    select c.id, c.program_id, g.name, c.name, c.message_text,
-           coalesce(nullif(btrim(c.target_query), ''), 'ALL')
+    select c.id, c.program_id, left(g.name, 200), left(c.name, 200), left(c.message_text, 4000),
+           coalesce(nullif(btrim(left(c.target_query, 10000)), ''), 'ALL') || case when length(c.target_query) > 10000 then ' …' else '' end
                || case when nullif(btrim(c.csv_upload_url), '') is not null and coalesce(c.target_query, '') !~* 'csv' then ' & CSV' else '' end,
            c.kind, p.status, p.status_detail,
            p.recipient_count, p.sent, p.failed, p.skipped, p.remaining, p.percent, p.rate_per_second, p.finishes_at,
@@ -107,7 +107,7 @@ as $$
     )
     select s.slot, e.first + make_interval(secs => s.slot * e.width), e.width, coalesce(c.sent, 0), coalesce(c.failed, 0)
       from edge e
-     cross join generate_series(0, p_slots - 1) as s (slot)
+     cross join generate_series(0, least(p_slots, 1000) - 1) as s (slot)
       left join counted c on c.slot = s.slot
      where e.first is not null
      order by s.slot
@@ -121,7 +121,7 @@ returns table (pass_id uuid, external_id text, first_name text, last_name text, 
 language sql stable
 set search_path = ''
 as $$
-    select d.pass_id, r.external_id, r.first_name, r.last_name, d.outcome, d.reason, d.detail, d.http_status, d.attempts, d.sent_at
+    select d.pass_id, r.external_id, left(r.first_name, 200), left(r.last_name, 200), d.outcome, d.reason, d.detail, d.http_status, d.attempts, d.sent_at
       from (select x.*
               from passbell.deliveries x
              where x.campaign_id = p_campaign and (p_after is null or x.pass_id > p_after)

@@ -8,10 +8,10 @@ language sql stable
 set search_path = ''
 as $$
     select d.day::date, d.day::date = t.today, count(b.pass_id), count(b.pass_id) filter (where b.already_gifted),
-           coalesce(jsonb_agg(jsonb_build_object('external_id', b.external_id, 'first_name', b.first_name, 'gifted', b.already_gifted)
-                              order by b.nth) filter (where b.nth <= p_people), '[]')
+           coalesce(jsonb_agg(jsonb_build_object('external_id', b.external_id, 'first_name', left(b.first_name, 200), 'gifted', b.already_gifted)
+                              order by b.nth) filter (where b.nth <= least(p_people, 100)), '[]')
       from (select (passbell.now() at time zone passbell.zone(g.timezone))::date as today from passbell.programs g where g.program_id = p_program) t
-     cross join generate_series(t.today::timestamp, t.today + (p_days - 1) * interval '1 day', interval '1 day') as d (day)
+     cross join generate_series(t.today::timestamp, t.today + (least(greatest(p_days, 1), 62) - 1) * interval '1 day', interval '1 day') as d (day)
       left join lateral (select p.*, row_number() over (order by p.first_name, p.external_id) as nth
                            from passbell.birthday_people(p_program, d.day::date) p) b on true
      group by d.day, t.today
@@ -29,7 +29,7 @@ as $$
       from passbell.birthday_runs r
      where r.program_id = p_program
      order by r.local_date desc
-     limit p_limit
+     limit least(greatest(p_limit, 1), 400)
 $$;
 
 -- Programs as the page and the API list them.

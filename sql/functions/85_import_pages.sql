@@ -16,7 +16,7 @@ as $$
       left join passbell.programs g on g.program_id = i.program_id
      where p_import is null or i.id = p_import
      order by i.created_at desc, i.id
-     limit p_limit
+     limit least(greatest(p_limit, 1), 200)
 $$;
 
 -- The row of one import, for whoever applied it.

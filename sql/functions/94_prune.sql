@@ -35,6 +35,7 @@ declare
     v_failed    integer;
     v_skipped   integer;
 begin
+    p_limit := least(greatest(coalesce(p_limit, 2000), 1), 10000);
     select passbell.now() - s.retention into v_horizon from passbell.settings s where s.retention is not null;
     if not found then
         return query select 'deliveries', 0::bigint, true;
