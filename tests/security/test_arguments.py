@@ -138,7 +138,7 @@ def test_an_account_is_a_name(daemon: tuple[Shop, psycopg.Connection[Any]]) -> N
 
 
 def test_a_worker_is_what_the_settings_allow(daemon: tuple[Shop, psycopg.Connection[Any]]) -> None:
-    """A rate or a cap that PASSBELL_RATE_PER_SECOND and PASSBELL_DAILY_CAP refuse is refused here too; texts are cut."""
+    """A rate or a cap that PASSBELL_RATE_PER_SECOND and PASSBELL_DAILY_CAP refuse is refused; texts are cut."""
     shop, conn = daemon
     register = "select passbell.register_worker(gen_random_uuid(), %s, 1, %s, %s, 'x', {}::numeric, {})"
     settings = shop.row("select * from passbell.settings")
