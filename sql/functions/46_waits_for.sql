@@ -32,6 +32,7 @@ begin
     end if;
     v_zone := passbell.zone(v_campaign.timezone);
     v_words := case
+        when passbell.aside_words(p_campaign) is not null then passbell.aside_words(p_campaign)
         when v_campaign.suspended and v_campaign.status = 'PROCESSING' then
              format('Waiting: the program "%s" is suspended.', v_campaign.name)
         when v_campaign.status = 'PENDING' and v_campaign.scheduled_at > passbell.now() then

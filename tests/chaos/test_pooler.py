@@ -106,7 +106,16 @@ def test_all_kinds_of_work(scene: Scene, report: Report, settings: dict[str, obj
         )
         with scene.daemon(pooler.url, **more) as daemon:
             code, sent = passbell(
-                scene, pooler.url, "send", "--program", str(club), "--message", "Hello", "--wait"
+                scene,
+                pooler.url,
+                "send",
+                "--program",
+                str(club),
+                "--target",
+                "ALL",
+                "--message",
+                "Hello",
+                "--wait",
             )
             assert (code, sent["sent"]) == (0, 61), sent
             listed = scene.campaign(club, "Listed", target_query="CSV", csv_upload_url=files.link("list.csv"))

@@ -77,11 +77,22 @@ def test_send_creates_a_campaign_that_status_shows(passbell: Passbell, club: Clu
 def test_send_at_a_time(passbell: Passbell, club: Club) -> None:
     """--at schedules; a time without a zone is local, one that is no time is refused."""
     assert (
-        passbell("send", "--program", "pkTea", "--message", "x", "--at", "2099-12-24T18:00+01:00").code == 0
+        passbell(
+            "send",
+            "--target",
+            "ALL",
+            "--program",
+            "pkTea",
+            "--message",
+            "x",
+            "--at",
+            "2099-12-24T18:00+01:00",
+        ).code
+        == 0
     )
     moment = club.connection.execute("select scheduled_at at time zone 'UTC' from push_campaigns").fetchone()
     assert str((moment or ("",))[0]) == "2099-12-24 17:00:00"
-    wrong = passbell("send", "--program", "pkTea", "--message", "x", "--at", "noon")
+    wrong = passbell("send", "--target", "ALL", "--program", "pkTea", "--message", "x", "--at", "noon")
     assert wrong.code == 2
     assert "2026-12-24T18:00" in wrong.err
 
@@ -97,14 +108,14 @@ def test_dry_run_shows_what_members_would_read(passbell: Passbell, club: Club) -
         ("M-Bo", "Hi Bo: 20"),
         ("M-Cy", "Hi Cy: 600"),
     ]
-    plain = passbell("send", "--program", "pkTea", "--message", "50% off", "--dry-run").out
+    plain = passbell("send", "--target", "ALL", "--program", "pkTea", "--message", "50% off", "--dry-run").out
     assert "M-Ann: 50% off" in plain
     assert club.connection.execute("select count(*) from push_campaigns").fetchone() == (0,)
 
 
 def test_unknown_placeholder_is_refused_before_anything_is_created(passbell: Passbell, club: Club) -> None:
     """A placeholder that does not exist is told at once."""
-    answer = passbell("send", "--program", "pkTea", "--message", "Hi {nickname}")
+    answer = passbell("send", "--target", "ALL", "--program", "pkTea", "--message", "Hi {nickname}")
     assert answer.code == 1
     assert "{nickname}" in answer.err
     assert "first_name" in answer.err
@@ -112,7 +123,9 @@ def test_unknown_placeholder_is_refused_before_anything_is_created(passbell: Pas
 
 def test_pause_resume_cancel(passbell: Passbell, club: Club) -> None:
     """A campaign is paused, resumed and cancelled; what cannot be done is one sentence."""
-    campaign = passbell("send", "--program", "pkTea", "--message", "x", "--json").document["campaign_id"]
+    campaign = passbell("send", "--target", "ALL", "--program", "pkTea", "--message", "x", "--json").document[
+        "campaign_id"
+    ]
     assert passbell("pause", campaign, "--json").document["status"] == "PAUSED"
     assert passbell("resume", campaign, "--json").document["status"] == "PENDING"
     assert f"Campaign {campaign} is CANCELLED" in passbell("cancel", campaign).out
@@ -135,7 +148,7 @@ def test_wait_ends_when_somebody_pauses_the_campaign(passbell: Passbell, club: C
     """--wait returns 1 with the state on the screen when a campaign is paused and waits for a person."""
     pausing = threading.Thread(target=pause_when_created, args=(club.url,))
     pausing.start()
-    answer = passbell("send", "--program", "pkTea", "--message", "x", "--wait")
+    answer = passbell("send", "--target", "ALL", "--program", "pkTea", "--message", "x", "--wait")
     pausing.join()
     assert answer.code == 1
     assert "PAUSED" in answer.out
@@ -153,7 +166,9 @@ def pause_when_created(url: str) -> None:
 def test_verify_is_silent_about_nothing_and_names_what_breaks_the_law(passbell: Passbell, club: Club) -> None:
     """`verify` exits 0 when everybody is accounted for, 1 with the campaign when somebody is not."""
     assert passbell("verify").out == "Every recipient is accounted for.\n"
-    campaign = passbell("send", "--program", "pkTea", "--message", "x", "--json").document["campaign_id"]
+    campaign = passbell("send", "--target", "ALL", "--program", "pkTea", "--message", "x", "--json").document[
+        "campaign_id"
+    ]
     club.connection.execute("alter table push_campaigns disable trigger user")
     club.connection.execute(
         "update push_campaigns set status = 'PROCESSING', started_at = now(), recipient_count = 3"

@@ -85,7 +85,14 @@ def test_wrong_option_is_told_with_the_usage(passbell: Passbell) -> None:
 def test_bytes_that_are_no_text_are_one_sentence(passbell: Passbell, club: Club) -> None:
     """An argument in another code page is told as such, not as a defect."""
     answer = passbell(
-        "send", "--program", str(club.program), "--message", "caf\udce9", PASSBELL_DATABASE_URL=club.url
+        "send",
+        "--target",
+        "ALL",
+        "--program",
+        str(club.program),
+        "--message",
+        "caf\udce9",
+        PASSBELL_DATABASE_URL=club.url,
     )
     assert (answer.code, answer.err) == (2, "passbell: An argument is not text in UTF-8.\n")
 

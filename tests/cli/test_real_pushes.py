@@ -112,7 +112,17 @@ def test_send_and_wait_until_everybody_was_buzzed(passbell: Passbell, club: Club
     """--wait ends with 0 when the campaign is complete; a real test push works the same way."""
     assert passbell("check").code == 0
     with Daemon(club.url, seeded.url, POLL_SECONDS=1):
-        sent = passbell("send", "--program", "Tea Club", "--message", "Hi {first_name}", "--wait", "--json")
+        sent = passbell(
+            "send",
+            "--target",
+            "ALL",
+            "--program",
+            "Tea Club",
+            "--message",
+            "Hi {first_name}",
+            "--wait",
+            "--json",
+        )
         tested = passbell("check", "--send", "M-Ann", "--program", "Tea Club")
     assert sent.code == 0
     assert (sent.document["status"], sent.document["sent"], sent.document["failed"]) == ("COMPLETED", 3, 0)

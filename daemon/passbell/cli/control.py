@@ -6,22 +6,23 @@ from typing import LiteralString
 
 import click
 
-from passbell.cli.database import connect, one, parse_campaign
+from passbell.cli.database import connect, one, resolve_campaign
 from passbell.cli.output import as_json, json_option
 
 
 def _verb(name: str, sql: LiteralString, help_text: str) -> click.Command:
     @click.command(name, help=help_text)
-    @click.argument("campaign")
+    @click.argument("campaign", metavar="CAMPAIGN")
     @json_option
     def command(*, campaign: str, json_wanted: bool) -> None:
         with connect() as connection:
-            row = one(connection, sql, (parse_campaign(campaign),))
+            row = one(connection, sql, (resolve_campaign(connection, campaign),))
         if json_wanted:
             as_json(row)
         else:
+            name = f" ({row['name']})" if row["name"] else ""
             detail = f": {row['status_detail']}" if row["status_detail"] else ""
-            click.echo(f"Campaign {row['id']} is {row['status']}{detail}")
+            click.echo(f"Campaign {row['id']} is {row['status']}{name}{detail}")
 
     return command
 

@@ -1,7 +1,8 @@
-"""What commands need of the database: one short connection, and programs by any of their names."""
+"""What commands need of the database: a short connection; programs by any name, campaigns by a part of their id."""
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
@@ -15,14 +16,15 @@ from passbell.settings import Need, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Row", "connect", "one", "parse_campaign", "resolve_program"]
+__all__ = ["Row", "connect", "one", "resolve_campaign", "resolve_program"]
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
 CONNECT_SECONDS = 10
 STATEMENT_MILLISECONDS = 60_000
-MAX_NAMED = 10  # programs listed in an error
+MAX_NAMED = 10  # programs or campaigns listed in an error
+_ID_BEGINS = re.compile("[0-9a-f]{1,32}")
 
 
 @contextmanager
@@ -88,11 +90,39 @@ def resolve_program(connection: Connection, name: str) -> UUID:
     raise CampaignError(f"There is no program {name!r}; known programs: {listed}.", "PB404")
 
 
-def parse_campaign(value: str) -> UUID:
-    """Read a campaign id; a CampaignError, PB404, for what cannot be one."""
-    try:
-        return UUID(value.strip())
-    except ValueError:
+def resolve_campaign(connection: Connection, value: str) -> UUID:
+    """Return the id of the campaign whose id begins like this.
+
+    Raises:
+        CampaignError: PB404 if there is none, or the text cannot begin an id; PB409 with the candidates if
+            there are several.
+    """
+    digits = value.strip().lower().replace("-", "")
+    if not _ID_BEGINS.fullmatch(digits):
         raise CampaignError(
-            f"{value!r} is not a campaign id; `passbell status` lists the campaigns.", "PB404"
-        ) from None
+            f"{value!r} is not a campaign id, nor the beginning of one; `passbell status` lists the campaigns.",
+            "PB404",
+        )
+    # A range of the primary key: no campaign is read but those meant.
+    found = connection.execute(
+        """
+        select id, name, status
+          from public.push_campaigns
+         where id between %s and %s
+         order by id
+         limit %s
+        """,
+        (UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f")), MAX_NAMED + 1),
+    ).fetchall()
+    if not found:
+        raise CampaignError(
+            f"There is no campaign {value.strip()}; `passbell status` lists the campaigns.", "PB404"
+        )
+    if len(found) > 1:
+        named = [f"{row['id']} ({row['name'] or row['status']})" for row in found[:MAX_NAMED]]
+        more = ", …" if len(found) > MAX_NAMED else ""
+        raise CampaignError(
+            f"Several campaigns begin with {value.strip()}: {', '.join(named)}{more}. Write more of the id.",
+            "PB409",
+        )
+    return UUID(str(found[0]["id"]))

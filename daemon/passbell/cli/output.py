@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import sys
+import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +21,24 @@ if TYPE_CHECKING:
 
     from passbell.cli.database import Row
 
-__all__ = ["as_json", "bar", "json_option", "moment", "number", "print_pairs", "print_table"]
+__all__ = [
+    "as_json",
+    "bar",
+    "campaign_pairs",
+    "json_option",
+    "moment",
+    "number",
+    "print_campaigns",
+    "print_pairs",
+    "print_table",
+    "shortened",
+]
 
 json_option = click.option("--json", "json_wanted", is_flag=True, help="Print the result as JSON.")
 
 _BAR_CELLS = 20
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_WIDEST = 400  # columns of a table in a pipe
 
 
 def as_json(value: Any) -> None:
@@ -66,10 +83,68 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    """Print one fact per line, aligned."""
-    width = max((len(name) for name, _ in pairs), default=0)
+    """Print one fact per line, aligned; on a terminal a long one goes on under its own column."""
+    names = max((len(name) for name, _ in pairs), default=0)
+    room = _width() - names - 2
     for name, value in pairs:
-        click.echo(f"{name:<{width}}  {value}")
+        # A word longer than the line, such as an id, stays whole: it must be possible to copy it.
+        lines = _wrapped(value, max(room, 20)) or [""]
+        for number, line in enumerate(lines):
+            click.echo(f"{'' if number else name:<{names}}  {line}")
+
+
+def print_campaigns(rows: Sequence[Row]) -> None:
+    """Print some lines per campaign, the whole id in the first: readable at 80 columns, and greppable in a pipe."""
+    console = _console()
+    for row in rows:
+        done = row["sent"] + row["failed"] + row["skipped"]
+        head = Text.assemble(str(row["campaign_id"]), "  ", (f"{row['status']:<10}", _COLOURS[row["status"]]))
+        head.append(f"  {bar(done, row['recipient_count'])}")
+        counts = [
+            f"{number(row[what])} {what}"
+            for what in ("sent", "failed", "skipped")
+            if row[what] or what == "sent"
+        ]
+        total = f" of {number(row['recipient_count'])}" if row["recipient_count"] else ""
+        name = row["name"] or shortened(row["message_text"] or "", MESSAGE_SHOWN)
+        console.print(head, soft_wrap=True)
+        for line in (
+            f"{name} · {row['program'] or '-'} · {moment(row['created_at'])}",
+            f"{counts[0]}{total}{''.join(f', {count}' for count in counts[1:])}",
+            row["detail"],
+        ):
+            if line:
+                _print_indented(line)
+
+
+def _print_indented(line: str) -> None:
+    for part in _wrapped(line, _width() - 2):
+        click.echo(f"  {part}")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of a text; what people typed may hold no command for the terminal."""
+    return textwrap.wrap(_CONTROL.sub(" ", text), width, break_long_words=False, break_on_hyphens=False)
+
+
+MESSAGE_SHOWN = 40
+"""Characters of a message that stand for a campaign without a name."""
+
+_COLOURS = {
+    "COMPLETED": "green",
+    "PROCESSING": "cyan",
+    "PENDING": "yellow",
+    "PAUSED": "yellow",
+    "FAILED": "bold red",
+    "CANCELLED": "dim",
+    "DRAFT": "dim",
+}
+
+
+def shortened(text: str, size: int) -> str:
+    """Cut a text to so many characters, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= size else f"{line[: size - 1]}…"
 
 
 def campaign_pairs(row: Row) -> list[tuple[str, str]]:
@@ -79,7 +154,7 @@ def campaign_pairs(row: Row) -> list[tuple[str, str]]:
         ("campaign", str(row["campaign_id"])),
         ("name", row["name"] or "-"),
         ("status", row["status"]),
-        ("detail", row["status_detail"] or "-"),
+        ("detail", row.get("waits_for") or row["status_detail"] or "-"),
         ("progress", bar(done, row["recipient_count"])),
         ("recipients", number(row["recipient_count"])),
         ("sent", number(row["sent"])),
@@ -91,6 +166,12 @@ def campaign_pairs(row: Row) -> list[tuple[str, str]]:
     return pairs
 
 
+def _width() -> int:
+    """Columns to fit into: the terminal's; in a pipe those of COLUMNS, else none, for grep and awk want whole lines."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        return max(shutil.get_terminal_size().columns, 40)
+    return 100_000
+
+
 def _console() -> Console:
-    # Not on a terminal, rich would fold tables at 80 columns; grep and awk want whole lines.
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 400, highlight=False)
+    return Console(file=sys.stdout, width=min(_width(), _WIDEST), highlight=False)

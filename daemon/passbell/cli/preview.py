@@ -18,29 +18,37 @@ program_option = click.option(
     metavar="ID",
     help="The program: its id, its PassKit program id or its exact name.",
 )
-target_option = click.option(
-    "--target",
-    default="ALL",
-    show_default=True,
-    help="Who: ALL, VIP, WHALE:500, LOCAL:90210, VIP & SLUMBER:30, ...",
-)
+TARGETS = "Who: ALL, VIP, WHALE:500, LOCAL:90210, VIP & SLUMBER:30, ..."
 
 
 @click.command()
 @program_option
-@target_option
+@click.option("--target", default="ALL", show_default=True, help=TARGETS)
 @json_option
 def preview(*, program: str, target: str, json_wanted: bool) -> None:
     """Count honestly whom a campaign would reach, and how long it would take."""
     with connect() as connection:
-        row = one(connection, PREVIEW, (resolve_program(connection, program), target))
+        program_id = resolve_program(connection, program)
+        row = one(connection, PREVIEW, (program_id, target))
+        notice = one(connection, OUTLOOK, (program_id, None, ""))["notice"]
     if json_wanted:
-        as_json(row)
-    else:
-        print_preview(row)
+        as_json(row | {"notice": notice})
+        return
+    print_preview(row)
+    if notice:
+        click.echo(notice, err=True)
 
 
 PREVIEW = "select * from public.push_preview(%s, %s)"
+
+OUTLOOK = """
+    select o.*, g.name as program, to_char(a.at at time zone o.zone, 'YYYY-MM-DD HH24:MI') as local_at,
+           array(select passbell.message_warnings(a.message)) as warnings
+      from (select %s::uuid as program, %s::timestamptz as at, %s::text as message) a
+     cross join lateral passbell.order_outlook(a.program, a.at) o
+      left join passbell.programs g on g.program_id = a.program
+"""
+"""When an order can begin, what holds it back until then, and what in its message looks like another tool's."""
 
 
 def print_preview(row: Row) -> None:

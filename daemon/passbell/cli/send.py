@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from passbell.cli.database import connect, one, resolve_program
-from passbell.cli.output import as_json, json_option
-from passbell.cli.preview import PREVIEW, print_preview, program_option, target_option
+from passbell.cli.output import as_json, json_option, number
+from passbell.cli.preview import OUTLOOK, PREVIEW, TARGETS, print_preview, program_option
 from passbell.cli.watch import watch
 from passbell.db.lists import ListOrder, create_list_campaign
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from passbell.cli.database import Connection
+    from passbell.cli.database import Connection, Row
 
 SAMPLES = 5
+DECLINED = 1
 
 
 class Moment(click.ParamType[datetime]):
@@ -34,12 +36,34 @@ class Moment(click.ParamType[datetime]):
             return value
         try:
             return datetime.fromisoformat(str(value)).astimezone()
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(
                 f"{value!r} is not a time; write it like 2026-12-24T18:00 or 2026-12-24T18:00+01:00",
                 param,
                 ctx,
             )
+
+
+class Order(NamedTuple):
+    """What was asked for."""
+
+    program: UUID
+    message: str
+    target: str
+    name: str | None
+    at: datetime | None
+    file: Path | None
+
+    @property
+    def listed(self) -> ListOrder:
+        """The order with the members of the file."""
+        return ListOrder(
+            program=self.program,
+            message=self.message,
+            target=self.target,
+            name=self.name,
+            scheduled_at=self.at,
+        )
 
 
 @click.command()
@@ -49,7 +73,7 @@ class Moment(click.ParamType[datetime]):
     required=True,
     help="What the phones show; {first_name|there}, {points} and others are filled in.",
 )
-@target_option
+@click.option("--target", help=f"{TARGETS} Needed unless --csv is given or a terminal can ask.")
 @click.option(
     "--csv",
     "file",
@@ -57,14 +81,15 @@ class Moment(click.ParamType[datetime]):
     metavar="FILE",
     help="Only to the members listed in this file; a --target narrows the list further.",
 )
-@click.option("--name", help="A name for the campaign.")
+@click.option("--name", help="A name for the campaign, for lists and reports.")
 @click.option(
     "--at",
     "at",
     type=Moment(),
-    help="When to send, such as 2026-12-24T18:00 (local time unless a zone is given).",
+    help="When to send, such as 2026-12-24T18:00 (this machine's time unless an offset is given).",
 )
 @click.option("--dry-run", is_flag=True, help="Send nothing: show the count and five rendered messages.")
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 @click.option("--wait", is_flag=True, help="Stay, with a progress bar, until the campaign has ended.")
 @json_option
 @click.pass_context
@@ -73,65 +98,134 @@ def send(
     *,
     program: str,
     message: str,
-    target: str,
+    target: str | None,
     file: Path | None,
     name: str | None,
     at: datetime | None,
     dry_run: bool,
+    yes: bool,
     wait: bool,
     json_wanted: bool,
 ) -> None:
-    """Create a campaign. The daemon (`passbell run`) sends it."""
+    """Create a campaign. The daemon (`passbell run`) sends it.
+
+    On a terminal the count is shown and a question asked first. Elsewhere, as in a script, the audience must be
+    named: --target ALL is everybody.
+    """
+    asking = sys.stdin is not None and sys.stdin.isatty() and not yes and not dry_run
+    if target is None and file is None and not asking and not dry_run:
+        raise click.UsageError(
+            "Name the audience: --target ALL for everybody, another --target, or --csv FILE."
+        )
     with connect() as connection:
-        program_id = resolve_program(connection, program)
-        if file is not None:
-            listed = ListOrder(program=program_id, message=message, target=target, name=name, scheduled_at=at)
-            ctx.exit(send_list(connection, listed, file, dry_run=dry_run, wait=wait, json_wanted=json_wanted))
+        order = Order(resolve_program(connection, program), message, target or "ALL", name, at, file)
+        one(connection, "select passbell.require_order(%s, %s, %s)", (order.program, order.target, at))
+        outlook = one(connection, OUTLOOK, (order.program, at, message))
         if dry_run:
-            rehearse(connection, program_id, message, target, json_wanted=json_wanted)
+            rehearse(connection, order, outlook, json_wanted=json_wanted)
             return
-        campaign = one(
-            connection,
-            "select public.push_send(%s, %s, %s, %s, %s) as id",
-            (program_id, message, target, name, at),
-        )["id"]
+        expected = None
+        if asking:
+            _say(order, outlook)
+            expected, summary = _count(connection, order)
+            click.echo(summary, err=True)
+            if not click.confirm(_question(order, outlook["program"], expected), default=False, err=True):
+                click.echo("Nothing was sent.", err=True)
+                ctx.exit(DECLINED)
+        made = _create(connection, order, expected)
+        if not asking:  # an order that is refused is one sentence alone
+            _say(order, outlook)
         if wait:
-            ctx.exit(watch(connection, campaign, json_wanted=json_wanted))
+            ctx.exit(watch(connection, made["campaign_id"], json_wanted=json_wanted))
     if json_wanted:
-        as_json({"campaign_id": campaign})
-    else:
-        click.echo(f"Campaign {campaign} is queued.")
-        click.echo(f"Follow it with: passbell status {campaign}", err=True)
+        as_json(made)
+        return
+    if file is not None:
+        click.echo(f"{made['summary']} {number(made['targeted'])} would be buzzed now.")
+    click.echo(f"Campaign {made['campaign_id']} is queued.")
+    click.echo(f"Follow it with: passbell status {made['campaign_id']}", err=True)
 
 
-def send_list(
-    connection: Connection, order: ListOrder, file: Path, *, dry_run: bool, wait: bool, json_wanted: bool
-) -> int:
-    """Create a campaign to the members in a file, and say at once how many of them were found."""
-    made = create_list_campaign(connection, order, file, dry_run=dry_run)
-    if wait and made.campaign_id is not None:
-        return watch(connection, made.campaign_id, json_wanted=json_wanted)
-    if json_wanted:
-        as_json({"dry_run": True, **asdict(made)} if dry_run else asdict(made))
-        return 0
-    click.echo(f"{made.summary} {made.targeted:,} would be buzzed now.")
-    if dry_run:
-        click.echo("Nothing was sent.")
-    else:
-        click.echo(f"Campaign {made.campaign_id} is queued.")
-        click.echo(f"Follow it with: passbell status {made.campaign_id}", err=True)
-    return 0
+def _say(order: Order, outlook: Row) -> None:
+    """Say on standard error what is not as expected: merge tags of other tools, the time, what holds it back."""
+    for warning in outlook["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
+    if order.at is not None:
+        local = order.at.strftime("%Y-%m-%d %H:%M %z")
+        click.echo(f"It is sent at {outlook['local_at']} {outlook['zone']} ({local} here).", err=True)
+    if outlook["notice"]:
+        click.echo(outlook["notice"], err=True)
 
 
-def rehearse(connection: Connection, program: UUID, message: str, target: str, *, json_wanted: bool) -> None:
+def _count(connection: Connection, order: Order) -> tuple[int, str]:
+    """How many phones the order reaches now, and the sentence about it."""
+    if order.file is not None:
+        made = create_list_campaign(connection, order.listed, order.file, dry_run=True)
+        return made.targeted, made.summary
+    row = one(connection, PREVIEW, (order.program, order.target))
+    left_out = [
+        f"{number(row[column])} {words}"
+        for column, words in (("opted_out", "opted out"), ("capped", "had their messages of today"))
+        if row[column]
+    ]
+    inside = f"{number(row['matched'])} matched, {number(row['in_wallet'])} in a wallet"
+    return row["reachable"], ", ".join([inside, *left_out]) + "."
+
+
+def _question(order: Order, program: str, phones: int) -> str:
+    """Ask with the number, the audience and the program; on standard error, for standard output is for the result."""
+    who = "everybody" if order.target.strip().upper() == "ALL" else order.target
+    if order.file is not None:
+        who = f"the members in {order.file.name}" + ("" if who == "everybody" else f" who are {who}")
+    verb = "Buzz" if order.at is None else "Schedule for"
+    return f"{verb} {number(phones)} {'phone' if phones == 1 else 'phones'}: {who} in {program}?"
+
+
+def _create(connection: Connection, order: Order, expected: int | None) -> dict[str, Any]:
+    """Create the campaign; the audience must still be as many as were shown."""
+    if order.file is not None:
+        return asdict(create_list_campaign(connection, order.listed, order.file))
+    row = one(
+        connection,
+        "select public.push_send(%s, %s, %s, %s, %s, %s) as campaign_id",
+        (order.program, order.message, order.target, order.name, order.at, expected),
+    )
+    return {"campaign_id": row["campaign_id"]}
+
+
+def rehearse(connection: Connection, order: Order, outlook: Row, *, json_wanted: bool) -> None:
     """Show the count and some messages as their receivers would read them; nothing is written."""
-    count = one(connection, PREVIEW, (program, target))
+    if order.file is not None:
+        made = create_list_campaign(connection, order.listed, order.file, dry_run=True)
+        if json_wanted:
+            as_json(
+                {
+                    "dry_run": True,
+                    **asdict(made),
+                    "warnings": outlook["warnings"],
+                    "notice": outlook["notice"],
+                }
+            )
+            return
+        click.echo(f"{made.summary} {made.targeted:,} would be buzzed now.")
+        _say(order, outlook)
+        click.echo("Nothing was sent.")
+        return
+    count = one(connection, PREVIEW, (order.program, order.target))
     samples = connection.execute(
         "select external_id, message from passbell.sample_messages(%s, %s, %s, %s)",
-        (program, message, target, SAMPLES),
+        (order.program, order.message, order.target, SAMPLES),
     ).fetchall()
     if json_wanted:
-        as_json({"dry_run": True, "preview": count, "samples": samples})
+        as_json(
+            {
+                "dry_run": True,
+                "preview": count,
+                "samples": samples,
+                "warnings": outlook["warnings"],
+                "notice": outlook["notice"],
+            }
+        )
         return
     print_preview(count)
     click.echo(
@@ -139,3 +233,4 @@ def rehearse(connection: Connection, program: UUID, message: str, target: str, *
     )
     for sample in samples:
         click.echo(f"  {sample['external_id']}: {sample['message']}")
+    _say(order, outlook)

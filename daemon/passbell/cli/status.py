@@ -4,42 +4,36 @@ from __future__ import annotations
 
 import click
 
-from passbell.cli.database import connect, one, parse_campaign
-from passbell.cli.output import (
-    as_json,
-    bar,
-    campaign_pairs,
-    json_option,
-    moment,
-    number,
-    print_pairs,
-    print_table,
-)
+from passbell.cli.database import connect, one, resolve_campaign
+from passbell.cli.output import as_json, campaign_pairs, json_option, print_campaigns, print_pairs
 from passbell.cli.watch import PROGRESS
 
 LATEST = """
-    select c.id as campaign_id, coalesce(p.name, c.program_id::text) as program, c.name, c.status,
-           coalesce(passbell.aside_words(c.id), c.status_detail) as status_detail,
-           c.recipient_count, c.sent_count as sent, c.failed_count as failed,
-           c.skipped_count as skipped, c.created_at
+    select c.id as campaign_id, coalesce(p.name, c.program_id::text) as program, c.name, c.message_text, c.status,
+           c.status_detail, w.waits_for, coalesce(w.waits_for, c.status_detail) as detail,
+           c.recipient_count, c.sent_count as sent, c.failed_count as failed, c.skipped_count as skipped, c.created_at
       from public.push_campaigns c
       left join passbell.programs p on p.program_id = c.program_id
+     cross join lateral passbell.waits_for(c.id) as w (waits_for)
      order by c.created_at desc, c.id
      limit %s
 """
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@click.argument("campaign", metavar="[CAMPAIGN]", required=False)
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many to list."
 )
 @json_option
 def status(*, campaign: str | None, limit: int, json_wanted: bool) -> None:
-    """Show the latest campaigns, or one CAMPAIGN with its progress."""
+    """Show the latest campaigns, or one with its progress and what it waits for.
+
+    CAMPAIGN is an id or the beginning of one.
+    """
     with connect() as connection:
         if campaign is not None:
-            row = one(connection, PROGRESS, (parse_campaign(campaign),))
+            row = one(connection, PROGRESS, (resolve_campaign(connection, campaign),))
             if json_wanted:
                 as_json(row)
             else:
@@ -53,21 +47,4 @@ def status(*, campaign: str | None, limit: int, json_wanted: bool) -> None:
             "There is no campaign yet. Create one with `passbell send`, or insert a row into push_campaigns."
         )
     else:
-        print_table(
-            ["campaign", "created", "program", "status", "progress", "sent", "failed", "skipped", "detail"],
-            [
-                (
-                    str(row["campaign_id"]),
-                    moment(row["created_at"]),
-                    row["program"] or "-",
-                    row["status"],
-                    bar(row["sent"] + row["failed"] + row["skipped"], row["recipient_count"]),
-                    number(row["sent"]),
-                    number(row["failed"]),
-                    number(row["skipped"]),
-                    row["status_detail"] or row["name"] or "",
-                )
-                for row in rows
-            ],
-            right=["sent", "failed", "skipped"],
-        )
+        print_campaigns(rows)

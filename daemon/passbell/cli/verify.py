@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from passbell.cli.database import connect, parse_campaign
+from passbell.cli.database import connect, resolve_campaign
 from passbell.cli.output import as_json, json_option
 
 
@@ -18,8 +18,8 @@ def verify(ctx: click.Context, *, campaign: str | None, json_wanted: bool) -> No
     Everybody a campaign was meant for is either still waiting or has an outcome, and never both. Exit code 1
     with the campaigns that break it.
     """
-    chosen = None if campaign is None else parse_campaign(campaign)
     with connect() as connection:
+        chosen = None if campaign is None else resolve_campaign(connection, campaign)
         violations = connection.execute("select * from passbell.check_conservation(%s)", (chosen,)).fetchall()
     if json_wanted:
         as_json({"ok": not violations, "violations": violations})

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PROGRESS", "watch"]
 
-PROGRESS = "select * from public.push_progress(%s)"
+PROGRESS = """
+    select p.*, passbell.waits_for(p.campaign_id) as waits_for
+      from public.push_progress(%s) p
+"""
 POLL_SECONDS = 0.5
 ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
 
@@ -30,16 +33,22 @@ ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
 def watch(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
     """Return 0 when the campaign completes; 1 when it fails, is cancelled, or is paused.
 
-    A paused campaign waits for a person. Ctrl-C ends the watching, not the campaign.
+    A paused campaign waits for a person. What else it waits for (quiet hours, a daemon that does not run) is said once
+    on standard error. Ctrl-C ends the watching, not the campaign.
     """
     click.echo(f"Campaign {campaign} is queued.", err=True)  # to find it again, should this end before it
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("waiting for the daemon", total=None)
+        task = progress.add_task("waiting", total=None)
+        said = None
         try:
             row = one(connection, PROGRESS, (campaign,))
             while row["status"] not in ENDED | {"PAUSED"}:
                 _show(progress, task, row)
+                if row["waits_for"] != said:
+                    said = row["waits_for"]
+                    if said is not None:
+                        progress.console.print(said, highlight=False, markup=False, soft_wrap=True)
                 time.sleep(POLL_SECONDS)
                 row = one(connection, PROGRESS, (campaign,))
             _show(progress, task, row)
@@ -59,5 +68,5 @@ def _show(progress: Progress, task: TaskID, row: Row) -> None:
         task,
         completed=row["sent"] + row["failed"] + row["skipped"],
         total=row["recipient_count"] if counted else None,
-        description=row["status"].lower() if counted else "waiting for the daemon",
+        description=row["status"].lower() if counted and row["waits_for"] is None else "waiting",
     )

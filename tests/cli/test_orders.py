@@ -1,0 +1,204 @@
+"""Orders from a terminal and from a script: who is meant, what is said before, what is shown afterwards."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Club, Passbell
+
+
+class Screen(NamedTuple):
+    """What a person saw, and how the command ended."""
+
+    text: str
+    code: int
+
+
+def on_a_terminal(url: str, *arguments: str, answer: str = "", columns: int = 80) -> Screen:
+    """Run a command on a pseudo terminal; `answer` is typed when a question stands there."""
+    ours, theirs = pty.openpty()
+    environment = {"PASSBELL_DATABASE_URL": url, "COLUMNS": str(columns), "TERM": "xterm", "TZ": "UTC"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "passbell", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment, "PATH": os.environ["PATH"]},
+    )
+    os.close(theirs)
+    seen = b""
+    while select.select([ours], [], [], 60)[0]:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        seen += part
+        if answer and b"[y/N]" in seen:
+            os.write(ours, f"{answer}\n".encode())
+            answer = ""
+    code = process.wait(timeout=60)
+    os.close(ours)
+    return Screen(seen.decode().replace("\r\n", "\n"), code)
+
+
+def campaigns(club: Club) -> list[tuple[Any, ...]]:
+    """What was ordered."""
+    return club.connection.execute("select target_query, message_text from push_campaigns").fetchall()
+
+
+SEND = ("send", "--program", "Tea Club", "--message", "Hi")
+
+
+def test_b7_a_script_names_its_audience(passbell: Passbell, club: Club) -> None:
+    """Without --target or --csv nothing is created, and the sentence says how to mean everybody."""
+    for arguments in (SEND, (*SEND, "--yes"), (*SEND, "--wait")):
+        answer = passbell(*arguments)
+        assert answer.code == 2
+        assert "--target ALL" in answer.err
+        assert "--csv" in answer.err
+    assert campaigns(club) == []
+    assert passbell(*SEND, "--target", "ALL").code == 0
+    assert campaigns(club) == [("ALL", "Hi")]
+
+
+@pytest.mark.parametrize(("answer", "sent"), [("y", True), ("n", False)])
+def test_b7_a_terminal_shows_the_count_and_asks(club: Club, *, answer: str, sent: bool) -> None:
+    """The honest count, audience and program stand in the question; no is the default."""
+    screen = on_a_terminal(club.url, *SEND, answer=answer)
+    assert "5 matched, 4 in a wallet, 1 opted out." in screen.text
+    assert "Buzz 3 phones: everybody in Tea Club? [y/N]" in screen.text
+    assert screen.code == (0 if sent else 1)
+    assert ("Nothing was sent." in screen.text) is not sent
+    assert len(campaigns(club)) == sent
+
+
+def test_b7_yes_skips_the_question_where_the_audience_is_named(club: Club) -> None:
+    """With --target and --yes nothing is asked on a terminal; with --csv the rows found are told."""
+    screen = on_a_terminal(club.url, *SEND, "--target", "WHALE", "--yes")
+    assert screen.code == 0
+    assert "[y/N]" not in screen.text
+    assert campaigns(club) == [("WHALE", "Hi")]
+
+
+def test_b7_a_list_is_counted_before_the_question(club: Club, tmp_path: Any) -> None:
+    """Of a file the members found are counted, and nothing is created by the counting."""
+    file = tmp_path / "guests.csv"
+    file.write_text("member_id\nM-Ann\nM-Bo\nstranger\n")
+    screen = on_a_terminal(club.url, *SEND, "--csv", str(file), answer="n")
+    assert "Buzz 2 phones: the members in guests.csv in Tea Club? [y/N]" in screen.text
+    assert campaigns(club) == []
+
+
+def test_b6_a_time_in_the_past_is_refused(passbell: Passbell, club: Club) -> None:
+    """A slip of the date sends to nobody, in a dry run too, and the sentence names the zone."""
+    for more in ((), ("--dry-run",)):
+        answer = passbell(*SEND, "--target", "ALL", "--at", "2020-01-01T09:00+00:00", *more)
+        assert answer.code == 1
+        assert "2020-01-01 04:00 America/New_York" in answer.err
+        assert answer.err.count("\n") == 1
+    assert campaigns(club) == []
+
+
+def test_what_holds_an_order_back_is_said_before_it_is_given(passbell: Passbell, club: Club) -> None:
+    """Zone of the time, quiet hours, a missing daemon and a suspended program stand on standard error."""
+    answer = passbell(*SEND, "--target", "ALL", "--at", "2099-07-01T12:00+00:00", "--json")
+    assert "2099-07-01 08:00 America/New_York" in answer.err
+    assert "No daemon is running" in answer.err
+    assert set(answer.document) == {"campaign_id"}
+    club.connection.execute("update programs set push_window_start = '03:00', push_window_end = '03:01'")
+    quiet = passbell(*SEND, "--target", "ALL", "--dry-run", "--json").document
+    assert "03:00 America/New_York" in quiet["notice"]
+    assert "03:00 America/New_York" in passbell("preview", "--program", "Tea Club").err
+    club.connection.execute("update programs set is_suspended = true")
+    refused = passbell(*SEND, "--target", "ALL")
+    assert refused.code == 1
+    assert "suspended" in refused.err
+    assert "suspended" in passbell("preview", "--program", "Tea Club", "--json").document["notice"]
+
+
+def test_d8_merge_tags_of_other_tools_are_warned_of(passbell: Passbell, club: Club) -> None:
+    """`{{first_name}}` goes out as it stands: dry run and order say how it is written here."""
+    order = ("send", "--program", "Tea Club", "--message", "Hi {{first_name}}!")
+    dry = passbell(*order, "--dry-run")
+    assert "M-Ann: Hi {first_name}!" in dry.out
+    assert 'Warning: "{{first_name}}"' in dry.err
+    assert "Write {first_name}" in dry.err
+    assert len(passbell(*order, "--dry-run", "--json").document["warnings"]) == 1
+    assert "Write {first_name}" in passbell(*order, "--target", "ALL").err
+
+
+def named(club: Club, count: int = 3) -> list[str]:
+    """Ids of campaigns that begin alike, each with a long name."""
+    ids = [f"abcd{n:04d}-0000-4000-8000-000000000000" for n in range(count)]
+    for n, campaign in enumerate(ids):
+        club.connection.execute(
+            "insert into push_campaigns (id, program_id, name, message_text) values (%s, %s, %s, %s)",
+            (
+                campaign,
+                club.program,
+                f"A name that is rather long, as people write them, number {n}",
+                f"Hi {n}",
+            ),
+        )
+    return ids
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel", "status", "verify"])
+def test_d5_a_campaign_is_named_by_the_beginning_of_its_id(passbell: Passbell, club: Club, verb: str) -> None:
+    """As much of the id as tells it apart is enough; what fits several is answered with the candidates."""
+    ids = named(club)
+    unclear = passbell(verb, "ABCD")
+    assert unclear.code == 1
+    assert all(campaign in unclear.err for campaign in ids)
+    assert "Write more of the id." in unclear.err
+    assert unclear.err.count("\n") == 1
+    clear = passbell(verb, "abcd0001")
+    assert clear.code == 0
+    assert verb == "verify" or ids[1] in clear.out
+    assert passbell(verb, "abcd0001-00").code == 0
+    for unknown in ("abcd0009", "tea", "abcd%"):
+        answer = passbell(verb, unknown)
+        assert answer.code == 1
+        assert unknown in answer.err
+
+
+def test_d5_status_fits_eighty_columns_and_ids_can_be_copied(club: Club) -> None:
+    """Every line fits; the id stands whole in its line, with name, program, colour and what it waits for."""
+    ids = named(club)
+    club.connection.execute("update push_campaigns set name = E'\\x1b[2Jevil' where id = %s", (ids[2],))
+    screen = on_a_terminal(club.url, "status")
+    assert screen.code == 0
+    assert "\x1b[33mPENDING" in screen.text
+    assert "\x1b[2J" not in screen.text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", screen.text)
+    assert all(len(line) <= 80 for line in plain.splitlines())
+    for campaign in ids:
+        assert campaign in plain
+    words = " ".join(plain.split())
+    assert "A name that is rather long, as people write them, number 0 · Tea Club" in words
+    assert "No daemon is running: start one with `passbell run`." in words
+    one = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(club.url, "status", "abcd0000").text)
+    assert all(len(line) <= 80 for line in one.splitlines())
+    assert "No daemon is running" in one
+
+
+def test_d5_status_in_a_pipe_has_whole_lines_without_colour(passbell: Passbell, club: Club) -> None:
+    """Grep finds id and status in one line; nothing is cut, nothing is coloured."""
+    ids = named(club)
+    shown = passbell("status").out
+    assert "\x1b" not in shown
+    assert all(f"{campaign}  PENDING" in shown for campaign in ids)
+    assert "A name that is rather long, as people write them, number 2 · Tea Club" in shown
+    (first, *_) = passbell("status", "--json").document
+    assert first["waits_for"] == "No daemon is running: start one with `passbell run`."
