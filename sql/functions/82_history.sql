@@ -20,7 +20,7 @@ as $$
      order by page.created_at desc, page.id desc
 $$;
 
--- One campaign, as campaign_page shows it. Raises PB404.
+-- One campaign, as campaign_page shows it; what it waits for stands in status_detail (waits_for). Raises PB404.
 create or replace function passbell.campaign_card(p_campaign uuid)
 returns table (campaign_id uuid, program_id uuid, program_name text, name text, message text, target text, kind text, status text, status_detail text,
                total integer, sent integer, failed integer, skipped integer, remaining integer, percent numeric, rate_per_second numeric,
@@ -31,7 +31,7 @@ as $$
     select c.id, c.program_id, left(g.name, 200), left(c.name, 200), left(c.message_text, 4000),
            coalesce(nullif(btrim(left(c.target_query, 10000)), ''), 'ALL') || case when length(c.target_query) > 10000 then ' …' else '' end
                || case when nullif(btrim(c.csv_upload_url), '') is not null and coalesce(c.target_query, '') !~* 'csv' then ' & CSV' else '' end,
-           c.kind, p.status, p.status_detail,
+           c.kind, p.status, coalesce(passbell.waits_for(c.id), p.status_detail),
            p.recipient_count, p.sent, p.failed, p.skipped, p.remaining, p.percent, p.rate_per_second, p.finishes_at,
            c.scheduled_at, c.created_at, c.started_at, c.completed_at, c.created_by
       from public.push_progress(p_campaign) p

@@ -64,7 +64,7 @@ declare
     v_web_public constant text[] := array['get_birthdays_today', 'push_preview', 'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages',
-        'daemons_running', 'message_warnings', 'order_outlook', 'waits_for'];
+        'daemons_running', 'message_warnings', 'order_outlook'];
     -- What the policies below call in the caller's name.
     v_policy    constant text[] := array['admin_programs', 'is_admin_of'];
 begin

@@ -53,7 +53,6 @@ SERVER = {
     "order_outlook",
     "queue_state",
     "sample_messages",
-    "waits_for",
 }
 
 RELATIONS = """
