@@ -37,6 +37,9 @@ REASONS = {
     "not_installed": ("skipped", "The pass is in no wallet (any more)."),
     "opted_out": ("skipped", "The member wants no messages."),
     "capped": ("skipped", "The pass had its messages for 24 hours (`PASSBELL_DAILY_CAP`)."),
+    "too_often": ("skipped", "The program's own limit (`push_max` in `push_max_days`, `push_min_hours`)."),
+    "suppressed": ("skipped", "The member has a row in `push_suppressions`."),
+    "held_out": ("skipped", "Held back by lot, to learn what the message brings (`holdout_percent`)."),
     "same_text": ("skipped", "The pass shows this text already (`PASSBELL_SAME_TEXT=skip`)."),
     "unknown_member": ("skipped", "The pass is gone from the platform's tables."),
     "duplicate": (

@@ -41,6 +41,8 @@ ADAPTERS = {
     "passbell.programs": "One row per program, likewise.",
     "passbell.visits": "One row per visit: what a member earned or redeemed, a coupon redeemed, a ticket checked in; "
     "never a gift of passbell's own. Yours may replace it; migrate again afterwards.",
+    "passbell.joins": "Since when somebody is a member, likewise.",
+    "passbell.events": "When the event of a ticket is, likewise.",
 }
 INTRODUCTION = """\
 For Supabase Studio, psql and RPC. Who may call and read what: [security](../security.md). What they raise:
@@ -55,7 +57,12 @@ SEGMENTS = """
     select name, description, parameter_kind as kind, default_parameter as parameter
       from passbell.segments where builtin order by name <> 'ALL', name
 """
-ORDERS = ("public.push_campaigns", "public.member_imports")
+ORDERS = (
+    "public.push_campaigns",
+    "public.member_imports",
+    "public.push_automations",
+    "public.push_suppressions",
+)
 LEDGER = "passbell.deliveries"
 
 

@@ -45,7 +45,13 @@ begin
                %s                                                         as birthday_message,
                coalesce(%s, '09:00'::time)                                as birthday_send_at,
                coalesce(%s, 'FEB_28')                                     as birthday_leap_day,
-               coalesce(upper(btrim(%s)), 'OPT_OUT')                      as push_consent
+               coalesce(upper(btrim(%s)), 'OPT_OUT')                      as push_consent,
+               coalesce(%s, 0)::numeric                                   as holdout_percent,
+               coalesce(%s, false)                                        as holdout_group,
+               %s                                                         as average_bill,
+               %s                                                         as push_max,
+               %s                                                         as push_max_days,
+               %s                                                         as push_min_hours
           from public.programs p $v$,
         passbell.host_column(v_program, 'p', 'name', 'text'),
         'upper(' || passbell.host_column(v_program, 'p', 'protocol', 'text') || ')',
@@ -62,14 +68,22 @@ begin
         passbell.host_column(v_program, 'p', 'birthday_message', 'text'),
         passbell.host_column(v_program, 'p', 'birthday_send_at', 'time'),
         passbell.host_column(v_program, 'p', 'birthday_leap_day', 'text'),
-        passbell.host_column(v_program, 'p', 'push_consent', 'text'));
+        passbell.host_column(v_program, 'p', 'push_consent', 'text'),
+        passbell.host_column(v_program, 'p', 'push_holdout_percent', 'numeric'),
+        passbell.host_column(v_program, 'p', 'push_holdout_group', 'boolean'),
+        passbell.host_column(v_program, 'p', 'average_bill', 'numeric'),
+        passbell.host_column(v_program, 'p', 'push_max', 'integer'),
+        passbell.host_column(v_program, 'p', 'push_max_days', 'integer'),
+        passbell.host_column(v_program, 'p', 'push_min_hours', 'integer'));
     if to_regclass(v_program) is null then
         v_sql := $v$
         select null::uuid as program_id, null::text as name, null::text as protocol, null::text as passkit_program_id,
                null::text as timezone, null::boolean as suspended, null::time as push_window_start, null::time as push_window_end,
                null::bigint as tier_bronze_max, null::bigint as tier_silver_max, null::bigint as tier_gold_max,
                null::boolean as birthday_bot_enabled, null::integer as birthday_reward_points, null::text as birthday_message,
-               null::time as birthday_send_at, null::text as birthday_leap_day, null::text as push_consent
+               null::time as birthday_send_at, null::text as birthday_leap_day, null::text as push_consent,
+               null::time as birthday_send_at, null::text as birthday_leap_day, null::numeric as holdout_percent, null::boolean as holdout_group,
+               null::numeric as average_bill, null::integer as push_max, null::integer as push_max_days, null::integer as push_min_hours
          where false $v$;
     end if;
     perform passbell.replace_adapter('programs', v_sql);

@@ -21,6 +21,8 @@ begin
         delete from passbell.chunks       c where c.campaign_id = old.id;
         delete from passbell.deliveries   d where d.campaign_id = old.id;
         delete from passbell.pruned       p where p.campaign_id = old.id;
+        delete from passbell.holdouts     h where h.campaign_id = old.id;
+        delete from passbell.results      r where r.campaign_id = old.id;
         delete from passbell.list_entries e where e.campaign_id = old.id;
         delete from passbell.list_loads   l where l.campaign_id = old.id;
         delete from passbell.set_aside    a where a.campaign_id = old.id;
@@ -67,13 +69,15 @@ begin
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));
         new.name := coalesce(nullif(btrim(new.name), ''), initcap(left(new.kind, 40)) || ' ' || to_char(passbell.now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
         new.created_at := coalesce(new.created_at, passbell.now());
+        new.measure_days := coalesce(new.measure_days, 7);
+        new.priority := case when new.kind = 'BIRTHDAY' then 9 else coalesce(new.priority, 5) end;
         new.created_by := case when passbell.acts_for_server() then coalesce(new.created_by, passbell.caller()) else passbell.caller() end;
         if not v_engine then
             if new.status not in ('DRAFT', 'PENDING') then
                 raise exception 'A new campaign is DRAFT or PENDING, not %.', left(new.status, 40) using errcode = 'PB422';
             end if;
             new.sent_count := 0;  new.failed_count := 0;  new.skipped_count := 0;  new.recipient_count := 0;
-            new.started_at := null;  new.completed_at := null;  new.released_at := null;
+            new.started_at := null;  new.completed_at := null;  new.released_at := null;  new.automation_id := null;
         end if;
         new.submitted_at := case when new.status = 'PENDING' then passbell.now() end;
         return new;
@@ -86,11 +90,15 @@ begin
         return new;
     end if;
 
+    if old.started_at is not null and (new.holdout_percent is distinct from old.holdout_percent or new.measure_days is distinct from old.measure_days) then
+        raise exception 'Campaign "%" has started: how many are held back, and how long is measured, can no longer be changed.', old.name using errcode = 'PB422';
+    end if;
     if old.started_at is not null
        and (new.program_id, new.message_text, new.target_query, new.csv_upload_url)
            is distinct from (old.program_id, old.message_text, old.target_query, old.csv_upload_url) then
         raise exception 'Campaign "%" has started: its text and audience can no longer be changed.', old.name using errcode = 'PB422';
     end if;
+    new.automation_id := old.automation_id;  new.measure_days := coalesce(new.measure_days, 7);  new.priority := coalesce(new.priority, 5);
     new.id := old.id;  new.created_at := old.created_at;  new.created_by := old.created_by;
     new.sent_count := old.sent_count;  new.failed_count := old.failed_count;  new.skipped_count := old.skipped_count;
     new.recipient_count := old.recipient_count;

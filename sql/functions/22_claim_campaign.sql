@@ -278,7 +278,8 @@ begin
 
     perform passbell.engine_begins();
     update public.push_campaigns
-       set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_load.summary
+       set status = 'PROCESSING', started_at = passbell.now(), recipient_count = v_recipients, status_detail = v_load.summary,
+           holdout_percent = passbell.fix_holdout(v_campaign)
      where id = p_campaign;
     perform passbell.engine_ends();
     if not exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'PROCESSING' and c.recipient_count = v_recipients) then

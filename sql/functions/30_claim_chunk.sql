@@ -286,7 +286,7 @@ begin
         select c.id from public.push_campaigns c
          where c.program_id = p_turn.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
            and (c.kind = 'TEST' or (v_open and not p_tests_only))
-         order by c.kind = 'TEST' desc, c.started_at, c.id
+         order by c.kind = 'TEST' desc, c.priority desc, c.started_at, c.id
     loop
         if v_campaign = p_turn.campaign_id then
             select k.* into v_chunk
@@ -348,6 +348,9 @@ declare
     v_plain       text;
     v_plain_hash  bigint;
     v_program     text;
+    v_lot         passbell.holdouts;
+    v_policy      record;
+    v_suppressed  text[];
     v_skipped     uuid[];
     v_reasons     text[];
     v_texts       text[];
@@ -357,6 +360,11 @@ declare
 begin
     select m.* into v_message from passbell.compile_message(p_campaign.message_text) m;
     select g.name into v_program from passbell.programs g where g.program_id = p_chunk.program_id;
+    if v_fresh and not p_chunk.keep_texts then
+        select h.* into v_lot from passbell.holdouts h where h.campaign_id = p_chunk.campaign_id;
+    end if;
+    select * into v_policy from passbell.contact_policy(p_chunk.program_id, p_campaign.kind);
+    v_suppressed := passbell.suppressed_ids(p_chunk.program_id, p_campaign.kind);
     if v_message.fields = '{}' then
         v_plain := format(v_message.layout);
         v_plain_hash := hashtextextended(v_plain, 0);
@@ -364,7 +372,7 @@ begin
 
     with member as (              -- distinct, because a host that lost a primary key may show a pass twice
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
-               r.passkit_id, r.external_id, r.protocol, coalesce(flight.under_way, false) as under_way,
+               r.passkit_id, r.external_id, r.protocol, r.user_id, coalesce(flight.under_way, false) as under_way,
                not v_fresh and (not coalesce(flight.under_way, true)        -- paused, and nobody knows what it has sent
                                 or (select true from passbell.deliveries d
                                      where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at
@@ -375,6 +383,8 @@ begin
                                                 where d.pass_id = t.pass_id and d.sent_at > v_day
                                                 order by d.sent_at desc limit 1000) d where d.outcome = 'sent')
                     else 0 end + coalesce(cardinality(flight.hashes), 0) as today,
+               v_fresh and v_policy.since is not null and (last.sent_at > v_policy.since or flight.hashes is not null)
+                   and passbell.is_too_often(t.pass_id, v_policy.max, v_policy.days, v_policy.hours, coalesce(cardinality(flight.hashes), 0)) as too_often,
                -- What the pass may be showing: the last text sent, any since that may have landed, any in flight.
                case
                    when last.outcome = 'sent' then array[last.text_hash]
@@ -386,7 +396,7 @@ begin
                       from passbell.recipients w where w.pass_id = t.pass_id and w.program_id = p_chunk.program_id limit 1)) as text
           from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
           left join lateral (
-                select r.pass_id, r.reachable, r.opted_in, r.passkit_id, r.external_id, r.protocol
+                select r.pass_id, r.reachable, r.opted_in, r.passkit_id, r.external_id, r.protocol, r.user_id
                   from passbell.recipients r
                  where r.pass_id = t.pass_id and r.program_id = p_chunk.program_id
                 offset 0) r on true
@@ -407,16 +417,21 @@ begin
                    when m.gone then 'unknown_member'
                    when not m.reachable then 'not_installed'
                    when not m.opted_in then 'opted_out'
+                   when lower(btrim(m.external_id)) = any (v_suppressed) then 'suppressed'
                    when m.overtaken then 'attempts_exhausted'
                    when m.under_way then null
                    when v_fresh and p_daily_cap > 0 and m.today >= p_daily_cap then 'capped'
+                   when m.too_often then 'too_often'
                    when m.text is null then 'render_error'
                end as reason
           from member m
     ), decided as (
         select j.*, case when j.reason is not null then j.reason
                          when j.under_way then 'later'
-                         when j.same and p_same_text = 'skip' then 'same_text' end as verdict,
+                         when j.same and p_same_text = 'skip' then 'same_text'
+                         -- The last check of all: those held back have passed every other, like those who are sent (65_results).
+                         when v_lot.percent > 0 and passbell.lot(coalesce(j.user_id, j.pass_id), v_lot.salt) * 100 < v_lot.percent
+                             then 'held_out' end as verdict,
                case when j.same and p_same_text = 'vary' and j.reason is null then passbell.vary_from(j.text, j.shown) else j.text end as final
           from judged j
     )

@@ -7,6 +7,7 @@
 --   campaign      PENDING or PROCESSING: PAUSED, and its words say why. PAUSED or DRAFT: stays, and its words warn
 --   birthday      a date since then whose gifts will be given again (the points were lost with the database): its
 --                 greetings gather in a PAUSED campaign, because the phones may have shown them
+--   automation    a date since then whose messages will be due again: they gather in a PAUSED campaign likewise
 --   import        goes on by itself: the same rows again change nothing
 --
 -- Leases and claim tokens of the snapshot's workers are void: a daemon that outlived the restore can report nothing.
@@ -49,6 +50,7 @@ begin
     update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
     update passbell.import_leases l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
     update passbell.birthday_runs r set lease_until = null, worker = null where r.worker is not null;
+    update passbell.automation_runs r set lease_until = null, worker = null where r.worker is not null;
 
     for v_found in
         select c.id, c.name, c.status as was, c.kind
@@ -108,6 +110,45 @@ begin
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, campaign_id)
         values (v_found.program_id, v_found.local_date, v_now, '-infinity', after_restore.id)
         on conflict (program_id, local_date) do update set campaign_id = excluded.campaign_id;
+        return next;
+    end loop;
+
+    -- Occasions that an automation may have answered since then: their messages gather in a PAUSED campaign per date.
+    for v_found in
+        select a.id as automation_id, a.program_id, a.name, a.message_text, a.holdout_percent, a.measure_days, a.priority, a.created_by,
+               d.local_date::date as local_date
+          from public.push_automations a
+          join passbell.programs g on g.program_id = a.program_id
+         cross join lateral (select passbell.zone(g.timezone) as zone) z
+         cross join lateral generate_series(greatest(a.switched_on_on, (v_since at time zone z.zone)::date)::timestamp,
+                                            (v_now at time zone z.zone)::date::timestamp, interval '1 day') as d (local_date)
+         where a.is_on and not g.suspended and g.passkit_program_id is not null
+           and (d.local_date::date < (v_now at time zone z.zone)::date or (v_now at time zone z.zone)::time >= a.send_at)
+           and not exists (select from passbell.automation_runs r
+                            where r.automation_id = a.id and r.local_date = d.local_date::date and r.completed_at is not null)
+         order by d.local_date, a.id
+    loop
+        continue when not exists (select from public.push_automations a
+                                    cross join lateral passbell.due_people(a, v_found.local_date, v_now) p
+                                   where a.id = v_found.automation_id);
+        what := 'automation';
+        name := left(v_found.name, 180) || ' ' || v_found.local_date;
+        was := null;
+        status := 'PAUSED';
+        detail := v_held;
+        perform passbell.engine_begins();
+        insert into public.push_campaigns as c (program_id, name, message_text, target_query, kind, status, started_at, status_detail, automation_id,
+                                                holdout_percent, measure_days, priority, created_by)
+        values (v_found.program_id, after_restore.name, v_found.message_text, 'AUTOMATION', 'AUTOMATION', 'PAUSED', v_now, v_held, v_found.automation_id,
+                v_found.holdout_percent, v_found.measure_days, v_found.priority, v_found.created_by)
+        returning c.id into id;
+        perform passbell.engine_ends();
+        perform passbell.fix_holdout(c) from public.push_campaigns c where c.id = after_restore.id;
+        insert into passbell.turns (program_id) values (v_found.program_id) on conflict do nothing;
+        insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, campaign_id)
+        values (v_found.automation_id, v_found.local_date, v_found.program_id, v_now, after_restore.id)
+        on conflict (automation_id, local_date) do update set campaign_id = excluded.campaign_id;
+        perform passbell.fire(v_found.automation_id, v_found.local_date, null, 'infinity');
         return next;
     end loop;
 

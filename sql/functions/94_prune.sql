@@ -48,6 +48,7 @@ begin
      where c.completed_at < v_horizon and c.status in ('COMPLETED', 'FAILED', 'CANCELLED')
        and (p.campaign_id is null or p.next_pass is not null or p.looked_at is null or p.looked_at < passbell.now() - interval '30 days')
        and not exists (select from passbell.chunks k where k.campaign_id = c.id)
+       and c.completed_at <= passbell.now() - make_interval(hours => 24 * coalesce(c.measure_days, 7))
      order by c.completed_at
      limit 1
        for update of c skip locked;
@@ -63,6 +64,8 @@ begin
         return query select 'import_rows', v_looked::bigint, v_looked < p_limit;
         return;
     end if;
+
+    perform passbell.count_result(v_campaign);      -- what it brought is counted from these rows: first that, then they may go
 
     with looked as materialized (
         select d.pass_id, d.outcome, d.sent_at

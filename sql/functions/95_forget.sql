@@ -1,7 +1,7 @@
 -- Erases what passbell keeps about one member: ledger rows with their texts, rows of lists and imports, failed gifts,
 -- the words of birthday greetings, and the id in orders that are over (IDS: targets, test sends). The counts of
 -- campaigns stay as they are (passbell.pruned). The gift rows themselves stay, without words: they are the proof that a
--- gift is given once. The platform's own tables (users, passes_master) are the platform's to erase; do that afterwards,
+-- gift is given once; so do the proofs of automations (passbell.occasions), which name a person by number alone. The platform's own tables (users, passes_master) are the platform's to erase; do that afterwards,
 -- or campaigns still to come will reach the member.
 --
 -- `external_id` is the pass's external id, or the pass id itself when the pass is gone already. Says per table how many
@@ -89,6 +89,16 @@ begin
     get diagnostics v_count = row_count;
     v_total := v_total + v_count;
     return query select 'birthday_failures', v_count;
+
+    delete from passbell.occasion_failures f where f.person_id = any (v_passes || v_users);
+    get diagnostics v_count = row_count;
+    v_total := v_total + v_count;
+    return query select 'occasion_failures', v_count;
+
+    delete from public.push_suppressions s where lower(btrim(s.external_id)) = v_name;
+    get diagnostics v_count = row_count;
+    v_total := v_total + v_count;
+    return query select 'push_suppressions', v_count;
 
     update public.birthday_logs l set message_sent = null where l.pass_id = any (v_passes) and l.message_sent is not null;
     get diagnostics v_count = row_count;

@@ -54,6 +54,26 @@ begin
             ('public.member_imports', 'completed_at',    'When it was over, whichever way.'),
             ('public.member_imports', 'updated_at',      'When it last changed.'),
             ('public.member_imports', 'created_by',      'Who ordered it.'),
+            ('public.push_automations', 'id', 'The automation.'),
+            ('public.push_automations', 'program_id', 'Whose members it is for.'),
+            ('public.push_automations', 'name', 'A name for people; its campaigns carry it with the date.'),
+            ('public.push_automations', 'message_text', 'What the phones show; placeholders as in push_campaigns.'),
+            ('public.push_automations', 'measure_days', 'For how many days after a message a visit counts: 1 to 60.'),
+            ('public.push_automations', 'priority', 'Of two campaigns that are due, the higher goes first: 0 to 9.'),
+            ('public.push_automations', 'starts_on', 'The first local date; empty is at once.'),
+            ('public.push_automations', 'ends_on', 'The last local date, inclusive; empty is for ever.'),
+            ('public.push_automations', 'last_run_on', 'The last local date that was worked off.'),
+            ('public.push_automations', 'fired_count', 'How many occasions had their message.'),
+            ('public.push_automations', 'status_detail', 'In plain words: what its last run did, or what went wrong.'),
+            ('public.push_automations', 'created_by', 'Who made it.'),
+            ('public.push_automations', 'created_at', 'When it was made.'),
+            ('public.push_automations', 'updated_at', 'When a person last changed it.'),
+            ('public.push_suppressions', 'id', 'The entry.'),
+            ('public.push_suppressions', 'program_id', 'Whose member it is.'),
+            ('public.push_suppressions', 'external_id', 'The member: external id of the pass.'),
+            ('public.push_suppressions', 'reason', 'For people.'),
+            ('public.push_suppressions', 'created_by', 'Who entered it.'),
+            ('public.push_suppressions', 'created_at', 'When it was entered.'),
             ('passbell.deliveries', 'campaign_id',       'The campaign.'),
             ('passbell.deliveries', 'pass_id',           'The recipient.'),
             ('passbell.deliveries', 'attempts',          'Requests that were made for it.'),
@@ -100,3 +120,24 @@ comment on function passbell.check_conservation(uuid) is
     'Campaigns for which recipient_count is not what waits plus what is decided, or where a pass is in both: normally none.';
 comment on function passbell.after_restore(timestamptz) is
     'After a restore from a snapshot: pauses everything that would be sent again, so that a person decides; says what it found. For the owner, before the first daemon is started.';
+
+comment on table passbell.sighted_programs is 'When passbell last looked for passes that are new in a wallet.';
+comment on table passbell.sightings        is 'When a pass was first seen in a wallet.';
+comment on table passbell.crossings        is 'Where somebody stands at the mark of an automation; only people who are, or once were, inside.';
+
+comment on function public.push_results(uuid) is
+    'What a campaign brought: people sent and held back, how many of either came, the difference with its 95 % interval, and a sentence. Counted once, when its window has closed.';
+comment on function public.push_results_total(uuid, date, date) is
+    'All campaigns of a program between two local dates added up; the columns of push_results, and how many campaigns are in it.';
+comment on function public.push_plan(uuid, text, numeric) is
+    'What holding a share of an audience back would show. Changes nothing.';
+comment on function public.push_report(uuid, date) is
+    'The month of a program in one row: messages, phones, guests brought, who left, which passes reach no phone.';
+comment on function public.get_due(uuid, date) is
+    'Who an automation is due for on a local date, and has had no message for it. Changes nothing.';
+comment on function public.run_automations(uuid, date) is
+    'Runs what is due, in one program or in all; as often as you like, everybody has one message per occasion.';
+comment on function public.automation_preview(uuid, integer) is
+    'A backtest: how many people the automation would have been due for on each of the last days. Changes nothing.';
+comment on function public.automation_results(uuid) is
+    'What an automation has brought so far, with an interval that is valid at every look; the columns of push_results.';

@@ -2,4 +2,5 @@
 -- after them would be nobody's or everybody's until the next migrate.
 select passbell.build_adapters();
 select passbell.backfill_awards();
+select passbell.build_occasion_adapters();
 select passbell.build_people_views();

@@ -36,7 +36,8 @@ as $$
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace
      where n.nspname = 'passbell'
         or n.nspname = 'public' and p.prosrc like '%passbell.%'
-           and (p.proname like 'push\_%' or p.proname in ('get_birthdays_today', 'run_birthdays'))
+           and (p.proname like 'push\_%'
+                or p.proname in ('get_birthdays_today', 'run_birthdays', 'get_due', 'run_automations', 'automation_preview', 'automation_results'))
 $$;
 
 do $$
@@ -77,7 +78,8 @@ begin
         end loop;
         if v_function.schema = 'public' then
             perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
-            if v_function.name like 'push\_%' and v_function.name <> 'push_forget' then
+            if (v_function.name like 'push\_%' and v_function.name <> 'push_forget')
+               or v_function.name in ('get_due', 'run_automations', 'automation_preview', 'automation_results') then
                 perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
             end if;
         end if;
@@ -139,7 +141,7 @@ begin
     perform passbell.grant_to('passbell_web', 'insert on passbell.list_pages, passbell.import_staged');
 
     -- Our tables in public: row level security, and a policy per action for the program's administrators ------------
-    foreach v_table in array array['push_campaigns', 'member_imports'] loop
+    foreach v_table in array array['push_campaigns', 'member_imports', 'push_automations', 'push_suppressions'] loop
         continue when to_regclass('public.' || v_table) is null;
         execute format('alter table public.%I enable row level security', v_table);
         execute format('revoke all on public.%I from public', v_table);
@@ -147,10 +149,12 @@ begin
             execute format('revoke all on public.%I from %I', v_table, v_role);
         end loop;
         perform passbell.grant_to('service_role', format('select, insert, update, delete on public.%I', v_table));
-        perform passbell.grant_to('authenticated', format('select, insert, update on public.%I', v_table));
+        perform passbell.grant_to('authenticated', format('select, insert, update%s on public.%I',
+                                  case when v_table in ('push_automations', 'push_suppressions') then ', delete' else '' end, v_table));
         execute format('drop policy if exists passbell_select on public.%I', v_table);
         execute format('drop policy if exists passbell_insert on public.%I', v_table);
         execute format('drop policy if exists passbell_update on public.%I', v_table);
+        execute format('drop policy if exists passbell_delete on public.%I', v_table);
         if 'authenticated' = any (v_people) then
             execute format('create policy passbell_select on public.%I for select to authenticated
                             using (program_id in (select passbell.admin_programs()))', v_table);
@@ -159,6 +163,10 @@ begin
             execute format('create policy passbell_update on public.%I for update to authenticated
                             using (program_id in (select passbell.admin_programs()))
                             with check (program_id in (select passbell.admin_programs()))', v_table);
+            if v_table in ('push_automations', 'push_suppressions') then
+                execute format('create policy passbell_delete on public.%I for delete to authenticated
+                                using (program_id in (select passbell.admin_programs()))', v_table);
+            end if;
         end if;
     end loop;
 

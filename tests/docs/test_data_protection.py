@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Tables in which no member stands, whatever is sent: the installation, its pace, its processes and programs.
 NOBODY = {
     "birthday_programs",
+    "holdouts",
     "import_leases",
     "list_loads",
     "migrations",
@@ -22,6 +23,8 @@ NOBODY = {
     "secrets",
     "segments",
     "settings",
+    "sighted_programs",
+    "triggers",
     "turns",
     "workers",
 }

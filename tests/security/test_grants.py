@@ -41,6 +41,14 @@ PEOPLE = {
     "push_cancel",
     "push_retry_failed",
     "push_progress",
+    "push_results",
+    "push_results_total",
+    "push_plan",
+    "push_report",
+    "get_due",
+    "run_automations",
+    "automation_preview",
+    "automation_results",
 }
 
 # Of schema passbell, what service_role may call: nothing here changes anything.

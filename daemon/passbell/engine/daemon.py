@@ -18,6 +18,7 @@ from passbell.db.calls import Queue
 from passbell.db.database import Database
 from passbell.db.migrate import check
 from passbell.engine import systemd
+from passbell.engine.automations import AutomationLoop
 from passbell.engine.backoff import Backoff
 from passbell.engine.birthdays import run_birthdays_loop
 from passbell.engine.campaigns import CampaignLoops
@@ -65,6 +66,7 @@ class Daemon:
         self.heartbeat_bell = Bell()
         self.birthday_bell = Bell()
         self.import_bell = Bell()
+        self.automation_bell = Bell()
         self._watch = Watch(
             settings,
             self.chunk_bell,
@@ -139,6 +141,7 @@ class Daemon:
                 dry_run=settings.dry_run,
             )
             campaigns = CampaignLoops(settings, queue, self.campaign_bell, self.chunk_bell.ring, lists)
+            automations = AutomationLoop(database, settings.database_dsn, self._worker, self._resume)
             sending: asyncio.Task[None] | None = None
 
             async def send() -> None:
@@ -161,6 +164,7 @@ class Daemon:
                     "birthdays": lambda: run_birthdays_loop(
                         database, settings.database_dsn, self._worker, self._resume, bell=self.birthday_bell
                     ),
+                    "automations": lambda: automations.run(self.automation_bell),
                     "retention": lambda: run_retention(database),
                     "systemd": lambda: self._feed_systemd(chunks),
                 },

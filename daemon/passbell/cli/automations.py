@@ -1,0 +1,117 @@
+"""`passbell automations`: what is due, run now or only listed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from passbell.cli.birthdays import Day
+from passbell.cli.database import STATEMENT_MILLISECONDS, connect, resolve_program
+from passbell.cli.output import as_json, json_option, number, print_table
+
+if TYPE_CHECKING:
+    from datetime import date
+    from uuid import UUID
+
+    from passbell.cli.database import Connection, Row
+
+__all__ = ["automations"]
+
+LIST = """
+    select a.id as automation_id, a.program_id, coalesce(g.name, a.program_id::text) as program, a.name, a.occasion,
+           a.is_on, d.pass_id, d.person_id, d.external_id, d.occasion as key, d.due_on
+      from public.push_automations a
+      left join passbell.programs g on g.program_id = a.program_id
+     cross join lateral public.get_due(a.id, %s) d
+     where a.is_on and (%s::uuid is null or a.program_id = %s)
+     order by program, a.name, d.external_id
+"""
+RUN = """
+    select r.*, a.name, a.occasion, a.status_detail, a.program_id, coalesce(g.name, a.program_id::text) as program
+      from public.run_automations(%s, %s) r
+      join public.push_automations a on a.id = r.automation_id
+      left join passbell.programs g on g.program_id = a.program_id
+     order by program, a.name
+"""
+# A statement of its own: it would not see what RUN wrote.
+DETAIL = "select r.detail from passbell.automation_runs r where r.automation_id = %s and r.local_date = %s"
+
+
+@click.command()
+@click.option(
+    "--program", metavar="ID", help="Only this program: its id, its PassKit program id or its exact name."
+)
+@click.option("--on", "day", type=Day(), help="As of this date instead of today, in each program's zone.")
+@click.option("--dry-run", is_flag=True, help="Send nothing: list who is due.")
+@json_option
+@click.pass_context
+def automations(
+    ctx: click.Context, *, program: str | None, day: date | None, dry_run: bool, json_wanted: bool
+) -> None:
+    """Run what is due now, whatever the hour, or list it.
+
+    The daemon does it by itself at each automation's send_at. Running it again sends nothing twice.
+    """
+    with connect() as connection:
+        program_id = None if program is None else resolve_program(connection, program)
+        if dry_run:
+            rows = connection.execute(LIST, (day, program_id, program_id)).fetchall()
+        else:
+            rows = run(connection, program_id, day)
+    if json_wanted:
+        as_json(rows)
+    elif dry_run:
+        print_due(rows)
+    else:
+        print_runs(rows)
+    if not dry_run and any(row["detail"] for row in rows):
+        ctx.exit(1)
+
+
+def run(connection: Connection, program: UUID | None, day: date | None) -> list[Row]:
+    """Run once, bounded in time; each row has the trouble of its run in `detail`."""
+    with connection.transaction():
+        connection.execute("select set_config('statement_timeout', %s, true)", (str(STATEMENT_MILLISECONDS),))
+        rows = connection.execute(RUN, (program, day)).fetchall()
+    for row in rows:
+        found = connection.execute(DETAIL, (row["automation_id"], row["local_date"])).fetchone()
+        row["detail"] = None if found is None else found["detail"]
+    return rows
+
+
+def print_due(rows: list[Row]) -> None:
+    """One line per person."""
+    if not rows:
+        click.echo("Nobody is due.")
+        return
+    print_table(
+        ["program", "automation", "member", "occasion", "due on"],
+        [(r["program"], r["name"], r["external_id"] or "-", r["key"], r["due_on"].isoformat()) for r in rows],
+    )
+
+
+def print_runs(rows: list[Row]) -> None:
+    """One line per automation, with the sentence of those that have one."""
+    if not rows:
+        click.echo("No automation is on (push_automations.is_on), or its program is suspended.")
+        return
+    print_table(
+        ["program", "automation", "date", "due", "sent on", "held", "campaign"],
+        [
+            (
+                r["program"],
+                r["name"],
+                r["local_date"].isoformat(),
+                number(r["due"]),
+                number(r["fired"]),
+                number(r["held_back_by_limit"]),
+                str(r["campaign_id"] or "-"),
+            )
+            for r in rows
+        ],
+        right=["due", "sent on", "held"],
+    )
+    for row in rows:
+        if row["detail"]:
+            click.echo(f"{row['name']}: {row['detail']}", err=True)

@@ -1,0 +1,399 @@
+-- Occasions: reading what a person typed, and asking a rule who is due. Everything here only reads.
+
+-- An occasion such as 'dormant: 30' as its rule and parameter. Raises PB400 with a sentence that lists what is known.
+create or replace function passbell.parse_occasion(p_occasion text, out trigger_name text, out parameter text)
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_text   constant text := upper(btrim(regexp_replace(p_occasion, '[\s\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]+', ' ', 'g')));
+    v_rule   passbell.triggers;
+    v_known  text;
+begin
+    select t.* into v_rule from passbell.triggers t where t.name = replace(btrim(split_part(v_text, ':', 1)), ' ', '_');
+    if not found then
+        select string_agg(t.name || case t.parameter_kind when 'none' then '' else case when t.default_parameter is null then ':…' else '[:…]' end end,
+                          ', ' order by t.builtin desc, t.name)
+          into v_known from passbell.triggers t;
+        raise exception 'Unknown occasion "%". Known: %.', left(btrim(coalesce(p_occasion, '')), 60), v_known using errcode = 'PB400';
+    end if;
+    trigger_name := v_rule.name;
+    parameter := coalesce(nullif(btrim(case when position(':' in v_text) > 0 then substr(v_text, position(':' in v_text) + 1) end), ''),
+                          v_rule.default_parameter);
+    if v_rule.parameter_kind = 'none' then
+        if position(':' in v_text) > 0 and btrim(split_part(v_text, ':', 2)) <> '' then
+            raise exception 'The occasion % takes no value, but "%" was given.', v_rule.name, left(parameter, 60) using errcode = 'PB400';
+        end if;
+        parameter := null;
+        return;
+    elsif parameter is null then
+        raise exception 'The occasion % needs a value, such as %.', v_rule.name,
+              v_rule.name || case v_rule.parameter_kind when 'points' then ':500' when 'mark' then ':450 or ' || v_rule.name || ':90%'
+                                  when 'weekdays' then ':FRI' when 'segment' then ':WHALE' when 'signed_days' then ':-1' else ':30' end using errcode = 'PB400';
+    end if;
+    if v_rule.parameter_kind in ('days', 'signed_days', 'points', 'mark', 'weekdays') then
+        parameter := replace(parameter, ' ', '');
+    end if;
+    if v_rule.parameter_kind = 'days' and parameter !~ '^\d{1,4}$' then
+        raise exception 'The occasion % needs a number of days, not "%".', v_rule.name, left(parameter, 60) using errcode = 'PB400';
+    elsif v_rule.parameter_kind = 'signed_days' and parameter !~ '^[+-]?\d{1,4}$' then
+        raise exception 'The occasion % needs a number of days, such as -1 for the day before, not "%".', v_rule.name, left(parameter, 60) using errcode = 'PB400';
+    elsif v_rule.parameter_kind = 'points' and parameter !~ '^\d{1,12}$' then
+        raise exception 'The occasion % needs a number of points, not "%".', v_rule.name, left(parameter, 60) using errcode = 'PB400';
+    elsif v_rule.parameter_kind = 'mark' and parameter !~ '^(\d{1,12}|\d{1,2}%)$' then
+        raise exception 'The occasion % needs a number of points, or a percentage of the next tier such as 90%%, not "%".', v_rule.name, left(parameter, 60) using errcode = 'PB400';
+    elsif v_rule.parameter_kind = 'weekdays'
+          and not (parameter ~ '^((MON|TUE|WED|THU|FRI|SAT|SUN)(,|$))+$' and parameter !~ ',$' or parameter ~ '^([1-9]|[12]\d|3[01])$') then
+        raise exception 'The occasion % needs days such as FRI or MON,FRI, or a day of the month such as 1, not "%".', v_rule.name, left(parameter, 60) using errcode = 'PB400';
+    elsif v_rule.parameter_kind = 'segment' then
+        if exists (select from passbell.parse_target(parameter) p where p.segment in ('CSV')) then
+            raise exception 'The occasion % needs an audience that can be looked up at any time, not a list.', v_rule.name using errcode = 'PB400';
+        end if;
+    end if;
+end
+$$;
+
+-- Is the date one of 'THU,FRI'? Nothing given: every day is.
+create or replace function passbell.is_send_day(p_days text, p_date date) returns boolean
+language sql immutable
+set search_path = ''
+as $$
+    select coalesce(nullif(btrim(p_days), ''), '*') = '*'
+        or (array['SUN', 'MON', 'TUE', 'WED', 'THU', 'FRI', 'SAT'])[extract(dow from p_date)::integer + 1]
+           = any (string_to_array(replace(upper(p_days), ' ', ''), ','))
+$$;
+
+-- The first day from p_date on when something may be sent: waiting for it uses up no catch-up.
+create or replace function passbell.first_send_day(p_days text, p_date date) returns date
+language sql immutable
+set search_path = ''
+as $$
+    select min(p_date + n) from generate_series(0, 6) n where passbell.is_send_day(p_days, p_date + n)
+$$;
+
+-- Does a date come up in 'FRI', 'MON,FRI' or '1' (the day of the month; the 31st is the last day of a shorter month)?
+create or replace function passbell.comes_up_on(p_parameter text, p_date date) returns boolean
+language sql immutable
+set search_path = ''
+as $$
+    select case when p_parameter ~ '^\d+$'
+                then extract(day from p_date) = least(p_parameter::integer,
+                     extract(day from (date_trunc('month', p_date::timestamp) + interval '1 month - 1 day'))::integer)
+                else passbell.is_send_day(p_parameter, p_date) end
+$$;
+
+-- What a rule says for a program and a span of dates, as things were at p_as_of: every pass with the occasion and its day.
+-- People, audience and proofs are judged by the callers.
+create or replace function passbell.due_rows(
+    p_automation public.push_automations, p_first date, p_last date, p_zone text, p_as_of timestamptz)
+returns table (pass_id uuid, occasion text, due_on date, moment timestamptz)
+language plpgsql stable
+set search_path = ''
+set jit = off
+set work_mem = '128MB'
+as $$
+declare
+    v_occasion  record;
+    v_rule      passbell.triggers;
+begin
+    select * into v_occasion from passbell.parse_occasion(p_automation.occasion);
+    select t.* into v_rule from passbell.triggers t where t.name = v_occasion.trigger_name;
+    if v_rule.query is not null then
+        return query execute v_rule.query
+               using p_automation.program_id, v_occasion.parameter, p_first, p_last, p_zone, p_as_of, p_automation.id;
+    else
+        -- A crossing: those inside now whose state says that they came in within the span, or does not know them inside yet.
+        return query execute format($q$
+            select i.pass_id, (coalesce(c.number, 0) + case when coalesce(c.inside, false) then 0 else 1 end)::text,
+                   case when coalesce(c.inside, false) then c.entered_on else ($6 at time zone $5)::date end, null::timestamptz
+              from passbell.people_inside($7) i
+              left join passbell.crossings c on c.automation_id = $7 and c.person_id = i.person_id
+             where case when coalesce(c.inside, false) then c.entered_on between $3 and $4
+                        else ($6 at time zone $5)::date between $3 and $4 end $q$)
+               using p_automation.program_id, v_occasion.parameter, p_first, p_last, p_zone, p_as_of, p_automation.id;
+    end if;
+end
+$$;
+
+-- Who fulfils a crossing's condition at this moment.
+create or replace function passbell.people_inside(p_automation uuid)
+returns table (person_id uuid, pass_id uuid)
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_automation  public.push_automations;
+    v_occasion    record;
+    v_rule        passbell.triggers;
+    v_condition   text;
+    v_parameters  text[];
+begin
+    select a.* into v_automation from public.push_automations a where a.id = p_automation;
+    select * into v_occasion from passbell.parse_occasion(v_automation.occasion);
+    select t.* into v_rule from passbell.triggers t where t.name = v_occasion.trigger_name;
+    if v_rule.parameter_kind = 'segment' then
+        select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(v_occasion.parameter) a;
+    else
+        v_condition := replace(v_rule.condition, '$2', '($2)[1]');
+        v_parameters := array[v_occasion.parameter];
+    end if;
+    return query execute $q$
+        select distinct on (coalesce(r.user_id, r.pass_id)) coalesce(r.user_id, r.pass_id), r.pass_id
+          from passbell.recipients r
+         where r.program_id = $1 and r.reachable and ($q$ || v_condition || $q$)
+         order by coalesce(r.user_id, r.pass_id), r.pass_id $q$
+       using v_automation.program_id, v_parameters;
+end
+$$;
+
+-- Is the occasion one that needs state (a crossing)?
+create or replace function passbell.is_crossing(p_occasion text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select t.condition is not null
+      from passbell.triggers t
+     where t.name = (select p.trigger_name from passbell.parse_occasion(p_occasion) p)
+$$;
+
+-- The people an automation is due for on a local date, one row per person: on a pass that is in a wallet and in the
+-- audience, not opted out (with reward_points they get the points all the same), for an occasion that had no message yet,
+-- neither under the user nor under the pass. `keys` are all occasions that the one message answers.
+-- p_proofs false asks the bare rule, as a backtest does.
+create or replace function passbell.due_people(
+    p_automation public.push_automations, p_date date, p_as_of timestamptz, p_proofs boolean default true)
+returns table (pass_id uuid, person_id uuid, external_id text, opted_in boolean, occasion text, due_on date, moment timestamptz, keys text[])
+language plpgsql stable
+set search_path = ''
+set jit = off
+set work_mem = '128MB'
+as $$
+#variable_conflict use_column
+declare
+    v_zone        text;
+    v_condition   text;
+    v_parameters  text[];
+    v_since       constant date := coalesce(p_automation.switched_on_on, p_date);
+begin
+    if not passbell.is_send_day(p_automation.send_days, p_date)
+       or p_date < coalesce(p_automation.starts_on, p_date) or p_date > coalesce(p_automation.ends_on, p_date) then
+        return;
+    end if;
+    select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = p_automation.program_id limit 1;
+    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_automation.target_query) a;
+    return query execute $q$
+        with due as materialized (
+            select d.pass_id, d.occasion, d.due_on, d.moment
+              from passbell.due_rows($3, $4 - ($3).catch_up_days - 6, $4, $5, $6) d
+             where d.due_on <= $4
+               and case when $7 then d.due_on >= $8 and passbell.first_send_day(($3).send_days, d.due_on) >= $4 - ($3).catch_up_days
+                        else passbell.first_send_day(($3).send_days, d.due_on) = $4 end
+        ), people as (
+            select r.pass_id, coalesce(r.user_id, r.pass_id) as person_id, r.user_id, r.external_id, r.opted_in, d.occasion, d.due_on, d.moment
+              from due d
+              join passbell.recipients r on r.pass_id = d.pass_id and r.program_id = $1
+             where r.reachable and (r.opted_in or ($3).reward_points > 0) and ($q$ || v_condition || $q$)
+        ), fresh as (
+            select p.* from people p
+             where not $7
+                or not exists (select from passbell.occasions o
+                                where o.automation_id = ($3).id and o.person_id in (p.person_id, p.pass_id)
+                                  and (o.occasion = p.occasion or o.moment = p.moment
+                                       or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
+               and (p.user_id is null
+                    or not exists (select from passbell.occasions o
+                                     join passbell.recipients x on x.pass_id = o.pass_id
+                                    where o.automation_id = ($3).id and x.user_id = p.user_id
+                                      and (o.occasion = p.occasion or o.moment = p.moment
+                                           or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days)))
+        )
+        select distinct on (f.person_id) f.pass_id, f.person_id, f.external_id, f.opted_in, f.occasion, f.due_on, f.moment,
+               array_agg(f.occasion) over (partition by f.person_id)
+          from fresh f
+         order by f.person_id, f.due_on desc, f.opted_in desc, f.pass_id $q$
+       using p_automation.program_id, v_parameters, p_automation, p_date, v_zone, p_as_of, p_proofs, v_since;
+end
+$$;
+
+-- Until when a backtest looks on a local date: its end, or this moment.
+create or replace function passbell.as_of(p_program uuid, p_date date) returns timestamptz
+language sql stable
+set search_path = ''
+as $$
+    select least(passbell.now(), ((p_date + 1)::timestamp at time zone passbell.zone(g.timezone)) - interval '1 microsecond')
+      from (select (select x.timezone from passbell.programs x where x.program_id = p_program limit 1) as timezone) g
+$$;
+
+-- The automation, if the caller may act for its program. Raises PB404, PB403.
+create or replace function passbell.automation_for_caller(p_automation uuid) returns public.push_automations
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_automation  public.push_automations;
+begin
+    select a.* into v_automation from public.push_automations a where a.id = p_automation;
+    if not found then
+        raise exception 'There is no automation %.', coalesce(p_automation::text, '(none given)') using errcode = 'PB404';
+    end if;
+    if not passbell.acts_for_server() then
+        perform passbell.require_program(v_automation.program_id);
+    end if;
+    return v_automation;
+end
+$$;
+
+-- Who is due on a local date of the program, today without one, and has had no message for it. Changes nothing.
+create or replace function public.get_due(automation_id uuid, on_date date default null)
+returns table (pass_id uuid, person_id uuid, external_id text, occasion text, due_on date)
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_automation  public.push_automations := passbell.automation_for_caller($1);
+    v_date        date := $2;
+begin
+    perform passbell.require_calendar_date($2);
+    v_date := coalesce($2, passbell.local_date(v_automation.program_id));
+    return query
+        select d.pass_id, d.person_id, d.external_id, d.occasion, d.due_on
+          from passbell.due_people(v_automation, v_date, passbell.as_of(v_automation.program_id, v_date)) d;
+end
+$$;
+
+-- Today in the program's zone.
+create or replace function passbell.local_date(p_program uuid) returns date
+language sql stable
+set search_path = ''
+as $$
+    select (passbell.now() at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program limit 1)))::date
+$$;
+
+-- A backtest: how many people the automation would have been due for on each of the last `days` local days, today
+-- included, had it been on, with the visits up to that day. Crossings have no past: they count today alone.
+create or replace function public.automation_preview(id uuid, days integer default 30)
+returns table (local_date date, due integer)
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_automation  public.push_automations := passbell.automation_for_caller($1);
+    v_today       date;
+    v_crossing    boolean;
+begin
+    if $2 is null or not $2 between 1 and 400 then
+        raise exception 'days is a number from 1 to 400, not %.', coalesce($2::text, 'nothing') using errcode = 'PB400';
+    end if;
+    v_today := passbell.local_date(v_automation.program_id);
+    v_crossing := passbell.is_crossing(v_automation.occasion);
+    for local_date in select v_today - n from generate_series($2 - 1, 0, -1) n loop
+        due := 0;
+        if not v_crossing or local_date = v_today then
+            select count(*) into due
+              from passbell.due_people(v_automation, local_date, passbell.as_of(v_automation.program_id, local_date), false);
+        end if;
+        return next;
+    end loop;
+end
+$$;
+
+-- The rules that come with passbell. An owner's own are rows beside these; these are written anew by every migrate.
+insert into passbell.triggers (name, description, parameter_kind, default_parameter, query, condition, builtin)
+values
+('DORMANT', 'Has not come for so many days', 'days', '30', 'select * from passbell.last_visits($1, $2::integer, $3, $4, $5, $6)', null, true),
+('AFTER_VISIT', 'So many days after the last visit', 'days', '1', 'select * from passbell.last_visits($1, $2::integer, $3, $4, $5, $6)', null, true),
+('EXPIRING', 'A coupon that is not redeemed expires in so many days', 'days', '3', $q$
+    select r.pass_id, r.coupon_expires_on::text, r.coupon_expires_on - $2::integer, null::timestamptz
+      from passbell.recipients r
+     where r.program_id = $1 and r.coupon_expires_on between $3 + $2::integer and $4 + $2::integer
+       and r.coupon_expires_on >= ($6 at time zone $5)::date and (r.redeemed_at is null or r.redeemed_at > $6) $q$, null, true),
+('JOINED', 'So many days after the pass was first seen in a wallet', 'days', '2', $q$
+    select s.pass_id, s.pass_id::text, (s.seen_at at time zone $5)::date + $2::integer, s.seen_at
+      from passbell.sightings s
+     where s.program_id = $1 and s.seen_at <= $6
+       and s.seen_at >= ($3 - $2::integer)::timestamp at time zone $5 and s.seen_at < ($4 - $2::integer + 1)::timestamp at time zone $5 $q$, null, true),
+('ANNIVERSARY', 'Joined on this day of the year', 'none', null, $q$
+    select j.pass_id, extract(year from d.day)::integer::text, d.day::date, null::timestamptz
+      from generate_series($3::timestamp, $4::timestamp, interval '1 day') as d (day)
+      join passbell.joins j on j.program_id = $1
+       and passbell.same_day_of_year((j.at at time zone $5)::date, d.day::date,
+                                     (select g.birthday_leap_day from passbell.programs g where g.program_id = $1 limit 1))
+       and extract(year from d.day) > extract(year from (j.at at time zone $5)::date) $q$, null, true),
+('EVENT', 'So many days from the event of a ticket; -1 is the day before', 'signed_days', '-1', $q$
+    select e.pass_id, e.on_date::text, e.on_date + $2::integer, null::timestamptz
+      from passbell.events e
+     where e.program_id = $1 and e.on_date between $3 - $2::integer and $4 - $2::integer
+       and ($2::integer > 0 or e.on_date >= ($6 at time zone $5)::date) $q$, null, true),
+('EVERY', 'Again and again: FRI, MON,FRI or a day of the month', 'weekdays', null, $q$
+    select r.pass_id, d.day::date::text, d.day::date, null::timestamptz
+      from generate_series($3::timestamp, $4::timestamp, interval '1 day') as d (day)
+      join passbell.recipients r on r.program_id = $1 and r.reachable
+     where passbell.comes_up_on($2, d.day::date)
+       and (d.day = $4 or not exists (select from passbell.automation_runs n       -- that day has been worked off
+                                       where n.automation_id = $7 and n.local_date between d.day::date and $4 - 1 and n.completed_at is not null)) $q$, null, true),
+('REACHED', 'The balance crossed a mark upwards', 'points', null, null, 'r.points >= $2::bigint', true),
+('ALMOST', 'The balance came near a mark, or near the next tier (90%)', 'mark', null, null, 'passbell.is_near(r.points, r.tier_points, r.program_id, $2)', true),
+('ENTERS', 'Came into an audience', 'segment', null, null, 'true', true)
+on conflict (name) do update
+   set description = excluded.description, parameter_kind = excluded.parameter_kind, default_parameter = excluded.default_parameter,
+       query = excluded.query, condition = excluded.condition, builtin = true;
+
+-- People whose last visit was so many days ago, due on a day of the span. The key is the visit's date: who comes back has a
+-- new one. Reads the visits of the span's days, then asks per person whether there was a later one.
+create or replace function passbell.last_visits(p_program uuid, p_days integer, p_first date, p_last date, p_zone text, p_as_of timestamptz)
+returns table (pass_id uuid, occasion text, due_on date, moment timestamptz)
+language plpgsql stable
+set search_path = ''
+set jit = off
+set work_mem = '128MB'
+as $$
+#variable_conflict use_column
+declare
+    v_from  constant timestamptz := (p_first - p_days)::timestamp at time zone p_zone;
+    v_to    constant timestamptz := least((p_last - p_days + 1)::timestamp at time zone p_zone, p_as_of + interval '1 microsecond');
+begin
+    return query
+        with seen as materialized (
+            select v.pass_id, max(v.at) as at
+              from passbell.activity() v
+             where v.at >= v_from and v.at < v_to
+             group by v.pass_id
+        )
+        select s.pass_id, (s.at at time zone p_zone)::date::text, (s.at at time zone p_zone)::date + p_days, s.at
+          from seen s
+          join passbell.recipients r on r.pass_id = s.pass_id and r.program_id = p_program
+         where not exists (select from passbell.activity() w where w.pass_id = s.pass_id and w.at > s.at and w.at <= p_as_of)
+           and (r.user_id is null
+                or not exists (select from passbell.recipients o
+                                 join passbell.activity() w on w.pass_id = o.pass_id
+                                where o.user_id = r.user_id and o.program_id = p_program and o.pass_id <> s.pass_id
+                                  and w.at > s.at and w.at <= p_as_of));
+end
+$$;
+
+-- Does an anniversary of p_then fall on p_day? 29 February is kept on the 28th or on 1 March in common years.
+create or replace function passbell.same_day_of_year(p_then date, p_day date, p_leap_day text) returns boolean
+language sql immutable
+as $$
+    select extract(month from p_then) = extract(month from p_day) and extract(day from p_then) = extract(day from p_day)
+        or extract(month from p_then) = 2 and extract(day from p_then) = 29
+           and extract(day from make_date(extract(year from p_day)::integer, 3, 1) - 1) = 28
+           and (extract(month from p_day) * 100 + extract(day from p_day))::integer
+               = case when upper(btrim(p_leap_day)) = 'MAR_01' then 301 else 228 end
+$$;
+
+-- Is a balance at a mark such as 450, or the tier points at 90 % of the way to the next tier?
+create or replace function passbell.is_near(p_points bigint, p_tier_points bigint, p_program uuid, p_mark text) returns boolean
+language sql stable
+as $$
+    select case when p_mark !~ '%$' then p_points >= p_mark::bigint
+                else (select coalesce(p_tier_points, p_points) >= ceil(n.next * rtrim(p_mark, '%')::numeric / 100)
+                        from (select case when coalesce(p_tier_points, p_points) <= g.tier_bronze_max then g.tier_bronze_max + 1
+                                          when coalesce(p_tier_points, p_points) <= g.tier_silver_max then g.tier_silver_max + 1
+                                          when coalesce(p_tier_points, p_points) <= g.tier_gold_max then g.tier_gold_max + 1 end as next
+                                from passbell.programs g where g.program_id = p_program limit 1) n) end
+$$;
