@@ -82,7 +82,7 @@ begin
                null::bigint as tier_bronze_max, null::bigint as tier_silver_max, null::bigint as tier_gold_max,
                null::boolean as birthday_bot_enabled, null::integer as birthday_reward_points, null::text as birthday_message,
                null::time as birthday_send_at, null::text as birthday_leap_day, null::text as push_consent,
-               null::time as birthday_send_at, null::text as birthday_leap_day, null::numeric as holdout_percent, null::boolean as holdout_group,
+               null::numeric as holdout_percent, null::boolean as holdout_group,
                null::numeric as average_bill, null::integer as push_max, null::integer as push_max_days, null::integer as push_min_hours
          where false $v$;
     end if;

@@ -14,6 +14,9 @@ declare
     v_column  text;
     v_type    text;
 begin
+    if to_regclass('passbell.visits') is null then
+        perform passbell.replace_adapter('visits', 'select null::uuid as pass_id, null::timestamptz as at, null::numeric as points where false');
+    end if;
     if to_regclass(v_pass) is null then
         perform passbell.replace_adapter('joins', 'select null::uuid as pass_id, null::uuid as program_id, null::timestamptz as at where false');
     else
