@@ -362,7 +362,7 @@ set search_path = ''
 as $$
 declare
     v_zone    text;
-    v_taken   uuid[] := '{}';
+    v_taken   uuid[] := array[]::uuid[];
     v_result  passbell.results;
 begin
     select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = p_program limit 1;
@@ -473,6 +473,7 @@ begin
     perform passbell.count_due_results(100);
     select array_agg(r order by (r).first_sent_at) into v_results from passbell.addable_results($1, $2, $3) r;
     select * into v_sum from passbell.add_results(coalesce(v_results, '{}'));
+    campaign_id := null;
     campaigns := v_sum.campaigns;
     select case when min(r.measure_days) = max(r.measure_days) then min(r.measure_days) end, max(r.ready_at), max(r.counted_at)
       into measure_days, ready_at, counted_at from unnest(v_results) r;

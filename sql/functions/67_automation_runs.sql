@@ -220,10 +220,9 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    v_run   passbell.automation_runs;
     v_done  record;
 begin
-    select r.* into v_run from passbell.automation_runs r
+    perform from passbell.automation_runs r
      where r.automation_id = p_automation and r.local_date = p_date and r.worker = p_worker and r.completed_at is null
        for update;
     if not found then
@@ -321,10 +320,9 @@ as $$
 declare
     v_automation  public.push_automations;
     v_run         passbell.automation_runs;
-    v_people      record;
     v_person      record;
     v_reward      record;
-    v_passes      uuid[] := '{}';
+    v_passes      uuid[] := array[]::uuid[];
     v_tried       integer := 0;
 begin
     due := 0;   fired := 0;   failed := 0;   remaining := 0;   held_back := 0;
@@ -354,7 +352,7 @@ begin
         )
         select array_agg(p.pass_id order by p.pass_id) into v_passes
           from people p where exists (select from proof o where o.person_id = p.person_id and o.occasion = p.occasion);
-        v_passes := coalesce(v_passes, '{}');
+        v_passes := coalesce(v_passes, array[]::uuid[]);
         due := cardinality(v_passes);
         fired := due;
     else
@@ -573,6 +571,7 @@ begin
            sum((r.sent + r.held) * r.percent) / nullif(sum(r.sent + r.held), 0)
       into sent, sent_came, held, held_came, ready_at, counted_at, v_visits, v_percent
       from passbell.results r where r.automation_id = v_automation.id;
+    campaign_id := null;
     measure_days := v_automation.measure_days;
     if sent + held = 0 then
         verdict := 'open';

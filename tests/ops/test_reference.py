@@ -45,9 +45,9 @@ def test_every_page_is_up_to_date(reference: Any, connection: psycopg.Connection
 
 def test_what_has_no_words_is_refused(reference: Any, connection: psycopg.Connection[Any]) -> None:
     """A new status, reason or function without a sentence stops `make docs` instead of going unexplained."""
-    connection.execute("alter table passbell.deliveries drop constraint deliveries_reason_check")
+    connection.execute("alter table passbell.deliveries drop constraint deliveries_reason_known")
     connection.execute(
-        "alter table passbell.deliveries add constraint deliveries_reason_check check (reason in ('tired', 'capped'))"
+        "alter table passbell.deliveries add constraint deliveries_reason_known check (reason in ('tired', 'capped'))"
     )
     with pytest.raises(ValueError, match="tired"):
         reference.outcomes_page(connection)
