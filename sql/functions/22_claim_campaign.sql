@@ -182,10 +182,42 @@ begin
 end
 $$;
 
--- The campaign that is due and first in line, locked; NULL if there is none. Walks push_campaigns_due, so that thousands
+-- The campaign that is due and first in line, locked; NULL if there is none. One program is at one claim at a time, and at
+-- one more of a test send: its huge audiences and its thousands of tests leave the other sessions to others. Until the end
+-- of the transaction; by an advisory lock, because the row of turns is what chunk claims of the same program need meanwhile.
+create or replace function passbell.next_campaign(p_downloads boolean) returns public.push_campaigns
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+    v_tests     uuid[] := '{}';      -- programs of which another session is at a test send
+    v_others    uuid[] := '{}';      -- the same of other campaigns
+begin
+    loop
+        begin
+            v_campaign := passbell.first_in_line(p_downloads, v_tests, v_others);
+            if v_campaign.program_id is null
+               or pg_try_advisory_xact_lock(hashtextextended(format('passbell claims a %s of %s', case when v_campaign.kind = 'TEST' then 'test' else 'campaign' end,
+                                                                    v_campaign.program_id), 0)) then
+                return v_campaign;
+            end if;
+            raise exception using errcode = 'PB000';       -- takes the lock on the row back
+        exception when sqlstate 'PB000' then
+            if v_campaign.kind = 'TEST' then
+                v_tests := v_tests || v_campaign.program_id;
+            else
+                v_others := v_others || v_campaign.program_id;
+            end if;
+        end;
+    end loop;
+end
+$$;
+
+-- The same without the programs named: of their test sends, and of their other campaigns. Walks push_campaigns_due, so that thousands
 -- which wait behind it are not looked at; every question about one is a scalar subquery, asked only of those that are
 -- passed on the way.
-create or replace function passbell.next_campaign(p_downloads boolean) returns public.push_campaigns
+create or replace function passbell.first_in_line(p_downloads boolean, p_tests uuid[], p_others uuid[]) returns public.push_campaigns
 language plpgsql
 set search_path = ''
 set plan_cache_mode = 'force_generic_plan'
@@ -202,6 +234,7 @@ begin
      where c.status = 'PENDING'
        and coalesce(c.scheduled_at, v_now) <= v_now
        and (select a.next_look_at > v_now from passbell.set_aside a where a.campaign_id = c.id) is not true
+       and c.program_id <> all (case when c.kind = 'TEST' then p_tests else p_others end) is not false
        and coalesce((select l.loaded or (coalesce(l.lease_until, v_now) <= v_now and l.not_before <= v_now)
                        from passbell.list_loads l where l.campaign_id = c.id), true)
        and (p_downloads or coalesce(btrim(c.csv_upload_url), '') = '' or passbell.has_list(c))

@@ -3,7 +3,11 @@
 -- Which chunk: of the programs that have something ready, the one whose turn lies furthest back; in it, test sends
 -- first, then the oldest campaign; in that, the first chunk that nobody holds (never claimed, handed back and due, or
 -- leased by someone whose lease ran out). So a campaign of 50 passes starts at once beside one of 1,000,000.
--- `p_busy_programs` are those the caller wants no more of for now, test sends excepted; `p_busy_campaigns` likewise.
+-- `p_busy_programs` are those the caller wants no more of for now, test sends excepted; `p_busy_campaigns` are campaigns it
+-- wants no more of, or programs of which it wants nothing at all.
+--
+-- A campaign with a rate of its own is handed out in parts of some seconds (passbell.part_of), and only when its next slot
+-- is near: it must not occupy a place in which another could be served.
 --
 -- What it guarantees. The chunk is leased until now + p_lease_seconds under a fresh claim_token, which every later
 -- write must carry (fencing). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
@@ -232,11 +236,15 @@ declare
     v_turn      passbell.turns;
     v_campaign  uuid;
 begin
+    if p_program = any (p_busy_campaigns) then
+        return false;
+    end if;
     select t.* into v_turn from passbell.turns t where t.program_id = p_program;
     for v_campaign in
         select c.id from public.push_campaigns c
          where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
            and (c.kind = 'TEST' or not p_tests_only)
+           and (c.rate_per_second is null or passbell.is_slot_near(c.id))
     loop
         if v_campaign = v_turn.campaign_id then
             perform from passbell.chunks k
@@ -286,6 +294,7 @@ begin
         select c.id from public.push_campaigns c
          where c.program_id = p_turn.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
            and (c.kind = 'TEST' or (v_open and not p_tests_only))
+           and (c.rate_per_second is null or passbell.is_slot_near(c.id))
          order by c.kind = 'TEST' desc, c.priority desc, c.started_at, c.id
     loop
         if v_campaign = p_turn.campaign_id then
@@ -296,7 +305,7 @@ begin
              limit 1
                for update skip locked;
             if found then
-                return v_chunk;
+                return passbell.part_of(v_chunk);
             end if;
         end if;
         select k.* into v_chunk
@@ -306,10 +315,50 @@ begin
          limit 1
            for update skip locked;
         if found then
-            return v_chunk;
+            return passbell.part_of(v_chunk);
         end if;
     end loop;
     return null;
+end
+$$;
+
+-- Whether the next slot of a campaign's own rate begins within three seconds, a little more than a poll. Before, a claim of
+-- it would only wait in the caller's hands: 70 campaigns at one push in ten seconds would fill them.
+create or replace function passbell.is_slot_near(p_campaign uuid) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (select l.next_slot <= clock_timestamp() + interval '3 seconds'
+              from passbell.rate_limits l where l.account = 'campaign:' || p_campaign) is not false;
+end
+$$;
+
+-- The part of a locked chunk that is handed out: of a campaign with a rate of its own, five seconds of its work. The rest
+-- becomes a chunk of its own, behind the others.
+create or replace function passbell.part_of(p_chunk passbell.chunks) returns passbell.chunks
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_rate  numeric;
+    v_size  integer;
+begin
+    select c.rate_per_second into v_rate from public.push_campaigns c where c.id = p_chunk.campaign_id;
+    v_size := greatest(1, least(5 * v_rate, cardinality(p_chunk.pass_ids)));
+    if v_rate is null or v_size >= cardinality(p_chunk.pass_ids) then
+        return p_chunk;
+    end if;
+    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, attempt, not_before, claimed_at, uncertain, keep_texts)
+    select k.campaign_id, (select max(o.chunk_no) from passbell.chunks o where o.campaign_id = k.campaign_id) + 1, k.program_id,
+           k.pass_ids[v_size + 1 :], k.texts[v_size + 1 :], k.rendered, k.attempt, k.not_before, k.claimed_at, k.uncertain, k.keep_texts
+      from passbell.chunks k
+     where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+    update passbell.chunks k
+       set pass_ids = k.pass_ids[: v_size], texts = k.texts[: v_size]
+     where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no
+    returning k.* into p_chunk;
+    return p_chunk;
 end
 $$;
 

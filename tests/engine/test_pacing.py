@@ -194,3 +194,26 @@ async def test_a_mapping_of_clocks_that_was_wrong_is_paid_for() -> None:
     await blocks.ask(5)
     assert told[-1][1] == pytest.approx(0.019, abs=0.001)
     assert blocks.owed == 0
+
+
+async def test_a_wide_slot_that_is_met_late_is_not_forfeited() -> None:
+    """One push in ten seconds: a slow answer of the database costs milliseconds, and is paid for."""
+    spacing, told = 10.0, list[tuple[int, float]]()
+
+    async def take(count: int, late: float, _: float | None) -> Slots:
+        start = time.monotonic()
+        await asyncio.sleep(0.03 if count else 0)
+        if count or late:
+            told.append((count, late))
+        return Slots(start, start, spacing)
+
+    pacer = Pacer(take, 1 / spacing, patient=True)
+    async with asyncio.timeout(2):
+        assert await pacer.wait()
+        following = asyncio.create_task(pacer.wait())
+        while len(told) < 2:  # noqa: ASYNC110 - the order is the event
+            await asyncio.sleep(0.01)
+    following.cancel()
+    (count, _), (again, paid) = told
+    assert (count, again) == (1, 1)
+    assert 0.02 < paid < 0.5

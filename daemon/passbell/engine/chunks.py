@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,8 @@ CONTROL_SECONDS: Final = 0.4
 FLUSH_SECONDS: Final = 1.0
 """A decided outcome is reported at the latest after this, also in the middle of a slow chunk."""
 MAX_HELD: Final = 64
+TESTS_HELD: Final = 8
+"""Test sends of one program in hand."""
 AHEAD_SECONDS: Final = 0.25
 TROUBLE_LIMIT: Final = 300.0
 """The longest rest of a chunk whose sending ended with an unexpected error."""
@@ -118,13 +121,14 @@ class ChunkLoop:
         slow = [held for held in self._held.values() if held.chunk.rate_per_second]
         waiting = sum(held.undecided for held in self._held.values() if not held.chunk.rate_per_second)
         busy = {held.chunk.program_id for held in self._held.values() if not held.chunk.rate_per_second}
+        crowded, tested = self._crowded()
         begun = lease_clock()
         chunk = await self._queue.claim_chunk(
             settings.lease_seconds,
             settings.daily_cap,
             settings.same_text,
-            list(busy) if waiting >= self._enough else [],
-            [held.chunk.campaign_id for held in slow],
+            list(crowded | busy if waiting >= self._enough else crowded),
+            [*tested, *(held.chunk.campaign_id for held in slow)],
         )
         CLAIM.observe(lease_clock() - begun)
         if chunk is None:
@@ -140,6 +144,21 @@ class ChunkLoop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
+
+    def _crowded(self) -> tuple[set[UUID], set[UUID]]:
+        """Programs that hold their share of the places, and those that hold their share of test sends.
+
+        A share leaves room for one program more than there are, so that no number of slow or small chunks of one keeps
+        another waiting.
+        """
+        chunks = [held.chunk for held in self._held.values()]
+        places = Counter(chunk.program_id for chunk in chunks if chunk.kind != "TEST")
+        tests = Counter(chunk.program_id for chunk in chunks if chunk.kind == "TEST")
+        share = MAX_HELD // (len(places.keys() | tests.keys()) + 1)
+        return (
+            {program for program, count in places.items() if count >= share},
+            {program for program, count in tests.items() if count >= min(TESTS_HELD, share)},
+        )
 
     async def _work(self, held: HeldChunk) -> None:
         chunk = held.chunk
@@ -164,7 +183,7 @@ class ChunkLoop:
             return None
         if chunk.campaign_id not in self._own_rates:
             take = partial(self._queue.take_slots, f"campaign:{chunk.campaign_id}", rate)
-            self._own_rates[chunk.campaign_id] = Pacer(take, rate)
+            self._own_rates[chunk.campaign_id] = Pacer(take, rate, patient=True)
         return self._own_rates[chunk.campaign_id]
 
     # ── reporting ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -39,8 +39,8 @@ class HeldChunk:
         """`claimed_at`: lease_clock() from before the claim was asked for, so our idea of the lease ends first."""
         self.chunk = chunk
         self.size = len(chunk.pass_ids)
-        self.whose = chunk.campaign_id if chunk.kind == "TEST" else chunk.program_id
-        """Who takes turns with others: the program; a test send by itself, because somebody looks at a phone."""
+        self.whose = (chunk.program_id, chunk.kind == "TEST")
+        """Who takes turns with others: the program; beside it its test sends, because somebody looks at a phone."""
         self.claimed_at = claimed_at
         self.lease_ends = claimed_at + lease_seconds
         self.renewed_at = claimed_at

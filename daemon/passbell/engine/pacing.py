@@ -35,6 +35,11 @@ LATEST: Final = 0.006
 """Seconds after its slot that a request may leave at all: less than the air, because who is killed pays nothing."""
 BUSY: Final = 8
 """Turns taken at once within a block that show a sender who is slower than the limit."""
+PATIENCE: Final = 0.1
+"""Part of a wide slot, of a campaign's own rate, by which a request may leave late: to forfeit it would cost seconds.
+It is paid for before the next slot is asked for."""
+WIDE: Final = 0.1
+"""Seconds from which on a slot is wide."""
 LOOK_UP: Final = 0.25
 """Seconds between looks whether the wait is still wanted."""
 
@@ -61,8 +66,12 @@ class Pacer:
     So 50 passes of one program do not wait for the lanes that another's have filled.
     """
 
-    def __init__(self, take: Take, rate: float) -> None:
-        """`rate` per second is the configured one, only to size the blocks."""
+    def __init__(self, take: Take, rate: float, *, patient: bool = False) -> None:
+        """`rate` per second is the configured one, only to size the blocks.
+
+        `patient`: the rate is a wish and no limit of PassKit's, and a slot serves for as long as `PATIENCE` allows.
+        """
+        self._patient = patient
         self.blocks = Blocks(take, rate)
         # By whose they are, so that the next one is found without a look at the others.
         self._line: collections.OrderedDict[object, collections.deque[_Turn]] = collections.OrderedDict()
@@ -164,7 +173,7 @@ class Pacer:
                 elif (turn := self._next()).unwanted:
                     self._answer(turn, None)
                 else:
-                    self._answer(turn, self._first)
+                    self._answer(turn, self._paid_start())
                     self._first += self._spacing
                     self._left -= 1
                     if (
@@ -178,6 +187,14 @@ class Pacer:
                 turn = self._next()
                 if not turn.given.done():
                     turn.given.set_exception(error)
+
+    def _paid_start(self) -> float:
+        """Start of the next slot; of a wide one that began before, the present, and the clock is moved by as much."""
+        now = time.monotonic()
+        if self._tolerance <= LATEST or now - self._first <= AIR:
+            return self._first
+        self.blocks.owes(now - self._first, now)
+        return now
 
     def _join(self, turn: _Turn, *, first: bool) -> None:
         turns = self._line.setdefault(turn.whose, collections.deque())
@@ -250,6 +267,8 @@ class Pacer:
         self._left, self._first, self._spacing = task.result()
         self._size, self._missed = self._left, 0
         self._tolerance = LATEST if self.blocks.in_time else AIR
+        if self._patient and self._spacing >= WIDE:
+            self._tolerance = self._spacing * PATIENCE
         self._refilled = time.monotonic()
         self._unwaited = 0
 

@@ -153,7 +153,7 @@ class Sender:
         self._merge = merge
         self._concurrency = concurrency
         self._free = concurrency
-        self._waiting: OrderedDict[UUID, deque[_Sending]] = OrderedDict()
+        self._waiting: OrderedDict[tuple[UUID, bool], deque[_Sending]] = OrderedDict()
         self._lanes: set[asyncio.Task[None]] = set()
 
     async def send(self, held: HeldChunk, own_rate: Pacer | None) -> None:
