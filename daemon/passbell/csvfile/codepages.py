@@ -108,7 +108,7 @@ def _slips_of_word(word: str, page: str) -> float:  # noqa: C901, PLR0912 -- one
             if category[0] in "LM":
                 scripts.add(_script(character))
                 run += 1
-                if usual is not None and character.lower() not in usual:
+                if usual is not None and character.lower()[0] not in usual and character != "\u0130":
                     slips += _RARE
             elif character not in _PUNCTUATION:
                 slips += 1
@@ -117,12 +117,7 @@ def _slips_of_word(word: str, page: str) -> float:  # noqa: C901, PLR0912 -- one
             run = 0
         else:
             run = 0
-        if (
-            category == "Lu"
-            and before
-            and unicodedata.category(before) == "Ll"
-            and max(before, character) > "\x7f"
-        ):
+        if character > "\x7f" and category == "Lu" and before and unicodedata.category(before) == "Ll":
             slips += 1
         if usual is not None and run > _RUN:
             slips += 1

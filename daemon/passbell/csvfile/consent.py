@@ -3,7 +3,7 @@
 Consent is never guessed. A column of an opt-in says yes or no. A column of an opt-out (Email Opt Out, UNSUB,
 do_not_email, BOUNCE) can only say no: a box that was not ticked is no consent. One that holds when or why
 somebody left (UNSUB_TIME, Bounce reason) says no where it is filled. A column `Status` means consent only by the
-words of consent. A column about SMS, calls or letters cannot say yes to anything else, and its plain "no" (the
+words of consent, and so does the cell "Unsubscribed" of any column: there it can only say no. A column about SMS, calls or letters cannot say yes to anything else, and its plain "no" (the
 default of shops for everybody without a phone) only counts where no other column says yes.
 
 Of several columns any no wins, else any yes. The words are data: consent.tsv.
@@ -23,20 +23,22 @@ from passbell.csvfile.tables import table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Kind = Literal["in", "out", "left", "status", "other_in", "other_out"]
+Kind = Literal["in", "out", "left", "status", "other_in", "other_out", "any"]
 Word = Literal["yes", "no", "never", "open"]
 
 NEITHER: Final = "this is neither yes nor no"
 
 _OUT = re.compile(
-    r"opt(ed|s)?(in)?out|do(es)?not(e?mail|contact|call|sms|text|market|disturb|send|phone|whatsapp)|"
-    r"dont(e?mail|contact|call|sms|text|market)|unsub|bounce|complain|suppress|blacklist|blocklist|"
+    r"opt(ed|s)?(in)?out|(do(es)?not|dont)\w{0,12}?(e?mail|contact|call|sms|text|market|disturb|send|phone|whatsapp|fax)|"
+    r"exclu(de|ded|sion)\w*(campaign|marketing|mailing|email)|unsub|bounce|complain|suppress|blacklist|blocklist|"
     r"emails?disabled|disabledemail|nomarketing|noemails|nonewsletter"
 )
 _IN = re.compile(
     r"opt(ed)?in|consent|newsletter|subscribedto|subscri(bed|ption|be|ber)s?(email|marketing|news|sms|status)|"
     r"(email|marketing|news|sms|push)s?subscri|accepts?(email|sms|marketing|push)|marketingpermission|"
     r"(permission|allow|agree|accept|ok|optin|willing)\w*(marketing|email|mailing|newsletter|sms|push|contact)|"
+    r"contactable|marketable|canbeemailed|contactby(email|mail)|issubscri|promo(tional)?(e?mails?|offers)|specialoffers|"
+    r"mailinglist(member|optin|subscri)|"
     r"(marketing|email|sms|push)(allowed|agree|accept|permission|optin|ok)\w*|"
     r"einwilligung|werbeerlaubnis|dsgvo|gdpr|rgpd|lgpd|rodo|kvkk|samtyck|samtykke|suostumus|markkinointilupa|"
     r"toestemming|nieuwsbrief|consenso|consentiment|consentimi|souhlas|zgoda|nyhetsbrev|nyhedsbrev|uutiskirje|"
@@ -55,9 +57,10 @@ _LEFT = re.compile(
 )
 _LEFT_NAMES = re.compile(r"^(clean(ed)?(time|date|at|campaigntitle)|bounce(d)?(type|code))$")
 _OTHER = re.compile(
-    r"sms|textmessage|whatsapp|phone|call|fax|voice|post(al)?(mail|optin|consent|marketing)|directmail|letter(?!s?$)|viber|telefon(?!.*mail)"
+    r"sms|textmessage|whatsapp|phone|call|fax|voice|post(al)?(mail|optin|consent|marketing)|directmail|(?<!news)letter|viber|telefon(?!.*mail)"
 )
 _MAIN = re.compile(r"e?mail|push|wallet|newsletter|allchannels")
+_LONGEST_WORD = 40
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 _FIRST_PART = re.compile(r"^([^,;:.!\u2013\u2014|/-]{1,30}?)\s*(?:[,;:!\u2013\u2014|/]|\.\s|\s-\s)")
 _MARKS: Final[dict[str, Word]] = dict.fromkeys("✓✔☑✅○◯\u3007", "yes") | dict.fromkeys("✗✘☐❌\xd7✕✖", "no")  # type: ignore[assignment]
@@ -126,13 +129,19 @@ class Answer(NamedTuple):
 @lru_cache(maxsize=1 << 13)
 def answer(kind: Kind, cell: str) -> Answer:  # noqa: PLR0911 -- a table of kinds
     """Read one cell of a column of consent."""
+    if kind == "any" and (len(cell) > _LONGEST_WORD or not cell.strip()):
+        return Answer(None)
     text = clean_code(cell)
     if not text or is_missing_code(text) or text in {"0000-00-00", "0000-00-00 00:00:00"}:
         return Answer(None)
     word = word_of(text)
+    if kind == "any":
+        return Answer(False if _words()[0].get(fold(text)) == "no" and _of_consent(fold(text)) else None)
     if kind == "left":
         return Answer(None if word in {"no", "open"} and not _words()[1].search(fold(text)) else False)
     if kind in {"out", "other_out"}:
+        if word == "yes" and (_of_consent(fold(text)) or fold(text).startswith("allow")):
+            return Answer(None)  # "Do not allow e-mails: Allow"
         if word == "yes" or _DATE.search(text) or (word == "no" and _words()[1].search(fold(text))):
             return Answer(False)
         return Answer(None, None if word else NEITHER)
@@ -191,9 +200,10 @@ class Consent:
     total: Count = field(default_factory=Count)
 
     @classmethod
-    def of(cls, header: Sequence[str], indexes: Sequence[int]) -> Consent:
-        """Take the columns that `headers.match` found."""
-        return cls(tuple((i, header[i], kind) for i in indexes if (kind := kind_of(header[i]))))
+    def of(cls, header: Sequence[str], indexes: Sequence[int], others: Sequence[int]) -> Consent:
+        """Take the columns that `headers.match` found, and `others`, which mean nothing else."""
+        named = [(i, header[i], kind) for i in indexes if (kind := kind_of(header[i]))]
+        return cls((*named, *((i, header[i], "any") for i in others)))
 
     def read(self, cells: list[str]) -> tuple[bool | None, list[tuple[str, str, str]]]:
         """Give what the row says, and the cells that say nothing known: column, value, reason."""
@@ -216,9 +226,13 @@ class Consent:
 
     def notes(self) -> list[str]:
         """Say how many rows answered what, and by which column."""
-        used = [(name, self.counts[index]) for index, name, _ in self.columns if index in self.counts]
-        # A column `Status` that speaks of something else is none of consent.
-        used = [(name, count) for name, count in used if count.yes or count.no or fold(name) != "status"]
+        used = [
+            (name, count)
+            for index, name, kind in self.columns
+            if (count := self.counts.get(index))
+            # A column `Status` that speaks of something else is none of consent.
+            and (count.yes or count.no or kind not in {"status", "any"})
+        ]
         if not used:
             return []
         by = "; ".join(f'"{name}": {count}' for name, count in used)

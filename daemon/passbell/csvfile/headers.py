@@ -46,6 +46,7 @@ _NO_NAMES: Final = frozenset({"company", "business", "account", "office", "work"
 FALL_BACK: Final = ("email", "phone", "zip", "city", "country", "first_name", "last_name")
 """Fields whose other columns are read where the first is empty; ids never are: they may be of another kind."""
 
+_EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;]{2,}")
 # What stands beside a payment card, never beside the card of a shop.
 _PAYMENT = re.compile(
     r"^(card(brand|type|last4|expiry|expiration|country|exp|network|issuer|fingerprint|funding|cvc)\w*|last4(digits)?|defaultcard|cardlast4digits|paymentmethod)$"
@@ -157,6 +158,12 @@ def match(header: Sequence[str], sample: Sequence[Sequence[str]] = ()) -> Column
             notes.append(f'Column "{name}" holds payment cards; it is not used.')
             continue
         held.setdefault(field, []).append((found.rank, fold(name) != fold(field), index))
+    if (
+        "email" not in held
+        and (found_at := _addresses(header, sample, {*consent, *_columns(held)})) is not None
+    ):
+        held["email"] = [(9, True, found_at)]
+        notes.append(f'Column "{header[found_at]}" holds e-mail addresses; it is used as such.')
     first, more = {}, {}
     for field, ranked in held.items():
         ranked.sort()
@@ -170,6 +177,19 @@ def match(header: Sequence[str], sample: Sequence[Sequence[str]] = ()) -> Column
     if consent:
         first["marketing_opt_in"] = consent[0]
     return Columns(first, more, tuple(consent), notes)
+
+
+def _columns(held: dict[str, list[tuple[int, bool, int]]]) -> set[int]:
+    return {index for ranked in held.values() for _, _, index in ranked}
+
+
+def _addresses(header: Sequence[str], sample: Sequence[Sequence[str]], used: set[int]) -> int | None:
+    """Find the column that holds nothing but e-mail addresses, whatever it is called ("Subscriber", "Login")."""
+    for index in range(len(header)):
+        filled = [cell for row in sample if (cell := _cell(row, index))]
+        if index not in used and header[index] and filled and all(map(_EMAIL.fullmatch, filled)):
+            return index
+    return None
 
 
 def _doubled(header: Sequence[str], field: str, used: int, other: int) -> str:

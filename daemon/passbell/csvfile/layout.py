@@ -38,7 +38,7 @@ _EVIDENCE: Final = {
     "phone": re.compile(r"\d"),
     "birth_date": re.compile(r"\d"),
     "zip": re.compile(r"\d"),
-    "external_id": re.compile(r"\d|^\w+$"),
+    "external_id": re.compile(r"\w"),
 }
 
 
@@ -245,6 +245,8 @@ def _without_header(guess: _Guess, found: charset.Charset, notes: list[str], *, 
         raise refusal.refuse("long line")
     cells = [clean_words(cell) for cell in first]
     headerless = not any(cells[1:]) or looks_like_id(cells[0])
+    matched = headers.match([] if headerless else cells, [row for _, row, _ in guess.rows[1:]])
+    notes += matched.notes
     if headerless:
         notes.append("The list has no header; its first row was taken as data and its first column as ids.")
     return Layout(
@@ -252,7 +254,9 @@ def _without_header(guess: _Guess, found: charset.Charset, notes: list[str], *, 
         errors=found.errors,
         delimiter=guess.delimiter,
         header=() if headerless else tuple(cells),
-        columns={"external_id": 0} if headerless else {},
+        columns={"external_id": 0} if headerless else matched.first,
+        consent=matched.consent,
+        more=matched.more,
         notes=notes,
         has_header=not headerless,
         header_row=0 if headerless else row_number,

@@ -114,7 +114,11 @@ class _Survey:
         self.last = LastRows(size)
         self._birth = columns.get("birth_date", -1)
         self.dates = DateColumn(layout.header[self._birth], today) if self._birth >= 0 else None
-        self.consent = Consent.of(layout.header, layout.consent)
+        used = {*layout.columns.values(), *(index for more in layout.more.values() for index in more)}
+        others = [
+            i for i, name in enumerate(layout.header) if i not in used and i not in layout.consent and name
+        ]
+        self.consent = Consent.of(layout.header, layout.consent, others)
         self._emails = (columns["email"], *layout.more.get("email", ())) if "email" in columns else ()
         self._id = columns.get("external_id", -1)
         self._width = layout.width
