@@ -26,7 +26,7 @@ COMMANDS = {
     "migrate": ("passbell.cli.migrate:migrate", "Install or upgrade passbell on the database."),
     "check": ("passbell.cli.check:check", "Check configuration, database, host tables, PassKit and clock."),
     "run": ("passbell.cli.run:run", "Run the daemon until SIGTERM."),
-    "preview": ("passbell.cli.preview:preview", "Count honestly whom a campaign would reach."),
+    "preview": ("passbell.cli.preview:preview", "Count who a campaign would reach."),
     "send": ("passbell.cli.send:send", "Create a campaign."),
     "status": ("passbell.cli.status:status", "Show the latest campaigns, or one of them."),
     "pause": ("passbell.cli.control:pause", "Pause a campaign."),
@@ -48,6 +48,8 @@ COMMANDS = {
 @click.version_option(__version__, prog_name="passbell", message="%(prog)s %(version)s")
 def passbell() -> None:
     """Ring the lock screen of wallet passes.
+
+    To see it work: passbell demo. To set it up: migrate, check, run; then send, or the page of web.
 
     Settings come from the environment; PASSBELL_DATABASE_URL is the only one that every command needs.
     """

@@ -156,7 +156,7 @@ def print_runs(rows: list[Row]) -> None:
         click.echo("No program has its birthday bot on (programs.birthday_bot_enabled), or it is suspended.")
         return
     print_table(
-        ["program", "date", "birthdays", "gifted", "already gifted", "failed", "campaign"],
+        ["program", "date", "birthdays", "gifted", "already", "failed"],
         [
             (
                 row["program"],
@@ -165,12 +165,14 @@ def print_runs(rows: list[Row]) -> None:
                 number(row["gifted"]),
                 number(row["already_gifted"]),
                 number(row["failed"]),
-                str(row["campaign_id"] or "-"),
             )
             for row in rows
         ],
-        right=["birthdays", "gifted", "already gifted", "failed"],
+        right=["birthdays", "gifted", "already", "failed"],
     )
+    for row in rows:
+        if row["campaign_id"]:  # a line of its own, so that the id can be copied
+            click.echo(f"{row['program']}: the greetings are campaign {row['campaign_id']}")
     for row in rows:
         if row["failed"]:
             click.echo(

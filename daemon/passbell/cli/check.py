@@ -33,7 +33,10 @@ TEST_MESSAGE = "Test from passbell: if you can read this, it works."
 @json_option
 @click.pass_context
 def check(ctx: click.Context, *, send_to: str | None, program: str | None, json_wanted: bool) -> None:
-    """Check configuration, database, schema, host tables, PassKit credentials, region and clock."""
+    """Check configuration, database, schema, host tables, PassKit credentials, region, pass templates and clock.
+
+    Exit code 1 if something must be mended before the first campaign.
+    """
     if send_to and not program:
         raise click.UsageError("--send needs --program as well.")
     settings = Settings.for_command(Need.NOTHING)

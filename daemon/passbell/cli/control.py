@@ -9,9 +9,11 @@ import click
 from passbell.cli.database import connect, one, resolve_campaign
 from passbell.cli.output import as_json, json_option
 
+NAMING = "CAMPAIGN is an id or the beginning of one, as `passbell status` shows it."
+
 
 def _verb(name: str, sql: LiteralString, help_text: str) -> click.Command:
-    @click.command(name, help=help_text)
+    @click.command(name, help=f"{help_text}\n\n{NAMING}")
     @click.argument("campaign", metavar="CAMPAIGN")
     @json_option
     def command(*, campaign: str, json_wanted: bool) -> None:

@@ -26,7 +26,7 @@ TARGETS = "Who: ALL, VIP, WHALE:500, LOCAL:90210, VIP & SLUMBER:30, ..."
 @click.option("--target", default="ALL", show_default=True, help=TARGETS)
 @json_option
 def preview(*, program: str, target: str, json_wanted: bool) -> None:
-    """Count honestly whom a campaign would reach, and how long it would take."""
+    """Count who a campaign would reach, how long it would take, and what holds it back."""
     with connect() as connection:
         program_id = resolve_program(connection, program)
         row = one(connection, PREVIEW, (program_id, target))

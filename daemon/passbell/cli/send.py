@@ -71,7 +71,7 @@ class Order(NamedTuple):
 @click.option(
     "--message",
     required=True,
-    help="What the phones show; {first_name|there}, {points} and others are filled in.",
+    help="What the phones show. Filled in: {first_name|there}, {last_name}, {points}, {tier_points}, {program}.",
 )
 @click.option("--target", help=f"{TARGETS} Needed unless --csv is given or a terminal can ask.")
 @click.option(
@@ -110,7 +110,7 @@ def send(
     """Create a campaign. The daemon (`passbell run`) sends it.
 
     On a terminal the count is shown and a question asked first. Elsewhere, as in a script, the audience must be
-    named: --target ALL is everybody.
+    named: --target ALL is everybody. Ends with 1 if the answer is no, or if --wait sees the campaign fail or pause.
     """
     asking = sys.stdin is not None and sys.stdin.isatty() and not yes and not dry_run
     if target is None and file is None and not asking and not dry_run:

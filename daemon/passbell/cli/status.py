@@ -29,7 +29,7 @@ LATEST = """
 def status(*, campaign: str | None, limit: int, json_wanted: bool) -> None:
     """Show the latest campaigns, or one with its progress and what it waits for.
 
-    CAMPAIGN is an id or the beginning of one.
+    CAMPAIGN is an id or the beginning of one. At 80 columns every line fits; in a pipe lines are whole.
     """
     with connect() as connection:
         if campaign is not None:

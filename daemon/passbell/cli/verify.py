@@ -13,10 +13,10 @@ from passbell.cli.output import as_json, json_option
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, *, campaign: str | None, json_wanted: bool) -> None:
-    """Check the conservation law for every campaign, or for one CAMPAIGN.
+    """Check the conservation law for every campaign, or for one.
 
     Everybody a campaign was meant for is either still waiting or has an outcome, and never both. Exit code 1
-    with the campaigns that break it.
+    with the campaigns that break it. CAMPAIGN is an id or the beginning of one.
     """
     with connect() as connection:
         chosen = None if campaign is None else resolve_campaign(connection, campaign)
