@@ -129,8 +129,6 @@ def from_database(error: psycopg.Error | UnicodeError) -> PassbellError:
     if isinstance(error, UnicodeError) or (type(error).__name__ in _NOT_SENT and error.sqlstate is None):
         return DatabaseRefused(f"The call could not be sent to the database ({_first_line(error)}).")
     sqlstate = error.sqlstate
-    if sqlstate is None and type(error).__name__ == "DataError":
-        sqlstate = "PB400"  # a value that no text of the server can hold, such as NUL: it was never sent
     message = (error.diag.message_primary or "").strip() or _first_line(error)
     if sqlstate is None or sqlstate.startswith((*_GONE, *_PASSING)):
         passing = sqlstate is not None and sqlstate.startswith(_PASSING) and sqlstate not in _GONE

@@ -206,3 +206,21 @@ def test_ledger_as_json_and_as_csv(api: Api, club: Club) -> None:
     assert f"'{evil}" in text
     assert "'@SUM(1)" in text
     assert len(text.splitlines()) == 5
+
+
+def test_a_rule_of_the_host_is_said_in_its_own_words(api: Api, club: Club) -> None:
+    """Where a trigger of the platform refuses a campaign, the answer is 409 with its sentence, not a defect."""
+    club.shop.conn.execute(
+        "create function public.no_tea() returns trigger language plpgsql as"
+        " $$ begin raise exception 'No tea on Saturdays'; end $$"
+    )
+    club.shop.conn.execute(
+        "create trigger no_tea before insert on push_campaigns for each row"
+        f" when (new.program_id = '{club.id}') execute function public.no_tea()"
+    )
+    try:
+        answer = api.post("/api/notify/broadcast", club.order)
+    finally:
+        club.shop.conn.execute("drop function public.no_tea cascade")
+    assert (answer.status_code, answer.json()["code"]) == (409, "REFUSED_BY_DATABASE")
+    assert "No tea on Saturdays" in answer.json()["error"]

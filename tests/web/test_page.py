@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -138,6 +139,39 @@ def test_the_typed_number_is_checked_here_too(signed_in: httpx.Client, club: Clu
     assert club.shop.value("select count(*) from push_campaigns where program_id = %s", [club.id]) == 0
     sent = signed_in.post("/compose/send", data={**form, "typed": "1,203"}, headers={"HX-Request": "true"})
     assert sent.headers["hx-redirect"].startswith("/campaigns/")
+
+
+@pytest.mark.parametrize(
+    ("slip", "status"),
+    [
+        ({"segmnt": "VIP"}, 422),
+        ({"audience": "segmnt"}, 422),
+        ({"audience": "segment", "segment": ""}, 400),
+        ({"audience": "segment", "segment": " "}, 400),
+        ({"when": "Later"}, 422),
+        ({"when": "later", "at": ""}, 400),
+        ({"when": "later", "at": "2020-01-01T10:00"}, 422),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", ["confirm", "send"])
+def test_b1_a_slip_in_the_form_is_not_everybody_at_once(
+    signed_in: httpx.Client, club: Club, path: str, slip: dict[str, str], status: int
+) -> None:
+    """The page holds its form to the same rules as the API: nothing is dropped, and no time is over."""
+    form = {"program": str(club.id), "message": "Hello", "audience": "all"}
+    sent = {"expected": "3", "key": uuid4().hex} if path == "send" else {}
+    answer = signed_in.post(f"/compose/{path}", data=form | slip | sent)
+    assert answer.status_code == status, answer.text
+    assert club.shop.value("select count(*) from push_campaigns where program_id = %s", [club.id]) == 0
+
+
+def test_b6_a_suspended_program_is_said_before_the_confirmation(signed_in: httpx.Client, club: Club) -> None:
+    """Who composes for a suspended program reads so, and is not shown a number of phones."""
+    club.shop.conn.execute("update programs set is_suspended = true where id = %s", [club.id])
+    form = {"program": str(club.id), "message": "Hello", "audience": "all"}
+    answer = signed_in.post("/compose/confirm", data=form)
+    assert (answer.status_code, "is suspended" in answer.text) == (409, True)
 
 
 def test_errors_are_for_people(signed_in: httpx.Client) -> None:

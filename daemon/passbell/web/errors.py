@@ -15,7 +15,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, SchemaBehind
+from passbell.errors import (
+    CampaignError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    LeaseLost,
+    PassbellError,
+    SchemaBehind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +45,8 @@ _FROM_SQL: Final = {
 }
 # What the bodies' own validators raise.
 _FROM_PYDANTIC: Final = {"unknown_field": "UNKNOWN_FIELD", "conflict": "CONFLICTING_FIELDS"}
+# A trigger or a check of the host's own: it concerns what was sent, and its words are meant for people.
+_BY_THE_HOST: Final = ("P0001", "23")
 _FROM_HTTP: Final = {
     400: ("BAD_REQUEST", "The request could not be read."),
     404: ("NOT_FOUND", "There is nothing at this address."),
@@ -72,6 +81,10 @@ def translate(error: PassbellError) -> ApiError:  # noqa: PLR0911 - one line per
     if isinstance(error, CampaignError):
         status, code = _FROM_SQL.get(error.sqlstate, (400, "BAD_REQUEST"))
         return ApiError(status, code, str(error))
+    if isinstance(error, DatabaseRefused) and not error.sqlstate:
+        return ApiError(400, "BAD_REQUEST", "A value cannot be stored: it holds a NUL or what is no text.")
+    if isinstance(error, DatabaseRefused) and error.sqlstate.startswith(_BY_THE_HOST):
+        return ApiError(409, "REFUSED_BY_DATABASE", str(error))
     if isinstance(error, LeaseLost):
         return ApiError(409, "CONFLICT", "Somebody else is working on that: try again.")
     if isinstance(error, DatabaseUnavailable):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from fastapi.responses import Response
+    from starlette.datastructures import FormData
 
 __all__ = ["StrictRoute", "model_names", "nearest", "router", "unknown_field"]
 
@@ -95,6 +96,9 @@ def refuse_unknown(model: type[BaseModel], data: Mapping[Any, Any]) -> None:
 class StrictRoute(APIRoute):
     """A route that looks at the whole request before the handler is asked."""
 
+    page_parts: frozenset[str] | None = None
+    """On the page: parts that any of its forms may carry. There only names are looked at, and only those of forms."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler behind the checks."""
         handle = super().get_route_handler()
@@ -104,9 +108,15 @@ class StrictRoute(APIRoute):
         form = _names(body) if takes_form else {}
         takes_body = bool(body)
 
+        page = self.page_parts
+
         async def strict(request: Request) -> Response:
-            _check_query(request, query)
             kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+            if page is not None:
+                if takes_form and kind in _FORMS:
+                    _check_names(await request.form(), {*form, *page})
+                return await handle(request)
+            _check_query(request, query)
             if takes_form and kind in _FORMS:
                 await _check_form(request, form)
             elif takes_body and not takes_form:
@@ -158,14 +168,20 @@ def _check_query(request: Request, known: Mapping[str, Any]) -> None:
         seen.add(name)
 
 
-async def _check_form(request: Request, known: Mapping[str, Any]) -> None:
+def _check_names(form: FormData, known: Iterable[str]) -> None:
     seen: set[str] = set()
-    for name, value in (await request.form()).multi_items():
+    for name, _ in form.multi_items():
         if name not in known:
             unknown_field("form part", name, known)
         if name in seen:
             _twice(name)
         seen.add(name)
+
+
+async def _check_form(request: Request, known: Mapping[str, Any]) -> None:
+    form = await request.form()
+    _check_names(form, known)
+    for name, value in form.items():
         wanted = _annotation(known[name])
         if isinstance(value, UploadFile):
             if "UploadFile" in wanted and not value.size:

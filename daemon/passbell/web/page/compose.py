@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from passbell.errors import CampaignError
 from passbell.web.api.models import Text
+from passbell.web.api.strict import StrictRoute
 from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import fingerprint, once
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["router"]
 
-router = APIRouter(include_in_schema=False)
+
+class ComposeRoute(StrictRoute):
+    """A form of this page: a part that none of its calls knows is refused, as the API refuses it."""
+
+    page_parts = frozenset({"csrf", "csvFile", "external_id", "member"})
+
+
+router = APIRouter(include_in_schema=False, route_class=ComposeRoute)
 
 TYPED_ABOVE: Final = 1000
 """More phones than this, and the number has to be typed."""
@@ -47,12 +55,12 @@ class Draft(BaseModel):
 
     program: uuid.UUID | None = None
     message: Text = ""
-    audience: str = "all"
-    segment: Text = "ALL"
+    audience: Literal["all", "segment", "csv"] = "all"
+    segment: Text = ""
     parameter: Text = ""
     also: Text = ""
     also_parameter: Text = ""
-    when: str = "now"
+    when: Literal["now", "later"] = "now"
     at: Text = ""
     name: Text = ""
     member: str = ""
@@ -65,6 +73,8 @@ class Draft(BaseModel):
         if self.audience != "segment":
             return "ALL"
         parts = [(self.segment, self.parameter), (self.also, self.also_parameter)]
+        if not self.segment.strip():
+            raise ApiError(400, "AUDIENCE_REQUIRED", "Choose an audience first.")
         return " & ".join(
             f"{name}:{value.strip()}" if value.strip() else name for name, value in parts if name
         )
@@ -135,6 +145,7 @@ async def confirm(
     """Count, and ask."""
     program, message = draft.required()
     at = await _moment(web, program, draft)
+    await web.calls.require_order(program, draft.target, at)
     upload: uuid.UUID | None = None
     if draft.audience == "csv":
         if csv_file is None or not csv_file.filename:
