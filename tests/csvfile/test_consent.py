@@ -65,7 +65,7 @@ NO = {
     "Markkinointilupa": "ei",
     "Zgoda marketingowa": "NIE",
     "Souhlas s marketingem": "ne",
-    "Bülten": "hayır",
+    "Bülten": "hay\u0131r",
     "メルマガ": "配信停止",
     "退订": "是",
     "الموافقة على التسويق": "لا",
@@ -166,7 +166,8 @@ def test_a_word_that_is_not_known_answers_nothing_and_is_reported() -> None:
 def test_the_report_says_how_many_answered_what() -> None:
     """Yes, no and no answer are counted, together and by column; a status of something else is not mentioned."""
     text = "email,Newsletter,UNSUB,Status\na@e.co,yes,no,gold\nb@e.co,yes,yes,gold\nc@e.co,,no,base\n"
-    assert read_members(io.BytesIO(text.encode()), today=TODAY).notes == (
+    (note,) = read_members(io.BytesIO(text.encode()), today=TODAY).notes
+    assert note == (
         'Consent: 1 yes, 1 no, 1 without an answer. By column: "Newsletter": 2 yes, 0 no, 1 without an answer; '
-        '"UNSUB": 0 yes, 1 no, 2 without an answer.',
+        '"UNSUB": 0 yes, 1 no, 2 without an answer.'
     )

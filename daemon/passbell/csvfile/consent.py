@@ -3,8 +3,9 @@
 Consent is never guessed. A column of an opt-in says yes or no. A column of an opt-out (Email Opt Out, UNSUB,
 do_not_email, BOUNCE) can only say no: a box that was not ticked is no consent. One that holds when or why
 somebody left (UNSUB_TIME, Bounce reason) says no where it is filled. A column `Status` means consent only by the
-words of consent, and so does the cell "Unsubscribed" of any column: there it can only say no. A column about SMS, calls or letters cannot say yes to anything else, and its plain "no" (the
-default of shops for everybody without a phone) only counts where no other column says yes.
+words of consent, and so does the cell "Unsubscribed" of any column: there it can only say no. A column about SMS,
+calls or letters cannot say yes to anything else, and its plain "no" (the default of shops for everybody without a
+phone) only counts where no other column says yes.
 
 Of several columns any no wins, else any yes. The words are data: consent.tsv.
 """
@@ -21,7 +22,7 @@ from passbell.csvfile.headers import fold, known
 from passbell.csvfile.tables import table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Kind = Literal["in", "out", "left", "status", "other_in", "other_out", "any"]
 Word = Literal["yes", "no", "never", "open"]
@@ -61,6 +62,7 @@ _OTHER = re.compile(
 )
 _MAIN = re.compile(r"e?mail|push|wallet|newsletter|allchannels")
 _LONGEST_WORD = 40
+_NO_DATE: Final = frozenset({"0000-00-00", "0000-00-00 00:00:00"})
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 _FIRST_PART = re.compile(r"^([^,;:.!\u2013\u2014|/-]{1,30}?)\s*(?:[,;:!\u2013\u2014|/]|\.\s|\s-\s)")
 _MARKS: Final[dict[str, Word]] = dict.fromkeys("✓✔☑✅○◯\u3007", "yes") | dict.fromkeys("✗✘☐❌\xd7✕✖", "no")  # type: ignore[assignment]
@@ -127,42 +129,62 @@ class Answer(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 13)
-def answer(kind: Kind, cell: str) -> Answer:  # noqa: PLR0911 -- a table of kinds
+def answer(kind: Kind, cell: str) -> Answer:
     """Read one cell of a column of consent."""
-    if kind == "any" and (len(cell) > _LONGEST_WORD or not cell.strip()):
-        return Answer(None)
     text = clean_code(cell)
-    if not text or is_missing_code(text) or text in {"0000-00-00", "0000-00-00 00:00:00"}:
+    if not text or is_missing_code(text) or text in _NO_DATE:
         return Answer(None)
-    word = word_of(text)
-    if kind == "any":
-        return Answer(False if _words()[0].get(fold(text)) == "no" and _of_consent(fold(text)) else None)
-    if kind == "left":
-        return Answer(None if word in {"no", "open"} and not _words()[1].search(fold(text)) else False)
-    if kind in {"out", "other_out"}:
-        if word == "yes" and (_of_consent(fold(text)) or fold(text).startswith("allow")):
-            return Answer(None)  # "Do not allow e-mails: Allow"
-        if word == "yes" or _DATE.search(text) or (word == "no" and _words()[1].search(fold(text))):
-            return Answer(False)
-        return Answer(None, None if word else NEITHER)
-    if kind == "status":
-        plain = fold(text) in {"no", "n", "false", "0", "yes", "y", "true", "1"}
-        if plain or word is None or word == "open":
-            return Answer(None)
-        return Answer(word == "yes") if _of_consent(fold(text)) else Answer(None)
+    return _READERS[kind](text, fold(text), word_of(text))
+
+
+def _opt_in(_text: str, _folded: str, word: Word | None) -> Answer:
     if word is None:
         return Answer(None, NEITHER)
-    if kind == "other_in":
-        if word == "no":
-            return Answer(False, weak=_words()[1].search(fold(text)) is None)
-        return Answer(None)
     return Answer({"yes": True, "no": False, "never": False, "open": None}[word])
 
 
+def _opt_in_elsewhere(_text: str, folded: str, word: Word | None) -> Answer:
+    if word is None:
+        return Answer(None, NEITHER)
+    return Answer(False, weak=not _of_consent(folded)) if word == "no" else Answer(None)
+
+
+def _opt_out(text: str, folded: str, word: Word | None) -> Answer:
+    if word == "yes":  # but not "Do not allow e-mails: Allow"
+        return Answer(None if _of_consent(folded) or folded.startswith("allow") else False)
+    if _DATE.search(text) or (word == "no" and _of_consent(folded)):
+        return Answer(False)
+    return Answer(None, None if word else NEITHER)
+
+
+def _left(_text: str, folded: str, word: Word | None) -> Answer:
+    return Answer(None if word in {"no", "open"} and not _of_consent(folded) else False)
+
+
+def _status(_text: str, folded: str, word: Word | None) -> Answer:
+    if word is None or word == "open" or not _of_consent(folded):
+        return Answer(None)
+    return Answer(word == "yes")
+
+
+def _anywhere(_text: str, folded: str, _word: Word | None) -> Answer:
+    return Answer(False if _words()[0].get(folded) == "no" and _of_consent(folded) else None)
+
+
+_READERS: Final[dict[Kind, Callable[[str, str, Word | None], Answer]]] = {
+    "in": _opt_in,
+    "out": _opt_out,
+    "left": _left,
+    "status": _status,
+    "other_in": _opt_in_elsewhere,
+    "other_out": _opt_out,
+    "any": _anywhere,
+}
 _STATUS_WORDS = re.compile(
     r"subscri|opt(ed)?(in|out)|clean|bounce|complain|transactional|nonmarketing|abonn|abgemeldet|angemeldet|inscri|"
-    r"suscri|iscri|uitgeschreven|aangemeld|afgemeld|prenumer|avregistr|tilmeldt|avmeldt|afmeldt|zapisan|wypisan|odhlas|prihlas|"
-    r"abone|配信|購読|订阅|訂閱|退订|退訂|مشترك|הוסר|suppress|blacklist|blocklist|unsub|donot|descadastr"
+    r"suscri|iscri|uitgeschreven|aangemeld|afgemeld|prenumer|avregistr|tilmeldt|avmeldt|afmeldt|zapisan|wypisan|"
+    r"odhlas|prihlas|"
+    r"abone|配信|購読|订阅|訂閱|退订|退訂|مشترك|הוסר|suppress|blacklist|blocklist|unsub|donot|descadastr|donotallow|widerruf|hardfail"
 )
 
 
@@ -172,23 +194,21 @@ def _of_consent(folded: str) -> bool:
 
 @dataclass(slots=True)
 class Count:
-    """How many rows said what in one column, or altogether."""
+    """How many rows said yes and no in one column, or altogether."""
 
     yes: int = 0
     no: int = 0
-    open: int = 0
 
-    def add(self, says: bool | None) -> None:  # noqa: FBT001 -- the value counted
+    def add(self, *, says: bool) -> None:
         """Count one answer."""
-        if says is None:
-            self.open += 1
-        elif says:
+        if says:
             self.yes += 1
         else:
             self.no += 1
 
-    def __str__(self) -> str:
-        return f"{self.yes:,} yes, {self.no:,} no, {self.open:,} without an answer"
+    def of(self, rows: int) -> str:
+        """Say it; the other rows did not answer."""
+        return f"{self.yes:,} yes, {self.no:,} no, {rows - self.yes - self.no:,} without an answer"
 
 
 @dataclass(slots=True)
@@ -198,6 +218,7 @@ class Consent:
     columns: tuple[tuple[int, str, Kind], ...]
     counts: dict[int, Count] = field(default_factory=dict)
     total: Count = field(default_factory=Count)
+    rows: int = 0
 
     @classmethod
     def of(cls, header: Sequence[str], indexes: Sequence[int], others: Sequence[int]) -> Consent:
@@ -205,38 +226,49 @@ class Consent:
         named = [(i, header[i], kind) for i in indexes if (kind := kind_of(header[i]))]
         return cls((*named, *((i, header[i], "any") for i in others)))
 
+    def _answers(self, cells: list[str]) -> list[tuple[int, str, Answer]]:
+        count = len(cells)
+        return [
+            (index, name, answer(kind, cells[index]))
+            for index, name, kind in self.columns
+            # Numbers, dates and notes of other columns are no words of consent: they need not be looked up.
+            if index < count
+            and (cell := cells[index])
+            and (kind != "any" or (cell[0] not in "0123456789+-$'" and len(cell) <= _LONGEST_WORD))
+        ]
+
     def read(self, cells: list[str]) -> tuple[bool | None, list[tuple[str, str, str]]]:
         """Give what the row says, and the cells that say nothing known: column, value, reason."""
-        answers = [
-            (name, cells[i], answer(kind, cells[i])) for i, name, kind in self.columns if i < len(cells)
-        ]
+        answers = self._answers(cells)
         problems = [
-            (name, shorten(clean_code(cell)), given.problem) for name, cell, given in answers if given.problem
+            (name, shorten(clean_code(cells[index])), given.problem)
+            for index, name, given in answers
+            if given.problem
         ]
         return _decide([given for _, _, given in answers]), problems
 
     def count(self, cells: list[str]) -> None:
         """Count one row, for `notes`."""
-        given = []
-        for index, _, kind in self.columns:
-            one = answer(kind, cells[index]) if index < len(cells) else Answer(None)
-            self.counts.setdefault(index, Count()).add(one.says)
-            given.append(one)
-        self.total.add(_decide(given))
+        self.rows += 1
+        answers = self._answers(cells)
+        for index, _, given in answers:
+            if given.says is not None:
+                self.counts.setdefault(index, Count()).add(says=given.says)
+        if (says := _decide([given for _, _, given in answers])) is not None:
+            self.total.add(says=says)
 
     def notes(self) -> list[str]:
         """Say how many rows answered what, and by which column."""
         used = [
-            (name, count)
+            (name, self.counts.get(index, Count()))
             for index, name, kind in self.columns
-            if (count := self.counts.get(index))
             # A column `Status` that speaks of something else is none of consent.
-            and (count.yes or count.no or kind not in {"status", "any"})
+            if index in self.counts or (self.rows and kind not in {"status", "any"})
         ]
         if not used:
             return []
-        by = "; ".join(f'"{name}": {count}' for name, count in used)
-        return [f"Consent: {self.total}. By column: {by}."]
+        by = "; ".join(f'"{name}": {count.of(self.rows)}' for name, count in used)
+        return [f"Consent: {self.total.of(self.rows)}. By column: {by}."]
 
 
 def _decide(answers: list[Answer]) -> bool | None:
