@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.terminal import on_a_terminal
+
 if TYPE_CHECKING:
     from conftest import Club, Passbell
-
-
-class Screen(NamedTuple):
-    """What a person saw, and how the command ended."""
-
-    text: str
-    code: int
-
-
-def on_a_terminal(url: str, *arguments: str, answer: str = "", columns: int = 80) -> Screen:
-    """Run a command on a pseudo terminal; `answer` is typed when a question stands there."""
-    ours, theirs = pty.openpty()
-    environment = {"PASSBELL_DATABASE_URL": url, "COLUMNS": str(columns), "TERM": "xterm", "TZ": "UTC"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "passbell", *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**environment, "PATH": os.environ["PATH"]},
-    )
-    os.close(theirs)
-    seen = b""
-    while select.select([ours], [], [], 60)[0]:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not part:
-            break
-        seen += part
-        if answer and b"[y/N]" in seen:
-            os.write(ours, f"{answer}\n".encode())
-            answer = ""
-    code = process.wait(timeout=60)
-    os.close(ours)
-    return Screen(seen.decode().replace("\r\n", "\n"), code)
 
 
 def campaigns(club: Club) -> list[tuple[Any, ...]]:

@@ -38,6 +38,7 @@ json_option = click.option("--json", "json_wanted", is_flag=True, help="Print th
 
 _BAR_CELLS = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_WITH_BAR = 76  # columns of id, status and bar
 _WIDEST = 400  # columns of a table in a pipe
 
 
@@ -98,8 +99,9 @@ def print_campaigns(rows: Sequence[Row]) -> None:
     console = _console()
     for row in rows:
         done = row["sent"] + row["failed"] + row["skipped"]
-        head = Text.assemble(str(row["campaign_id"]), "  ", (f"{row['status']:<10}", _COLOURS[row["status"]]))
-        head.append(f"  {bar(done, row['recipient_count'])}")
+        head = Text.assemble(str(row["campaign_id"]), "  ", (row["status"], _COLOURS[row["status"]]))
+        if row["recipient_count"] and _width() >= _WITH_BAR:
+            head.append(f"{'':<{10 - len(row['status'])}}  {bar(done, row['recipient_count'])}")
         counts = [
             f"{number(row[what])} {what}"
             for what in ("sent", "failed", "skipped")
@@ -153,6 +155,10 @@ def campaign_pairs(row: Row) -> list[tuple[str, str]]:
     pairs = [
         ("campaign", str(row["campaign_id"])),
         ("name", row["name"] or "-"),
+        ("program", row["program"] or "-"),
+        ("message", row["message"] or "-"),
+        ("created", moment(row["created_at"])),
+        *([("scheduled", moment(row["scheduled_at"]))] if row["scheduled_at"] else []),
         ("status", row["status"]),
         ("detail", row.get("waits_for") or row["status_detail"] or "-"),
         ("progress", bar(done, row["recipient_count"])),

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["PROGRESS", "watch"]
 
 PROGRESS = """
-    select p.*, passbell.waits_for(p.campaign_id) as waits_for
+    select p.*, passbell.waits_for(p.campaign_id) as waits_for, g.name as program, c.message_text as message,
+           c.created_at, c.scheduled_at
       from public.push_progress(%s) p
+      join public.push_campaigns c on c.id = p.campaign_id
+      left join passbell.programs g on g.program_id = c.program_id
 """
 POLL_SECONDS = 0.5
 ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
