@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from passbell.cli.birthdays import Day
-from passbell.cli.database import connect, one, parse_campaign, resolve_program
+from passbell.cli.database import connect, one, resolve_campaign, resolve_program
 from passbell.cli.output import as_json, json_option, moment, number, print_pairs
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def results(
         raise click.UsageError("--since and --until go with --program.")
     with connect() as connection:
         if campaign is not None:
-            row = one(connection, CAMPAIGN, (parse_campaign(campaign),))
+            row = one(connection, CAMPAIGN, (resolve_campaign(connection, campaign),))
         else:
             row = one(connection, TOTAL, (resolve_program(connection, str(program)), since, until))
     if json_wanted:
