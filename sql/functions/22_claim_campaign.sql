@@ -229,6 +229,9 @@ declare
     v_now       constant timestamptz := passbell.now();
     v_campaign  public.push_campaigns;
 begin
+    if passbell.consent_trouble() is not null then      -- explain_waiting says it
+        return null;
+    end if;
     select c.* into v_campaign
       from public.push_campaigns c
      where c.status = 'PENDING'

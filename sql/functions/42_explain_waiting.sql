@@ -17,6 +17,7 @@ declare
     v_zone      text;
     v_open      boolean;
     v_words     text;
+    v_hold      constant text := passbell.look_at_consent();
 begin
     select l.* into v_limit from passbell.rate_limits l where l.account = p_account;
     v_blocked := coalesce(v_limit.blocked_until > clock_timestamp() + interval '10 seconds', false);
@@ -29,6 +30,7 @@ begin
          where (c.status = 'PENDING' or c.status = 'PROCESSING')
            and (c.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)'
                 or a.campaign_id is not null
+                or v_hold is not null
                 or c.status = 'PENDING' and c.scheduled_at > v_now
                 or c.status = 'PROCESSING' and (g.suspended or v_limit.breaker = 'open' or v_blocked)
                 or c.kind <> 'TEST' and g.push_window_start is not null)
@@ -40,6 +42,7 @@ begin
             v_open := passbell.in_window(v_now, v_zone, v_campaign.push_window_start, v_campaign.push_window_end);
         end if;
         v_words := case
+            when v_hold is not null then 'Waiting: ' || v_hold
             when v_campaign.aside is not null then regexp_replace(v_campaign.aside, '^(?!Waiting)', 'Waiting: ')
             when v_campaign.suspended and v_campaign.status = 'PROCESSING' then
                  format('Waiting: the program "%s" is suspended.', v_campaign.name)

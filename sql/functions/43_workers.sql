@@ -12,6 +12,7 @@ begin
        or (p_rate > 0 and p_rate <= 100000) is not true or (p_daily_cap between 0 and 1000) is not true then
         raise exception 'A worker has an id, an account, a rate above 0 up to 100,000 and a daily cap from 0 to 1,000.' using errcode = 'PB400';
     end if;
+    perform passbell.look_at_consent();
     insert into passbell.workers (id, host, pid, process, version, account, started_at, heartbeat_at, doing)
     values (p_worker, left(p_host, 200), p_pid, left(p_process, 200), left(p_version, 100), p_account, clock_timestamp(), clock_timestamp(), 'starting')
     on conflict (id) do update set heartbeat_at = clock_timestamp();

@@ -52,6 +52,9 @@ declare
                                   group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id $q$;
 begin
     perform passbell.require_program(push_preview.program_id);
+    if passbell.consent_trouble() is not null then       -- a count that includes those who opted out is worse than none
+        raise exception '%', passbell.consent_trouble() using errcode = 'PB422';
+    end if;
     perform passbell.require_target(push_preview.program_id, push_preview.target);
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'IDS') then
         v_capped := $q$

@@ -18,7 +18,7 @@ as $$
       from (values ('first_name', 'first_name'), ('last_name', 'last_name'), ('phone', 'phone_number'), ('birth_date', 'birth_date'),
                    ('zip', 'zip'), ('city', 'city'), ('marketing_opt_in', 'marketing_opt_in')) as f (field, name)
       left join pg_catalog.pg_attribute a
-        on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+        on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''      -- a generated column is the platform's and a.attgenerated = ''
 $$;
 
 -- Does the host refuse a member who has not answered? Then no answer is stored as a no.

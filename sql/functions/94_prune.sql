@@ -13,6 +13,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    perform passbell.look_at_consent();      -- this is what every daemon does hourly
     update passbell.settings s set pruned_at = passbell.now()
      where s.retention is not null and coalesce(s.pruned_at, '-infinity') < passbell.now() - interval '1 day';
     return found;

@@ -7,6 +7,7 @@
 do $$
 begin
     if to_regclass('public.passes_master_external_id_folded') is null
+       and (select c.relkind from pg_catalog.pg_class c where c.oid = to_regclass('public.passes_master')) in ('r', 'p')
        and exists (select from pg_catalog.pg_attribute a
                     where a.attrelid = to_regclass('public.passes_master') and a.attname = 'external_id'
                       and a.attnum > 0 and not a.attisdropped) then

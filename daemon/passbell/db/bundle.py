@@ -78,7 +78,7 @@ def read_bundle() -> Bundle:
     root = sql_root()
     migrations = sorted((root / "migrations").glob("*.sql"))
     functions = sorted((root / "functions").glob("*.sql"))
-    parts = [_HEAD]
+    parts = [_HEAD, (root / "preflight.sql").read_text("utf-8")]
     for path in migrations:
         parts += [_section(path), path.read_text("utf-8"), _record(path)]
     for path in functions:

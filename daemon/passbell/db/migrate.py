@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from passbell import __version__
 from passbell.db.bundle import Bundle, read_bundle
-from passbell.errors import PassbellError, SchemaTooNew, from_database
+from passbell.errors import PassbellError, SchemaBehind, SchemaTooNew, from_database
 
 __all__ = ["CheckReport", "MigrationReport", "check", "migrate"]
 
@@ -22,21 +23,62 @@ LARGE_BYTES: Final = 32 * 2**20
 """From this size on passes_master gets its index beside the platform's writes; below, building it takes a moment."""
 BUILD_SECONDS: Final = 1800.0
 
-# The index of sql/migrations/0011_external_ids.sql; a test compares the two.
-_BUILD: Final = """
-    create index concurrently if not exists passes_master_external_id_folded on public.passes_master
-           (lower(btrim(nullif(btrim(external_id::text), ''))))
-"""
+# Indexes on the platform's own tables: name, table, the columns they need, and what creates them. The same statements
+# stand in the migrations, for small tables; a test compares the two.
+_INDEXES: Final[tuple[tuple[str, str, list[str], LiteralString], ...]] = (
+    (
+        "passes_master_external_id_folded",
+        "passes_master",
+        ["external_id"],
+        """
+        create index concurrently if not exists passes_master_external_id_folded on public.passes_master
+               (lower(btrim(nullif(btrim(external_id::text), ''))))
+        """,
+    ),
+    (
+        "passes_master_user",
+        "passes_master",
+        ["user_id"],
+        "create index concurrently if not exists passes_master_user on public.passes_master (user_id)",
+    ),
+    (
+        "passes_master_program",
+        "passes_master",
+        ["program_id"],
+        "create index concurrently if not exists passes_master_program on public.passes_master (program_id)",
+    ),
+    (
+        "transactions_pass_created",
+        "transactions",
+        ["pass_id", "created_at", "action_type"],
+        """
+        create index concurrently if not exists transactions_pass_created on public.transactions
+               (pass_id, created_at) include (action_type)
+        """,
+    ),
+)
+# Of an index: is it valid, is somebody building it. No row where the table is small, lacks a column, or has another
+# index that begins with the same single column.
 _STATE: Final = """
     select i.indisvalid,
            exists (select from pg_catalog.pg_locks l
                     where l.relation = t.oid and l.mode = 'ShareUpdateExclusiveLock' and l.pid <> pg_backend_pid())
       from pg_catalog.pg_class t
-      left join pg_catalog.pg_index i on i.indexrelid = to_regclass('public.passes_master_external_id_folded')
-     where t.oid = to_regclass('public.passes_master') and pg_relation_size(t.oid) >= %s
-       and exists (select from pg_catalog.pg_attribute a
-                    where a.attrelid = t.oid and a.attname = 'external_id' and a.attnum > 0 and not a.attisdropped)
+      left join pg_catalog.pg_index i on i.indexrelid = to_regclass('public.' || %(name)s)
+     where t.oid = to_regclass('public.' || %(relation)s) and t.relkind = 'r' and pg_relation_size(t.oid) >= %(bytes)s
+       and (select count(*) from pg_catalog.pg_attribute a
+             where a.attrelid = t.oid and a.attname = any (%(columns)s) and a.attnum > 0 and not a.attisdropped)
+           = cardinality(%(columns)s)
+       and not (%(name)s in ('passes_master_user', 'passes_master_program')
+                and exists (select from pg_catalog.pg_index o
+                              join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attname = (%(columns)s)[1]
+                             where o.indrelid = t.oid and o.indkey[0] = a.attnum and o.indpred is null
+                               and o.indexrelid is distinct from i.indexrelid))
 """
+# How long migrate goes on trying to get its locks on the platform's tables, and how long one try waits: whoever comes
+# behind a waiting migrate waits as long.
+PATIENCE_SECONDS: Final = 60.0
+TRY_MILLISECONDS: Final = 300
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,7 +145,8 @@ def compare(connection: psycopg.Connection, bundle: Bundle) -> CheckReport:
 def migrate(url: str) -> MigrationReport:
     """Install or upgrade, in one transaction: all of it or nothing. Running it again changes nothing.
 
-    Only the index on a large table of the platform's is built before that, in a way that lets the platform write.
+    Only indexes on large tables of the platform's are built before that, in a way that lets the platform write. Locks
+    are waited for in short tries.
 
     Raises:
         SchemaTooNew: the database was migrated by a newer passbell.
@@ -111,26 +154,53 @@ def migrate(url: str) -> MigrationReport:
         PassbellError: the database refused; the message says what.
     """
     bundle = read_bundle()
+    ends = time.monotonic() + PATIENCE_SECONDS
     try:
         _build_ahead(url, bundle)
-        with psycopg.connect(url, prepare_threshold=None) as connection:
-            connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-            connection.execute("set local lock_timeout = '30s'")
-            before = compare(connection, bundle)
-            connection.execute(bundle.text.encode())  # several statements, no parameters
-            warnings = connection.execute("select warning from passbell.migration_warnings()").fetchall()
-            return MigrationReport(
-                before.installed, bundle.version, not before.current, tuple(w for (w,) in warnings)
-            )
-    except psycopg.errors.LockNotAvailable as error:
-        message = "Somebody holds a lock on the platform's tables for more than 30 seconds: try again when it is quiet."
-        raise PassbellError(message) from error
+        while True:
+            try:
+                return _install(url, bundle)
+            except psycopg.errors.LockNotAvailable as error:
+                if time.monotonic() > ends:
+                    message = (
+                        "Somebody holds a lock on the platform's tables for more than a minute: end that transaction "
+                        "(pg_stat_activity tells which), or try again when it is quiet."
+                    )
+                    raise PassbellError(message) from error
+                time.sleep(0.5)
     except psycopg.Error as error:
-        raise from_database(error) from error
+        translated = from_database(error)
+        if isinstance(
+            translated, SchemaBehind
+        ):  # "run `passbell migrate`" is no answer to `passbell migrate`
+            message = (
+                f"The platform's tables do not fit ({str(error).partition(chr(10))[0]}). Nothing was changed."
+            )
+            raise PassbellError(message) from error
+        raise translated from error
+
+
+def _install(url: str, bundle: Bundle) -> MigrationReport:
+    warnings: list[str] = []
+
+    def keep(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING" and notice.message_primary:
+            warnings.append(notice.message_primary)
+
+    with psycopg.connect(url, prepare_threshold=None) as connection:
+        connection.add_notice_handler(keep)
+        connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute("select set_config('lock_timeout', %s, true)", (str(TRY_MILLISECONDS),))
+        before = compare(connection, bundle)
+        connection.execute(bundle.text.encode())  # several statements, no parameters
+        rows = connection.execute("select warning from passbell.migration_warnings()").fetchall()
+        return MigrationReport(
+            before.installed, bundle.version, not before.current, (*warnings, *(w for (w,) in rows))
+        )
 
 
 def _build_ahead(url: str, bundle: Bundle) -> None:
-    """Build the index on external ids if the table is large and lacks it; wait for somebody who is building it.
+    """Build the indexes that a large table of the platform's lacks; wait for somebody who is building one.
 
     No timeout could be set without a session, so the clock is ours. An index that was left half built (invalid) costs
     writes and serves nobody: it is dropped and built again.
@@ -142,26 +212,35 @@ def _build_ahead(url: str, bundle: Bundle) -> None:
         clock.daemon = True
         clock.start()
         try:
-            while (state := connection.execute(_STATE, (LARGE_BYTES,)).fetchone()) is not None:
-                valid, busy = state
-                if valid or (busy and time.monotonic() > ends):
-                    return
-                if valid is None:
-                    connection.execute(_BUILD)
-                    connection.execute("analyze public.passes_master")
-                elif busy:
-                    time.sleep(0.5)
-                else:
-                    connection.execute("drop index concurrently public.passes_master_external_id_folded")
+            for index in _INDEXES:
+                _build(connection, index, ends)
         except psycopg.errors.QueryCanceled as error:
             message = (
-                "The index on passes_master (external ids) could not be built within half an hour beside the "
+                "The indexes on the platform's tables could not be built within half an hour beside the "
                 "platform's work: an old transaction holds it up. End that (pg_stat_activity tells which), and "
                 "migrate again."
             )
             raise PassbellError(message) from error
         finally:
             clock.cancel()
+
+
+def _build(
+    connection: psycopg.Connection, index: tuple[str, str, list[str], LiteralString], ends: float
+) -> None:
+    name, relation, columns, statement = index
+    asked = {"name": name, "relation": relation, "columns": columns, "bytes": LARGE_BYTES}
+    while (state := connection.execute(_STATE, asked).fetchone()) is not None:
+        valid, busy = state
+        if valid or (busy and time.monotonic() > ends):
+            return
+        if valid is None:
+            connection.execute(statement)
+            connection.execute(sql.SQL("analyze public.{}").format(sql.Identifier(relation)))
+        elif busy:
+            time.sleep(0.5)
+        else:
+            connection.execute(sql.SQL("drop index concurrently public.{}").format(sql.Identifier(name)))
 
 
 def _installed(connection: psycopg.Connection) -> tuple[int, str | None]:

@@ -1,0 +1,73 @@
+-- Can passbell still read who opted out? Opt-outs without effect are the worst that can happen here, so that what hides
+-- them stops everything: no campaign starts, no chunk is handed out, previews refuse, until it is mended. Answers one
+-- sentence with the remedy, or NULL. Two things hide them:
+--
+--   the column that the adapters read (passbell.host_columns) was renamed or dropped: the platform writes its opt-outs
+--   somewhere else by now, and migrate would add an empty column in its place;
+--   row security on public.users hides rows from the owner (FORCE ROW LEVEL SECURITY, or another owner than passbell's):
+--   passes of people who cannot be seen. A sample of a thousand passes is looked at.
+--
+-- Asked by the campaign loop at every turn, at start and hourly by every daemon, by previews, check and migrate. As the
+-- owner, because it is the owner's view that matters.
+create or replace function passbell.consent_trouble() returns text
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+declare
+    v_column  record;
+    v_hidden  boolean := false;
+begin
+    if passbell.is_own_view('recipients') or to_regclass('public.users') is null then
+        return null;
+    end if;
+    select h.column_name, a.attname::text as now_called into v_column
+      from passbell.host_columns h
+      left join pg_catalog.pg_attribute a on a.attrelid = to_regclass('public.users') and a.attnum = h.number and not a.attisdropped
+     where h.relation = 'public.users' and h.column_name = 'marketing_opt_in'
+       and not passbell.has_column('public.users', 'marketing_opt_in');
+    if found then
+        return format('Opt-outs cannot be read: users.%s is gone%s. Nothing is sent until it is back.', v_column.column_name,
+                      coalesce('; the column is now called ' || v_column.now_called, ''));
+    end if;
+    if row_security_active('public.users'::regclass) and passbell.has_column('public.users', 'id') and passbell.has_column('public.passes_master', 'user_id') then
+        execute format('select exists (select from (select p.user_id from public.passes_master p where p.user_id is not null limit 1000) p
+                                        where not exists (select from public.users u where %s))',
+                       passbell.key_join('public.users', 'u', 'id', 'public.passes_master', 'p', 'user_id'))
+           into v_hidden;
+    end if;
+    if v_hidden then
+        return format('Opt-outs cannot be read: row security on public.users hides members from %s. Nothing is sent until it may read them: '
+                      'alter table public.users no force row level security, or alter role %1$I bypassrls.', current_user);
+    end if;
+    return null;
+end
+$$;
+
+-- Keeps passbell.settings.consent_problem true, which the claims of chunks read.
+create or replace function passbell.look_at_consent() returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_trouble  constant text := passbell.consent_trouble();
+begin
+    update passbell.settings s set consent_problem = v_trouble where s.consent_problem is distinct from v_trouble;
+    return v_trouble;
+end
+$$;
+
+-- Remembers which columns of the host the adapters read, by number: a column that is renamed keeps its number. Called by
+-- migrate once they are built. What was remembered before and is gone now stays, so that it is noticed.
+create or replace function passbell.remember_columns() returns void
+language sql
+set search_path = ''
+as $$
+    insert into passbell.host_columns as h (relation, column_name, number)
+    select w.relation, w.name, a.attnum
+      from (values ('public.users', 'marketing_opt_in'), ('public.users', 'birth_date'), ('public.users', 'phone_number'),
+                   ('public.programs', 'timezone'), ('public.programs', 'birthday_bot_enabled'), ('public.programs', 'birthday_reward_points'),
+                   ('public.programs', 'birthday_message')) as w (relation, name)
+      join pg_catalog.pg_attribute a on a.attrelid = to_regclass(w.relation) and a.attname = w.name and a.attnum > 0 and not a.attisdropped
+    on conflict (relation, column_name) do update set number = excluded.number where h.number <> excluded.number
+$$;

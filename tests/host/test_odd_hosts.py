@@ -1,0 +1,330 @@
+"""Hosts that are laid out otherwise: mapped where that is possible, refused before anything is changed where it is not."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from passbell.db.migrate import migrate
+from passbell.errors import PassbellError
+from support.shop import Shop
+from support.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import MakeDatabase
+
+MEMBER = (
+    "select points, tier_points, birth_date, opted_in, reachable from passbell.recipients where pass_id = %s"
+)
+
+
+@pytest.fixture
+def bare(database: MakeDatabase) -> Iterator[Shop]:
+    """The present tables, before passbell came."""
+    made = Shop(database("4", migrated=False), "4")
+    yield made
+    made.close()
+
+
+def schemas(shop: Shop) -> Any:
+    """What there is in the database: a refused migration leaves it as it was."""
+    return shop.rows(
+        "select c.oid::regclass::text, a.attname, a.atttypid::regtype::text from pg_class c"
+        " join pg_attribute a on a.attrelid = c.oid where c.relnamespace = 'public'::regnamespace order by 1, 2"
+    )
+
+
+# ── odd types ───────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "points"),
+    [
+        ("text", "1315", 1315),
+        ("text", "1,315", None),
+        ("text", "lots", None),
+        ("text", "99999999999999999999", None),
+        ("numeric", "NaN", None),
+        ("numeric", "1e30", None),
+        ("numeric", "12.4", 12),
+        ("double precision", "Infinity", None),
+        ("bigint", "9007199254740993", 9007199254740993),
+    ],
+)
+def test_a2_a_balance_that_is_no_number_is_unknown_for_that_member(
+    bare: Shop, kind: str, value: str, points: int | None
+) -> None:
+    """One odd cell stops neither the campaign nor the others: the odd one is told without points."""
+    bare.conn.execute("drop trigger keep_spend_tier on passes_master")
+    bare.conn.execute(
+        f"alter table passes_master alter points_balance drop default, alter points_balance type {kind}"  # type: ignore[arg-type]
+    )
+    club = bare.program()
+    odd, plain = bare.member(club, points_balance=value), bare.member(club, points_balance="7")
+    migrate(bare.url)
+    assert bare.row(MEMBER, [odd])["points"] == points
+    assert bare.row(MEMBER, [plain])["points"] == 7
+    campaign = bare.campaign(club, "You have {points|some} points")
+    assert bare.send(campaign)["status"] == "COMPLETED"
+    assert bare.ledger(campaign) == {odd: "sent", plain: "sent"}
+
+
+def test_c9_birth_dates_and_answers_as_text(bare: Shop) -> None:
+    """Case 04: an ISO date is a date, a no is a no in many words, and what nobody can read is no answer."""
+    bare.conn.execute("alter table users alter birth_date type text")
+    bare.conn.execute(
+        "alter table users alter marketing_opt_in drop default, alter marketing_opt_in type text using 'subscribed'"
+    )
+    club = bare.program(birthday_bot_enabled=True)
+    people = {
+        "subscribed": True,
+        "yes": True,
+        "no": False,
+        "FALSE": False,
+        "0": False,
+        " unsubscribed ": False,
+        "Opted out": False,
+        "cleaned": False,
+        "perhaps": True,
+        None: True,
+    }
+    for answer, opted_in in people.items():
+        member = bare.member(club, user={"marketing_opt_in": answer, "birth_date": "1990-02-30"})
+        migrate(bare.url) if answer == "subscribed" else None
+        row = bare.row(MEMBER, [member])
+        assert (row["opted_in"], row["birth_date"]) == (opted_in, None), answer
+    born = bare.member(club, user={"birth_date": "1990-05-05", "marketing_opt_in": None})
+    assert bare.rows("select pass_id from get_birthdays_today(null, '2026-05-05')") == [{"pass_id": born}]
+    plan = bare.rows("explain select from passbell.recipients where extract(month from birth_date) = 5")
+    assert plan
+
+
+def test_c9_views_instead_of_tables(bare: Shop) -> None:
+    """A host whose users and programs are views is read through them, and nothing is added to them."""
+    bare.conn.execute("alter table users rename to people")
+    bare.conn.execute("create view users as select * from people")
+    bare.conn.execute("alter table transactions rename to bookings")
+    bare.conn.execute("create view transactions as select * from bookings")
+    for _ in range(2):
+        migrate(bare.url)
+    club = bare.program()
+    out = bare.member(club, user={"marketing_opt_in": False})
+    into = bare.member(club, user={})
+    campaign = bare.campaign(club)
+    bare.send(campaign)
+    assert bare.ledger(campaign) == {into: "sent"}
+    assert bare.row(MEMBER, [out])["opted_in"] is False
+
+
+@pytest.mark.parametrize(("consent", "reached"), [("OPT_OUT", 2), ("OPT_IN", 1), ("opt_in", None)])
+def test_no_answer_is_a_no_where_the_program_wants_a_yes(
+    bare: Shop, consent: str, reached: int | None
+) -> None:
+    """push_consent OPT_IN: only an explicit yes is reached, whether the others never answered or have no row."""
+    migrate(bare.url)
+    club, other = bare.program(), bare.program("Other")
+    bare.member(club, user={"marketing_opt_in": True})
+    bare.member(club)
+    bare.member(club, user={"marketing_opt_in": False})
+    bare.member(other, user={"marketing_opt_in": None})
+    change = "update programs set push_consent = %s where id = %s"
+    if reached is None:
+        with pytest.raises(psycopg.errors.CheckViolation):
+            bare.conn.execute(change, [consent, club])
+        return
+    bare.conn.execute(change, [consent, club])
+    assert bare.value("select reachable from push_preview(%s)", [club]) == reached
+    assert bare.value("select reachable from push_preview(%s)", [other]) == 1
+
+
+# ── B5: opt-outs that cannot be read ────────────────────────────
+
+
+def test_b5_a_renamed_column_is_found_and_nothing_is_sent(bare: Shop) -> None:
+    """Case 16: migrate names the column and the remedy and adds none; campaigns wait with a sentence; then all goes on."""
+    migrate(bare.url)
+    club = bare.program()
+    member = bare.member(club, user={})
+    bare.conn.execute("alter table users rename column marketing_opt_in to accepts_marketing")
+    before = schemas(bare)
+    with pytest.raises(
+        PassbellError, match=r"marketing_opt_in.*is now called accepts_marketing.*rename column"
+    ):
+        migrate(bare.url)
+    assert schemas(bare) == before
+    campaign = bare.campaign(club)
+    assert bare.claim() is None
+    bare.conn.execute("select passbell.explain_waiting()")
+    assert "accepts_marketing" in bare.order(campaign)["status_detail"]
+    with pytest.raises(psycopg.Error, match="Opt-outs cannot be read"):
+        bare.row("select * from push_preview(%s)", [club])
+    bare.conn.execute("alter table users rename column accepts_marketing to marketing_opt_in")
+    bare.conn.execute("select passbell.explain_waiting()")
+    bare.send(campaign)
+    assert bare.ledger(campaign) == {member: "sent"}
+
+
+def test_b5_a_campaign_in_the_middle_waits_as_well(bare: Shop) -> None:
+    """What was frozen before the column went is not handed out after it."""
+    migrate(bare.url)
+    club = bare.program()
+    bare.member(club, user={})
+    campaign = bare.campaign(club)
+    bare.start(campaign)
+    bare.conn.execute("alter table users rename column marketing_opt_in to accepts_marketing")
+    bare.conn.execute("select passbell.explain_waiting()")
+    assert bare.rows("select * from passbell.claim_chunk(%s)", [uuid4()]) == []
+    assert bare.order(campaign)["status_detail"].startswith("Waiting: Opt-outs cannot be read")
+
+
+def test_b5_a_generated_column_keeps_both_names(bare: Shop) -> None:
+    """The other remedy that migrate names works: the old name as a generated column."""
+    migrate(bare.url)
+    club = bare.program()
+    member = bare.member(club, user={})
+    bare.conn.execute("alter table users rename column marketing_opt_in to accepts_marketing")
+    bare.conn.execute(
+        "alter table users add column marketing_opt_in boolean generated always as (accepts_marketing) stored"
+    )
+    migrate(bare.url)
+    bare.conn.execute("update users set accepts_marketing = false")
+    assert bare.row(MEMBER, [member])["opted_in"] is False
+
+
+def test_b5_row_security_that_hides_members_from_the_owner(bare: Shop) -> None:
+    """Case 15: FORCE ROW LEVEL SECURITY beside a plain owner; found live, by preview and at every turn of the daemon."""
+    owner = f"owner_{uuid4().hex[:12]}"
+    name = urlsplit(bare.url).path[1:]
+    for statement in (
+        f"create role {owner} login password 'x'",
+        f"alter database {name} owner to {owner}",
+        f"alter schema public owner to {owner}",
+        f"grant all on all tables in schema public to {owner}",
+        f"do $$ declare t record; begin for t in select c.oid::regclass as name from pg_class c"
+        f" where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' loop"
+        f" execute format('alter table %s owner to {owner}', t.name); end loop; end $$",
+    ):
+        bare.conn.execute(statement)  # type: ignore[arg-type]
+    url = urlsplit(bare.url)
+    plain = url._replace(netloc=f"{owner}:x@{url.hostname}:{url.port}").geturl()
+    try:
+        migrate(plain)
+        club = bare.program()
+        bare.member(club, user={"marketing_opt_in": False})
+        bare.conn.execute("drop policy \"people of one's programs\" on users")
+        bare.conn.execute("alter table users force row level security")
+        assert bare.claim() is None
+        with pytest.raises(psycopg.Error, match="row security on public.users hides members"):
+            bare.row("select * from push_preview(%s)", [club])
+        bare.conn.execute("alter table users no force row level security")
+        assert bare.value("select opted_out from push_preview(%s)", [club]) == 1
+    finally:
+        bare.conn.execute(f"reassign owned by {owner} to current_user")  # type: ignore[arg-type]
+        bare.conn.execute(f"drop owned by {owner}")  # type: ignore[arg-type]
+        bare.conn.execute(f"drop role {owner}")  # type: ignore[arg-type]
+
+
+# ── C8: other layouts of push_campaigns ─────────────────────────
+
+SECOND = """
+create table push_campaigns (
+    id uuid primary key default gen_random_uuid(), program_id uuid references programs (id), name text not null,
+    message text not null, status text default 'draft' check (status in ('draft', 'PENDING', 'sent')),
+    recipient_count int default 0, created_at timestamptz default now())
+"""
+
+
+def test_c8_the_owners_second_layout_works_under_both_names(bare: Shop) -> None:
+    """`message` and message_text say the same, whichever a form fills in; the older CHECK is dropped with a warning."""
+    bare.conn.execute(SECOND)
+    club = bare.program()
+    member = bare.member(club)
+    bare.conn.execute(
+        "insert into push_campaigns (program_id, name, message, status) values (%s, 'Old', 'Before', 'sent')",
+        [club],
+    )
+    report = migrate(bare.url)
+    assert any("push_campaigns_status_check" in warning for warning in report.warnings)
+    assert migrate(bare.url).warnings == ()
+    assert bare.value("select message_text from push_campaigns where name = 'Old'") == "Before"
+    form = bare.value(
+        "insert into push_campaigns (program_id, name, message, status) values (%s, 'Form', 'Hello', 'PENDING') returning id",
+        [club],
+    )
+    assert bare.send(form)["status"] == "COMPLETED"
+    assert bare.ledger(form) == {member: "sent"}
+    ours = bare.value("select push_send(%s, 'Hello from us')", [club])
+    assert bare.order(ours)["message"] == "Hello from us"
+    bare.conn.execute("update push_campaigns set message = 'Changed' where id = %s", [ours])
+    assert bare.order(ours)["message_text"] == "Changed"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (
+            "id bigserial primary key, program_id uuid, message_text text",
+            "id is bigint.*rename to push_campaigns_old",
+        ),
+        ("id uuid primary key, program_id text, message_text text", "program_id is text.*rename"),
+        (
+            "id uuid primary key, program_id uuid, message_text text, status pg_lsn",
+            "status is pg_lsn.*type text using",
+        ),
+        (
+            "id uuid primary key, program_id uuid, message_text text, title text not null",
+            "title must be filled in.*drop not null",
+        ),
+        ("id uuid primary key, program_id uuid, sent_count text", "sent_count is text.*type integer"),
+        (
+            "id uuid primary key, a text, message_text text generated always as (a) stored",
+            "message_text is a generated column",
+        ),
+    ],
+)
+def test_c8_what_cannot_be_mapped_is_refused_before_anything_changes(
+    bare: Shop, table: str, words: str
+) -> None:
+    """Case 19: column, reason and remedy, and never "run passbell migrate"."""
+    bare.conn.execute(f"create table push_campaigns ({table})")  # type: ignore[arg-type]
+    before = schemas(bare)
+    with pytest.raises(PassbellError, match=words) as refused:
+        migrate(bare.url)
+    assert "Nothing was changed" in str(refused.value)
+    assert "run `passbell migrate`" not in str(refused.value)
+    assert schemas(bare) == before
+    assert bare.value("select to_regnamespace('passbell')") is None
+
+
+# ── case 18 ─────────────────────────────────────────────────────
+
+
+def test_migrate_waits_in_short_tries_so_that_readers_pass(bare: Shop) -> None:
+    """While somebody's open transaction holds programs, others go on reading it beside the migration that waits."""
+    failed: list[BaseException] = []
+
+    def install() -> None:
+        try:
+            migrate(bare.url)
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            failed.append(error)
+
+    with psycopg.connect(bare.url) as holder:
+        holder.execute("select from programs")
+        migration = threading.Thread(target=install)
+        migration.start()
+        waiting = "select exists (select from pg_locks where relation = 'programs'::regclass and not granted)"
+        wait_until(lambda: bare.value(waiting), "the migration wants the table")
+        bare.conn.execute("set statement_timeout = '5s'")
+        for _ in range(3):
+            bare.rows("select * from programs")
+    migration.join(60)
+    assert failed == []
+    assert bare.value("select schema_version from passbell.settings") > 0
