@@ -5,7 +5,7 @@
 --   the column that the adapters read (passbell.host_columns) was renamed or dropped: the platform writes its opt-outs
 --   somewhere else by now, and migrate would add an empty column in its place;
 --   row security on public.users hides rows from the owner (FORCE ROW LEVEL SECURITY, or another owner than passbell's):
---   passes of people who cannot be seen. A sample of a thousand passes is looked at.
+--   nobody can be seen there, or passes belong to people who cannot (a sample of a thousand passes is looked at).
 --
 -- Asked by the campaign loop at every turn, at start and hourly by every daemon, by previews, check and migrate. As the
 -- owner, because it is the owner's view that matters.
@@ -31,14 +31,14 @@ begin
                       coalesce('; the column is now called ' || v_column.now_called, ''));
     end if;
     if row_security_active('public.users'::regclass) and passbell.has_column('public.users', 'id') and passbell.has_column('public.passes_master', 'user_id') then
-        execute format('select exists (select from (select p.user_id from public.passes_master p where p.user_id is not null limit 1000) p
+        execute format('select not exists (select from public.users) or exists (select from (select p.user_id from public.passes_master p where p.user_id is not null limit 1000) p
                                         where not exists (select from public.users u where %s))',
                        passbell.key_join('public.users', 'u', 'id', 'public.passes_master', 'p', 'user_id'))
            into v_hidden;
     end if;
     if v_hidden then
         return format('Opt-outs cannot be read: row security on public.users hides members from %s. Nothing is sent until it may read them: '
-                      'alter table public.users no force row level security, or alter role %1$I bypassrls.', current_user);
+                      'alter table public.users no force row level security, or give the role BYPASSRLS.', current_user);
     end if;
     return null;
 end

@@ -90,22 +90,3 @@ as $$
     union all
     select 'birthday_failures', null, count(*) from passbell.birthday_failures f
 $$;
-
--- Why opt-outs cannot be read, in a sentence; NULL if they can. Without a readable answer everybody would count as opted in.
--- As the owner of the schema, whose rights the view passbell.recipients has: row security that is forced hides rows from it.
-create or replace function passbell.consent_trouble() returns text
-language sql stable security definer
-set search_path = ''
-as $$
-    select case
-        when t.users is null then
-            'The table public.users is not there: nobody''s opt-out can be read.'
-        when row_security_active(t.users) then
-            'Row security on public.users hides rows from ' || current_user || ': opt-outs cannot be read. '
-            'ALTER TABLE users NO FORCE ROW LEVEL SECURITY, or give the role BYPASSRLS.'
-        when not exists (select from pg_catalog.pg_attribute a
-                          where a.attrelid = t.users and a.attname = 'marketing_opt_in' and a.attnum > 0 and not a.attisdropped) then
-            'The column users.marketing_opt_in is not there (renamed?): opt-outs cannot be read.'
-    end
-      from (select to_regclass('public.users')) as t (users)
-$$;

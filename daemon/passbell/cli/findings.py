@@ -34,6 +34,7 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
     for name, look in (
         ("host tables", _host),
         ("host columns", _columns),
+        ("opt-outs", _consent),
         ("awards", _awards),
         ("installation", _warnings),
         ("daemons", _workers),
@@ -137,6 +138,28 @@ def _columns(connection: Connection) -> Iterator[Finding]:
             )
     if not rows:
         yield Finding("host columns", ok=True, detail="every column that passbell can use is there")
+
+
+_CONSENT: Final = """
+    select passbell.consent_trouble() as trouble,
+           (select count(*) from passbell.programs g where g.push_consent = 'OPT_IN') as strict
+"""
+
+
+def _consent(connection: Connection) -> Iterator[Finding]:
+    """Can it be read who opted out? Nothing is sent while it cannot."""
+    row = connection.execute(_CONSENT).fetchone() or {}
+    if row["trouble"]:
+        yield Finding("opt-outs", ok=False, detail=row["trouble"])
+    else:
+        yield Finding("opt-outs", ok=True, detail="who opted out can be read")
+    if row["strict"]:
+        yield Finding(
+            "opt-outs",
+            ok=None,
+            detail=f"{row['strict']:,} programs want an explicit yes (push_consent OPT_IN); nobody can tell where TRUE "
+            "in users.marketing_opt_in comes from: the column's own default is TRUE",
+        )
 
 
 def _awards(connection: Connection) -> Iterator[Finding]:
