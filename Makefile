@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := daemon tests tools bench
 # One worker per processor for folders; single files run in one process (tests/support/spread.py).
-SPREAD := --numprocesses auto --dist loadgroup --no-loadscope-reorder
+SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test postgres-matrix chaos bench lint format types docs audit lock clean

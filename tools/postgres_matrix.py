@@ -130,7 +130,7 @@ def run_tests(folder: Path, arguments: list[str]) -> int:
         "-m",
         "pytest",
         "--numprocesses=auto",
-        "--dist=loadgroup",
+        "--dist=loadfile",
         "--no-loadscope-reorder",
     ]
     return subprocess.run(

@@ -4,9 +4,9 @@
 process that was started: the workers would take longer to start than it takes to run. Databases, servers and ports
 belong to a process each, so tests of different workers do not meet.
 
-* Tests that share something for the length of their module stay together, in one worker.
+* Tests of a file stay together, in one worker: they share servers and daemons (`--dist loadfile`).
 * A test marked `quiet` measures time: while it runs, no other worker runs a test.
-* The long ones come first, so that no worker is left with one of them at the end.
+* The longest files come first, so that no worker is left with one of them at the end.
 """
 
 from __future__ import annotations
@@ -36,16 +36,19 @@ __all__ = [
 
 TESTS: Final = Path(__file__).parents[1]
 FIRST: Final = (
-    "chaos",
+    "chaos/test_kills.py",
+    "sql/test_install.py",
     "ops/test_image_run.py",
-    "demo",
-    "docs/test_commands.py",
     "web/test_browser.py",
-    "web/test_schema.py",
+    "chaos",
     "birthdays/test_kill.py",
-    "cli/test_real_pushes.py",
+    "docs/test_commands.py",
+    "demo",
+    "lists/test_daemon.py",
+    "passkit/test_with_sandbox.py",
+    "sql/test_plans.py",
 )
-"""Folders and files whose single tests, or modules that stay together, take longest."""
+"""Files that take longest, and folders of such, in the order in which workers take them."""
 UNIT: Final = {"csvfile", "engine", "fetch", "lists", "ops", "passkit", "project", "sandbox"}
 """Folders with tests that need neither PostgreSQL nor a process of passbell."""
 NEEDS_MORE: Final = {"databases", "make_scene", "image", "root", "booted"}
@@ -70,11 +73,9 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long ones first, keep together what shares something, and mark what needs no server as `unit`."""
+    """Put the longest files first, and mark what needs no server as `unit`."""
     items.sort(key=_rank)  # stable: within a rank the order of collection stays
     for item in items:
-        if _shares(item):
-            item.add_marker(pytest.mark.xdist_group(_file(item)))
         if not NEEDS_MORE & set(getattr(item, "fixturenames", ())) and _file(item).split("/")[0] in UNIT:
             item.add_marker(pytest.mark.unit)
 
@@ -86,11 +87,6 @@ def _rank(item: pytest.Item) -> int:
 
 def _file(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else str(item.path)
-
-
-def _shares(item: pytest.Item) -> bool:
-    definitions: dict[str, Any] = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    return any(found[-1].scope in {"class", "module", "package"} for found in definitions.values())
 
 
 # ── quiet ───────────────────────────────────────────────────────────
