@@ -76,13 +76,14 @@ def test_at_the_same_moment(web: Web, club: Club) -> None:
 def test_after_a_crash_in_between(api: Api, club: Club) -> None:
     """If the answer was never stored, the repeat finds the campaign and answers with it."""
     key = uuid4().hex
-    order = club.order
+    order = {**club.order, "expected": 3}
     first = api.post("/api/notify/broadcast", order, headers={"Idempotency-Key": key})
     # As a server leaves it that dies after the commit and before the answer.
     club.shop.conn.execute(
         "update passbell.api_requests set status = null, answer = null, lease_until = '-infinity' where key = %s",
         [key],
     )
+    club.shop.member(club.id)  # the audience has moved since
     second = api.post("/api/notify/broadcast", order, headers={"Idempotency-Key": key})
     assert second.status_code == 202
     assert second.json()["result"]["campaignId"] == first.json()["result"]["campaignId"]

@@ -166,6 +166,15 @@ def test_b1_a_slip_in_the_form_is_not_everybody_at_once(
     assert club.shop.value("select count(*) from push_campaigns where program_id = %s", [club.id]) == 0
 
 
+def test_b1_a_slip_in_the_import_form_imports_nothing(signed_in: httpx.Client, club: Club) -> None:
+    """A misspelt "only check" is refused, and nobody is imported."""
+    files = {"csvFile": ("members.csv", "email\nzoe-of-the-page@example.com\n", "text/csv")}
+    form = {"program": str(club.id), "dryrun": "1"}
+    answer = signed_in.post("/imports", data=form, files=files)
+    assert (answer.status_code, "dryRun" in answer.text) == (422, True)
+    assert club.shop.value("select count(*) from users where email = 'zoe-of-the-page@example.com'") == 0
+
+
 def test_b6_a_suspended_program_is_said_before_the_confirmation(signed_in: httpx.Client, club: Club) -> None:
     """Who composes for a suspended program reads so, and is not shown a number of phones."""
     club.shop.conn.execute("update programs set is_suspended = true where id = %s", [club.id])

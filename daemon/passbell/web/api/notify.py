@@ -11,6 +11,7 @@ from uuid import UUID
 from fastapi import Form, Query
 from fastapi.responses import Response
 
+from passbell.errors import CampaignError
 from passbell.web.api import strict
 from passbell.web.api.models import (
     BirthdayOrder,
@@ -112,13 +113,17 @@ async def send(
     """Count, order, and wait if asked to."""
     target = order.audience
     total = (await web.calls.preview(program, target)).reachable
-    if order.expected is not None and total != order.expected:
-        raise moved(total, order.expected)
     at = await moment(web, program, order.scheduled_at)
-    # The database compares once more, in the transaction that creates the campaign.
-    campaign = await web.calls.order_push(
-        caller, key, program, message, target, order.title, at, order.expected
-    )
+    try:
+        # Compared with `expected` in the transaction that creates the campaign, and not before: a repeat after a crash
+        # finds the campaign, whatever became of the audience since.
+        campaign = await web.calls.order_push(
+            caller, key, program, message, target, order.title, at, order.expected
+        )
+    except CampaignError as error:
+        if error.sqlstate != "PB409" or order.expected is None:
+            raise
+        raise moved((await web.calls.preview(program, target)).reachable, order.expected) from error
     result = await _ordered(web, campaign, total, wait) | await held_back(web, program, at)
     return 202, {"success": True, "result": result}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
     from starlette.datastructures import FormData
 
-__all__ = ["StrictRoute", "model_names", "nearest", "router", "unknown_field"]
+__all__ = ["PageRoute", "StrictRoute", "model_names", "nearest", "router", "unknown_field"]
 
 _FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -126,6 +126,12 @@ class StrictRoute(APIRoute):
             return await handle(request)
 
         return strict
+
+
+class PageRoute(StrictRoute):
+    """A form of the page: a part that its call does not know is refused, as the API refuses it."""
+
+    page_parts = frozenset({"csrf"})
 
 
 def _parameters(dependant: Any, kind: str) -> list[Any]:

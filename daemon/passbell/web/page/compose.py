@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from passbell.errors import CampaignError
 from passbell.web.api.models import Text
-from passbell.web.api.strict import StrictRoute
+from passbell.web.api.strict import PageRoute
 from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import fingerprint, once
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["router"]
 
 
-class ComposeRoute(StrictRoute):
-    """A form of this page: a part that none of its calls knows is refused, as the API refuses it."""
+class ComposeRoute(PageRoute):
+    """All calls of this page send the one form, each its part of it."""
 
     page_parts = frozenset({"csrf", "csvFile", "external_id", "member"})
 

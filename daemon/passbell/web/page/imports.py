@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
+from passbell.web.api.strict import PageRoute
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.page.history import STOP_POLLING
@@ -18,7 +19,7 @@ from passbell.web.uploads import import_members
 
 __all__ = ["router"]
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 OPEN: Final = ("PENDING", "PROCESSING")
 ROWS: Final = 100

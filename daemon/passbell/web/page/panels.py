@@ -9,13 +9,14 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse
 
+from passbell.web.api.strict import PageRoute
 from passbell.web.context import Web
 from passbell.web.page.render import page
 from passbell.web.page.session import SignedIn, Writing
 
 __all__ = ["router"]
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get("/birthdays")
