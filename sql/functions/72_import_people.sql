@@ -159,9 +159,16 @@ begin
      where s.import_id = p_import.id and not s.rejected and s.user_id is null and s.email is null;
 
     with meant as materialized (
-        select s.row_number, max(s.row_number) over (partition by coalesce(s.user_id::text, lower(s.email))) as last
+        select s.row_number, max(s.row_number) over (partition by coalesce(s.user_id::text, lower(s.email))) as last, s.marketing_opt_in
           from passbell.import_staged s
          where s.import_id = p_import.id and not s.rejected
+    ), refused as (
+        -- Whoever said no in one row said no.
+        update passbell.import_staged s
+           set marketing_opt_in = false,
+               problems = s.problems || passbell.import_problem('marketing_opt_in', '', format('row %s is the same member and says no', r.row_number), false)
+          from (select m.last, max(m.row_number) as row_number from meant m where m.last > m.row_number and m.marketing_opt_in is false group by m.last) r
+         where s.import_id = p_import.id and s.row_number = r.last and s.marketing_opt_in is not false
     )
     update passbell.import_staged s
        set rejected = true,

@@ -67,6 +67,23 @@ def test_only_an_explicit_yes_turns_a_no(shop: Shop) -> None:
     assert any(note.startswith("Consent: 1 yes, 2 no, 2 without an answer.") for note in done["notes"])
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "a@example.com,,unsubscribed\nA@example.com,,subscribed\n",  # the reader sees that it is one member
+        "a@example.com,,unsubscribed\n,CARD-1,subscribed\n",  # only the database can
+    ],
+)
+def test_a_no_in_another_row_of_the_same_member_wins(shop: Shop, rows: str) -> None:
+    """The last row of a member wins, but for consent: subscribed to one list and unsubscribed from another is a no."""
+    program = shop.program()
+    shop.member(program, user={"email": "a@example.com", "marketing_opt_in": True}, external_id="CARD-1")
+    done = run(shop, program, f"email,member_id,status\n{rows}")
+    assert consents(shop) == {"a@example.com": False}
+    query = "select reason from member_import_rows where import_id = %s and row_number = 3"
+    assert shop.value(query, [done["id"]]) == "row 2 is the same member and says no"
+
+
 def test_a_platform_that_wants_an_answer_gets_a_no(shop: Shop) -> None:
     """Where marketing_opt_in cannot be NULL, no answer is stored as false, and the report says so."""
     program = shop.program()

@@ -120,6 +120,7 @@ class RowReader:
         self._birth_date: Callable[[str], date | Unreadable] | None = rule.cached() if rule else None
         self._last = last
         self._consent = consent
+        self._refused: dict[int, int] = {}  # row that wins: an earlier one of the same member that says no
         self._addresses = _addresses(self._columns, layout.header)
 
     def read(self, record: Record) -> MemberRow | None:
@@ -147,6 +148,13 @@ class RowReader:
         birth_date = self._date(cells, problems)
         zip_code, city = self._address(cells, region, problems)
         says, unknown = self._consent.read(cells)
+        if superseded is not None and says is False:
+            self._refused[superseded] = row_number
+        elif says is not False and (refused := self._refused.get(row_number)):
+            says = False
+            problems.append(
+                Problem("marketing_opt_in", "", f"row {refused} is the same member and says no", fatal=False)
+            )
         problems += [Problem(column, value, reason, fatal=False) for column, value, reason in unknown]
         words = {"first_name": first_name, "last_name": last_name, "city": city}
         row = MemberRow(
