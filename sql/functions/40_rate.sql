@@ -34,10 +34,19 @@ begin
     -- Nobody waits for the disk here: of all that is stored, only this may be forgotten. Should the server crash, the clock
     -- may stand up to 0.6 s back (three turns of the WAL writer); by the time it is up again, the present is further.
     perform set_config('synchronous_commit', 'off', true);
+    if (select t.clock_seen_at from passbell.settings t) > clock_timestamp() + interval '1 second' then
+        perform passbell.notice_clock();
+    end if;
     select * into v_limit from passbell.rate_limits l where l.account = p_account for update;
     v_limit.rate_per_second := coalesce(p_rate, v_limit.rate_per_second);
     spacing := passbell.slot_width(v_limit);
     clock := clock_timestamp();
+    -- No slots that were given out reach this far: some twenty daemons have a second in hand, or a slot each where those are
+    -- wide. The clock was set back before a heartbeat saw it, or the row is a restored one.
+    if v_limit.next_slot > clock + make_interval(secs => 20 * greatest(1, spacing)) then
+        v_limit.next_slot := clock + make_interval(secs => greatest(1, spacing));
+        v_limit.gap_at := '-infinity';
+    end if;
     if p_n > 1 and p_n * spacing > 300 then
         raise exception '% slots at this rate are more than five minutes.', p_n using errcode = 'PB400';
     end if;

@@ -33,6 +33,7 @@ as $$
 declare
     v_known  boolean;
 begin
+    perform passbell.notice_clock();
     update passbell.workers w set heartbeat_at = clock_timestamp(), doing = left(p_doing, 200) where w.id = p_worker;
     v_known := found;
     delete from passbell.workers w

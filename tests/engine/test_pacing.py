@@ -217,3 +217,22 @@ async def test_a_wide_slot_that_is_met_late_is_not_forfeited() -> None:
     (count, _), (again, paid) = told
     assert (count, again) == (1, 1)
     assert 0.02 < paid < 0.5
+
+
+async def test_a_clock_that_was_set_ahead_waits_until_the_old_slots_are_over() -> None:
+    """Those of other daemons may lie in the second after the jump."""
+    ahead, took = 0.0, list[float]()
+
+    async def take(count: int, *_: object) -> Slots:
+        now = time.monotonic() + ahead
+        if count:
+            took.append(time.monotonic())
+        return Slots(now, now, 0.02)
+
+    blocks = Blocks(take, 50)
+    await blocks.ask(5)
+    ahead = 3600.0
+    before = time.monotonic()
+    block = await blocks.ask(5)
+    assert before + 1 < block.first < time.monotonic() + 0.1
+    assert len(took) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -154,3 +155,46 @@ def test_an_open_breaker_hands_out_nothing_and_says_why(shop: Shop) -> None:
     shop.send_chunks()
     order = shop.order(campaign)
     assert (order["status"], order["sent_count"], order["failed_count"]) == ("COMPLETED", 3, 0)
+
+
+def test_a_clock_that_was_set_back_delays_by_seconds(shop: Shop) -> None:
+    """An hour back: slots, a 429, leases, backoff and turns are as far ahead as before, once; then time goes on."""
+    program = shop.program()
+    shop.members(program, 2)
+    campaign = shop.campaign(program)
+    shop.start(campaign, size=1)
+    assert shop.chunk(lease=60) is not None
+    shop.conn.execute("select passbell.register_worker(%s, 'h', 1, 'p', 'v', 'test', 50, 3)", [shop.worker])
+    slots(shop, 25, account="test")
+    slots(shop, 1, account="other")
+    shop.conn.execute("select passbell.throttle('other', 30), passbell.heartbeat(%s, '')", [shop.worker])
+    for statement in (
+        "update passbell.settings set clock_seen_at = clock_seen_at + %(hour)s",
+        "update passbell.rate_limits set next_slot = next_slot + %(hour)s, blocked_until = blocked_until + %(hour)s",
+        "update passbell.chunks set not_before = not_before + %(hour)s, lease_until = lease_until + %(hour)s",
+        "update passbell.turns set last_turn = last_turn + %(hour)s",
+    ):
+        shop.conn.execute(statement, {"hour": timedelta(hours=1)})
+    assert shop.chunk() is None
+    row = slots(shop, 1, account="test")
+    assert 0 <= row["start"] - row["clock"] < 2
+    other = slots(shop, 1, account="other")
+    assert 25 < other["start"] - other["clock"] < 31
+    assert shop.value(
+        "select max(lease_until) between now() + '50 s' and now() + '61 s' from passbell.chunks"
+    )
+    assert shop.value("select bool_and(last_turn <= clock_timestamp()) from passbell.turns")
+    assert shop.chunk() is not None
+    before = shop.row("select * from passbell.settings")
+    assert before["clock_set_back_seconds"] == pytest.approx(3600, abs=5)
+    shop.conn.execute("select passbell.heartbeat(%s, '')", [shop.worker])
+    assert shop.row("select * from passbell.settings")["clock_set_back_at"] == before["clock_set_back_at"]
+
+
+def test_slots_that_lie_beyond_all_that_was_given_out_are_not_waited_for(shop: Shop) -> None:
+    """A restored row, or a jump that no heartbeat has seen: a window later, and not in an hour."""
+    slots(shop, 5)
+    shop.conn.execute("update passbell.rate_limits set next_slot = now() + interval '1 hour'")
+    first, second = slots(shop, 5), slots(shop, 5)
+    assert 0.9 < first["start"] - first["clock"] < 1.1
+    assert second["start"] == pytest.approx(first["start"] + 5 * first["spacing"], abs=1e-3)

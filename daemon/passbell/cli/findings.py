@@ -38,6 +38,7 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
         ("awards", _awards),
         ("installation", _warnings),
         ("daemons", _workers),
+        ("database clock", _database_clock),
         ("set aside", _set_aside),
         ("audit rows", _owed_logs),
     ):
@@ -299,6 +300,23 @@ _WORKERS: Final = """
            count(distinct version) filter (where heartbeat_at > clock_timestamp() - interval '30 seconds') as versions
       from passbell.workers
 """
+
+
+_SET_BACK: Final = """
+    select clock_set_back_at as at, round(clock_set_back_seconds) as seconds from passbell.settings
+     where clock_set_back_at between clock_timestamp() - interval '1 day' and clock_timestamp()
+"""
+
+
+def _database_clock(connection: Connection) -> Iterator[Finding]:
+    """Whether the database's clock was set back within a day."""
+    for row in connection.execute(_SET_BACK).fetchall():
+        yield Finding(
+            "database clock",
+            ok=None,
+            detail=f"it was set back by {row['seconds']:.0f} seconds at {row['at']:%Y-%m-%d %H:%M} UTC; "
+            "sending went on. Look after the time service of the database's machine",
+        )
 
 
 def _workers(connection: Connection) -> Iterator[Finding]:

@@ -15,10 +15,13 @@ a slot may be used a little late, short blocks of several daemons are in use at 
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import math
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from passbell.db.calls import Slots
 
 __all__ = ["Block", "Blocks", "Take"]
+
+log = structlog.get_logger()
 
 BLOCK_SECONDS: Final = 0.1
 MAX_BLOCK_SECONDS: Final = 0.5
@@ -38,6 +43,8 @@ OTHERS: Final = 1.0
 """Seconds after which another daemon of which nothing was seen is not there any more."""
 LOOKS: Final = 4
 """At the database's clock, before anything is sent by it."""
+SET_AHEAD_SECONDS: Final = 1.1
+"""Pause after the database's clock was set ahead: slots that were given out before, to whomever, are over then."""
 PAY_SECONDS: Final = 0.6
 """From a late call to the gap that pays for it. One gap pays for all late calls before it, so it need not hurry; but it
 must come before a second is over, and the next order may be a block away."""
@@ -74,6 +81,7 @@ class Blocks:
         self.seconds, self.lead = BLOCK_SECONDS, BLOCK_SECONDS / 2
         self.owed = self._owed_since = self._owed_until = 0.0
         """Seconds by which the worst call left too late, of those that are not paid for."""
+        self._set_ahead = False  # the clock, and no block was asked for since
         self._piece = 1.0  # of a block
         self._end = math.inf  # of the last block, on the database's clock
         self._others = -math.inf  # when others were seen
@@ -106,6 +114,14 @@ class Blocks:
         """Reserve `count` slots; 0 only tells what is owed."""
         while len(self._offsets) < LOOKS:
             self._look(await self._take(0, 0.0, None))
+        block = await self._ask(count)
+        if self._set_ahead and count:
+            await asyncio.sleep(SET_AHEAD_SECONDS)
+            self._set_ahead = False
+            block = await self._ask(count)
+        return block
+
+    async def _ask(self, count: int) -> Block:
         asked = time.monotonic()
         owed = 0.0
         if not count or asked - self._owed_since > PAY_SECONDS - self._sold:
@@ -136,6 +152,8 @@ class Blocks:
         fastest = min(self._offsets, default=offset)
         if abs(offset - fastest) > 1.0:
             # The database's clock was set, or another server took over.
+            self._set_ahead = offset < fastest
+            log.warning("database_clock_jumped", seconds=round(fastest - offset, 1))
             self._offsets.clear()
             self._end = math.inf
         elif offset < fastest and self._end < math.inf:

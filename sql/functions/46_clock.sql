@@ -1,0 +1,59 @@
+-- Looks whether the database's clock was set back since the last heartbeat of any daemon; returns by how many seconds, else 0.
+-- Called by heartbeat, and by take_slots when a slot would lie behind the jump.
+--
+-- Everything that waits for a moment waits for it by the clock of then: slots, a 429, the next probe, leases, backoff, the
+-- turns of programs. After a jump of an hour it would wait for an hour. So what lies ahead is moved by the jump, in one
+-- transaction, once: it is as far ahead as when the clock was last seen, and no slot meets one that is given out already.
+-- The seconds since that heartbeat are not known; by so much things come later. A clock that is set ahead needs nothing
+-- here: what was waited for is over.
+create or replace function passbell.notice_clock() returns double precision
+language plpgsql
+set search_path = ''
+set lock_timeout = '500ms'
+as $$
+declare
+    v_now   constant timestamptz := clock_timestamp();
+    v_seen  timestamptz;
+    v_jump  interval;
+begin
+    select s.clock_seen_at into v_seen from passbell.settings s for no key update skip locked;
+    if not found then
+        return 0;       -- another session is at it
+    end if;
+    if v_seen is null or v_seen <= v_now + interval '1 second' then
+        update passbell.settings set clock_seen_at = v_now;
+        return 0;
+    end if;
+    v_jump := v_seen - v_now;
+
+    -- Programs and chunks in the order in which claims lock them.
+    update passbell.turns t
+       set last_turn = case when t.last_turn > v_now then t.last_turn - v_jump else t.last_turn end,
+           campaign_id = null, ready_at = null, chunk_no = null;
+    update passbell.chunks k
+       set not_before = case when k.not_before > v_now then k.not_before - v_jump else k.not_before end,
+           lease_until = case when k.lease_until > v_now then k.lease_until - v_jump else k.lease_until end,
+           claimed_at = case when k.claimed_at > v_now then k.claimed_at - v_jump else k.claimed_at end
+     where k.not_before > v_now or k.lease_until > v_now or k.claimed_at > v_now;
+    update passbell.rate_limits l
+       set next_slot = case when l.next_slot > v_now then l.next_slot - v_jump else l.next_slot end,
+           gap_at = case when l.gap_at > v_now then l.gap_at - v_jump else l.gap_at end,
+           blocked_until = case when l.blocked_until > v_now then l.blocked_until - v_jump else l.blocked_until end,
+           cut_at = case when l.cut_at > v_now then l.cut_at - v_jump else l.cut_at end,
+           probe_at = case when l.probe_at > v_now then l.probe_at - v_jump else l.probe_at end,
+           opened_at = case when l.opened_at > v_now then l.opened_at - v_jump else l.opened_at end,
+           closed_at = case when l.closed_at > v_now then l.closed_at - v_jump else l.closed_at end;
+    update passbell.list_loads l
+       set not_before = case when l.not_before > v_now then l.not_before - v_jump else l.not_before end,
+           lease_until = case when l.lease_until > v_now then l.lease_until - v_jump else l.lease_until end
+     where l.not_before > v_now or l.lease_until > v_now;
+    update passbell.set_aside a set next_look_at = a.next_look_at - v_jump where a.next_look_at > v_now;
+    update passbell.workers w set heartbeat_at = v_now where w.heartbeat_at > v_now;
+    update passbell.settings
+       set clock_seen_at = v_now, clock_set_back_at = v_now, clock_set_back_seconds = extract(epoch from v_jump);
+    raise warning 'passbell: the clock of the database was set back by % seconds; what was waited for was moved by as much', round(extract(epoch from v_jump));
+    return extract(epoch from v_jump);
+exception when lock_not_available or deadlock_detected then
+    return 0;           -- the next heartbeat is there in seconds
+end
+$$;
