@@ -88,9 +88,12 @@ def test_c1_what_may_keep_some_phones_silent_is_a_note() -> None:
     settings = {"appleWalletSettings": {"posterGenericStyle": True}}
     translated = field()
     translated["appleWalletFieldRenderOptions"]["localizedChangeMessage"] = {"translations": {"DE": "Neu!"}}
+    plain = field(message="News")
+    plain["appleWalletFieldRenderOptions"]["localizedChangeMessage"] = {"translations": {"DE": "%@"}}
     for template, words in (
         (read(field(), **settings), "Apple's poster generic style"),
         (read(translated), "for DE"),
+        (read(plain), "for the languages without a translation"),
         (
             read(field(), field("custom.x", defaultValue="${meta.marketingMessage}")),
             "2 fields that change together",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from passbell.cli.database import STATEMENT_MILLISECONDS, connect, resolve_program
+from passbell.cli.database import STATEMENT_MILLISECONDS, connect, one, resolve_program
 from passbell.cli.output import as_json, json_option, number, print_table
 
 if TYPE_CHECKING:
@@ -83,12 +83,15 @@ def birthdays(
             if dry_run
             else give(connection, program_id, day)
         )
+        silent = not one(connection, "select passbell.daemons_running() as running")["running"]
     if json_wanted:
         as_json(rows)
     elif dry_run:
         print_people(rows)
     else:
         print_runs(rows)
+        if silent and any(row["campaign_id"] for row in rows):
+            click.echo("No daemon is running: the greetings wait until `passbell run` is started.", err=True)
     if not dry_run and any(row["failed"] for row in rows):
         ctx.exit(1)
 

@@ -200,7 +200,9 @@ class PassKit:
             return True
         path = OWNER_PATHS[protocol] + quote(program_id, safe="")
         answer = (await self._ask("GET", path, None)).answer
-        return answer.verdict is Verdict.NOT_FOUND and program_id in answer.detail
+        return (
+            answer.verdict is Verdict.NOT_FOUND and program_id in answer.detail and path not in answer.detail
+        )
 
     async def templates(self, protocol: str, program_id: str) -> list[Template] | None:
         """The designs that passes of a program use, None if PassKit does not tell; see `passkit.templates`."""

@@ -153,6 +153,8 @@ def _judge(name: str, fields: list[dict[str, Any]], key: str) -> FieldSet:
         if "%@" not in plain and not any("%@" in text for text in translations.values()):
             continue
         ringing.append(unique)
+        if plain and "%@" not in plain:
+            untranslated.add("the languages without a translation")
         untranslated |= {language for language, text in translations.items() if text and "%@" not in text}
         position = options.get("positionSettings")
         on_poster |= isinstance(position, dict) and position.get("section") in _ON_POSTER
