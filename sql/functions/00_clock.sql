@@ -37,20 +37,48 @@ as $$
     select pg_catalog.make_interval(secs => least(greatest(coalesce(p_seconds, 60), 0), 3600))
 $$;
 
--- A time zone name that PostgreSQL accepts: the given one, or America/New_York (the host's own default) when it is
--- missing or misspelt. One typing error in a form must not stop a program's pushes or anybody else's.
+-- A time zone that PostgreSQL accepts: the given one, or America/New_York (the host's own default) when it is missing or
+-- misspelt. One typing error in a form must not stop a program's pushes or anybody else's; known_zone says whether it was
+-- understood, and check and migrate name the programs whose zone was not.
 create or replace function passbell.zone(p_name text) returns text
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-    if nullif(btrim(p_name), '') is null then
-        return 'America/New_York';
+    return coalesce(passbell.known_zone(p_name), 'America/New_York');
+end
+$$;
+
+-- What people mean by a zone, as PostgreSQL names it; NULL if nobody can tell. 'GMT+2' and 'UTC-05:30' are hours ahead of and
+-- behind UTC, as people write them: PostgreSQL takes them for POSIX, where the sign is the other way round, and so it
+-- takes any other word with a sign and a number, which is not understood here. The official Etc/GMT-2 stays what it is.
+-- A bare city is the zone that ends in it.
+create or replace function passbell.known_zone(p_name text) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_name    constant text := btrim(p_name);
+    v_offset  text[];
+begin
+    if coalesce(v_name, '') = '' then
+        return null;
     end if;
-    perform pg_catalog.now() at time zone btrim(p_name);
-    return btrim(p_name);
-exception when invalid_parameter_value then
-    return 'America/New_York';
+    if v_name ~ '^[^/]*[+-]\s*\d' or v_name ~ '^[+-]?\d' then
+        v_offset := regexp_match(v_name, '^(?:UTC|GMT|Z)?\s*([+-])\s*(\d{1,2})(?::?([0-5]\d))?$', 'i');
+        if v_offset is null or v_offset[2]::integer > 14 then
+            return null;
+        end if;
+        return format('<UTC%s%s>%s%s:%s', v_offset[1], ltrim(v_offset[2], '0') || coalesce(nullif(':' || v_offset[3], ':00'), ''),
+                      case v_offset[1] when '+' then '-' else '+' end, v_offset[2], coalesce(v_offset[3], '00'));
+    end if;
+    begin
+        perform pg_catalog.now() at time zone v_name;
+        return v_name;
+    exception when invalid_parameter_value then
+        null;
+    end;
+    return (select z.name from passbell.zone_names z where z.city = lower(regexp_replace(v_name, '\s+', '_', 'g')));
 end
 $$;
 

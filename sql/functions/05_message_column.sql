@@ -1,25 +1,25 @@
 -- An owner's push_campaigns that says `message` where we say message_text: a form fills in one of them, and both say the
--- same. Before passbell_guard, in the order of the triggers' names.
-create or replace function passbell.keep_message() returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-    if tg_op = 'UPDATE' and new.message is distinct from old.message and new.message_text is not distinct from old.message_text then
-        new.message_text := new.message;
-    else
-        new.message_text := coalesce(new.message_text, new.message);
-    end if;
-    new.message := new.message_text;
-    return new;
-end
-$$;
-
+-- same. Made only where that column is there. Before passbell_guard, in the order of the triggers' names.
 do $$
 begin
-    if passbell.has_column('public.push_campaigns', 'message') then
-        create or replace trigger passbell_a_message before insert or update on public.push_campaigns
-            for each row execute function passbell.keep_message();
+    if not passbell.has_column('public.push_campaigns', 'message') then
+        return;
     end if;
+    create or replace function passbell.keep_message() returns trigger
+    language plpgsql
+    set search_path = ''
+    as $keep$
+    begin
+        if tg_op = 'UPDATE' and new.message is distinct from old.message and new.message_text is not distinct from old.message_text then
+            new.message_text := new.message;
+        else
+            new.message_text := coalesce(new.message_text, new.message);
+        end if;
+        new.message := new.message_text;
+        return new;
+    end
+    $keep$;
+    create or replace trigger passbell_a_message before insert or update on public.push_campaigns
+        for each row execute function passbell.keep_message();
 end
 $$;

@@ -38,3 +38,24 @@ begin
     end loop;
 end
 $$;
+
+-- The zones that a bare city means ('Berlin', 'new york'), for passbell.zone: looked up here, because PostgreSQL reads its
+-- list of zones from files. Of several names for one place (America/Buenos_Aires too) the shortest; a city of two zones that
+-- keep different time is left out.
+create table if not exists passbell.zone_names (
+    city  text  primary key,
+    name  text  not null
+);
+comment on table passbell.zone_names is 'Time zones by city, as people write them in programs.timezone.';
+do $$
+begin
+    if not exists (select from passbell.zone_names) then
+        insert into passbell.zone_names (city, name)
+        select lower(regexp_replace(z.name, '^.*/', '')), (array_agg(z.name order by length(z.name), z.name))[1]
+          from pg_catalog.pg_timezone_names z
+         where z.name ~ '^(Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/'
+         group by 1
+        having count(distinct (z.utc_offset, z.is_dst)) = 1;
+    end if;
+end
+$$;

@@ -28,6 +28,7 @@ NOBODY = {
     "triggers",
     "turns",
     "workers",
+    "zone_names",
 }
 
 

@@ -191,3 +191,22 @@ def test_c6_a_sync_run_does_not_empty_slumber(shop: Shop) -> None:
             "select sync_membership_pass(%s, %s, %s, 'INSTALLED', 5)", [club, f"{number:022d}", f"M-{number}"]
         )
     assert shop.value("select matched from push_preview(%s, 'SLUMBER')", [club]) == 3
+
+
+# ── C9: the database's own ways ─────────────────────────────────
+
+
+def test_c9_dates_in_another_style(shop: Shop) -> None:
+    """Case 03: a database that writes dates as 31/12/2026 is read all the same."""
+    club = shop.program("Cafe", birthday_bot_enabled=True)
+    shop.member(club, user={"birth_date": "1990-05-13"})
+    campaign = shop.campaign(club)
+    name = shop.value("select quote_ident(current_database())")
+    shop.conn.execute(f"alter database {name} set datestyle = 'SQL, DMY'")
+    for arguments in (
+        ("status", str(campaign), "--json"),
+        ("birthdays", "--dry-run", "--on", "2026-05-13", "--json"),
+    ):
+        with Command(*arguments, settings={"PASSBELL_DATABASE_URL": shop.url}) as command:
+            assert command.wait() == 0, command.output
+            assert "2026" in command.output or "1990-05-13" in command.output

@@ -58,6 +58,9 @@ def passbell() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: an error is one plain sentence on stderr, never a traceback."""
     _show_what_the_terminal_can()
+    # The driver reads dates in ISO's order alone, whatever the database's or the role's default. libpq sends it at each
+    # connection's start, which a transaction pooler keeps as well.
+    os.environ["PGDATESTYLE"] = "ISO"
     try:
         result: Any = passbell.main(
             args=None if arguments is None else list(arguments), prog_name="passbell", standalone_mode=False
