@@ -118,6 +118,28 @@ def test_the_server_goes_when_its_owner_dies(number: signal.Signals) -> None:
     )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
+@pytest.mark.skipif(not wheel_binaries(), reason="the wheel is not installed")
+def test_copied_programs_go_as_well_when_the_owner_dies(tmp_path: Path) -> None:
+    """From a virtualenv in root's own home the programs are copied; after kill -9 the copy is removed, too."""
+    tmp_path.chmod(0o700)
+    closed = copied_binaries(wheel_binaries()[0], tmp_path)
+    start = OWNER.replace(
+        "EmbeddedPostgres(", f"EmbeddedPostgres(bin_directory=pathlib.Path({str(closed)!r}), "
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import pathlib\n{start}"], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        directory, pid = owner.stdout.readline().split()
+        assert Path(directory, "programs").is_dir()
+        owner.kill()
+        owner.wait(30)
+    wait_until(
+        lambda: not alive(int(pid)) and not Path(directory).exists(), "the server and its directory are gone"
+    )
+
+
 def test_a_missing_installation_is_one_plain_sentence(tmp_path: Path) -> None:
     """A wrong folder is named, not hidden in a traceback of subprocess."""
     with pytest.raises(PostgresUnavailableError, match="does not contain initdb and postgres"):

@@ -150,6 +150,7 @@ class EmbeddedPostgres:
         try:
             if not may_run(self._binaries, self._account):
                 self._binaries = copied_binaries(self._binaries, self.directory)
+                self._give_away(self.directory / "programs")
             self._create_cluster()
             self._run()
         except BaseException:
@@ -208,6 +209,12 @@ class EmbeddedPostgres:
             return True
         os.chown(self.directory, self._account.uid, self._account.gid)
         return self._as_server("/bin/sh", "-c", 'cd "$0"', str(self.directory), cwd=Path("/")).returncode == 0
+
+    def _give_away(self, folder: Path) -> None:
+        """Let the server's account own a folder with all that is in it: the leash removes it with that account's rights."""
+        if self._account is not None:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
 
     def _create_cluster(self) -> None:
         password_file = self.directory / "password"

@@ -6,7 +6,6 @@ about it, its bytes.
 
 from __future__ import annotations
 
-import gzip
 import io
 import zipfile
 from pathlib import Path
@@ -48,6 +47,8 @@ def _dates(*cells: str, name: str = "birth_date") -> bytes:
 _ZOE = _lines("email,first_name,city", "zoe@example.com,Zoë,Zürich", "li@example.com,李,北京")
 _JOERG = _lines("E-Mail;Vorname;Nachname;PLZ;Ort", "joerg@example.de;Jörg;Müßig;01067;Dresden")
 _PLAIN = _lines("email,first_name", "ada@example.com,Ada", "bob@example.com,Bob")
+# What Python 3.11's gzip makes of "member_id\n1\n": its header differs by version of Python.
+_GZIPPED = bytes.fromhex("1f8b0800000000000203cb4d cd4d4a2d8acf4ce132e40200fc7c7aaf0c000000")
 
 CASES = (
     # Encodings
@@ -553,7 +554,7 @@ CASES = (
     Case(
         "old-workbook.csv", "members US", "an .xls renamed", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
     ),
-    Case("gzipped.csv", "ids", "compressed", gzip.compress(b"member_id\n1\n", mtime=0)),
+    Case("gzipped.csv", "ids", "compressed", _GZIPPED),
     Case("report.pdf.csv", "ids", "a PDF", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n"),
     Case("logo.png.csv", "ids", "a picture", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
     Case("noise.csv", "ids", "a binary file of no known kind", bytes(range(256)) * 8),
