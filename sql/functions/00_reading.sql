@@ -11,7 +11,7 @@ as $$
         when pg_catalog.lower(pg_catalog.btrim(p_value)) in ('t', 'true', 'y', 'yes', '1', 'on', 'subscribed', 'active', 'enabled', 'granted', 'accepted',
                                                              'confirmed', 'opted in', 'opted_in', 'opted-in', 'opt in', 'opt_in', 'opt-in', 'optin', 'ja', 'oui', 'si', 'sí', 'sim') then true
         when pg_catalog.lower(pg_catalog.btrim(p_value)) in ('f', 'false', 'n', 'no', '0', 'off', 'inactive', 'nein', 'non', 'não', 'nee', 'none', 'nej', 'nie')
-          or p_value ~* '^\s*(un-?sub|un-?confirm|non[ _-]|not[ _-]|no[ _-]|never|do[ _-]?not|don.?t|opt(ed)?[ _-]?out|clean|bounc|block|suppress|spam|complain|cancel|reject|refus|declin|revok|withdr|den(y|ied)|disab)' then false
+          or p_value ~* E'^\\s*(un-?sub|un-?confirm|non[ _-]|not[ _-]|no[ _-]|never|do[ _-]?not|don.?t|opt(ed)?[ _-]?out|clean|bounc|block|suppress|spam|complain|cancel|reject|refus|declin|revok|withdr|den(y|ied)|disab)' then false
     end
 $$;
 
@@ -19,20 +19,20 @@ $$;
 create or replace function passbell.read_bigint(p_value text) returns bigint
 language sql immutable parallel safe
 as $$
-    select case when p_value ~ '^\s*[+-]?\d{1,18}(\.\d*)?\s*$' then pg_catalog.round(p_value::numeric)::bigint end
+    select case when p_value ~ E'^\\s*[+-]?\\d{1,18}(\\.\\d*)?\\s*$' then pg_catalog.round(p_value::numeric)::bigint end
 $$;
 
 create or replace function passbell.read_numeric(p_value text) returns numeric
 language sql immutable parallel safe
 as $$
-    select case when p_value ~ '^\s*[+-]?\d{1,30}(\.\d{0,30})?\s*$' then p_value::numeric end
+    select case when p_value ~ E'^\\s*[+-]?\\d{1,30}(\\.\\d{0,30})?\\s*$' then p_value::numeric end
 $$;
 
 -- Dates that begin with the year; which of the others begin with the month, nobody can tell from one cell.
 create or replace function passbell.read_date(p_value text) returns date
 language sql immutable parallel safe
 as $$
-    select case when p_value ~ '^\s*(?!0000)\d{4}([-/.])(0[1-9]|1[0-2])\1(0[1-9]|[12]\d|3[01])(\s*$|[T ]\d)'
+    select case when p_value ~ E'^\\s*(?!0000)\\d{4}([-/.])(0[1-9]|1[0-2])\\1(0[1-9]|[12]\\d|3[01])(\\s*$|[T ]\\d)'
                  and pg_catalog.substr(pg_catalog.ltrim(p_value), 9, 2)::integer
                      <= case when pg_catalog.substr(pg_catalog.ltrim(p_value), 6, 2) in ('04', '06', '09', '11') then 30
                              when pg_catalog.substr(pg_catalog.ltrim(p_value), 6, 2) <> '02' then 31
@@ -48,13 +48,13 @@ $$;
 create or replace function passbell.read_time(p_value text) returns time
 language sql immutable parallel safe
 as $$
-    select case when p_value ~ '^\s*([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?\s*$' then p_value::time end
+    select case when p_value ~ E'^\\s*([01]?\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d+)?)?\\s*$' then p_value::time end
 $$;
 
 create or replace function passbell.read_uuid(p_value text) returns uuid
 language sql immutable parallel safe
 as $$
-    select case when p_value ~* '^\s*[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\s*$' then pg_catalog.btrim(p_value)::uuid end
+    select case when p_value ~* E'^\\s*[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\\s*$' then pg_catalog.btrim(p_value)::uuid end
 $$;
 
 -- An instant in ISO's order; without an offset it is UTC, whatever the session's zone.

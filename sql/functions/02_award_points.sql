@@ -59,7 +59,7 @@ begin
                                  union
                                  select y.at from unnest(s.transactions_at) as y (at) where y.at <> all (v_known)) x
                 on conflict (pass_id, at) do update set points = w.points + excluded.points, updated_after = coalesce(excluded.updated_after, w.updated_after);
-            return case when v_answer ->> 'new_balance' ~ '^-?\d{1,18}(\.\d*)?$' then (v_answer ->> 'new_balance')::numeric::bigint end;
+            return case when v_answer ->> 'new_balance' ~ '^-?[0-9]{1,18}([.][0-9]*)?$' then (v_answer ->> 'new_balance')::numeric::bigint end;
         end
         $award$ $v$, v_body);
     revoke all on function passbell.award_points(uuid, integer, text) from public;

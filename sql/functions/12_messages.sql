@@ -89,7 +89,7 @@ begin
     end loop;
     v_text := pg_catalog.format(p_layout, variadic v_values);
     if v_gap then
-        v_text := pg_catalog.regexp_replace(pg_catalog.regexp_replace(v_text, ' ?' || pg_catalog.chr(1), '', 'g'), '^[\s,;:!.]+', '');
+        v_text := pg_catalog.regexp_replace(pg_catalog.regexp_replace(v_text, ' ?' || pg_catalog.chr(1), '', 'g'), E'^[\\s,;:!.]+', '');
     end if;
     return nullif(pg_catalog.btrim(v_text), '');
 end

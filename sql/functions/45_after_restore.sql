@@ -97,7 +97,7 @@ begin
          order by d.local_date, b.program_id
     loop
         what := 'birthday';
-        name := 'Birthdays ' || v_found.local_date;
+        name := 'Birthdays ' || to_char(v_found.local_date, 'YYYY-MM-DD');
         was := v_found.was;
         status := 'PAUSED';
         detail := v_held;

@@ -142,7 +142,7 @@ create or replace function passbell.fill_layout(
 language sql stable
 as $$
     select nullif(pg_catalog.btrim(
-               case when p_gap then pg_catalog.regexp_replace(pg_catalog.format(p_layout, p_points, p_first_name, p_last_name, p_tier_points), '^[\s,;:!.]+', '')
+               case when p_gap then pg_catalog.regexp_replace(pg_catalog.format(p_layout, p_points, p_first_name, p_last_name, p_tier_points), E'^[\\s,;:!.]+', '')
                     else pg_catalog.format(p_layout, p_points, p_first_name, p_last_name, p_tier_points) end), '')
 $$;
 

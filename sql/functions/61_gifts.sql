@@ -180,7 +180,7 @@ begin
     if not found then
         perform passbell.engine_begins();
         insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
-        values (p_run.program_id, 'Birthdays ' || p_run.local_date, p_message, 'BIRTHDAY', 'BIRTHDAY', 'PROCESSING', passbell.now(), p_problem)
+        values (p_run.program_id, 'Birthdays ' || to_char(p_run.local_date, 'YYYY-MM-DD'), p_message, 'BIRTHDAY', 'BIRTHDAY', 'PROCESSING', passbell.now(), p_problem)
         returning * into v_campaign;
         perform passbell.engine_ends();
         update passbell.birthday_runs r

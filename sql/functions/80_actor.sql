@@ -55,6 +55,7 @@ $$;
 create or replace function passbell.program_moment(p_program uuid, p_local text) returns timestamptz
 language plpgsql stable
 set search_path = ''
+set datestyle = 'ISO, MDY'
 as $$
 begin
     return nullif(btrim(p_local), '')::timestamp at time zone

@@ -197,6 +197,20 @@ begin
         execute format('alter function %s set search_path = %s', v_function.signature, v_function.path);
     end loop;
 
+    -- The body of a function is read anew in every session. Where standard_conforming_strings is off, as any login may set
+    -- it, '\s' in it would be an s: the rules would judge other texts than they were written for. (Functions without a
+    -- search path disappear into their caller and cannot have a setting: theirs are E'' strings.)
+    for v_function in
+        select f.signature
+          from passbell.own_functions() f
+          join pg_catalog.pg_proc p on p.oid = f.id
+         where strpos(p.prosrc, E'\\') > 0
+           and exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path='))
+           and not exists (select from unnest(p.proconfig) c where starts_with(c, 'standard_conforming_strings='))
+    loop
+        execute format('alter function %s set standard_conforming_strings = on', v_function.signature);
+    end loop;
+
     -- Our schema ---------------------------------------------------------------------------------------------
     execute 'revoke all on schema passbell from public';
     execute 'revoke all on all tables in schema passbell from public';

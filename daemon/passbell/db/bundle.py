@@ -27,6 +27,8 @@ _HEAD: Final = """\
 -- Running it again changes nothing.
 
 set check_function_bodies = off;
+set standard_conforming_strings = on;
+set datestyle = 'ISO';
 
 -- Upgrading while daemons work: all our tables first, each waited for only shortly and then given back, so that nobody
 -- who holds one of them and wants the next meets us halfway (a deadlock). In 30 seconds there is a quiet moment.
@@ -61,6 +63,8 @@ _TAIL: Final = """\
 update passbell.settings set bundle = '{digest}', schema_version = {version}
  where (bundle, schema_version) is distinct from ('{digest}', {version});
 notify pgrst, 'reload schema';
+reset datestyle;
+reset standard_conforming_strings;
 reset check_function_bodies;
 """
 

@@ -231,12 +231,12 @@ class Queue:
         `late_at`: unix seconds of the database's clock; a gap behind it that somebody asked for already counts.
         """
         row = await self.database.row(
-            "select extract(epoch from starts_at)::float8, extract(epoch from clock)::float8, spacing"
+            "select extract(epoch from starts_at)::numeric, extract(epoch from clock)::numeric, spacing::numeric"
             " from passbell.take_slots(%s, %s, %s::numeric, %s::float8, %s::float8)",
             (key, count, rate, late, late_at),
         )
         assert row is not None  # noqa: S101 - the function has OUT parameters: always one row
-        return Slots(*row)
+        return Slots(*map(float, row))  # numeric: extra_float_digits of the session cuts off a float8
 
     async def throttle(self, seconds: float | None) -> None:
         """PassKit said 429: slow down all daemons."""

@@ -191,6 +191,8 @@ def _install(url: str, bundle: Bundle) -> MigrationReport:
         connection.add_notice_handler(keep)
         connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         connection.execute("select set_config('lock_timeout', %s, true)", (str(TRY_MILLISECONDS),))
+        # The text is one string: it is read before a SET of its own runs.
+        connection.execute("set local standard_conforming_strings = on")
         before = compare(connection, bundle)
         connection.execute(bundle.text.encode())  # several statements, no parameters
         rows = connection.execute("select warning from passbell.migration_warnings()").fetchall()
