@@ -29,6 +29,7 @@ _HEAD: Final = """\
 set check_function_bodies = off;
 set standard_conforming_strings = on;
 set datestyle = 'ISO';
+set quote_all_identifiers = off;
 
 -- Upgrading while daemons work: all our tables first, each waited for only shortly and then given back, so that nobody
 -- who holds one of them and wants the next meets us halfway (a deadlock). In 30 seconds there is a quiet moment.
@@ -63,6 +64,7 @@ _TAIL: Final = """\
 update passbell.settings set bundle = '{digest}', schema_version = {version}
  where (bundle, schema_version) is distinct from ('{digest}', {version});
 notify pgrst, 'reload schema';
+reset quote_all_identifiers;
 reset datestyle;
 reset standard_conforming_strings;
 reset check_function_bodies;
