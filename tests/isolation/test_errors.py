@@ -75,7 +75,7 @@ def test_a_missing_object_ends_the_daemon_only_if_the_schema_is_behind(database:
 
 
 def test_a_loop_that_breaks_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an unexpected error and a refusal the loop goes on; an error of the configuration ends all, with its code."""
+    """After an unexpected error and a refusal the loop goes on; one of the configuration ends all."""
     monkeypatch.setattr("passbell.engine.supervision.Backoff.next", lambda _: 0.0)
     errors = iter([ZeroDivisionError("odd"), DatabaseRefused("a rule"), ConfigurationError("a setting")])
     rounds = itertools.count(1)
