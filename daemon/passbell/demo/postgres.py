@@ -211,7 +211,7 @@ class EmbeddedPostgres:
         return self._as_server("/bin/sh", "-c", 'cd "$0"', str(self.directory), cwd=Path("/")).returncode == 0
 
     def _give_away(self, folder: Path) -> None:
-        """Let the server's account own a folder with all that is in it: the leash removes it with that account's rights."""
+        """Let the server's account own a folder and all in it: with that account's rights the leash removes it."""
         if self._account is not None:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
