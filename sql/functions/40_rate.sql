@@ -21,11 +21,11 @@ declare
     v_limit passbell.rate_limits;
     v_gap   double precision;
 begin
-    -- Slots of at most five minutes, and never backwards. NaN is more than any number.
+    -- Never backwards, and not so far that it looks like a clock set back (below). NaN is more than any number.
     if (length(p_account) <= 200 and p_n between 0 and 100000 and (p_rate is null or p_rate > 0 and p_rate <= 100000)) is not true then
         raise exception 'take_slots wants an account, 0 to 100,000 slots, and a rate above 0 up to 100,000.' using errcode = 'PB400';
     end if;
-    v_gap := least(greatest(coalesce(p_late, 0), 0), 60);
+    v_gap := least(greatest(coalesce(p_late, 0), 0), 10);
     insert into passbell.rate_limits (account, rate_per_second)
     select p_account, coalesce(p_rate, s.rate_per_second) from passbell.settings s
      where not exists (select from passbell.rate_limits l where l.account = p_account)
@@ -47,8 +47,8 @@ begin
         v_limit.next_slot := clock + make_interval(secs => greatest(1, spacing));
         v_limit.gap_at := '-infinity';
     end if;
-    if p_n > 1 and p_n * spacing > 300 then
-        raise exception '% slots at this rate are more than five minutes.', p_n using errcode = 'PB400';
+    if p_n > 1 and p_n * spacing > 15 * greatest(1, spacing) then
+        raise exception '% slots at this rate are more than 15 seconds.', p_n using errcode = 'PB400';
     end if;
     if v_gap > 0 then
         if extract(epoch from v_limit.gap_at) > p_late_at then
