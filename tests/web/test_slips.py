@@ -348,6 +348,26 @@ def test_c7_the_other_addresses(api: Api, club: Club) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "UNKNOWN_FIELD")
 
 
+def test_c7_a_list_of_ids_as_json(api: Api, club: Club) -> None:
+    """/broadcast/csv takes the ids in JSON as well; without any it reaches nobody."""
+    for said in (
+        {},
+        {"memberIds": []},
+        {"memberIds": None},
+        {"segment": "ALL"},
+        {"memberIds": ["x"], "segment": "ALL"},
+        {"memberid": ["x"]},
+        {"segment": "CSV"},
+    ):
+        answer = api.post("/api/notify/broadcast/csv", {**club.order, **said})
+        assert answer.status_code == 422, answer.text
+        assert campaigns(club) == 0
+    ids = [club.member["Ann"], club.member["Bo"]]
+    for said in ({"memberIds": ids}, {"segment": "CSV", "segmentConfig": {"memberIds": ids}}):
+        answer = api.post("/api/notify/broadcast/csv", {**club.order, **said})
+        assert (answer.status_code, answer.json()["result"]["total"]) == (202, 2)
+
+
 # ── B6: times, suspended programs, quiet hours ──
 
 

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from passbell.web.api.strict import refuse_unknown
 from passbell.web.rows import Shape
 
-__all__ = ["MAX_TARGET", "Known", "SegmentConfig", "read_audience"]
+__all__ = ["MAX_TARGET", "Entries", "Known", "SegmentConfig", "read_audience"]
 
 MAX_TARGET: Final = 200_000
 _MAX_POINTS: Final = Decimal(999_999_999_999)
@@ -96,6 +96,9 @@ def _entries(value: Any) -> Any:
     return found
 
 
+Entries = Annotated[list[str], BeforeValidator(_entries)]
+
+
 class SegmentConfig(Known):
     """The values of a segment, as the platform's own service takes them."""
 
@@ -105,13 +108,13 @@ class SegmentConfig(Known):
     dormant_days: Annotated[str, BeforeValidator(_days, json_schema_input_type=int)] | None = Field(
         default=None, description="With DORMANT: no activity for more than so many days", examples=[30]
     )
-    zip_codes: Annotated[list[str], BeforeValidator(_entries)] | None = Field(
+    zip_codes: Entries | None = Field(
         default=None, description="With GEO: these zip codes", examples=[["90210", "10001"]]
     )
-    cities: Annotated[list[str], BeforeValidator(_entries)] | None = Field(
+    cities: Entries | None = Field(
         default=None, description="With CITY: these cities", examples=[["Springfield"]]
     )
-    member_ids: Annotated[list[str], BeforeValidator(_entries)] | None = Field(
+    member_ids: Entries | None = Field(
         default=None, description="With CSV: these members", examples=[["M-1042"]]
     )
 

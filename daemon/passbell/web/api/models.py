@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from passbell.web.api.audience import MAX_TARGET, Known, SegmentConfig, conflict, read_audience
+from passbell.web.api.audience import MAX_TARGET, Entries, Known, SegmentConfig, conflict, read_audience
 from passbell.web.rows import Outlook, Preview, Sample, Shape
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "ListOrder",
     "Moment",
     "Ordered",
+    "PlatformIds",
     "PlatformListOrder",
     "PreviewOrder",
     "Rehearsed",
@@ -186,6 +187,22 @@ class Broadcast(Audience):
     def title(self) -> str | None:
         """The campaign's name, under either spelling."""
         return self.name if self.name is not None else self.campaign_name
+
+
+class PlatformIds(Broadcast):
+    """An order whose list is `memberIds`, beside the message or in `segmentConfig`."""
+
+    member_ids: Entries | None = None
+
+    @model_validator(mode="after")
+    def _read_list(self) -> Self:
+        if self.member_ids is not None:
+            if self.segment_config is not None or (self.segment or self.target or "CSV").upper() != "CSV":
+                raise conflict("`memberIds` is the audience: send no other beside it")
+            self._audience = read_audience("CSV", None, SegmentConfig(member_ids=self.member_ids))
+        if not self._audience.startswith("IDS:"):
+            raise conflict("`memberIds` is required here, with at least one id")
+        return self
 
 
 class BirthdayOrder(Known):

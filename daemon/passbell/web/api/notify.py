@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MULTIPART",
     "birthday_program",
+    "broadcast",
     "find_program",
     "given",
     "held_back",

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Form, Query
+from fastapi import Form, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import ValidationError
 
 from passbell.web.api import strict
 from passbell.web.api.campaigns import Status, page_of_campaigns
@@ -14,6 +16,8 @@ from passbell.web.api.lookup import counted
 from passbell.web.api.models import (
     BirthdayOrder,
     Counted,
+    Ordered,
+    PlatformIds,
     PlatformListOrder,
     PreviewOrder,
     Result,
@@ -21,7 +25,7 @@ from passbell.web.api.models import (
     Targeted,
     Text,
 )
-from passbell.web.api.notify import MULTIPART, birthday_program, find_program, to_list
+from passbell.web.api.notify import MULTIPART, birthday_program, broadcast, find_program, to_list
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import IdempotencyKey, json_answer
@@ -36,14 +40,25 @@ TenantId = Annotated[Text | None, Query(alias="tenantId", max_length=200)]
 Protocol = Annotated[Text | None, Query(max_length=40)]
 
 
-@router.post("/broadcast/csv", status_code=202, response_model=Targeted, summary="Send to a list")
+@router.post(
+    "/broadcast/csv", status_code=202, response_model=Targeted | Result[Ordered], summary="Send to a list"
+)
 async def broadcast_csv(
+    request: Request,
     form: Annotated[PlatformListOrder, Form(media_type=MULTIPART)],
     web: Web,
     caller: Caller,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """As `POST /api/notifications/targeted`."""
+    """As `POST /api/notifications/targeted`; JSON with `memberIds` as `POST /api/notify/broadcast`."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == "application/json":
+        await strict.check_json(request, kind)
+        try:
+            order = PlatformIds.model_validate(await request.json())
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from None
+        return await broadcast(order, web, caller, None, idempotency_key)
     return await to_list(web, caller, form, idempotency_key)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
     from starlette.datastructures import FormData
 
-__all__ = ["PageRoute", "StrictRoute", "model_names", "nearest", "router", "unknown_field"]
+__all__ = ["PageRoute", "StrictRoute", "check_json", "model_names", "nearest", "router", "unknown_field"]
 
 _FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -120,7 +120,7 @@ class StrictRoute(APIRoute):
             if takes_form and kind in _FORMS:
                 await _check_form(request, form)
             elif takes_body and not takes_form:
-                await _check_json(request, kind)
+                await check_json(request, kind)
             elif not takes_body:
                 await _check_nothing(request)
             return await handle(request)
@@ -219,7 +219,7 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(text)
 
 
-async def _check_json(request: Request, kind: str) -> None:
+async def check_json(request: Request, kind: str) -> None:
     """Read a JSON body with a stricter reader than the framework's, and leave it what was read."""
     body = await request.body()
     if not body:
