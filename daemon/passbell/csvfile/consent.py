@@ -48,7 +48,7 @@ _IN = re.compile(
 )
 # When, where and how it was given is not whether.
 _ABOUT = re.compile(
-    r"(time|timestamp|date|datetime|at|ip|ipaddress|source|method|form|formid|url|text|version|by|count|id|type|"
+    r"(time|timestamp|date|datetime|at|ip|ipaddress|source|method|form|formid|url|link|text|version|by|count|id|type|"
     r"level|page|reason|reasons|campaign|campaigntitle|campaignid|rating|note|notes|comment|label|name|on|utc|"
     r"datum|zeitpunkt|quelle|grund|fecha|data|dato|datum|origine|tarihi|日時|日|日付|时间|時間|日期|經由|経路)$"
 )
