@@ -30,7 +30,7 @@ $$;
 -- The honest count: matched by the target → in a wallet → not opted out → not capped today → reachable, and when it
 -- would be done at the present rate behind what is already waiting. in_wallet, opted_out and capped are counted among
 -- those left by the step before. Who is capped is asked per pass for named ones (deliveries_pass), else of the whole day's
--- ledger at once.
+-- ledger at once (deliveries_sent).
 create or replace function public.push_preview(program_id uuid, target text default 'ALL')
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz)
 language plpgsql stable

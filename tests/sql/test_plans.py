@@ -288,3 +288,19 @@ def test_a_large_audience_at_its_cap_is_skipped_in_parts(shop: Shop) -> None:
     assert (shop.order(campaign)["skipped_count"], shop.status(campaign)) == (5_000, "PROCESSING")
     assert shop.chunk(cap=3) is None
     assert (shop.order(campaign)["skipped_count"], shop.status(campaign)) == (6_000, "COMPLETED")
+
+
+def test_a_preview_of_everybody_reads_the_last_day_alone(shop: Shop) -> None:
+    """The ledger of ten older days is not looked at, whatever its size."""
+    program = shop.program()
+    shop.members(program, MEMBERS)
+    campaign = shop.campaign(program)
+    shop.start(campaign)
+    shop.conn.execute(HISTORY + "order by c desc")  # as it is written: in the order of time
+    shop.send_chunks()
+    shop.conn.execute("vacuum analyze passbell.deliveries")
+    plan = shop.rows(
+        "explain select count(*) from passbell.deliveries d where d.sent_at > passbell.now() - interval '24 hours'"
+        " and d.outcome = 'sent'"
+    )
+    assert any("deliveries_sent" in line for row in plan for line in row.values()), plan

@@ -306,7 +306,7 @@ _WORKERS: Final = """
 
 
 _SET_BACK: Final = """
-    select clock_set_back_at as at, round(clock_set_back_seconds) as seconds from passbell.settings
+    select clock_set_back_at at time zone 'UTC' as at, round(clock_set_back_seconds) as seconds from passbell.settings
      where clock_set_back_at between clock_timestamp() - interval '1 day' and clock_timestamp()
 """
 
