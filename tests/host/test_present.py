@@ -210,3 +210,45 @@ def test_c9_dates_in_another_style(shop: Shop) -> None:
         with Command(*arguments, settings={"PASSBELL_DATABASE_URL": shop.url}) as command:
             assert command.wait() == 0, command.output
             assert "2026" in command.output or "1990-05-13" in command.output
+
+
+def test_c5_check_says_where_points_tiers_and_activity_come_from(shop: Shop) -> None:
+    """And of how many members nothing is known, or something that cannot be read."""
+    club = shop.program()
+    for number in range(3):
+        shop.member(club, external_id=f"M-{number}", points_balance=5)
+    shop.value("select process_membership_transaction_atomic('M-1', 'MEMBER_EARN', 5)")
+    shop.conn.execute("update passes_master set points_balance = null where external_id = 'M-2'")
+    found = {
+        row.pop("what"): row
+        for row in shop.rows(
+            "select what, members, instead, missing, unreadable from passbell.host_sources()"
+        )
+    }
+    none = {"members": 3, "instead": 0, "missing": 0, "unreadable": 0}
+    assert found == {
+        "points": {**none, "missing": 1},
+        "tier points": {**none, "instead": 3, "missing": 1},
+        "last activity": {**none, "instead": 2},
+    }
+    with Command("check", settings={"PASSBELL_DATABASE_URL": shop.url}) as command:
+        command.wait()
+        assert "points of 3 members: passes_master.points_balance; unknown for 1" in command.output
+        assert "3 have no row in protocol_membership: the balance counts" in command.output
+
+
+def test_c9_values_that_cannot_be_read_are_counted(database: MakeDatabase) -> None:
+    """A text column that says 'perhaps' to twice the question is counted, not guessed."""
+    shop = Shop(database("2", migrated=False), "2")
+    try:
+        shop.conn.execute(
+            "alter table users alter marketing_opt_in drop default, alter marketing_opt_in type text using 'yes'"
+        )
+        club = shop.program()
+        for answer in ("perhaps", "no", "ask again", None):
+            shop.member(club, user={"marketing_opt_in": answer})
+        migrate(shop.url)
+        query = "select source, members, unreadable from passbell.host_sources() where what = 'unreadable'"
+        assert shop.rows(query) == [{"source": "users.marketing_opt_in", "members": 3, "unreadable": 2}]
+    finally:
+        shop.close()

@@ -34,6 +34,7 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
     for name, look in (
         ("host tables", _host),
         ("host columns", _columns),
+        ("host sources", _sources),
         ("opt-outs", _consent),
         ("awards", _awards),
         ("installation", _warnings),
@@ -99,7 +100,7 @@ _MEANING: Final = {
     "users.marketing_opt_in": "everybody counts as opted in",
     "users.zip": "LOCAL matches nobody",
     "users.city": "CITY matches nobody",
-    "protocol_membership.tier_points": "VIP matches nobody, TIER:1 everybody",
+    "protocol_membership.tier_points": "VIP and TIER count the balance",
     "protocol_coupon.expiry_date": "EXPIRING matches nobody",
     "protocol_event_ticket.checked_in_at": "CHECKED_IN matches nobody",
 }
@@ -139,6 +140,31 @@ def _columns(connection: Connection) -> Iterator[Finding]:
             )
     if not rows:
         yield Finding("host columns", ok=True, detail="every column that passbell can use is there")
+
+
+_INSTEAD: Final = {
+    "tier points": "{:,} have no row in protocol_membership: the balance counts",
+    "last activity": "of {:,} no visit is recorded: last_updated counts",
+}
+
+
+def _sources(connection: Connection) -> Iterator[Finding]:
+    """Which columns points, tiers and activity come from, and for how many members they say nothing."""
+    for row in connection.execute("select * from passbell.host_sources()").fetchall():
+        if row["what"] == "unreadable":
+            if row["unreadable"]:
+                detail = (
+                    f"{row['unreadable']:,} of {row['members']:,} values in {row['source']} cannot be read: they count as "
+                    "unknown"
+                )
+                yield Finding("host sources", ok=None, detail=detail)
+            continue
+        parts = [f"{row['what']} of {row['members']:,} members: {row['source']}"]
+        if row["instead"] and row["what"] in _INSTEAD:
+            parts.append(_INSTEAD[row["what"]].format(row["instead"]))
+        if row["missing"]:
+            parts.append(f"unknown for {row['missing']:,}")
+        yield Finding("host sources", ok=True, detail="; ".join(parts))
 
 
 _CONSENT: Final = """
