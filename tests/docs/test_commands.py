@@ -126,7 +126,7 @@ def test_a_page_can_be_followed(
         url = database("empty", migrated=False)
         settings = {}
     else:
-        url = database("3", supabase=True)
+        url = database("4", supabase=True)
         shop = Example(url, sandbox)
         values |= shop.values() | {"passkit": sandbox.url}
         shop.close()
@@ -160,7 +160,11 @@ def form_is_confined(connection: psycopg.Connection, _said: str) -> None:
     assert connection.execute(order, club).fetchone() == ("softr",)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(order, other)
-    for table in ("users", "passes_master", "passbell.deliveries"):
+    birthdays = "select id, birthday_reward_points from softr_programs"
+    assert connection.execute(birthdays).fetchall() == [(club[0] if club else None, 60)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("update softr_programs set name = 'Mine'")
+    for table in ("users", "passes_master", "programs", "passbell.deliveries"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(f"select * from {table}")  # noqa: S608
     connection.execute("reset role")

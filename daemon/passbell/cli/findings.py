@@ -154,7 +154,7 @@ def _sources(connection: Connection) -> Iterator[Finding]:
         if row["what"] == "unreadable":
             if row["unreadable"]:
                 detail = (
-                    f"{row['unreadable']:,} of {row['members']:,} values in {row['source']} cannot be read: they count as "
+                    f"{row['unreadable']:,} of {row['members']:,} values in {row['source']} cannot be read: they are "
                     "unknown"
                 )
                 yield Finding("host sources", ok=None, detail=detail)
