@@ -33,6 +33,20 @@ def test_b7_a_script_names_its_audience(passbell: Passbell, club: Club) -> None:
     assert campaigns(club) == [("ALL", "Hi")]
 
 
+def test_holdout_days_and_priority_are_part_of_the_order(
+    passbell: Passbell, club: Club, tmp_path: Any
+) -> None:
+    """What is to be measured stands in the campaign before a daemon can start it; a value out of range is exit 2."""
+    file = tmp_path / "guests.csv"
+    file.write_text("member_id\nM-Ann\n")
+    wanted = ("--holdout", "12.5", "--measure-days", "14", "--priority", "8")
+    for audience in (("--target", "WHALE"), ("--csv", str(file))):
+        assert passbell(*SEND, *audience, *wanted).code == 0
+    kept = "select holdout_percent, measure_days, priority from push_campaigns"
+    assert [tuple(map(float, row)) for row in club.connection.execute(kept)] == [(12.5, 14, 8)] * 2
+    assert passbell(*SEND, "--target", "ALL", "--holdout", "51").code == 2
+
+
 @pytest.mark.parametrize(("answer", "sent"), [("y", True), ("n", False)])
 def test_b7_a_terminal_shows_the_count_and_asks(club: Club, *, answer: str, sent: bool) -> None:
     """The honest count, audience and program stand in the question; no is the default."""

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from passbell.cli.database import Connection, Row
 
 SAMPLES = 5
+MEASURE = """
+    update public.push_campaigns c
+       set holdout_percent = coalesce(%s, c.holdout_percent),
+           measure_days    = coalesce(%s, c.measure_days),
+           priority        = coalesce(%s, c.priority)
+     where c.id = %s
+"""
 DECLINED = 1
 
 
@@ -53,6 +60,8 @@ class Order(NamedTuple):
     name: str | None
     at: datetime | None
     file: Path | None
+    measure: tuple[float | None, int | None, int | None]
+    """Percent held back, days measured, priority; None as everywhere else."""
 
     @property
     def listed(self) -> ListOrder:
@@ -88,6 +97,24 @@ class Order(NamedTuple):
     type=Moment(),
     help="When to send, such as 2026-12-24T18:00 (this machine's time unless an offset is given).",
 )
+@click.option(
+    "--holdout",
+    type=click.FloatRange(0, 50),
+    metavar="PERCENT",
+    help="Hold back so many, drawn by lot, to see what the message brings (`passbell results`).",
+)
+@click.option(
+    "--measure-days",
+    type=click.IntRange(1, 60),
+    metavar="DAYS",
+    help="How long visits count for it; 7 by itself.",
+)
+@click.option(
+    "--priority",
+    type=click.IntRange(0, 9),
+    metavar="0-9",
+    help="Of two that are due, the higher goes first; 5.",
+)
 @click.option("--dry-run", is_flag=True, help="Send nothing: show the count and five rendered messages.")
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 @click.option("--wait", is_flag=True, help="Stay, with a progress bar, until the campaign has ended.")
@@ -102,6 +129,9 @@ def send(
     file: Path | None,
     name: str | None,
     at: datetime | None,
+    holdout: float | None,
+    measure_days: int | None,
+    priority: int | None,
     dry_run: bool,
     yes: bool,
     wait: bool,
@@ -118,7 +148,15 @@ def send(
             "Name the audience: --target ALL for everybody, another --target, or --csv FILE."
         )
     with connect() as connection:
-        order = Order(resolve_program(connection, program), message, target or "ALL", name, at, file)
+        order = Order(
+            resolve_program(connection, program),
+            message,
+            target or "ALL",
+            name,
+            at,
+            file,
+            (holdout, measure_days, priority),
+        )
         one(connection, "select passbell.require_order(%s, %s, %s)", (order.program, order.target, at))
         outlook = one(connection, OUTLOOK, (order.program, at, message))
         if dry_run:
@@ -183,14 +221,19 @@ def _question(order: Order, program: str, phones: int) -> str:
 
 def _create(connection: Connection, order: Order, expected: int | None) -> dict[str, Any]:
     """Create the campaign; the audience must still be as many as were shown."""
-    if order.file is not None:
-        return asdict(create_list_campaign(connection, order.listed, order.file))
-    row = one(
-        connection,
-        "select public.push_send(%s, %s, %s, %s, %s, %s) as campaign_id",
-        (order.program, order.message, order.target, order.name, order.at, expected),
-    )
-    return {"campaign_id": row["campaign_id"]}
+    made: dict[str, Any]
+    with connection.transaction():  # nobody starts it before it is complete
+        if order.file is not None:
+            made = asdict(create_list_campaign(connection, order.listed, order.file))
+        else:
+            made = one(
+                connection,
+                "select public.push_send(%s, %s, %s, %s, %s, %s) as campaign_id",
+                (order.program, order.message, order.target, order.name, order.at, expected),
+            )
+        if any(value is not None for value in order.measure):
+            connection.execute(MEASURE, (*order.measure, made["campaign_id"]))
+    return made
 
 
 def rehearse(connection: Connection, order: Order, outlook: Row, *, json_wanted: bool) -> None:
