@@ -20,7 +20,7 @@ from starlette.datastructures import UploadFile
 from passbell.web.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from fastapi.responses import Response
     from starlette.datastructures import FormData
@@ -114,7 +114,7 @@ class StrictRoute(APIRoute):
             kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
             if page is not None:
                 if takes_form and kind in _FORMS:
-                    _check_names(await request.form(), {*form, *page})
+                    list(_check_names(await request.form(), {*form, *page}))
                 return await handle(request)
             _check_query(request, query)
             if takes_form and kind in _FORMS:
@@ -174,20 +174,20 @@ def _check_query(request: Request, known: Mapping[str, Any]) -> None:
         seen.add(name)
 
 
-def _check_names(form: FormData, known: Iterable[str]) -> None:
+def _check_names(form: FormData, known: Iterable[str]) -> Iterator[tuple[str, UploadFile | str]]:
+    """Give the parts in their order, each after its name was looked at."""
     seen: set[str] = set()
-    for name, _ in form.multi_items():
+    for name, value in form.multi_items():
         if name not in known:
             unknown_field("form part", name, known)
         if name in seen:
             _twice(name)
         seen.add(name)
+        yield name, value
 
 
 async def _check_form(request: Request, known: Mapping[str, Any]) -> None:
-    form = await request.form()
-    _check_names(form, known)
-    for name, value in form.items():
+    for name, value in _check_names(await request.form(), known):
         wanted = _annotation(known[name])
         if isinstance(value, UploadFile):
             if "UploadFile" in wanted and not value.size:
