@@ -59,7 +59,13 @@ def print_preview(row: Row) -> None:
             ("in a wallet", number(row["in_wallet"])),
             ("opted out", number(row["opted_out"])),
             ("capped today", number(row["capped"])),
+            *(
+                (words, number(row[column]))
+                for column, words in (("too_often", "too often"), ("suppressed", "left in peace"))
+                if row.get(column)
+            ),
             ("reachable", number(row["reachable"])),
+            *([("held back", number(row["would_hold"]))] if row.get("would_hold") else []),
             ("takes", f"{row['seconds_at_rate']:,} s"),
             ("would finish", moment(row["finishes_at"])),
         ]

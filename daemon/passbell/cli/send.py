@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from passbell.cli.database import Connection, Row
 
 SAMPLES = 5
+LEFT_OUT = {
+    "opted_out": "opted out",
+    "capped": "had their messages of today",
+    "too_often": "had enough messages lately",
+    "suppressed": "left in peace",
+    "would_hold": "of the rest held back for comparison",
+}
 MEASURE = """
     update public.push_campaigns c
        set holdout_percent = coalesce(%s, c.holdout_percent),
@@ -201,11 +208,7 @@ def _count(connection: Connection, order: Order) -> tuple[int, str]:
         made = create_list_campaign(connection, order.listed, order.file, dry_run=True)
         return made.targeted, made.summary
     row = one(connection, PREVIEW, (order.program, order.target))
-    left_out = [
-        f"{number(row[column])} {words}"
-        for column, words in (("opted_out", "opted out"), ("capped", "had their messages of today"))
-        if row[column]
-    ]
+    left_out = [f"{number(row[column])} {words}" for column, words in LEFT_OUT.items() if row.get(column)]
     inside = f"{number(row['matched'])} matched, {number(row['in_wallet'])} in a wallet"
     return row["reachable"], ", ".join([inside, *left_out]) + "."
 
