@@ -19,6 +19,7 @@ NOBODY = {
     "import_leases",
     "list_loads",
     "migrations",
+    "owed_counts",
     "pruned",
     "rate_limits",
     "secrets",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from support.bystander import House
 
 NUMBERS = itertools.count(1)
-EXAMPLES = 60 if LONG else 4
+EXAMPLES = 60 if LONG else 3
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,7 @@ messages = st.sampled_from(["Hello", "You have {points} points", "Hi {first_name
 )
 @example(chosen=[NO_COUNTERS], held="", leaving="", message="Hello", early=True)
 @example(chosen=[NO_AUDIT], held="", leaving="", message="Hello", early=True)
+@example(chosen=[NO_UPDATE], held="", leaving="", message="Hello", early=True)
 @example(chosen=[NO_UPDATE], held="", leaving="", message="Hello", early=False)
 def test_the_others_are_served_whatever_the_host_does(
     module_house: House, *, chosen: list[Rule], held: str, leaving: str, message: str, early: bool
