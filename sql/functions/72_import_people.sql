@@ -94,6 +94,7 @@ as $$
 begin
     analyze passbell.import_staged;
 
+    -- The exists() are asked once: a file without such ids does not read the program's members for them.
     with found as materialized (
         select distinct on (f.row_number) f.row_number, f.pass_id, f.program_id is not distinct from p_import.program_id as ours,
                f.user_id, lower(btrim(f.email)) as email
@@ -106,11 +107,13 @@ begin
                   from passbell.import_staged s
                   join passbell.recipients r on r.passkit_id = s.external_id
                  where s.import_id = p_import.id and not s.rejected and s.external_id ~ '^[0-9A-Za-z]{22}$'
+                   and (select exists (select from passbell.import_staged x where x.import_id = p_import.id and x.external_id ~ '^[0-9A-Za-z]{22}$'))
                 union all
                 select s.row_number, r.pass_id, r.program_id, r.user_id, r.email, 4
                   from passbell.import_staged s
                   join passbell.recipients r on r.pass_id = case when s.external_id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then s.external_id::uuid end
-                 where s.import_id = p_import.id and not s.rejected and length(s.external_id) = 36) f
+                 where s.import_id = p_import.id and not s.rejected and length(s.external_id) = 36
+                   and (select exists (select from passbell.import_staged x where x.import_id = p_import.id and length(x.external_id) = 36))) f
          order by f.row_number, f.program_id is not distinct from p_import.program_id desc, f.choice, f.pass_id
     ), lost as (
         select s.row_number, s.external_id

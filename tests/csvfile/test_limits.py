@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 from datetime import date
 from functools import partial
@@ -106,6 +107,28 @@ def test_an_endless_first_line_is_not_a_csv() -> None:
     """Half a megabyte without a line end is refused with a sentence."""
     with pytest.raises(NotCsv, match="first line is longer"):
         sniff(io.BytesIO(b"x" * 600_000))
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "word"),
+    [
+        (("xl/workbook.xml", "[Content_Types].xml"), "xlsx", "Excel"),
+        (("[Content_Types].xml", "word/document.xml"), "docx", "Word"),
+        (("[Content_Types].xml", "ppt/presentation.xml"), "pptx", "presentation"),
+        (("Index/Document.iwa",), "numbers", "Numbers"),
+        (("members.csv",), "zip", "Unpack it"),
+    ],
+)
+def test_a_zip_is_called_what_it_is(names: tuple[str, ...], kind: str, word: str) -> None:
+    """An Office document renamed to .csv is named, whatever the order of the files in it; big ones too."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("docProps/thumbnail.jpeg", bytes(200_000))
+        for name in names:
+            archive.writestr(name, "x")
+    with pytest.raises(NotCsv, match=word) as refused:
+        sniff(out)
+    assert refused.value.kind == kind
 
 
 class _Pipe(io.RawIOBase):
