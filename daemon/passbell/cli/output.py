@@ -116,12 +116,9 @@ def print_campaigns(rows: Sequence[Row]) -> None:
             row["detail"],
         ):
             if line:
-                _print_indented(line)
-
-
-def _print_indented(line: str) -> None:
-    for part in _wrapped(line, _width() - 2):
-        click.echo(f"  {part}")
+                for part in _wrapped(line, _width() - 2):
+                    # Not click's echo, which sends UTF-8 to a terminal that says ASCII.
+                    console.print(Text(f"  {part}"), soft_wrap=True)
 
 
 def _wrapped(text: str, width: int) -> list[str]:
