@@ -144,6 +144,8 @@ class Settings(BaseSettings):
     """Where the HTTP API and the page listen."""
     web_port: Port = 8080
     """Their port; 0 takes a free one and logs it."""
+    web_trusted_proxies: str = "127.0.0.1,::1"
+    """Comma separated: addresses or networks of servers in front whose `X-Forwarded-For` is believed."""
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(), validation_alias=_also("PASSBELL_API_KEYS")
     )

@@ -56,9 +56,10 @@ def test_copied_files_exist_and_are_in_the_context() -> None:
 
 
 def test_compose_mounts_files_that_exist_and_publishes_loopback_only() -> None:
-    """Bind mounts name files of the repository; the one published port is on loopback; containers are read-only."""
+    """Bind mounts name files of the repository; published ports are on loopback; containers are read-only."""
     for path in re.findall(r"- (\./\S+?):", COMPOSE):
         assert (ROOT / path).exists(), path
-    assert re.findall(r'ports: \["([^"]+)"\]', COMPOSE) == ["127.0.0.1:8080:8080"]
+    published = re.findall(r'ports: \["([^"]+)"\]', COMPOSE)
+    assert sorted(published) == ["127.0.0.1:8080:8080", "127.0.0.1:8090:8090"]
     assert "read_only: true" in COMPOSE
     assert "tmpfs: [/tmp]" in COMPOSE

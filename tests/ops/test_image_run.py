@@ -169,21 +169,25 @@ def test_the_services_of_compose_work_together(composed: tuple[Composed, Shop]) 
         web = stack.enter_context(services.up("web"))
         wait_until(lambda: services.healthy(daemon_check), "the daemon is healthy", 60)
         wait_until(lambda: services.healthy(web_check), "the page is healthy", 60)
-        program = shop.program(passkit_program_id="pkTea")
-        shop.members(program, 12)
-        records = [
-            {"id": row["passkit_internal_id"], "externalId": row["external_id"], "owner": "pkTea"}
-            for row in shop.rows("select passkit_internal_id, external_id from passes_master")
-        ]
+        sandbox_check = SERVICES["sandbox"]["healthcheck"]["test"][1:]
+        wait_until(lambda: services.healthy(sandbox_check), "the sandbox is healthy", 60)
+        entry = SERVICES["members"]["entrypoint"]
+        stocked = run(services.image, *entry, raw=True, **services.environment("members"))
+        assert stocked.returncode == 0, stocked.stderr
+        program = shop.value("select id from programs where protocol = 'MEMBERSHIP'")
+        reachable = shop.value("select reachable from push_preview(%s)", [program])
+        assert reachable > 50
         with httpx.Client(trust_env=False, timeout=30) as client:
-            sandbox = f"http://127.0.0.1:{services.sandbox_port}/sandbox/seed"
-            client.post(sandbox, json={"records": records}).raise_for_status()
             ordered = client.post(
                 f"http://127.0.0.1:{services.web_port}/api/notify/broadcast?wait=30",
                 headers={"X-API-Key": SERVICES["web"]["environment"]["PASSBELL_API_KEYS"]},
                 json={"programId": str(program), "message": "Tea is ready"},
             )
-        assert ordered.json()["result"] | {"status": "COMPLETED", "sent": 12} == ordered.json()["result"]
+            assert ordered.json()["result"]["total"] == reachable
+            overview = f"http://127.0.0.1:{services.sandbox_port}/sandbox"
+            wait_until(
+                lambda: client.get(overview).json()["recordsBuzzed"] >= reachable, "all phones have buzzed"
+            )
         for process in (daemon, web):
             process.terminate()  # STOPSIGNAL
             assert process.wait(45) == 0
@@ -193,7 +197,7 @@ def test_the_services_of_compose_work_together(composed: tuple[Composed, Shop]) 
 def test_compose_asks_for_what_the_services_need() -> None:
     """The database's login is the one in the services' URL, and nobody starts before what it needs is there."""
     db = SERVICES["db"]["environment"]
-    for name in ("migrate", "sandbox", "daemon", "web"):
+    for name in ("migrate", "members", "sandbox", "daemon", "web"):
         service = SERVICES[name]
         parts = urlsplit(service["environment"]["PASSBELL_DATABASE_URL"])
         assert (parts.username, parts.password) == (db["POSTGRES_USER"], db["POSTGRES_PASSWORD"])
@@ -201,5 +205,6 @@ def test_compose_asks_for_what_the_services_need() -> None:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
     assert SERVICES["migrate"]["depends_on"] == {"db": {"condition": "service_healthy"}}
-    for name in ("daemon", "web"):
+    assert SERVICES["daemon"]["depends_on"]["members"] == {"condition": "service_completed_successfully"}
+    for name in ("members", "daemon", "web"):
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}

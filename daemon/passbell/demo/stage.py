@@ -20,6 +20,7 @@ from passbell.demo.children import Child
 from passbell.demo.listserver import ListServer, as_excel_saves_it
 from passbell.demo.members import DEMO_PROGRAMS, PassKitRecord, passkit_records, populate
 from passbell.demo.postgres import EmbeddedPostgres
+from passbell.demo.stock import bring_in
 from passbell.sandbox.remote import Remote
 from passbell.sqlfiles import sql_root
 
@@ -36,7 +37,6 @@ GENERATION: Final = "4"
 BIRTHDAYS: Final = 12
 """At least so many members have their birthday today, however few were drawn."""
 UNKNOWN: Final = ("VIP-GUEST", "tbc", "4711", "see next sheet", "N0RTH-17", "old card", "0")
-KINDS: Final = {"MEMBERSHIP": "member", "COUPON": "coupon", "EVENT_TICKET": "ticket"}
 WALLET_TOKEN: Final = "sandbox-token"  # noqa: S105 - the sandbox's own, made up
 
 # The platform says no birthday gifts are given until somebody switches them on; the show does.
@@ -127,24 +127,7 @@ class Stage:
         begun = time.monotonic()
         self.passkit_url = sandbox.wait_for(lambda: _address(sandbox.output), "its address")
         self.sandbox = self._stack.enter_context(Remote(self.passkit_url))
-        self.sandbox.seed(
-            [
-                {
-                    "id": record.passkit_id,
-                    "externalId": record.external_id,
-                    "owner": record.program_id,
-                    "metaData": record.meta_data,
-                    "points": record.points,
-                    "installed": record.installed,
-                    "person": {"forename": record.forename or "", "surname": record.surname or ""},
-                }
-                for record in self.records.values()
-            ],
-            owners=[
-                {"id": wallet_id, "kind": KINDS[protocol]}
-                for wallet_id, protocol in {(r.program_id, r.protocol) for r in self.records.values()}
-            ],
-        )
+        bring_in(self.sandbox, self.records.values())
         phones = sum(record.installed for record in self.records.values())
         self._say(f"a local PassKit with {phones:,} phones that carry a pass ({_took(begun)})")
 

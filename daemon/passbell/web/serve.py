@@ -36,8 +36,8 @@ def serve(settings: Settings) -> int:
         http=Bounded,
         h11_max_incomplete_event_size=HEAD_BYTES,
         ws="none",
-        proxy_headers=True,  # from a proxy on this machine alone
-        forwarded_allow_ips="127.0.0.1,::1",
+        proxy_headers=True,
+        forwarded_allow_ips=settings.web_trusted_proxies,
         lifespan="on",
     )
     server = uvicorn.Server(config)
