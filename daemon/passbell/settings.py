@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from passbell.account_secrets import account_secret_values, has_account_secrets
 from passbell.errors import ConfigurationError
 from passbell.settings_problems import EXAMPLES, misspelled, one_line_each
 from passbell.settings_sources import SecretFiles
@@ -207,7 +208,7 @@ class Settings(BaseSettings):
         return lines
 
     def _missing_passkit(self) -> list[str]:
-        if self.passkit_token is not None or (self.passkit_api_key and self.passkit_api_secret):
+        if self.has_own_account or has_account_secrets(os.environ):
             return []
         where = "both stand on PassKit's page Settings, Developer Tools; PASSBELL_DRY_RUN=true sends nothing"
         names = [
@@ -229,6 +230,12 @@ class Settings(BaseSettings):
         except ValueError as error:
             return [str(error)]
         return []
+
+    @property
+    def has_own_account(self) -> bool:
+        """Whether there are credentials for programs that name no account."""
+        own = self.passkit_token is not None or (self.passkit_api_key and self.passkit_api_secret)
+        return bool(own) or self.dry_run
 
     @cached_property
     def account(self) -> str:
@@ -265,7 +272,9 @@ class Settings(BaseSettings):
         keys = (self.passkit_api_key, self.passkit_api_secret, self.passkit_token, *self.api_keys)
         urls = (self.database_url, self.listen_url)
         passwords = (urlsplit(url.get_secret_value()).password or "" for url in urls if url is not None)
-        values = {key.get_secret_value() for key in keys if key is not None}
+        values = {key.get_secret_value() for key in keys if key is not None} | account_secret_values(
+            os.environ
+        )
         for key in self.api_keys:  # name:key; what callers present is the key alone
             values.add(key.get_secret_value().partition(":")[2].strip())
         for password in passwords:

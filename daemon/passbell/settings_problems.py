@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from passbell.account_secrets import is_account_variable
 from passbell.settings_sources import names_of, secret_names
 
 if TYPE_CHECKING:
@@ -83,7 +84,12 @@ def misspelled(environ: Mapping[str, str], settings: type[BaseSettings], prefix:
     }
     sentences = []
     for name in sorted(environ):
-        if not name.startswith(prefix) or name.startswith(_FOREIGN) or name in known:
+        if (
+            not name.startswith(prefix)
+            or name.startswith(_FOREIGN)
+            or name in known
+            or is_account_variable(name)
+        ):
             continue
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "."

@@ -17,10 +17,12 @@ from pydantic_settings import PydanticBaseSettingsSource
 from passbell.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
-__all__ = ["SecretFiles", "names_of", "secret_names"]
+__all__ = ["SecretFiles", "names_of", "read_secret", "secret_names"]
 
 _MAX_BYTES = 64 * 1024  # a secret is a line; anything longer is the wrong file
 
@@ -59,6 +61,21 @@ class SecretFiles(PydanticBaseSettingsSource):
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         """Return nothing: `__call__` does the work. The base class asks for this method."""
         return None, field_name, False
+
+
+def read_secret(field: str, also: Sequence[str] = ()) -> str | None:
+    """Return a secret by its field's name as it is now: systemd credential, `_FILE`, variable; None if there is none.
+
+    `also`: other programs' names for the variable.
+
+    Raises:
+        ConfigurationError: a file that is named cannot be read.
+    """
+    names = ["PASSBELL_" + field.upper(), *also]
+    file = _credential(field, [*names, field.lower()]) or _named_file(names)
+    if file is not None and (content := _read(*file)):
+        return content
+    return next((value.strip() for name in names if (value := os.environ.get(name)) and value.strip()), None)
 
 
 def _credential(field: str, names: list[str]) -> tuple[str, Path] | None:

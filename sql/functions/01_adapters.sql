@@ -51,7 +51,9 @@ begin
                %s                                                         as average_bill,
                %s                                                         as push_max,
                %s                                                         as push_max_days,
-               %s                                                         as push_min_hours
+               %s                                                         as push_min_hours,
+               %s                                                         as passkit_account,
+               coalesce(btrim(%s), '')                                    as account
           from public.programs p $v$,
         passbell.host_column(v_program, 'p', 'name', 'text'),
         'upper(' || passbell.host_column(v_program, 'p', 'protocol', 'text') || ')',
@@ -74,7 +76,9 @@ begin
         passbell.host_column(v_program, 'p', 'average_bill', 'numeric'),
         passbell.host_column(v_program, 'p', 'push_max', 'integer'),
         passbell.host_column(v_program, 'p', 'push_max_days', 'integer'),
-        passbell.host_column(v_program, 'p', 'push_min_hours', 'integer'));
+        passbell.host_column(v_program, 'p', 'push_min_hours', 'integer'),
+        passbell.host_column(v_program, 'p', 'passkit_account', 'text'),
+        passbell.host_column(v_program, 'p', 'passkit_account', 'text'));
     if to_regclass(v_program) is null then
         v_sql := $v$
         select null::uuid as program_id, null::text as name, null::text as protocol, null::text as passkit_program_id,
@@ -83,7 +87,8 @@ begin
                null::boolean as birthday_bot_enabled, null::integer as birthday_reward_points, null::text as birthday_message,
                null::time as birthday_send_at, null::text as birthday_leap_day, null::text as push_consent,
                null::numeric as holdout_percent, null::boolean as holdout_group,
-               null::numeric as average_bill, null::integer as push_max, null::integer as push_max_days, null::integer as push_min_hours
+               null::numeric as average_bill, null::integer as push_max, null::integer as push_max_days, null::integer as push_min_hours,
+               null::text as passkit_account, null::text as account
          where false $v$;
     end if;
     perform passbell.replace_adapter('programs', v_sql);

@@ -10,8 +10,10 @@
 -- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
 -- A caller whose hands are full of downloads says p_downloads => false and is given none; the others go on.
 drop function if exists passbell.claim_campaign(uuid, integer, integer);
+drop function if exists passbell.claim_campaign(uuid, integer, integer, boolean);
 create or replace function passbell.claim_campaign(
-    p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120, p_downloads boolean default true)
+    p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120, p_downloads boolean default true,
+    p_accounts text[] default array[''])
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
@@ -24,7 +26,7 @@ declare
     v_message   text;
 begin
     p_chunk_size := least(greatest(coalesce(p_chunk_size, 50), 1), 1000);
-    v_campaign := passbell.next_campaign(p_downloads);
+    v_campaign := passbell.next_campaign(p_downloads, p_accounts);
     if v_campaign.id is null then
         return;
     end if;
@@ -185,14 +187,15 @@ $$;
 -- The campaign that is due and first in line, locked; NULL if there is none. One program is at one claim at a time, and at
 -- one more of a test send: its huge audiences and its thousands of tests leave the other sessions to others. Until the end
 -- of the transaction; by an advisory lock, because the row of turns is what chunk claims of the same program need meanwhile.
-create or replace function passbell.next_campaign(p_downloads boolean) returns public.push_campaigns
+drop function if exists passbell.next_campaign(boolean);
+create or replace function passbell.next_campaign(p_downloads boolean, p_accounts text[]) returns public.push_campaigns
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_campaign  public.push_campaigns;
-    v_tests     uuid[] := '{}';      -- programs of which another session is at a test send
-    v_others    uuid[] := '{}';      -- the same of other campaigns
+    v_tests     uuid[] := passbell.programs_elsewhere(p_accounts);      -- programs of other accounts, or of which another session is at a test send
+    v_others    uuid[] := v_tests;      -- the same of other campaigns
 begin
     loop
         begin

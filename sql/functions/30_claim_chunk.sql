@@ -3,7 +3,8 @@
 -- Which chunk: of the programs that have something ready, the one whose turn lies furthest back; in it, test sends
 -- first, then the oldest campaign; in that, the first chunk that nobody holds (never claimed, handed back and due, or
 -- leased by someone whose lease ran out). So a campaign of 50 passes starts at once beside one of 1,000,000.
--- `p_busy_programs` are those the caller wants no more of for now, test sends excepted; `p_busy_campaigns` are campaigns it
+-- Only programs of `p_accounts` are looked at ('' is the daemon's own, whose limit stands under p_account); the chunk says whose
+-- it is. `p_busy_programs` are those the caller wants no more of for now, test sends excepted; `p_busy_campaigns` are campaigns it
 -- wants no more of, or programs of which it wants nothing at all.
 --
 -- A campaign with a rate of its own is handed out in parts of some seconds (passbell.part_of), and only when its next slot
@@ -32,6 +33,7 @@
 -- waited for longer than half a second, and none while another program could be served instead: programs whose turn
 -- somebody holds come last.
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[]);
+drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[], text[]);
 create function passbell.claim_chunk(
     p_worker          uuid,
     p_account         text    default '',
@@ -39,10 +41,12 @@ create function passbell.claim_chunk(
     p_daily_cap       integer default 3,
     p_same_text       text    default 'vary',
     p_busy_programs   uuid[]  default '{}',
-    p_busy_campaigns  uuid[]  default '{}')
+    p_busy_campaigns  uuid[]  default '{}',
+    p_accounts        text[]  default array[''])
 returns table (
     campaign_id uuid, chunk_no integer, claim_token uuid, attempt integer, program_id uuid, kind text, rate_per_second numeric,
-    pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, message text, texts text[])
+    pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, message text, texts text[],
+    account text)
 language plpgsql
 set search_path = ''
 set lock_timeout = '500ms'
@@ -65,14 +69,17 @@ declare
     v_passed    integer := 0;     -- passes of chunks of which nobody stayed
     v_busy      uuid[];           -- campaigns that are not claimed from now
     v_aside     boolean;
+    v_open      text[];           -- accounts that may send now
+    v_elsewhere uuid[];           -- programs of other accounts
 begin
     if p_worker is null or coalesce(p_same_text, '') not in ('vary', 'skip', 'send') then
         raise exception 'claim_chunk wants a worker, and for p_same_text vary, skip or send.' using errcode = 'PB400';
     end if;
-    if exists (select from passbell.rate_limits l
-                where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second')) then
+    v_open := passbell.open_accounts(p_accounts, p_account);
+    if v_open = '{}' then
         return;
     end if;
+    v_elsewhere := passbell.programs_elsewhere(v_open);
 
     select p_busy_campaigns || coalesce(array_agg(x.campaign_id), '{}') into v_busy
       from (select a.campaign_id from passbell.set_aside a where a.next_look_at > v_now
@@ -82,7 +89,7 @@ begin
     select array_agg(t.program_id order by t.last_turn) into v_programs
       from passbell.turns t
      where (t.program_id in (select c.program_id from public.push_campaigns c
-                              where c.status = 'PROCESSING' and c.id <> all (v_busy)
+                              where c.status = 'PROCESSING' and c.id <> all (v_busy) and c.program_id <> all (v_elsewhere)
                                 and (c.kind = 'TEST' or c.program_id <> all (p_busy_programs)))) is true;     -- hashed, never a join
     v_count := coalesce(cardinality(v_programs), 0);
     while v_next < cardinality(v_programs) loop
@@ -133,12 +140,13 @@ begin
             end if;
 
             claim_token := gen_random_uuid();
+            select g.passkit_program_id, nullif(g.account, '') into passkit_program_id, account from passbell.programs g where g.program_id = v_program;
             update passbell.chunks k
                set pass_ids = case when v_ready.everybody then k.pass_ids else v_ready.pass_ids end,
                    texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
                    uncertain = v_chunk.rendered,
                    lease_until = v_now + passbell.lease(p_lease_seconds),
-                   claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now
+                   claim_token = claim_chunk.claim_token, worker = p_worker, claimed_at = v_now, account = claim_chunk.account
              where k.campaign_id = v_chunk.campaign_id and k.chunk_no = v_chunk.chunk_no;
             if v_aside then
                 delete from passbell.set_aside a where a.campaign_id = v_chunk.campaign_id;
@@ -157,7 +165,6 @@ begin
             passkit_ids := v_ready.passkit_ids;
             external_ids := v_ready.external_ids;
             protocols := v_ready.protocols;
-            select g.passkit_program_id into passkit_program_id from passbell.programs g where g.program_id = v_program;
             message := case when v_ready.uniform then v_campaign.message_text end;
             texts := case when not v_ready.uniform then v_ready.texts end;
             return next;

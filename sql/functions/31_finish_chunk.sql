@@ -248,6 +248,7 @@ begin
         return query
             select k.claim_token,
                    c.status = 'PROCESSING' and not coalesce(g.suspended, true)
+                   and coalesce(k.account, '') = g.account and passbell.is_enabled(k.account)     -- the program may have moved
                    and (c.kind = 'TEST' or g.push_window_start is null
                         or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
               from passbell.chunks k

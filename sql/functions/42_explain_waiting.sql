@@ -18,12 +18,18 @@ declare
     v_open      boolean;
     v_words     text;
     v_hold      constant text := passbell.look_at_consent();
+    v_troubled  text[];     -- accounts that may not send now
+    v_named     boolean;    -- whether some program has an account of its own
+    v_whose     text;
+    v_unserved  text;
 begin
-    select l.* into v_limit from passbell.rate_limits l where l.account = p_account;
-    v_blocked := coalesce(v_limit.blocked_until > clock_timestamp() + interval '10 seconds', false);
+    v_troubled := array(select l.account from passbell.rate_limits l
+                         where (l.account = p_account or l.account like 'account:%')
+                           and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '10 seconds'));
+    v_named := exists (select from passbell.programs g where g.passkit_account is not null and g.account <> '');
     for v_campaign in
         select c.id, c.status, c.status_detail, c.kind, c.scheduled_at, c.program_id,
-               g.program_id as known, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end, a.reason as aside
+               g.program_id as known, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end, g.account, a.reason as aside
           from public.push_campaigns c
           left join passbell.programs g on g.program_id = c.program_id
           left join passbell.set_aside a on a.campaign_id = c.id
@@ -32,12 +38,17 @@ begin
                 or a.campaign_id is not null
                 or v_hold is not null
                 or c.status = 'PENDING' and c.scheduled_at > v_now
-                or c.status = 'PROCESSING' and (g.suspended or v_limit.breaker = 'open' or v_blocked)
+                or c.status = 'PROCESSING' and (g.suspended or passbell.rate_key(g.account, p_account) = any (v_troubled))
+                or v_named and g.account <> ''
                 or c.kind <> 'TEST' and g.push_window_start is not null)
          order by c.program_id
     loop
         if v_program is distinct from v_campaign.program_id then
             v_program := v_campaign.program_id;
+            select l.* into v_limit from passbell.rate_limits l where l.account = passbell.rate_key(v_campaign.account, p_account);
+            v_blocked := coalesce(v_limit.blocked_until > clock_timestamp() + interval '10 seconds', false);
+            v_whose := case when coalesce(v_campaign.account, '') = '' then '' else format(' for the account "%s"', v_campaign.account) end;
+            v_unserved := passbell.account_trouble(coalesce(v_campaign.account, ''));
             v_zone := case when v_campaign.known is not null then passbell.zone(v_campaign.timezone) end;
             v_open := passbell.in_window(v_now, v_zone, v_campaign.push_window_start, v_campaign.push_window_end);
         end if;
@@ -50,13 +61,14 @@ begin
                  format('Scheduled for %s %s.', to_char(v_campaign.scheduled_at at time zone v_zone, 'YYYY-MM-DD HH24:MI'), v_zone)
             when v_campaign.kind <> 'TEST' and not v_open then
                  format('Quiet hours: holding until %s %s.', to_char(v_campaign.push_window_start, 'HH24:MI'), v_zone)
+            when v_unserved is not null then v_unserved
             when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' and v_limit.breaker_kind = 'credentials' then
-                 format('Waiting: PassKit refuses the credentials (%s). Nobody is lost; sending goes on by itself when they work again.', v_limit.breaker_reason)
+                 format('Waiting: PassKit refuses the credentials%s (%s). Nobody is lost; sending goes on by itself when they work again.', v_whose, v_limit.breaker_reason)
             when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' then
-                 format('Waiting: PassKit does not answer (%s). Nobody is lost; sending goes on by itself when it does.', v_limit.breaker_reason)
+                 format('Waiting: PassKit does not answer%s (%s). Nobody is lost; sending goes on by itself when it does.', v_whose, v_limit.breaker_reason)
             when v_campaign.status = 'PROCESSING' and v_blocked then
-                 format('Waiting: PassKit has told the account to pause until %s %s (429, too many requests). Nobody is lost; sending goes on by itself then.',
-                        to_char(v_limit.blocked_until at time zone v_zone, 'HH24:MI:SS'), v_zone)
+                 format('Waiting: PassKit has told the account%s to pause until %s %s (429, too many requests). Nobody is lost; sending goes on by itself then.',
+                        replace(v_whose, ' for the account', ''), to_char(v_limit.blocked_until at time zone v_zone, 'HH24:MI:SS'), v_zone)
         end;
         if v_words is null and coalesce(v_campaign.status_detail, '') !~ '^(Waiting|Quiet hours|Scheduled for)' then
             continue;       -- somebody else's words, or none

@@ -1,7 +1,8 @@
 -- Might a loop of the daemon find something to do? One look for all of them at every poll, so that an idle daemon asks one
 -- question instead of five. False is certain: there is nothing. True may mean "not yet" (a scheduled campaign, a chunk that
 -- another daemon holds); the loop that is woken finds out. Four index looks, or tables that are empty when all is done.
-create or replace function passbell.work_waiting(p_account text)
+drop function if exists passbell.work_waiting(text);
+create or replace function passbell.work_waiting(p_account text, p_accounts text[] default array[''])
 returns table (campaigns boolean, chunks boolean, imports boolean, breaker boolean)
 language sql
 stable
@@ -12,6 +13,7 @@ as $$
            or exists (select from public.push_campaigns c where c.status = 'PROCESSING'),
            w.chunks,
            exists (select from public.member_imports i where i.status in ('PENDING', 'PROCESSING')),
-           exists (select from passbell.rate_limits l where l.account = p_account and l.breaker = 'open')
+           exists (select from unnest(p_accounts) a
+                    join passbell.rate_limits l on l.account = passbell.rate_key(a, p_account) where l.breaker = 'open')
       from (select exists (select from passbell.chunks) as chunks) w
 $$;

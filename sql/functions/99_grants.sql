@@ -49,6 +49,9 @@ declare
                                           where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon', 'passbell_web') order by 1);
     -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
     v_daemon    constant text[] := array[
+        'account_settings',
+        'rate_key',
+        'serve_accounts',
         'automation_batch',
         'automation_failed',
         'begin_list',

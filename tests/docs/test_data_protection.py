@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Tables in which no member stands, whatever is sent: the installation, its pace, its processes and programs.
 NOBODY = {
+    "accounts",
     "host_columns",
     "birthday_programs",
     "holdouts",

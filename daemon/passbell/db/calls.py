@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from passbell.db.database import Database
 
-__all__ = ["ClaimedCampaign", "ClaimedChunk", "Decided", "Queue", "Slots", "WorkWaiting"]
+__all__ = [
+    "OWN",
+    "AccountSettings",
+    "ClaimedCampaign",
+    "ClaimedChunk",
+    "Decided",
+    "Queue",
+    "Slots",
+    "WorkWaiting",
+]
 
 EXPAND_SECONDS: Final = 600.0
 """Deadline for freezing an audience; a million members take a few seconds."""
@@ -55,6 +64,8 @@ class ClaimedChunk:
     protocols: list[str]
     passkit_program_id: str | None
     texts: list[str]
+    account: str = ""
+    """The PassKit account whose program this is; empty is the daemon's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,24 @@ class Slots:
     spacing: float
 
 
+OWN: Final = ""
+"""The account of programs that name none."""
+
+
+def rate_key(account: str, own: str) -> str:
+    """Name the row of an account's limit and breaker, as `passbell.rate_key` does."""
+    return own if account == OWN else f"account:{account}"
+
+
+class AccountSettings(NamedTuple):
+    """A row of `passbell.accounts` that is switched on; None: the daemon's own setting holds."""
+
+    account: str
+    passkit_url: str
+    message_key: str | None
+    rate_per_second: float | None
+
+
 class WorkWaiting(NamedTuple):
     """For which loops there may be something to do. False is certain, true may mean "not yet"."""
 
@@ -99,10 +128,18 @@ class Queue:
         self.database = database
         self.worker = worker
         self.account = account
+        self.accounts = [OWN]
+        """Names of the accounts that are served; only their work is asked for."""
+
+    def of_account(self, name: str) -> Queue:
+        """The same worker's queue with the limit and the breaker of one account."""
+        return Queue(self.database, self.worker, rate_key(name, self.account))
 
     async def work_waiting(self) -> WorkWaiting:
         """Whether anything may be there to do; one trivial query."""
-        row = await self.database.row("select * from passbell.work_waiting(%s)", (self.account,))
+        row = await self.database.row(
+            "select * from passbell.work_waiting(%s, %s::text[])", (self.account, self.accounts)
+        )
         return WorkWaiting(*row) if row else WorkWaiting(*[True] * 4)
 
     async def tick(self) -> None:
@@ -129,8 +166,8 @@ class Queue:
         `downloads=False` passes over campaigns whose list must be downloaded first.
         """
         row = await self.database.row(
-            "select * from passbell.claim_campaign(%s, %s, %s, %s)",
-            (self.worker, chunk_size, int(max(60, lease_seconds)), downloads),
+            "select * from passbell.claim_campaign(%s, %s, %s, %s, %s::text[])",
+            (self.worker, chunk_size, int(max(60, lease_seconds)), downloads, self.accounts),
             deadline=EXPAND_SECONDS,
         )
         return ClaimedCampaign(*row) if row else None
@@ -160,13 +197,14 @@ class Queue:
                 same_text,
                 list(busy_programs),
                 list(busy_campaigns),
+                self.accounts,
             ),
         )
         if row is None:
             return None
-        *fields, message, texts = row
+        *fields, message, texts, account = row
         texts = texts or [message] * len(row[7])  # one per pass
-        return ClaimedChunk(*(*fields, texts))
+        return ClaimedChunk(*(*fields, texts, account or OWN))
 
     async def finish_chunk(
         self,
@@ -249,6 +287,15 @@ class Queue:
         )
         return bool(row and row[0])
 
+    async def open_breakers(self) -> set[str]:
+        """Names of the served accounts whose breaker is open."""
+        rows = await self.database.fetch(
+            "select a from unnest(%s::text[]) a join passbell.rate_limits l on l.account = passbell.rate_key(a, %s)"
+            " where l.breaker = 'open'",
+            (self.accounts, self.account),
+        )
+        return {name for (name,) in rows}
+
     async def claim_probe(self) -> bool:
         """Whether the breaker is open and this daemon shall probe now."""
         row = await self.database.row("select passbell.claim_probe(%s)", (self.account,))
@@ -283,6 +330,19 @@ class Queue:
             ),
         )
 
+    async def account_settings(self) -> list[AccountSettings]:
+        """The accounts that are switched on."""
+        rows = await self.database.fetch(
+            "select account, passkit_url, message_key, rate_per_second::float8 from passbell.account_settings()"
+        )
+        return [AccountSettings(*row) for row in rows]
+
+    async def serve_accounts(self, rate: float) -> None:
+        """Say which accounts this daemon serves; `rate` holds for those without one of their own."""
+        await self.database.fetch(
+            "select passbell.serve_accounts(%s, %s::text[], %s::numeric)", (self.worker, self.accounts, rate)
+        )
+
     async def heartbeat(self, doing: str) -> bool:
         """Still alive; false if the database does not know us (any more)."""
         row = await self.database.row("select passbell.heartbeat(%s, %s)", (self.worker, doing))
@@ -307,8 +367,8 @@ class Queue:
 
 _CLAIM: Final[LiteralString] = """
     select campaign_id, chunk_no, claim_token, attempt, program_id, kind, rate_per_second::float8, pass_ids,
-           passkit_ids, external_ids, protocols, passkit_program_id, message, texts
-      from passbell.claim_chunk(%s, %s, %s::numeric, %s, %s, %s::uuid[], %s::uuid[])
+           passkit_ids, external_ids, protocols, passkit_program_id, message, texts, account
+      from passbell.claim_chunk(%s, %s, %s::numeric, %s, %s, %s::uuid[], %s::uuid[], %s::text[])
 """
 _TICK: Final[tuple[tuple[LiteralString, bool], ...]] = (
     ("select passbell.drain_cancelled()", False),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from passbell.db.calls import Queue
-    from passbell.engine.sending import Sender
+    from passbell.engine.accounts import Account, Accounts
     from passbell.engine.wakeups import Bell
     from passbell.settings import Settings
 
@@ -36,7 +36,6 @@ FLUSH_SECONDS: Final = 1.0
 MAX_HELD: Final = 64
 TESTS_HELD: Final = 8
 """Test sends of one program in hand."""
-AHEAD_SECONDS: Final = 0.25
 TROUBLE_LIMIT: Final = 300.0
 """The longest rest of a chunk whose sending ended with an unexpected error."""
 
@@ -44,10 +43,10 @@ TROUBLE_LIMIT: Final = 300.0
 class ChunkLoop:
     """Claims, starts and finishes chunks."""
 
-    def __init__(self, settings: Settings, queue: Queue, sender: Sender, bell: Bell) -> None:
+    def __init__(self, settings: Settings, queue: Queue, accounts: Accounts, bell: Bell) -> None:
         self._settings = settings
         self._queue = queue
-        self._sender = sender
+        self._accounts = accounts
         self._bell = bell
         self._held: dict[UUID, HeldChunk] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,11 +54,6 @@ class ChunkLoop:
         self._troubled: dict[UUID, Backoff] = {}
         """By campaign, while the sending of its chunks ends with errors of our own."""
         self._stopping = False
-        # In hand: what can be in flight, or a quarter of a second of work if that is more.
-        self._enough = max(
-            settings.concurrency,
-            min(round(settings.rate_per_second * AHEAD_SECONDS), 4 * settings.chunk_size),
-        )
         self.sent = 0
         """Pushes that PassKit took since the start."""
 
@@ -76,6 +70,16 @@ class ChunkLoop:
         """Send nothing more from the chunks in hand; what is in flight ends, the rest is handed back."""
         for held in self._held.values():
             held.stop(why)
+
+    def stop_account(self, account: Account, why: str) -> None:
+        """The same for the chunks of one account."""
+        for held in self._held.values():
+            if held.account is account:
+                held.stop(why)
+
+    def accounts_in_hand(self) -> set[Account]:
+        """The accounts under which something is in hand."""
+        return {held.account for held in self._held.values() if held.account is not None}
 
     async def run(self) -> None:
         """Claim while there is room. Ends after `stop()`, when the last chunk is reported."""
@@ -119,15 +123,13 @@ class ChunkLoop:
         # More in hand than can be sent soon would only wait here instead of in the database. A program that has
         # none in hand yet may always add one, so a small campaign starts beside a huge one.
         slow = [held for held in self._held.values() if held.chunk.rate_per_second]
-        waiting = sum(held.undecided for held in self._held.values() if not held.chunk.rate_per_second)
-        busy = {held.chunk.program_id for held in self._held.values() if not held.chunk.rate_per_second}
         crowded, tested = self._crowded()
         begun = lease_clock()
         chunk = await self._queue.claim_chunk(
             settings.lease_seconds,
             settings.daily_cap,
             settings.same_text,
-            list(crowded | busy if waiting >= self._enough else crowded),
+            list(crowded | self._busy()),
             [*tested, *(held.chunk.campaign_id for held in slow)],
         )
         CLAIM.observe(lease_clock() - begun)
@@ -135,7 +137,9 @@ class ChunkLoop:
             return False
         held = HeldChunk(chunk, settings.lease_seconds, begun)
         # Waiting for its end would leave the rate unused for as long as PassKit takes for the last ones: 7 % at 100 ms.
-        held.low_mark, held.when_low = max(1, held.size - self._enough + 1), self._bell.ring
+        held.account = self._accounts.get(chunk.account)
+        enough = held.account.enough if held.account else 1
+        held.low_mark, held.when_low = max(1, held.size - enough + 1), self._bell.ring
         if self._stopping:
             held.stop("stopping")
         self._held[chunk.claim_token] = held
@@ -144,6 +148,21 @@ class ChunkLoop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
+
+    def _busy(self) -> set[UUID]:
+        """Programs with something in hand of the accounts that have enough of it."""
+        waiting: Counter[Account] = Counter()
+        programs: dict[Account, set[UUID]] = {}
+        for held in self._held.values():
+            if held.account is not None and not held.chunk.rate_per_second:
+                waiting[held.account] += held.undecided
+                programs.setdefault(held.account, set()).add(held.chunk.program_id)
+        return {
+            program
+            for account, some in programs.items()
+            if waiting[account] >= account.enough
+            for program in some
+        }
 
     def _crowded(self) -> tuple[set[UUID], set[UUID]]:
         """Programs that hold their share of the places, and those that hold their share of test sends.
@@ -163,7 +182,10 @@ class ChunkLoop:
     async def _work(self, held: HeldChunk) -> None:
         chunk = held.chunk
         try:
-            await self._sender.send(held, self._own_rate(held))
+            if held.account is None:  # served when it was claimed, and not any more
+                held.stop("account")
+            else:
+                await held.account.sender.send(held, self._own_rate(held))
         except Exception:
             log.exception("chunk_failed", campaign=str(chunk.campaign_id), chunk=chunk.chunk_no)
             held.stop("error")

@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 import uuid
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -18,28 +17,23 @@ from passbell.db.calls import Queue
 from passbell.db.database import Database
 from passbell.db.migrate import check
 from passbell.engine import systemd
+from passbell.engine.accounts import Accounts
 from passbell.engine.automations import AutomationLoop
 from passbell.engine.backoff import Backoff
 from passbell.engine.birthdays import run_birthdays_loop
 from passbell.engine.campaigns import CampaignLoops
 from passbell.engine.chunks import ChunkLoop
-from passbell.engine.dryrun import DryTransport
-from passbell.engine.health import Health
 from passbell.engine.imports import run_imports
 from passbell.engine.listener import run_listener
 from passbell.engine.lists import ListLoader
-from passbell.engine.pacing import Pacer
 from passbell.engine.poll import run_poll
-from passbell.engine.sending import Sender, Turns
 from passbell.engine.supervision import Loops, ends_the_process
 from passbell.engine.wakeups import Bell
 from passbell.engine.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, SchemaBehind
-from passbell.ops.metrics import observe_request
 from passbell.ops.retention import run_retention
 from passbell.ops.status import StatusLine
 from passbell.ops.watch import Watch
-from passbell.passkit import Credentials, PassKit
 
 if TYPE_CHECKING:
     from passbell.db.calls import WorkWaiting
@@ -116,21 +110,10 @@ class Daemon:
             if not await self._entered(queue):
                 return 0
 
-            pacer = Pacer(
-                partial(queue.take_slots, settings.account, settings.rate_per_second),
-                settings.rate_per_second,
-            )
-            passkit = await stack.enter_async_context(self._passkit(Turns(pacer)))
-            health = Health(queue, passkit)
-            sender = Sender(
-                passkit,
-                health,
-                pacer,
-                merge=settings.metadata == "merge",
-                concurrency=settings.concurrency,
-            )
-            chunks = ChunkLoop(settings, queue, sender, self.chunk_bell)
-            health.attach(stop_all=chunks.stop_all, resume=self._resume)
+            accounts = await stack.enter_async_context(Accounts(settings, queue))
+            chunks = ChunkLoop(settings, queue, accounts, self.chunk_bell)
+            accounts.attach(stop=chunks.stop_account, resume=self._resume, in_use=chunks.accounts_in_hand)
+            await accounts.look()
             lists = await stack.enter_async_context(ListLoader(settings, queue, self.campaign_bell.ring))
             log.info(
                 "daemon_started",
@@ -156,7 +139,8 @@ class Daemon:
                     "poll": lambda: run_poll(queue, self.found, settings.poll_seconds),
                     "imports": lambda: run_imports(settings, database, self._worker, self.import_bell),
                     "watch": lambda: chunks.watch(self.watch_bell),
-                    "health": lambda: health.run(self.health_bell, settings.poll_seconds),
+                    "health": lambda: accounts.watch(self.health_bell, settings.poll_seconds),
+                    "accounts": accounts.run,
                     "heartbeat": lambda: run_heartbeat(
                         settings, queue, self.heartbeat_bell, lambda: chunks.doing
                     ),
@@ -226,26 +210,6 @@ class Daemon:
         """PassKit works again: claim."""
         self.chunk_bell.ring()
         self.campaign_bell.ring()
-
-    def _passkit(self, turns: Turns) -> PassKit:
-        settings = self._settings
-        secrets = [
-            None if secret is None else secret.get_secret_value()
-            for secret in (settings.passkit_api_key, settings.passkit_api_secret, settings.passkit_token)
-        ]
-        credentials = Credentials(token="dry-run") if settings.dry_run else Credentials(*secrets)  # noqa: S106
-        return PassKit(
-            settings.passkit_url,
-            credentials,
-            message_key=settings.message_key,
-            timeout=settings.request_timeout,
-            concurrency=settings.concurrency,
-            transport=DryTransport() if settings.dry_run else None,
-            before_call=turns.take,
-            after_connecting=turns.retake,
-            after_call=observe_request,
-            http_client=settings.http_client,
-        )
 
     async def _feed_systemd(self, chunks: ChunkLoop) -> None:
         """Feed the watchdog as long as the chunk loop goes round, and say what the daemon does."""

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.engine.backoff import Backoff
-from passbell.engine.wakeups import SELDOM
-from passbell.errors import DatabaseUnavailable, PassbellError
+from passbell.errors import PassbellError
 from passbell.ops.metrics import BREAKER_OPENED, THROTTLED
 from passbell.passkit import Verdict
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from passbell.db.calls import Queue
-    from passbell.engine.wakeups import Bell
     from passbell.passkit import Answer, PassKit
 
 __all__ = ["Health"]
@@ -38,8 +35,6 @@ TRUSTED_SECONDS: Final = 60.0
 """For so long a push that PassKit took speaks for the credentials: longer than a pass's own five attempts take."""
 PROBES: Final = 3
 PROBE_PAUSE: Final = 0.25
-OPEN_TURN: Final = 0.5
-"""Seconds between looks at an open breaker; who probes, and how often, the database decides."""
 
 
 class Health:
@@ -128,22 +123,19 @@ class Health:
             self.broken = False
             log.warning("breaker_not_recorded", reason=str(error))
 
-    async def run(self, bell: Bell, poll_seconds: float) -> None:
-        """Watch the breaker, probe when it is our turn, close it when PassKit works."""
-        backoff = Backoff()
-        while True:
-            await bell.wait(OPEN_TURN if self.broken else max(poll_seconds, SELDOM))
-            try:
-                if await self._queue.claim_probe():
-                    if not self.broken:
-                        self.broken = True
-                        self._stop_all("breaker")
-                    await self._probe()
-                elif self.broken and await self._queue.is_closed():
-                    self._recover()
-                backoff.reset()
-            except DatabaseUnavailable:
-                await asyncio.sleep(backoff.next())
+    async def turn(self) -> None:
+        """Look at an open breaker: probe when it is our turn, go on when somebody has closed it.
+
+        Raises:
+            DatabaseUnavailable: the database could not be asked.
+        """
+        if await self._queue.claim_probe():
+            if not self.broken:
+                self.broken = True
+                self._stop_all("breaker")
+            await self._probe()
+        elif self.broken and await self._queue.is_closed():
+            self._recover()
 
     async def _probe(self) -> None:
         answer = await self._passkit.probe()

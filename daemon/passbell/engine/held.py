@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from passbell.db.calls import ClaimedChunk
+    from passbell.engine.accounts import Account
 
 __all__ = ["HeldChunk", "Outcome", "SendStopped", "lease_clock"]
 
@@ -52,6 +53,8 @@ class HeldChunk:
         """Recipients of whom a request failed in a way that leaves open whether it arrived."""
         self.withdrawn: set[int] = set()
         """Recipients who may no longer be sent anything: uninstalled or opted out meanwhile. They are handed back."""
+        self.account: Account | None = None
+        """Under which it was claimed."""
         self.first_unreported = 0.0
         self.ask_host = True
         """Whether reports may touch the host's tables; see `Queue.finish_chunk`."""

@@ -1,0 +1,233 @@
+"""The PassKit accounts that this daemon serves: a client, a limit and a breaker each.
+
+One is the daemon's own, for programs that name no account. The others are rows of `passbell.accounts` for which there
+are credentials (`passbell.account_secrets`). Rows and credentials are looked at every few seconds: an account that is
+new is served, one whose key was rotated goes on with the new one, one that is gone is left. A chunk keeps the account
+under which it was claimed; nothing is ever sent with another one's key. An account costs nothing while it is idle: its
+client connects with its first request, and one question per poll is asked for all of them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
+
+import structlog
+
+from passbell.account_secrets import account_secrets, own_secrets
+from passbell.db.calls import OWN, AccountSettings
+from passbell.engine.backoff import Backoff
+from passbell.engine.dryrun import DryTransport
+from passbell.engine.health import Health
+from passbell.engine.pacing import Pacer
+from passbell.engine.sending import Sender, Turns
+from passbell.engine.wakeups import SELDOM
+from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellError
+from passbell.ops.metrics import observe_request
+from passbell.passkit import Credentials, PassKit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from passbell.account_secrets import Secrets
+    from passbell.db.calls import Queue
+    from passbell.engine.wakeups import Bell
+    from passbell.settings import Settings
+
+__all__ = ["Account", "Accounts"]
+
+log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 5.0
+"""Between looks at accounts and credentials."""
+OPEN_TURN: Final = 0.5
+"""Seconds between looks at an open breaker; who probes, and how often, the database decides."""
+AHEAD_SECONDS: Final = 0.25
+CLOSE_SECONDS: Final = 60.0
+"""An account that was replaced is closed when its last call has ended, or after this."""
+
+
+class Account:
+    """One account as this daemon serves it now. A rotated key makes a new one."""
+
+    def __init__(
+        self, settings: Settings, queue: Queue, row: AccountSettings, secrets: Secrets | None
+    ) -> None:
+        """`secrets` None: dry run."""
+        self.name = row.account
+        self.made_of = (row, secrets)
+        """What it was made of: when that changes, it is made anew."""
+        own = queue.of_account(row.account)
+        rate = row.rate_per_second or settings.rate_per_second
+        pacer = Pacer(partial(own.take_slots, own.account, rate), rate)
+        turns = Turns(pacer)
+        self.passkit = PassKit(
+            row.passkit_url,
+            Credentials(token="dry-run") if secrets is None else Credentials(*secrets),  # noqa: S106
+            message_key=row.message_key or settings.message_key,
+            timeout=settings.request_timeout,
+            concurrency=settings.concurrency,
+            transport=DryTransport() if secrets is None else None,
+            before_call=turns.take,
+            after_connecting=turns.retake,
+            after_call=observe_request,
+            http_client=settings.http_client,
+        )
+        self.health = Health(own, self.passkit)
+        self.sender = Sender(
+            self.passkit,
+            self.health,
+            pacer,
+            merge=settings.metadata == "merge",
+            concurrency=settings.concurrency,
+        )
+        self.enough = max(settings.concurrency, min(round(rate * AHEAD_SECONDS), 4 * settings.chunk_size))
+        """Passes in hand: what can be in flight, or a quarter of a second of work if that is more."""
+
+
+class Accounts:
+    """Those that are served, by name. Use as an async context manager."""
+
+    def __init__(self, settings: Settings, queue: Queue) -> None:
+        """Whom to stop and to wake is told by `attach`."""
+        self._settings = settings
+        self._queue = queue
+        self._served: dict[str, Account] = {}
+        self._stop: Callable[[Account, str], None] = lambda _account, _why: None
+        self._in_use: Callable[[], Collection[Account]] = list
+        self._resume: Callable[[], None] = lambda: None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._said: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._serve(self._wanted([]))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._closing:
+            task.cancel()
+        for account in self._served.values():
+            await account.passkit.__aexit__(None, None, None)
+
+    def attach(
+        self,
+        *,
+        stop: Callable[[Account, str], None],
+        resume: Callable[[], None],
+        in_use: Callable[[], Collection[Account]],
+    ) -> None:
+        """Take what to call: `stop` hands back what is unsent, `resume` claims, `in_use` names those with work in hand."""
+        self._stop, self._resume, self._in_use = stop, resume, in_use
+        for account in self._served.values():
+            self._attach(account)
+
+    def get(self, name: str) -> Account | None:
+        """The account of that name, if it is served."""
+        return self._served.get(name)
+
+    async def run(self) -> None:
+        """Look at accounts and credentials every LOOK_SECONDS, until cancelled."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self.look()
+                backoff.reset()
+                await asyncio.sleep(LOOK_SECONDS)
+            except PassbellError as error:
+                log.warning("accounts_not_read", reason=str(error))
+                await asyncio.sleep(backoff.next())
+
+    async def look(self) -> None:
+        """Serve what there are credentials for now, and say so in the database."""
+        changed = await self._serve(self._wanted(await self._queue.account_settings()))
+        await self._queue.serve_accounts(self._settings.rate_per_second)
+        if changed:
+            log.info("accounts_served", accounts=[name or "own" for name in self._served])
+            self._resume()
+
+    def _wanted(self, rows: list[AccountSettings]) -> dict[str, tuple[AccountSettings, Secrets | None]]:
+        settings = self._settings
+        wanted: dict[str, tuple[AccountSettings, Secrets | None]] = {}
+        if settings.has_own_account:
+            own = AccountSettings(OWN, settings.passkit_url, None, None)
+            wanted[OWN] = (own, None if settings.dry_run else self._own())
+        for row in rows:
+            try:
+                secrets = None if settings.dry_run else account_secrets(row.account)
+                if settings.dry_run or secrets is not None:
+                    wanted[row.account] = (row, secrets)
+            except (ConfigurationError, ValueError) as error:
+                self._say_once(row.account, str(error))
+                if (served := self._served.get(row.account)) is not None:
+                    wanted[row.account] = served.made_of
+        return wanted
+
+    def _own(self) -> Secrets:
+        """Our own credentials as they are now; those of the start where they cannot be read, or came as arguments."""
+        settings = self._settings
+        given = tuple(
+            None if secret is None else secret.get_secret_value()
+            for secret in (settings.passkit_api_key, settings.passkit_api_secret, settings.passkit_token)
+        )
+        try:
+            now = own_secrets()
+        except ConfigurationError as error:
+            self._say_once(OWN, str(error))
+            now = (None, None, None)
+        if (now[0] and now[1]) or now[2]:
+            return now
+        return given[0], given[1], given[2]
+
+    def _say_once(self, account: str, reason: str) -> None:
+        if (sentence := f"{account}: {reason}") not in self._said:
+            self._said.add(sentence)
+            log.warning("credentials_not_read", account=account or "own", reason=reason)
+
+    async def _serve(self, wanted: dict[str, tuple[AccountSettings, Secrets | None]]) -> bool:
+        """Make what is new, leave what is gone; whether anything changed."""
+        changed = False
+        for name in [name for name, account in self._served.items() if wanted.get(name) != account.made_of]:
+            changed = True
+            old = self._served.pop(name)
+            self._stop(old, "account")
+            task = asyncio.create_task(self._close(old), name=f"close {name}")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        for name, (row, secrets) in wanted.items():
+            if name not in self._served:
+                changed = True
+                account = Account(self._settings, self._queue, row, secrets)
+                await account.passkit.__aenter__()
+                self._served[name] = account
+                self._attach(account)
+        self._queue.accounts = list(self._served)
+        return changed
+
+    def _attach(self, account: Account) -> None:
+        account.health.attach(stop_all=partial(self._stop, account), resume=self._resume)
+
+    async def _close(self, account: Account) -> None:
+        """Close the client when nothing of it is in flight any more."""
+        ends = time.monotonic() + CLOSE_SECONDS
+        while account in self._in_use() and time.monotonic() < ends:  # noqa: ASYNC110 - ends within a second or two
+            await asyncio.sleep(0.1)
+        with contextlib.suppress(Exception):
+            await account.passkit.__aexit__(None, None, None)
+
+    async def watch(self, bell: Bell, poll_seconds: float) -> None:
+        """Watch the breakers, probe when it is our turn, close them when PassKit works; until cancelled."""
+        backoff = Backoff()
+        while True:
+            broken = any(account.health.broken for account in self._served.values())
+            await bell.wait(OPEN_TURN if broken else max(poll_seconds, SELDOM))
+            try:
+                open_now = await self._queue.open_breakers()
+                for account in list(self._served.values()):
+                    if account.health.broken or account.name in open_now:
+                        await account.health.turn()
+                backoff.reset()
+            except DatabaseUnavailable:
+                await asyncio.sleep(backoff.next())
