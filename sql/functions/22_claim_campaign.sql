@@ -214,6 +214,7 @@ begin
             end if;
         end;
     end loop;
+    return null;
 end
 $$;
 

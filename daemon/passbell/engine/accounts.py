@@ -119,7 +119,7 @@ class Accounts:
         resume: Callable[[], None],
         in_use: Callable[[], Collection[Account]],
     ) -> None:
-        """Take what to call: `stop` hands back what is unsent, `resume` claims, `in_use` names those with work in hand."""
+        """Take what to call: hand back what is unsent, claim again, name those with work in hand."""
         self._stop, self._resume, self._in_use = stop, resume, in_use
         for account in self._served.values():
             self._attach(account)
