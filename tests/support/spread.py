@@ -53,6 +53,7 @@ UNIT: Final = {"csvfile", "engine", "fetch", "lists", "ops", "passkit", "project
 """Folders with tests that need neither PostgreSQL nor a process of passbell."""
 NEEDS_MORE: Final = {"databases", "make_scene", "image", "root", "booted"}
 """Fixtures that start one of them."""
+LONGEST_BYTES: Final = 16
 ANY_UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 _FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
@@ -67,7 +68,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name parameters with random ids in them alike in every worker, or the workers would not agree on the tests."""
+    """Name random ids and long bytes alike in every worker (gzip writes the time): they must agree on the tests."""
+    if isinstance(val, bytes) and len(val) > LONGEST_BYTES:
+        return "bytes"
     text = str(val) if isinstance(val, UUID) else val
     return ANY_UUID.sub("UUID", text) if isinstance(text, str) and ANY_UUID.search(text) else None
 
