@@ -406,6 +406,7 @@ declare
     v_plain_hash  bigint;
     v_program     text;
     v_lot         passbell.holdouts;
+    v_percent     numeric := 0;     -- never NULL: that would not keep the lot from being drawn
     v_policy      record;
     v_suppressed  text[];
     v_skipped     uuid[];
@@ -419,6 +420,7 @@ begin
     select g.name into v_program from passbell.programs g where g.program_id = p_chunk.program_id;
     if v_fresh and not p_chunk.keep_texts then
         select h.* into v_lot from passbell.holdouts h where h.campaign_id = p_chunk.campaign_id;
+        v_percent := coalesce(v_lot.percent, 0);
     end if;
     select * into v_policy from passbell.contact_policy(p_chunk.program_id, p_campaign.kind);
     v_suppressed := passbell.suppressed_ids(p_chunk.program_id, p_campaign.kind);
@@ -487,7 +489,7 @@ begin
                          when j.under_way then 'later'
                          when j.same and p_same_text = 'skip' then 'same_text'
                          -- The last check of all: those held back have passed every other, like those who are sent (65_results).
-                         when v_lot.percent > 0 and passbell.lot(coalesce(j.user_id, j.pass_id), v_lot.salt) * 100 < v_lot.percent
+                         when v_percent > 0 and passbell.lot(coalesce(j.user_id, j.pass_id), v_lot.salt) * 100 < v_percent
                              then 'held_out' end as verdict,
                case when j.same and p_same_text = 'vary' and j.reason is null then passbell.vary_from(j.text, j.shown) else j.text end as final
           from judged j

@@ -142,10 +142,10 @@ as $$
 $$;
 
 -- A person's lot in a drawing, from 0 up to 1: the first 32 bits of sha256(person || salt). The same on every server and
--- after a restore, and independent between salts. Held back is whose lot is below the percentage.
+-- after a restore, and independent between salts. Both are plain ASCII. No search path of its own, so that it disappears into
+-- the query that calls it. Held back is whose lot is below the percentage.
 create or replace function passbell.lot(p_person uuid, p_salt text) returns double precision
 language sql immutable
-set search_path = ''
 as $$
-    select ('x' || encode(substr(sha256(convert_to(p_person::text || p_salt, 'UTF8')), 1, 4), 'hex'))::bit(32)::bigint / 4294967296.0
+    select ('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256((p_person::text || p_salt)::bytea), 1, 4), 'hex'))::bit(32)::bigint / 4294967296.0::double precision
 $$;
