@@ -5,21 +5,29 @@
 -- Where an account's limit and breaker stand in passbell.rate_limits.
 create or replace function passbell.rate_key(p_account text, p_own text) returns text
 language sql immutable
-set search_path = ''
 as $$
     select case when coalesce(p_account, '') = '' then p_own else 'account:' || p_account end
 $$;
 
 -- Those of the accounts that are switched on and may send now: breaker closed, not told to pause.
 create or replace function passbell.open_accounts(p_accounts text[], p_own text) returns text[]
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select coalesce(array_agg(s.account), '{}')
-      from unnest(p_accounts) as s (account)
-     where not exists (select from passbell.rate_limits l
-                        where l.account = passbell.rate_key(s.account, p_own)
-                          and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second'))
+declare
+    v_open     text[] := array[]::text[];
+    v_account  text;
+begin
+    foreach v_account in array coalesce(p_accounts, array[]::text[]) loop
+        perform from passbell.rate_limits l
+          where l.account = passbell.rate_key(v_account, p_own)
+            and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second');
+        if not found then
+            v_open := v_open || v_account;
+        end if;
+    end loop;
+    return v_open;
+end
 $$;
 
 -- Programs whose account is none of these, or is switched off. Where all programs belong to the daemon's own account that
@@ -44,10 +52,12 @@ $$;
 
 -- Is the account there and switched on? The daemon's own always is.
 create or replace function passbell.is_enabled(p_account text) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select coalesce(p_account, '') = '' or coalesce((select a.enabled from passbell.accounts a where a.account = p_account), false)
+begin
+    return coalesce(p_account, '') = '' or coalesce((select a.enabled from passbell.accounts a where a.account = p_account), false);
+end
 $$;
 
 -- Does a running daemon serve the account?
