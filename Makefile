@@ -8,7 +8,7 @@ SOURCES := daemon tests tools bench
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test postgres-matrix chaos bench lint format types docs audit lock clean
+.PHONY: help setup demo test postgres-matrix chaos bench lint format types docs audit release-check lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,9 +39,10 @@ bench: setup  ## speed beside other queues and plain SQL (BENCH=deliveries ARGS=
 	  echo "== $$script"; $(BIN)/python $$script $(ARGS) || missed=1; \
 	done; exit $$missed
 
-lint: setup  ## ruff, every rule, and the formatting
+lint: setup  ## ruff, every rule, and the formatting; actionlint for the workflows
 	@$(BIN)/python -m ruff check $(SOURCES)
 	@$(BIN)/python -m ruff format --check $(SOURCES)
+	@$(BIN)/python tools/workflows.py
 
 format: setup  ## let ruff write the formatting
 	@$(BIN)/python -m ruff format $(SOURCES)
@@ -55,6 +56,9 @@ docs: setup  ## write the reference (docs/settings.md, docs/reference) from the 
 
 audit: setup  ## ask for known vulnerabilities of the locked dependencies
 	@$(BIN)/python tools/audit.py
+
+release-check: setup  ## all of a release but publishing: build, install, licences, printed SQL, SBOM; leaves dist/
+	@$(BIN)/python tools/release_check.py
 
 lock: setup  ## bring requirements.lock in line with pyproject.toml (ARGS=--upgrade for the newest of everything)
 	@$(BIN)/python -m pip install --quiet uv

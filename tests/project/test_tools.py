@@ -1,14 +1,18 @@
-"""The scripts beside the package: shell, and what the audit makes of an answer."""
+"""The scripts beside the package: shell, workflows, what the audit makes of an answer, licences of a release."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = (".ci/run", ".ci/packages")
@@ -25,11 +29,12 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def audit() -> Any:
-    spec = importlib.util.spec_from_file_location("audit", ROOT / "tools" / "audit.py")
+def tool(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -42,7 +47,7 @@ UNKNOWN = {"name": "pip", "skip_reason": "Dependency not found"}
 
 def test_no_news_is_good_news_only_from_who_knows() -> None:
     """A service that does not report the package with well-known holes was not asked; else everything counts."""
-    judge = audit().judge
+    judge = tool("audit").judge
     assert not judge({"dependencies": [GOOD, UNKNOWN]}).asked
     assert not judge({"dependencies": [GOOD, {**KNOWN, "vulns": []}]}).asked
     good = judge({"dependencies": [GOOD, UNKNOWN, KNOWN]})
@@ -52,7 +57,7 @@ def test_no_news_is_good_news_only_from_who_knows() -> None:
 
 def test_a_known_vulnerability_is_named_with_its_remedy() -> None:
     """One hole is enough; the line says which version mends it. The control package is not counted."""
-    bad = audit().judge({"dependencies": [GOOD, BAD, KNOWN]})
+    bad = tool("audit").judge({"dependencies": [GOOD, BAD, KNOWN]})
     assert (bad.asked, bad.vulnerable) == (True, True)
     assert bad.lines[0] == "httpx 0.1: GHSA-x, mended in 0.2, 0.3"
     assert "django" not in "".join(bad.lines)
@@ -68,3 +73,78 @@ def test_packages_are_left_alone_on_request() -> None:
         check=True,
     )
     assert "Nothing is installed here" in done.stdout
+
+
+def test_workflows_have_no_finding() -> None:
+    """Actionlint has nothing to say about CI and release; a workflow that cannot run is named with its line."""
+    workflows = tool("workflows")
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert [file.name for file in files] == ["ci.yml", "release.yml"]
+    try:
+        assert workflows.lint(files) == []
+    except workflows.Unavailable as error:
+        pytest.skip(str(error))
+
+
+def test_a_broken_workflow_is_found(tmp_path: Path) -> None:
+    """A name that does not exist is reported, so silence is good news."""
+    workflows = tool("workflows")
+    broken = tmp_path / "ci.yml"
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    broken.write_text(text.replace("matrix.python", "matrix.pyton"), "utf-8")
+    try:
+        found = workflows.lint([broken])
+    except workflows.Unavailable as error:
+        pytest.skip(str(error))
+    assert any("pyton" in line for line in found)
+
+
+def test_ci_runs_on_every_python_that_is_supported() -> None:
+    """The matrix is the list of classifiers, and the program is the one that developers run."""
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]["ci"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    versions = [name.rpartition(" ")[2] for name in project["classifiers"] if ":: 3." in name]
+    assert job["strategy"]["matrix"]["python"] == versions
+    assert job["steps"][-1]["run"] == ".ci/run"
+
+
+def test_a_release_stores_no_token() -> None:
+    """PyPI gets the packages by trusted publishing; the only secret is the one that GitHub makes for each run."""
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    assert jobs["pypi"]["permissions"] == {"id-token": "write"}
+    assert jobs["pypi"]["environment"] == "pypi"
+    assert set(re.findall(r"secrets\.(\w+)", text)) == {"GITHUB_TOKEN"}
+
+
+def licensed(name: str, licence: str) -> dict[str, str]:
+    return {"Name": name, "Version": "1.0", "License": licence}
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "MIT",
+        "BSD License",
+        "Apache Software License; MIT License",
+        "Apache-2.0 OR GPL-3.0-only",
+        "BSD-3-Clause AND 0BSD AND MIT AND Zlib AND CC0-1.0",
+    ],
+)
+def test_a_permissive_licence_passes(licence: str) -> None:
+    """Each part of a licence is permissive, or one of those that may be chosen."""
+    assert tool("release_check").licence_problems([licensed("it", licence)], {}) == []
+
+
+@pytest.mark.parametrize("licence", ["GPL-3.0-only", "MIT AND GPL-3.0-only", "UNKNOWN", "", "LGPL-3.0-only"])
+def test_another_licence_stops_the_release(licence: str) -> None:
+    """The package is named with its licence, unless it is an exception with a reason."""
+    problems = tool("release_check").licence_problems
+    assert problems([licensed("it", licence)], {}) == [f"it 1.0: licence {licence!r} is not permissive"]
+    assert problems([licensed("it", licence)], {"it": "a reason"}) == []
+
+
+def test_an_exception_does_not_outlive_its_reason() -> None:
+    """When a dependency has left, the list of exceptions is shortened too."""
+    problems = tool("release_check").licence_problems([licensed("it", "MIT")], {"gone": "a reason"})
+    assert problems == ["gone: an exception is listed, but not needed"]
