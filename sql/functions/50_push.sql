@@ -27,12 +27,15 @@ as $$
     select exists (select from passbell.admin_programs() a where a = p_program)
 $$;
 
--- The honest count: matched by the target → in a wallet → not opted out → not capped today → reachable, and when it
--- would be done at the present rate behind what is already waiting. in_wallet, opted_out and capped are counted among
--- those left by the step before. Who is capped is asked per pass for named ones (deliveries_pass), else of the whole day's
--- ledger at once (deliveries_sent).
-create or replace function public.push_preview(program_id uuid, target text default 'ALL')
-returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz)
+-- The honest count: matched by the target → in a wallet → not opted out → not suppressed, capped or written to too often →
+-- reachable, and when it would be done at the present rate behind what is already waiting. Each is counted among those
+-- left by the step before. Of the reachable, would_hold are held back to measure, by the program's push_holdout_percent.
+-- Who had enough messages is asked per pass for named ones (deliveries_pass), else at once of the ledger since the longest
+-- limit began, usually a day (deliveries_sent).
+drop function if exists public.push_preview(uuid, text);
+create function public.push_preview(program_id uuid, target text default 'ALL')
+returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,
+               too_often bigint, suppressed bigint, would_hold bigint)
 language plpgsql stable
 security definer
 set search_path = ''
@@ -44,12 +47,16 @@ declare
     v_cap         integer;
     v_rate        numeric;
     v_waiting     bigint;
-    v_capped      text := $q$
-                      left join (select d.pass_id as capped_pass
+    v_policy      record;
+    v_recent      text := $q$
+                      left join (select d.pass_id as recent_pass,
+                                        $3 > 0 and count(*) filter (where d.sent_at > $4 - interval '24 hours') >= $3 as capped,
+                                        count(*) filter (where d.sent_at > $4 - make_interval(days => $6)) >= $5
+                                            or max(d.sent_at) > $4 - make_interval(hours => $7) as too_often
                                    from passbell.deliveries d
-                                  where $3 > 0 and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
+                                  where d.sent_at > $8 and d.outcome = 'sent'
                                     and d.campaign_id in (select c.id from public.push_campaigns c where c.program_id = $1)
-                                  group by d.pass_id having count(*) >= $3) f on f.capped_pass = r.pass_id $q$;
+                                  group by d.pass_id) f on f.recent_pass = r.pass_id $q$;
 begin
     perform passbell.require_program(push_preview.program_id);
     if passbell.consent_trouble() is not null then       -- a count that includes those who opted out is worse than none
@@ -57,31 +64,39 @@ begin
     end if;
     perform passbell.require_target(push_preview.program_id, push_preview.target);
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'IDS') then
-        v_capped := $q$
-                      left join lateral (select r.pass_id as capped_pass
+        v_recent := $q$
+                      left join lateral (select $3 > 0 and count(*) filter (where d.sent_at > $4 - interval '24 hours') >= $3 as capped,
+                                                count(*) filter (where d.sent_at > $4 - make_interval(days => $6)) >= $5
+                                                    or max(d.sent_at) > $4 - make_interval(hours => $7) as too_often
                                            from passbell.deliveries d
-                                          where d.pass_id = r.pass_id and d.sent_at > $4 - interval '24 hours' and d.outcome = 'sent'
-                                         having count(*) >= $3) f on $3 > 0 $q$;
+                                          where d.pass_id = r.pass_id and d.sent_at > $8 and d.outcome = 'sent') f on true $q$;
     end if;
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'CSV') then
         raise exception 'A CSV audience can be counted only once its file was read: create the campaign with csv_upload_url.' using errcode = 'PB400';
     end if;
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(push_preview.target) a;
     select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
+    select * into v_policy from passbell.contact_policy(push_preview.program_id, 'BROADCAST');
 
     begin
         execute $q$
             select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
-                   count(*) filter (where a.reachable and a.opted_in and a.capped)
-              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, f.capped_pass is not null as capped
-                      from passbell.recipients r $q$ || v_capped || $q$
+                   count(*) filter (where a.reachable and a.opted_in and a.suppressed),
+                   count(*) filter (where a.reachable and a.opted_in and not a.suppressed and a.capped),
+                   count(*) filter (where a.reachable and a.opted_in and not a.suppressed and not a.capped and a.too_often)
+              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, coalesce(f.capped, false) as capped, coalesce(f.too_often, false) as too_often,
+                           $9 is not null and lower(btrim(r.external_id)) = any ($9) is true as suppressed
+                      from passbell.recipients r $q$ || v_recent || $q$
                      where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$
-           into matched, in_wallet, opted_out, capped
-          using push_preview.program_id, v_parameters, v_cap, passbell.now();
+           into matched, in_wallet, opted_out, suppressed, capped, too_often
+          using push_preview.program_id, v_parameters, v_cap, passbell.now(), v_policy.max, v_policy.days, v_policy.hours,
+                least(case when v_cap > 0 then passbell.now() - interval '24 hours' else 'infinity' end, coalesce(v_policy.since, 'infinity')),
+                passbell.suppressed_ids(push_preview.program_id, 'BROADCAST');
     exception when data_exception or syntax_error_or_access_rule_violation then
         raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
     end;
-    reachable := in_wallet - opted_out - capped;
+    reachable := in_wallet - opted_out - suppressed - capped - too_often;
+    would_hold := passbell.would_hold(push_preview.program_id, push_preview.target, reachable);
 
     select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
       into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';
@@ -89,6 +104,16 @@ begin
     finishes_at := passbell.now() + make_interval(secs => ((reachable + v_waiting) / v_rate)::double precision);
     return next;
 end
+$$;
+
+-- How many of so many are held back to measure, about: by the program's share, unless the campaign has one of its own. Named
+-- members and lists are not held unless the campaign says so (fix_holdout draws the same line).
+create or replace function passbell.would_hold(p_program uuid, p_target text, p_reachable bigint, p_percent numeric default null) returns bigint
+language sql stable
+set search_path = ''
+as $$
+    select round(p_reachable * least(50, greatest(0, coalesce(p_percent, case when passbell.names_members(p_target) then 0 else
+                     (select g.holdout_percent from passbell.programs g where g.program_id = p_program limit 1) end, 0))) / 100)::bigint
 $$;
 
 -- Inserts a campaign. With p `expected` (the number that a preview showed) it refuses with PB409 if the audience has

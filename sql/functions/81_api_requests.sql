@@ -61,8 +61,11 @@ as $$
 $$;
 
 -- push_send for the HTTP API: under the caller's name and once per idempotency key (p_key NULL: no key).
+-- The last three are the campaign's own columns; NULL leaves them as they are for any campaign.
+drop function if exists passbell.order_push(text, text, uuid, text, text, text, timestamptz, integer);
 create or replace function passbell.order_push(
-    p_owner text, p_key text, p_program uuid, p_message text, p_target text, p_name text, p_scheduled_at timestamptz, p_expected integer) returns uuid
+    p_owner text, p_key text, p_program uuid, p_message text, p_target text, p_name text, p_scheduled_at timestamptz, p_expected integer,
+    p_holdout_percent numeric default null, p_measure_days integer default null, p_priority integer default null) returns uuid
 language plpgsql
 set search_path = ''
 as $$
@@ -72,6 +75,12 @@ begin
     if v_id is null then
         perform passbell.act_as(p_owner);
         v_id := public.push_send(p_program, p_message, coalesce(p_target, 'ALL'), p_name, p_scheduled_at, p_expected);
+        if p_holdout_percent is not null or p_measure_days is not null or p_priority is not null then
+            update public.push_campaigns c
+               set holdout_percent = coalesce(p_holdout_percent, c.holdout_percent), measure_days = coalesce(p_measure_days, c.measure_days),
+                   priority = coalesce(p_priority, c.priority)
+             where c.id = v_id;
+        end if;
         update passbell.api_requests r set campaign_id = v_id where r.owner = p_owner and r.key = p_key;
     end if;
     return v_id;

@@ -98,9 +98,10 @@ $$;
 -- push_preview for a campaign with a staged list, and how many rows of it name nobody in the program. Matches anew, for
 -- members change. Once the audience is frozen: what it was. Matching writes down who was not found, so it waits for the
 -- campaign's row: a daemon may be freezing the same list at this moment, or a second preview of it be running.
-create or replace function passbell.preview_list(p_campaign uuid)
+drop function if exists passbell.preview_list(uuid);
+create function passbell.preview_list(p_campaign uuid)
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,
-               listed bigint, unmatched bigint)
+               listed bigint, unmatched bigint, too_often bigint, suppressed bigint, would_hold bigint)
 language plpgsql
 set search_path = ''
 as $$
@@ -111,29 +112,40 @@ declare
     v_cap       integer;
     v_rate      numeric;
     v_waiting   bigint;
+    v_policy    record;
+    v_suppressed  text[];
 begin
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for no key update;
     select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
     if exists (select from passbell.list_pages g where g.campaign_id = p_campaign) then
         v_load := passbell.match_list(v_campaign);
-        select count(*), count(*) filter (where m.reachable), count(*) filter (where m.reachable and not m.opted_in),
-               count(*) filter (where m.reachable and m.opted_in and v_cap > 0
-                                  and (select count(*) from passbell.deliveries d
-                                        where d.pass_id = m.pass_id and d.sent_at > passbell.now() - interval '24 hours' and d.outcome = 'sent') >= v_cap)
-          into matched, in_wallet, opted_out, capped
-          from pg_temp.passbell_matches m
-         where m.pass_id is not null and m.nth = 1 and m.wanted;
+        select * into v_policy from passbell.contact_policy(v_campaign.program_id, v_campaign.kind);
+        v_suppressed := passbell.suppressed_ids(v_campaign.program_id, v_campaign.kind);
+        select count(*), count(*) filter (where a.reachable), count(*) filter (where a.reachable and not a.opted_in),
+               count(*) filter (where a.reachable and a.opted_in and a.suppressed),
+               count(*) filter (where a.reachable and a.opted_in and not a.suppressed and a.capped),
+               count(*) filter (where a.reachable and a.opted_in and not a.suppressed and not a.capped and a.too_often)
+          into matched, in_wallet, opted_out, suppressed, capped, too_often
+          from (select m.reachable, m.opted_in,
+                       v_suppressed is not null and exists (select from passbell.recipients r where r.pass_id = m.pass_id
+                                                               and lower(btrim(r.external_id)) = any (v_suppressed)) as suppressed,
+                       v_cap > 0 and (select count(*) from passbell.deliveries d
+                                       where d.pass_id = m.pass_id and d.sent_at > passbell.now() - interval '24 hours' and d.outcome = 'sent') >= v_cap as capped,
+                       v_policy.since is not null and passbell.is_too_often(m.pass_id, v_policy.max, v_policy.days, v_policy.hours, 0) as too_often
+                  from pg_temp.passbell_matches m
+                 where m.pass_id is not null and m.nth = 1 and m.wanted) a;
     else
         select l.* into v_load from passbell.list_loads l where l.campaign_id = p_campaign;
         matched := coalesce(v_load.matched, 0);
         opted_out := coalesce((v_load.reasons ->> 'opted_out')::bigint, 0);
         in_wallet := v_campaign.recipient_count + opted_out;
-        capped := 0;
+        capped := 0;   suppressed := 0;   too_often := 0;
     end if;
     listed := coalesce(v_load.rows, 0);
     unmatched := coalesce((select sum(e.value::bigint) from jsonb_each_text(v_load.reasons) e
                             where e.key in ('unknown_member', 'other_program', 'unusable')), 0);
-    reachable := in_wallet - opted_out - capped;
+    reachable := in_wallet - opted_out - suppressed - capped - too_often;
+    would_hold := passbell.would_hold(v_campaign.program_id, 'CSV', reachable, v_campaign.holdout_percent);
     select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
       into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';
     seconds_at_rate := round(reachable / v_rate, 1);

@@ -66,7 +66,15 @@ begin
         return;
     end if;
 
-    perform passbell.count_result(v_campaign);      -- what it brought is counted from these rows: first that, then they may go
+    -- What it brought is counted from these rows: first that, then they may go. Where it cannot be counted now (its window is
+    -- open after all, another session is counting it), they stay for another day.
+    if v_from is null and not passbell.count_result(v_campaign) and not passbell.is_counted(v_campaign) then
+        insert into passbell.pruned as p (campaign_id, sent, failed, skipped, looked_at)
+        values (v_campaign, 0, 0, 0, passbell.now() - interval '29 days')
+        on conflict (campaign_id) do update set looked_at = excluded.looked_at;
+        return query select 'deliveries', 0::bigint, false;
+        return;
+    end if;
 
     with looked as materialized (
         select d.pass_id, d.outcome, d.sent_at

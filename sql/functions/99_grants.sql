@@ -142,7 +142,8 @@ declare
         'sample_messages',
         'session_holds',
         'submit_list_order'];
-    v_web_public constant text[] := array['get_birthdays_today', 'push_preview', 'run_birthdays'];
+    v_web_public constant text[] := array['get_birthdays_today', 'push_plan', 'push_preview', 'push_results', 'push_results_total',
+        'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages',
         'daemons_running', 'message_warnings', 'order_outlook'];

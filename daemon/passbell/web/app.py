@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from passbell import __version__
 from passbell.db.database import Database
 from passbell.web import errors
-from passbell.web.api import campaigns, health, lookup, members, notify, platform
+from passbell.web.api import campaigns, health, lookup, members, notify, platform, results
 from passbell.web.api.models import REFUSALS
 from passbell.web.auth import ApiKeys
 from passbell.web.calls import Calls
@@ -66,7 +66,14 @@ def create_app(
         redirect_slashes=False,
     )
     errors.install(app, page.page_error)
-    for router in (notify.router, campaigns.router, lookup.router, members.router, platform.router):
+    for router in (
+        notify.router,
+        campaigns.router,
+        results.router,
+        lookup.router,
+        members.router,
+        platform.router,
+    ):
         app.include_router(router, responses=REFUSALS)
     app.include_router(health.router)
     page.install(app)

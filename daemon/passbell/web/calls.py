@@ -145,11 +145,27 @@ class Calls:
         name: str | None,
         scheduled_at: datetime | None,
         expected: int | None,
+        *,
+        holdout_percent: float | None = None,
+        measure_days: int | None = None,
+        priority: int | None = None,
     ) -> UUID:
         """Create a campaign."""
         value = await self._value(
-            "select passbell.order_push(%s, %s, %s, %s, %s, %s, %s, %s)",
-            (owner, key, program, message, target, name, scheduled_at, expected),
+            "select passbell.order_push(%s, %s, %s, %s, %s, %s, %s, %s, %s::numeric, %s::integer, %s::integer)",
+            (
+                owner,
+                key,
+                program,
+                message,
+                target,
+                name,
+                scheduled_at,
+                expected,
+                holdout_percent,
+                measure_days,
+                priority,
+            ),
             AUDIENCE_SECONDS,
         )
         return UUID(str(value))
@@ -241,6 +257,37 @@ class Calls:
             (campaign, after, limit, outcome, reason),
             AUDIENCE_SECONDS,
         )
+
+    # ── results ──────────────────────────────────────────────
+
+    async def results(self, campaign: UUID) -> shapes.CampaignResult:
+        """What a campaign brought."""
+        found = await self._rows(
+            shapes.CampaignResult, "select * from public.push_results(%s)", (campaign,), AUDIENCE_SECONDS
+        )
+        return found[0]
+
+    async def results_total(
+        self, program: UUID, since: date | None = None, until: date | None = None
+    ) -> shapes.ProgramResult:
+        """What a program's campaigns brought, added up."""
+        found = await self._rows(
+            shapes.ProgramResult,
+            "select * from public.push_results_total(%s, %s, %s)",
+            (program, since, until),
+            AUDIENCE_SECONDS,
+        )
+        return found[0]
+
+    async def plan(self, program: UUID, target: str, holdout_percent: float) -> shapes.Plan:
+        """What holding a share back would show."""
+        found = await self._rows(
+            shapes.Plan,
+            "select * from public.push_plan(%s, %s, %s::numeric)",
+            (program, target, holdout_percent),
+            AUDIENCE_SECONDS,
+        )
+        return found[0]
 
     # ── birthdays, daemons ───────────────────────────────────
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime  # noqa: TC003 - pydantic reads them at run time
+from typing import Literal
 from uuid import UUID  # noqa: TC003
 
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +15,7 @@ __all__ = [
     "BirthdayDay",
     "BirthdayRun",
     "CampaignCard",
+    "CampaignResult",
     "Daemon",
     "Delivery",
     "GivenBirthdays",
@@ -22,8 +24,10 @@ __all__ = [
     "ListPreview",
     "ListReason",
     "Outlook",
+    "Plan",
     "Preview",
     "Program",
+    "ProgramResult",
     "Reason",
     "Sample",
     "ScreenSample",
@@ -69,7 +73,10 @@ class Segment(Shape):
 
 
 class Preview(Shape):
-    """The honest count: matched → in a wallet → not opted out → not capped → reachable."""
+    """The honest count: matched → in a wallet → not opted out → not left out for now → reachable.
+
+    `would_hold` of the reachable are held back to measure.
+    """
 
     matched: int
     in_wallet: int
@@ -78,6 +85,52 @@ class Preview(Shape):
     reachable: int
     seconds_at_rate: float
     finishes_at: datetime
+    too_often: int
+    suppressed: int
+    would_hold: int
+
+
+class CampaignResult(Shape):
+    """What a campaign brought. `diff` are fractions, `extra` guests; both with their 95 % interval."""
+
+    campaign_id: UUID | None
+    measure_days: int | None
+    ready_at: datetime | None
+    counted_at: datetime | None
+    sent: int | None
+    sent_came: int | None
+    held: int | None
+    held_came: int | None
+    diff: float | None
+    diff_lo: float | None
+    diff_hi: float | None
+    extra: float | None
+    extra_lo: float | None
+    extra_hi: float | None
+    verdict: Literal["more", "fewer", "unclear", "too_small", "no_holdout", "open", "untrusted"]
+    sentence: str
+    beside: str | None = None
+    arms_before: str | None = None
+    money: float | None = None
+    money_lo: float | None = None
+    money_hi: float | None = None
+
+
+class ProgramResult(CampaignResult):
+    """What a program's campaigns brought, added up."""
+
+    campaigns: int
+
+
+class Plan(Shape):
+    """What holding a share back would show, before the order is placed."""
+
+    reachable: int
+    would_send: int
+    would_hold: int
+    base_rate: float | None
+    smallest_visible: float | None
+    sentence: str
 
 
 class Outlook(Shape):

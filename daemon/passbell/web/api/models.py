@@ -32,6 +32,7 @@ __all__ = [
     "ListOrder",
     "Moment",
     "Ordered",
+    "PlanOrder",
     "PlatformIds",
     "PlatformListOrder",
     "PreviewOrder",
@@ -176,6 +177,15 @@ class Broadcast(Audience):
         default=None,
         description="The number of phones that was shown and confirmed; 409 if it is another one by now",
     )
+    holdout_percent: Annotated[float, Field(ge=0, le=50), BeforeValidator(_no_flag)] | None = Field(
+        default=None, description="How many in 100 are held back by lot; the program's share if left out"
+    )
+    measure_days: Annotated[int, Field(ge=1, le=60), BeforeValidator(_no_flag)] | None = Field(
+        default=None, description="For how many days afterwards a visit counts; 7 if left out"
+    )
+    priority: Annotated[int, Field(ge=0, le=9), BeforeValidator(_no_flag)] | None = Field(
+        default=None, description="Of two that are due the higher goes first; 5 if left out"
+    )
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:
@@ -233,6 +243,19 @@ class PreviewOrder(Audience):
 
     message: Message | None = None
     scheduled_at: Moment | None = Field(default=None, description="What holds an order for this time back")
+
+
+class PlanOrder(Audience):
+    """Whom an order would reach, and the share that it would hold back."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "required": ["programId"],
+            "example": {"programId": PROGRAM, "segment": "ALL", "holdoutPercent": 10},
+        }
+    )
+
+    holdout_percent: Annotated[float, Field(ge=0, le=50), BeforeValidator(_no_flag)] = 10
 
 
 class ListOrder(Known):

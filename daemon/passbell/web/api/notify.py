@@ -119,7 +119,17 @@ async def send(
         # Compared with `expected` in the transaction that creates the campaign, and not before: a repeat after a crash
         # finds the campaign, whatever became of the audience since.
         campaign = await web.calls.order_push(
-            caller, key, program, message, target, order.title, at, order.expected
+            caller,
+            key,
+            program,
+            message,
+            target,
+            order.title,
+            at,
+            order.expected,
+            holdout_percent=order.holdout_percent,
+            measure_days=order.measure_days,
+            priority=order.priority,
         )
     except CampaignError as error:
         if error.sqlstate != "PB409" or order.expected is None:
@@ -179,6 +189,8 @@ async def rehearse(body: Broadcast, web: Web) -> Response:
     outlook = await web.calls.outlook(program, at)
     samples = await web.calls.samples(program, message, target)
     count = await web.calls.preview(program, target)
+    if body.holdout_percent is not None:
+        count.would_hold = round(count.reachable * body.holdout_percent / 100)
     result = Rehearsed(
         **count.model_dump(),
         **outlook.model_dump(),

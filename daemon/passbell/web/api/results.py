@@ -1,0 +1,85 @@
+# ruff: noqa: TC001, TC003 - FastAPI reads the signatures at run time
+"""What messages brought: a campaign, a program's added up, and what holding a share back would show."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import Path, Query, Request
+from fastapi.responses import Response
+
+from passbell.csvfile.cells import neutralise
+from passbell.web.api import strict
+from passbell.web.api.models import PlanOrder, Result, Text
+from passbell.web.context import Web
+from passbell.web.errors import ApiError
+from passbell.web.once import json_answer
+from passbell.web.rows import CampaignResult, Plan, ProgramResult
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["router"]
+
+router = strict.router("/api", "Results")
+
+_CSV: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
+}
+
+
+@router.get(
+    "/campaigns/{id}/results",
+    response_model=Result[CampaignResult],
+    summary="What a campaign brought",
+    responses=_CSV,
+)
+async def campaign_results(
+    request: Request, web: Web, campaign_id: Annotated[UUID, Path(alias="id")]
+) -> Response:
+    """Return the verdict, the sentence and the numbers behind it; counted once, when the window has closed."""
+    return _answer(request, await web.calls.results(campaign_id))
+
+
+@router.get(
+    "/programs/{id}/results",
+    response_model=Result[ProgramResult],
+    summary="What a program's campaigns brought, added up",
+    responses=_CSV,
+)
+async def program_results(
+    request: Request,
+    web: Web,
+    program_id: Annotated[Text, Path(alias="id", max_length=200)],
+    since: Annotated[date | None, Query(description="The first date, in the program's zone")] = None,
+    until: Annotated[date | None, Query(description="The last date, inclusive")] = None,
+) -> Response:
+    """Return the campaigns whose first message lies between two dates, added up."""
+    program = await web.calls.find_program(program_id)
+    return _answer(request, await web.calls.results_total(program, since, until))
+
+
+@router.post("/plan", response_model=Result[Plan], summary="What holding a share back would show")
+async def plan(body: PlanOrder, web: Web) -> Response:
+    """Change nothing: how many would be sent to and held back, and the smallest effect that this would show."""
+    if not (body.program_id and body.program_id.strip()):
+        raise ApiError(400, "PROGRAM_REQUIRED", "Program ID required")
+    program = await web.calls.find_program(body.program_id)
+    await web.calls.require_scope(program, body.tenant_id, body.protocol)
+    found = await web.calls.plan(program, body.audience, body.holdout_percent)
+    return json_answer({"success": True, "result": found})
+
+
+def _answer(request: Request, found: BaseModel) -> Response:
+    if "text/csv" not in request.headers.get("accept", ""):
+        return json_answer({"success": True, "result": found})
+    row = found.model_dump(mode="json")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(row)
+    writer.writerow([neutralise(value) if isinstance(value, str) else value for value in row.values()])
+    return Response("\ufeff" + out.getvalue(), media_type="text/csv; charset=utf-8")
