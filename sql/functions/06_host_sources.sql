@@ -9,10 +9,14 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    v_counts   record;
-    v_rows     boolean := passbell.has_column('public.protocol_membership', 'pass_id');
-    v_balance  boolean := passbell.has_column('public.passes_master', 'points_balance');
-    v_column   record;
+    v_no_points    bigint;
+    v_no_tier      bigint;
+    v_no_activity  bigint;
+    v_no_visit     bigint;
+    v_no_row       bigint;
+    v_rows         boolean := passbell.has_column('public.protocol_membership', 'pass_id');
+    v_balance      boolean := passbell.has_column('public.passes_master', 'points_balance');
+    v_column       record;
 begin
     execute format($q$
         select count(*) as members, count(*) filter (where r.points is null) as no_points, count(*) filter (where r.tier_points is null) as no_tier,
@@ -21,26 +25,25 @@ begin
                count(*) filter (where %s) as no_row
           from passbell.recipients r where r.reachable and r.protocol = 'MEMBERSHIP' $q$,
         case when v_rows then 'not exists (select from public.protocol_membership m where m.pass_id::text = r.pass_id::text)' else 'true' end)
-       into v_counts;
-    members := v_counts.members;
+       into members, v_no_points, v_no_tier, v_no_activity, v_no_visit, v_no_row;
     unreadable := 0;
 
     what := 'points';
     source := case when v_balance then 'passes_master.points_balance' else 'protocol_membership.points_balance' end;
     instead := 0;
-    missing := v_counts.no_points;
+    missing := v_no_points;
     return next;
     what := 'tier points';
     source := case when passbell.has_column('public.protocol_membership', 'tier_points') then 'protocol_membership.tier_points, else the balance' else 'the balance' end;
-    instead := v_counts.no_row;
-    missing := v_counts.no_tier;
+    instead := v_no_row;
+    missing := v_no_tier;
     return next;
     what := 'last activity';
     source := case when passbell.is_own_view('visits') then 'your own passbell.visits, else passes_master.last_updated'
                    when passbell.visit_condition() is not null then 'transactions (earned, redeemed), else passes_master.last_updated'
                    else 'passes_master.last_updated: this database records no visits' end;
-    instead := v_counts.no_visit;
-    missing := v_counts.no_activity;
+    instead := v_no_visit;
+    missing := v_no_activity;
     return next;
 
     for v_column in

@@ -82,6 +82,17 @@ begin
 end
 $$;
 
+-- The encoding that the order of an import names, for the daemon that holds it: its role reads no order.
+create or replace function passbell.import_encoding(p_import uuid, p_claim_token uuid) returns text
+language sql stable
+set search_path = ''
+as $$
+    select i.encoding
+      from public.member_imports i
+      join passbell.import_leases l on l.import_id = i.id and l.claim_token = p_claim_token
+     where i.id = p_import
+$$;
+
 -- Two letters: the import's own, else what the program's row says (a column country_code, country or region, where the
 -- host has one), else US.
 create or replace function passbell.import_region(p_import public.member_imports) returns text

@@ -50,7 +50,6 @@ declare
     -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
     v_daemon    constant text[] := array[
         'account_settings',
-        'rate_key',
         'serve_accounts',
         'automation_batch',
         'automation_failed',
@@ -73,6 +72,7 @@ declare
         'gift_batch',
         'heartbeat',
         'import_batch',
+        'import_encoding',
         'import_failed',
         'import_staged',
         'list_failed',

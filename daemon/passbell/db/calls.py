@@ -290,9 +290,9 @@ class Queue:
     async def open_breakers(self) -> set[str]:
         """Names of the served accounts whose breaker is open."""
         rows = await self.database.fetch(
-            "select a from unnest(%s::text[]) a join passbell.rate_limits l on l.account = passbell.rate_key(a, %s)"
-            " where l.breaker = 'open'",
-            (self.accounts, self.account),
+            "select a.name from unnest(%s::text[], %s::text[]) as a (name, key)"
+            "  join passbell.rate_limits l on l.account = a.key where l.breaker = 'open'",
+            (list(self.accounts), [rate_key(name, self.account) for name in self.accounts]),
         )
         return {name for (name,) in rows}
 

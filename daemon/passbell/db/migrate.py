@@ -206,14 +206,16 @@ def _install(url: str, bundle: Bundle) -> MigrationReport:
 
 
 _UNVALIDATED: Final = """
-    select c.conrelid::regclass::text as relation, c.conname::text as name
+    select n.nspname::text as schema, r.relname::text as relation, c.conname::text as name
       from pg_catalog.pg_constraint c
+      join pg_catalog.pg_class r on r.oid = c.conrelid
+      join pg_catalog.pg_namespace n on n.oid = r.relnamespace
      where c.contype = 'c' and not c.convalidated
        and (c.connamespace = 'passbell'::regnamespace
             or c.conrelid in (to_regclass('public.push_campaigns'), to_regclass('public.member_imports'))
             or c.conrelid = to_regclass('public.programs')
                and (c.conname like 'programs\\_push\\_%' or c.conname = 'programs_birthday_leap_day_known'))
-     order by 1, 2
+     order by 1, 2, 3
 """
 
 
@@ -223,11 +225,11 @@ def _validate(url: str) -> None:
     Rows from before passbell that break one (a status of the owner's own) leave it as it is: it holds for new ones.
     """
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
-        for relation, name in connection.execute(_UNVALIDATED).fetchall():
+        for schema, relation, name in connection.execute(_UNVALIDATED).fetchall():
             with contextlib.suppress(psycopg.errors.CheckViolation):
                 connection.execute(
                     sql.SQL("alter table {} validate constraint {}").format(
-                        sql.Identifier(*relation.split(".")), sql.Identifier(name)
+                        sql.Identifier(schema, relation), sql.Identifier(name)
                     )
                 )
 

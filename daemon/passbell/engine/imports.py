@@ -76,7 +76,7 @@ class _Imports:
         self._interrupted = True
         row = await self._database.row(
             "select c.import_id, c.action, c.csv_url, c.claim_token, c.region, c.date_order, c.today, c.detail,"
-            "       (select i.encoding from public.member_imports i where i.id = c.import_id)"
+            "       passbell.import_encoding(c.import_id, c.claim_token)"
             "  from passbell.claim_import(%s, %s::numeric) c",
             (self._worker, self._lease),
         )
