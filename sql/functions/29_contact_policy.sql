@@ -3,7 +3,8 @@
 -- other meets the limit and is skipped, never queued up for later.
 
 -- The program's limits: at most `max` messages in `days` days, at least `hours` hours between two. `since`: a pass whose newest
--- message is older need not be looked at more closely; NULL where nothing is limited. Tests are exempt.
+-- message is older need not be looked at more closely; NULL where nothing is limited. Tests are exempt. A day is 24 hours,
+-- whatever zone the session is in.
 create or replace function passbell.contact_policy(
     p_program uuid, p_kind text, out max integer, out days integer, out hours integer, out since timestamptz)
 language plpgsql stable
@@ -17,7 +18,7 @@ begin
            case when g.push_min_hours > 0 then g.push_min_hours end
       into max, days, hours
       from passbell.programs g where g.program_id = p_program limit 1;
-    since := passbell.now() - greatest(make_interval(days => days), make_interval(hours => hours));
+    since := passbell.now() - greatest(make_interval(hours => days * 24), make_interval(hours => hours));
 end
 $$;
 
@@ -38,7 +39,7 @@ begin
     end if;
     return p_max is not null
        and (select count(*) from (select d.outcome from passbell.deliveries d
-                                   where d.pass_id = p_pass and d.sent_at > v_now - make_interval(days => p_days)
+                                   where d.pass_id = p_pass and d.sent_at > v_now - make_interval(hours => p_days * 24)
                                    order by d.sent_at desc limit 1000) d where d.outcome = 'sent') + p_waiting >= p_max;
 end
 $$;
@@ -57,3 +58,34 @@ begin
              where s.program_id = p_program and coalesce(s.until, 'infinity') > passbell.now());
 end
 $$;
+
+-- Before every write to push_suppressions: what people typed, and who did it. Raises PB400, PB404.
+create or replace function passbell.suppression_guard() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    new.external_id := btrim(coalesce(new.external_id, ''));
+    new.reason := nullif(left(btrim(new.reason), 500), '');
+    if new.external_id = '' then
+        raise exception 'Whom? external_id is empty.' using errcode = 'PB400';
+    elsif length(new.external_id) > 500 then
+        raise exception 'external_id is longer than 500 characters.' using errcode = 'PB400';
+    elsif tg_op = 'UPDATE' and new.program_id is distinct from old.program_id then
+        raise exception 'A suppression stays with its program: make a new one.' using errcode = 'PB422';
+    elsif not exists (select from passbell.programs g where g.program_id = new.program_id) then
+        raise exception 'There is no program %.', coalesce(new.program_id::text, '(none given)') using errcode = 'PB404';
+    end if;
+    if tg_op = 'INSERT' then
+        new.created_by := passbell.caller();
+        new.created_at := passbell.now();
+    else
+        new.id := old.id;   new.created_by := old.created_by;   new.created_at := old.created_at;
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger passbell_guard before insert or update on public.push_suppressions
+    for each row execute function passbell.suppression_guard();

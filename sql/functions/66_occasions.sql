@@ -115,7 +115,7 @@ begin
 end
 $$;
 
--- Who fulfils a crossing's condition at this moment.
+-- Who fulfils a crossing's condition at this moment: every pass that does, with its person.
 create or replace function passbell.people_inside(p_automation uuid)
 returns table (person_id uuid, pass_id uuid)
 language plpgsql stable
@@ -138,10 +138,9 @@ begin
         v_parameters := array[v_occasion.parameter];
     end if;
     return query execute $q$
-        select distinct on (coalesce(r.user_id, r.pass_id)) coalesce(r.user_id, r.pass_id), r.pass_id
+        select coalesce(r.user_id, r.pass_id), r.pass_id
           from passbell.recipients r
-         where r.program_id = $1 and r.reachable and ($q$ || v_condition || $q$)
-         order by coalesce(r.user_id, r.pass_id), r.pass_id $q$
+         where r.program_id = $1 and r.reachable and ($q$ || v_condition || $q$) $q$
        using v_automation.program_id, v_parameters;
 end
 $$;
@@ -159,7 +158,7 @@ $$;
 -- The people an automation is due for on a local date, one row per person: on a pass that is in a wallet and in the
 -- audience, not opted out (with reward_points they get the points all the same), for an occasion that had no message yet,
 -- neither under the user nor under the pass. `keys` are all occasions that the one message answers.
--- p_proofs false asks the bare rule, as a backtest does.
+-- p_proofs false asks the bare rule, as a backtest does: for a day of the past, which starts_on cannot reach.
 create or replace function passbell.due_people(
     p_automation public.push_automations, p_date date, p_as_of timestamptz, p_proofs boolean default true)
 returns table (pass_id uuid, person_id uuid, external_id text, opted_in boolean, occasion text, due_on date, moment timestamptz, keys text[])
@@ -176,7 +175,7 @@ declare
     v_since       constant date := coalesce(p_automation.switched_on_on, p_date);
 begin
     if not passbell.is_send_day(p_automation.send_days, p_date)
-       or p_date < coalesce(p_automation.starts_on, p_date) or p_date > coalesce(p_automation.ends_on, p_date) then
+       or p_proofs and (p_date < p_automation.starts_on or p_date > p_automation.ends_on) then
         return;
     end if;
     select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = p_automation.program_id limit 1;
@@ -200,7 +199,11 @@ begin
                                 where o.automation_id = ($3).id and o.person_id in (p.person_id, p.pass_id)
                                   and (o.occasion = p.occasion or o.moment = p.moment
                                        or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
-               and (p.user_id is null
+               and not exists (select from passbell.occasions o       -- told on this pass when it was somebody else's, or nobody's
+                                where o.automation_id = ($3).id and o.pass_id = p.pass_id and $7
+                                  and (o.occasion = p.occasion or o.moment = p.moment
+                                       or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
+               and (p.user_id is null or not $7
                     or not exists (select from passbell.occasions o
                                      join passbell.recipients x on x.pass_id = o.pass_id
                                     where o.automation_id = ($3).id and x.user_id = p.user_id
@@ -317,12 +320,13 @@ values
      where s.program_id = $1 and s.seen_at <= $6
        and s.seen_at >= ($3 - $2::integer)::timestamp at time zone $5 and s.seen_at < ($4 - $2::integer + 1)::timestamp at time zone $5 $q$, null, true),
 ('ANNIVERSARY', 'Joined on this day of the year', 'none', null, $q$
-    select j.pass_id, extract(year from d.day)::integer::text, d.day::date, null::timestamptz
-      from generate_series($3::timestamp, $4::timestamp, interval '1 day') as d (day)
-      join passbell.joins j on j.program_id = $1
-       and passbell.same_day_of_year((j.at at time zone $5)::date, d.day::date,
-                                     (select g.birthday_leap_day from passbell.programs g where g.program_id = $1 limit 1))
-       and extract(year from d.day) > extract(year from (j.at at time zone $5)::date) $q$, null, true),
+    select j.pass_id, extract(year from k.day)::integer::text, k.day, null::timestamptz
+      from (select x.pass_id, (x.at at time zone $5)::date as joined from passbell.joins x where x.program_id = $1) j
+      join (select d.day::date as day, m.joined_on
+              from generate_series($3::timestamp, $4::timestamp, interval '1 day') as d (day)
+             cross join lateral passbell.kept_on(d.day::date, (select g.birthday_leap_day from passbell.programs g where g.program_id = $1 limit 1)) as m (joined_on)) k
+           on k.joined_on = extract(month from j.joined) * 100 + extract(day from j.joined)
+     where extract(year from k.day) > extract(year from j.joined) $q$, null, true),
 ('EVENT', 'So many days from the event of a ticket; -1 is the day before', 'signed_days', '-1', $q$
     select e.pass_id, e.on_date::text, e.on_date + $2::integer, null::timestamptz
       from passbell.events e
@@ -362,29 +366,43 @@ begin
               from passbell.activity() v
              where v.at >= v_from and v.at < v_to
              group by v.pass_id
+        ), last as materialized (
+            select s.pass_id, r.user_id, s.at
+              from seen s
+              join passbell.recipients r on r.pass_id = s.pass_id and r.program_id = p_program
+             where not exists (select from passbell.activity() w where w.pass_id = s.pass_id and w.at > s.at and w.at <= p_as_of)
+               and (r.user_id is null
+                    or not exists (select from passbell.recipients o
+                                     join passbell.activity() w on w.pass_id = o.pass_id
+                                    where o.user_id = r.user_id and o.program_id = p_program and o.pass_id <> s.pass_id
+                                      and w.at > s.at and w.at <= p_as_of))
         )
-        select s.pass_id, (s.at at time zone p_zone)::date::text, (s.at at time zone p_zone)::date + p_days, s.at
-          from seen s
-          join passbell.recipients r on r.pass_id = s.pass_id and r.program_id = p_program
-         where not exists (select from passbell.activity() w where w.pass_id = s.pass_id and w.at > s.at and w.at <= p_as_of)
-           and (r.user_id is null
-                or not exists (select from passbell.recipients o
-                                 join passbell.activity() w on w.pass_id = o.pass_id
-                                where o.user_id = r.user_id and o.program_id = p_program and o.pass_id <> s.pass_id
-                                  and w.at > s.at and w.at <= p_as_of));
+        select l.pass_id, (l.at at time zone p_zone)::date::text, (l.at at time zone p_zone)::date + p_days, l.at
+          from last l
+        union
+        -- Whose visit was on a pass that has left the wallet is told on another one.
+        select o.pass_id, (l.at at time zone p_zone)::date::text, (l.at at time zone p_zone)::date + p_days, l.at
+          from last l
+          join passbell.recipients o on o.user_id = l.user_id and o.program_id = p_program and o.pass_id <> l.pass_id
+         where l.user_id is not null and o.reachable
+           and not exists (select from passbell.recipients x where x.pass_id = l.pass_id and x.program_id = p_program and x.reachable and x.opted_in);
 end
 $$;
 
--- Does an anniversary of p_then fall on p_day? 29 February is kept on the 28th or on 1 March in common years.
-create or replace function passbell.same_day_of_year(p_then date, p_day date, p_leap_day text) returns boolean
+-- Of which days of the year (month * 100 + day) an anniversary is kept on a date: its own, and in common years 29 February
+-- too, on the 28th or on 1 March.
+create or replace function passbell.kept_on(p_day date, p_leap_day text) returns setof numeric
 language sql immutable
+set search_path = ''
 as $$
-    select extract(month from p_then) = extract(month from p_day) and extract(day from p_then) = extract(day from p_day)
-        or extract(month from p_then) = 2 and extract(day from p_then) = 29
-           and extract(day from make_date(extract(year from p_day)::integer, 3, 1) - 1) = 28
-           and (extract(month from p_day) * 100 + extract(day from p_day))::integer
-               = case when upper(btrim(p_leap_day)) = 'MAR_01' then 301 else 228 end
+    select extract(month from p_day) * 100 + extract(day from p_day)
+    union all
+    select 229
+     where extract(day from make_date(extract(year from p_day)::integer, 3, 1) - 1) = 28
+       and extract(month from p_day) * 100 + extract(day from p_day) = case when upper(btrim(p_leap_day)) = 'MAR_01' then 301 else 228 end
 $$;
+
+drop function if exists passbell.same_day_of_year(date, date, text);
 
 -- Is a balance at a mark such as 450, or the tier points at 90 % of the way to the next tier?
 create or replace function passbell.is_near(p_points bigint, p_tier_points bigint, p_program uuid, p_mark text) returns boolean

@@ -36,9 +36,18 @@ begin
     new.measure_days := coalesce(new.measure_days, 7);
     new.reward_points := coalesce(new.reward_points, 0);
     new.priority := coalesce(new.priority, 5);
-    perform passbell.parse_occasion(new.occasion);
-    perform passbell.compile_message(new.message_text);
-    if exists (select from passbell.parse_target(new.target_query) t where t.segment = 'CSV') then
+    -- Switching off is always possible, whatever has become of the rule or the segment since.
+    if tg_op = 'INSERT' or new.is_on or new.occasion is distinct from old.occasion then
+        perform passbell.parse_occasion(new.occasion);
+    end if;
+    if tg_op = 'INSERT' or new.is_on or new.message_text is distinct from old.message_text then
+        if coalesce(btrim(new.message_text), '') = '' then
+            raise exception 'Which words? message_text is empty.' using errcode = 'PB400';
+        end if;
+        perform passbell.compile_message(new.message_text);
+    end if;
+    if (tg_op = 'INSERT' or new.is_on or new.target_query is distinct from old.target_query)
+       and exists (select from passbell.parse_target(new.target_query) t where t.segment = 'CSV') then
         raise exception 'The audience of an automation is looked up every day: it cannot be a list.' using errcode = 'PB400';
     end if;
     if new.send_days is not null and (new.send_days !~ '^((MON|TUE|WED|THU|FRI|SAT|SUN)(,|$))+$' or new.send_days ~ ',$') then
@@ -75,19 +84,23 @@ begin
         end if;
         new.id := old.id;   new.created_at := old.created_at;   new.created_by := old.created_by;
         new.last_run_on := old.last_run_on;   new.fired_count := old.fired_count;   new.status_detail := old.status_detail;
-        new.switched_on_on := case when new.is_on and (not old.is_on or passbell.occasion_name(new.occasion) <> passbell.occasion_name(old.occasion))
+        new.switched_on_on := case when new.is_on and (not old.is_on or passbell.occasion_name(new.occasion) is distinct from passbell.occasion_name(old.occasion))
                                    then passbell.local_date(new.program_id) else old.switched_on_on end;
     end if;
     return new;
 end
 $$;
 
--- DORMANT of 'dormant: 30'.
+-- DORMANT of 'dormant: 30'; NULL where that rule is no longer there.
 create or replace function passbell.occasion_name(p_occasion text) returns text
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select p.trigger_name from passbell.parse_occasion(p_occasion) p
+begin
+    return (select p.trigger_name from passbell.parse_occasion(p_occasion) p);
+exception when sqlstate 'PB400' then
+    return null;
+end
 $$;
 
 -- After an automation was switched on, or its mark moved: those who are inside already, and the passes that are in a
@@ -99,7 +112,7 @@ set search_path = ''
 as $$
 begin
     if new.is_on then
-        perform passbell.look_at_wallets(new.program_id);
+        perform passbell.look_at_wallets(new.program_id, true);
         if passbell.is_crossing(new.occasion) then
             delete from passbell.crossings c where c.automation_id = new.id and c.number = 0;
             perform passbell.note_crossings(new.id, null);
@@ -123,7 +136,7 @@ set search_path = ''
 as $$
 begin
     with inside as materialized (
-        select i.person_id from passbell.people_inside(p_automation) i
+        select distinct i.person_id from passbell.people_inside(p_automation) i
     ), gone as (
         update passbell.crossings c set inside = false
          where c.automation_id = p_automation and c.inside and not exists (select from inside i where i.person_id = c.person_id)
@@ -136,26 +149,62 @@ begin
 end
 $$;
 
--- Notes passes of a program that are in a wallet and were not seen there before. At the first look at a program all of them
--- were there already.
-create or replace function passbell.look_at_wallets(p_program uuid) returns void
+-- Notes passes of a program that are in a wallet and were not seen there before: since they were made, where that was after
+-- the last look, else since now. At the first look at a program all of them were there already. So were they when an
+-- automation is switched on (p_switching) and the last look is more than a day old: what came in since then is not told
+-- from what had been there longer.
+drop function if exists passbell.look_at_wallets(uuid);
+create or replace function passbell.look_at_wallets(p_program uuid, p_switching boolean default false) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_first  boolean;
+    v_now   constant timestamptz := passbell.now();
+    v_last  timestamptz;
 begin
-    insert into passbell.sighted_programs (program_id, looked_at) values (p_program, passbell.now()) on conflict do nothing;
-    v_first := found;
-    if not v_first then
-        update passbell.sighted_programs s set looked_at = passbell.now() where s.program_id = p_program;
+    insert into passbell.sighted_programs (program_id, looked_at) values (p_program, v_now) on conflict do nothing;
+    if not found then
+        select s.looked_at into v_last from passbell.sighted_programs s where s.program_id = p_program for update;
+        update passbell.sighted_programs s set looked_at = v_now where s.program_id = p_program;
     end if;
     insert into passbell.sightings (pass_id, program_id, seen_at)
-    select distinct r.pass_id, r.program_id, case when v_first then null else passbell.now() end
+    select distinct on (r.pass_id) r.pass_id, r.program_id,
+           case when v_last is null then null
+                when j.at > v_last and j.at <= v_now then j.at
+                when p_switching and v_last < v_now - interval '1 day' then null
+                else v_now end
       from passbell.recipients r
+      left join passbell.joins j on j.pass_id = r.pass_id
      where r.program_id = p_program and r.reachable
        and not exists (select from passbell.sightings s where s.pass_id = r.pass_id)
+     order by r.pass_id
     on conflict do nothing;
+end
+$$;
+
+-- Looks at the wallets of the next program that has an automation on a first sighting and was not looked at for an hour;
+-- false if there is none. Called by every daemon, so that the day of a sighting does not hang on the hour of a run.
+create or replace function passbell.watch_wallets() returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_program  uuid;
+begin
+    select s.program_id into v_program
+      from passbell.sighted_programs s
+     where (s.looked_at < passbell.now() - interval '1 hour' or s.looked_at > passbell.now() + interval '1 hour')
+       and exists (select from public.push_automations a
+                     join passbell.programs g on g.program_id = a.program_id
+                    where a.program_id = s.program_id and a.is_on and not g.suspended and a.occasion ilike 'JOINED%')
+     order by s.looked_at
+     limit 1
+       for update of s skip locked;
+    if v_program is null then
+        return false;
+    end if;
+    perform passbell.look_at_wallets(v_program);
+    return true;
 end
 $$;
 
@@ -234,7 +283,10 @@ begin
     select * into v_done from passbell.fire(p_automation, p_date, least(greatest(coalesce(p_limit, 50), 1), 1000),
                                             clock_timestamp() + make_interval(secs => least(greatest(coalesce(p_seconds, 5), 0.1), 600)));
     fired := v_done.fired;   failed := v_done.failed;   remaining := v_done.remaining;   campaign_id := v_done.campaign_id;
-    if remaining = 0 then
+    if not exists (select from public.push_automations a where a.id = p_automation and a.is_on) then
+        update passbell.automation_runs r set worker = null, lease_until = null     -- switched off in the middle: nothing more
+         where r.automation_id = p_automation and r.local_date = p_date;
+    elsif remaining = 0 then
         perform passbell.end_automation_run(p_automation, p_date);
     end if;
     return next;
@@ -324,12 +376,14 @@ declare
     v_reward      record;
     v_passes      uuid[] := array[]::uuid[];
     v_tried       integer := 0;
+    v_coming      integer := 0;
 begin
     due := 0;   fired := 0;   failed := 0;   remaining := 0;   held_back := 0;
     select a.* into v_automation from public.push_automations a where a.id = p_automation;
     select r.* into strict v_run from passbell.automation_runs r where r.automation_id = p_automation and r.local_date = p_date for update;
     if not exists (select from passbell.programs g
-                    where g.program_id = v_automation.program_id and not g.suspended and g.passkit_program_id is not null) then
+                    where g.program_id = v_automation.program_id and not g.suspended and g.passkit_program_id is not null)
+       or not v_automation.is_on then
         return;
     end if;
     if exists (select from public.push_campaigns c where c.id = v_run.campaign_id and c.status in ('CANCELLED', 'FAILED')) then
@@ -357,7 +411,7 @@ begin
         fired := due;
     else
         for v_person in
-            select d.*, count(*) over () as todo
+            select d.*, count(*) over () as todo, count(*) filter (where d.opted_in) over () as messages
               from passbell.due_people(v_automation, p_date, passbell.now()) d
              where not exists (select from passbell.occasion_failures f
                                 where f.automation_id = p_automation and f.person_id = d.person_id and f.occasion = d.occasion
@@ -365,7 +419,10 @@ begin
              order by d.person_id
              limit p_limit
         loop
-            remaining := coalesce(nullif(remaining, 0), v_person.todo);
+            if remaining = 0 then
+                remaining := v_person.todo;
+                v_coming := v_person.messages;
+            end if;
             exit when clock_timestamp() >= p_until;
             select * into v_reward from passbell.reward_person(v_automation, v_person.person_id, v_person.pass_id, v_person.keys, v_person.occasion, p_date, v_person.moment);
             v_tried := v_tried + 1;
@@ -374,6 +431,7 @@ begin
                     fired := fired + 1;
                     if v_person.opted_in then
                         v_passes := v_passes || v_person.pass_id;
+                        v_coming := v_coming - 1;
                     end if;
                     delete from passbell.occasion_failures f
                      where f.automation_id = p_automation and f.person_id = v_person.person_id and f.occasion = v_person.occasion;
@@ -391,10 +449,14 @@ begin
         end loop;
         remaining := remaining - v_tried;
         due := v_tried;
+        if remaining = 0 then       -- who has come back since is not on occasion any more
+            delete from passbell.occasion_failures f
+             where f.automation_id = p_automation and (f.local_date < p_date or f.local_date = p_date and f.attempt < v_run.attempt);
+        end if;
     end if;
 
     if v_passes <> '{}' then
-        select g.campaign_id, g.held_back into campaign_id, held_back from passbell.ring(v_automation, v_run, v_passes) g;
+        select g.campaign_id, g.held_back into campaign_id, held_back from passbell.ring(v_automation, v_run, v_passes, v_coming) g;
     else
         campaign_id := v_run.campaign_id;
     end if;
@@ -441,10 +503,13 @@ begin
 end
 $$;
 
--- Adds passes to the day's campaign, which is made with the first of them. More than daily_limit on one day: the campaign is
--- PAUSED with everybody in it, and a person resumes it. One that had completed goes on.
+-- Adds passes to the day's campaign, which is made with the first of them. More than daily_limit on one day, those included
+-- whose turn comes with a later batch (p_coming): the campaign is PAUSED with everybody in it, and a person resumes it. One
+-- that had completed goes on.
+drop function if exists passbell.ring(public.push_automations, passbell.automation_runs, uuid[]);
 create or replace function passbell.ring(
-    p_automation public.push_automations, p_run passbell.automation_runs, p_passes uuid[], out campaign_id uuid, out held_back integer)
+    p_automation public.push_automations, p_run passbell.automation_runs, p_passes uuid[], p_coming integer,
+    out campaign_id uuid, out held_back integer)
 language plpgsql
 set search_path = ''
 as $$
@@ -458,7 +523,7 @@ declare
 begin
     select c.* into v_campaign from public.push_campaigns c where c.id = p_run.campaign_id for update;
     v_total := coalesce(v_campaign.recipient_count, 0) + cardinality(p_passes);
-    v_over := v_total > p_automation.daily_limit and v_campaign.released_at is null;
+    v_over := v_total + p_coming > p_automation.daily_limit and v_campaign.released_at is null;
     held_back := case when v_over then v_total else 0 end;
     perform passbell.engine_begins();
     if v_campaign.id is null then
@@ -483,13 +548,29 @@ begin
            status = case when v_over then 'PAUSED' when c.status = 'COMPLETED' then 'PROCESSING' else c.status end,
            status_detail = case when v_over
                then format('Held: %s are due today, more than the daily limit of %s. Resume it to send them, or cancel it.',
-                           passbell.thousands(v_total), passbell.thousands(p_automation.daily_limit)) else c.status_detail end
+                           passbell.thousands(v_total + p_coming), passbell.thousands(p_automation.daily_limit)) else c.status_detail end
      where c.id = v_campaign.id;
     perform passbell.engine_ends();
     update passbell.occasions o set campaign_id = v_campaign.id
      where o.automation_id = p_automation.id and o.local_date = p_run.local_date and o.campaign_id is null and o.pass_id = any (p_passes);
     perform pg_notify('passbell', 'processing');
 end
+$$;
+
+-- Did its newest run stop with a sentence? Such automations come last, so that they hold no other one up.
+create or replace function passbell.ran_wrong(p_automation uuid) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select coalesce((select r.detail is not null and r.completed_at is null
+                       from passbell.automation_runs r where r.automation_id = p_automation order by r.local_date desc limit 1), false)
+$$;
+
+create or replace function passbell.is_builtin(p_occasion text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select exists (select from passbell.triggers t where t.name = passbell.occasion_name(p_occasion) and t.builtin)
 $$;
 
 -- Runs what is due now, in one program or in all, whatever the hour; or as of another local date. As often as you like:
@@ -506,6 +587,7 @@ declare
     v_automation  public.push_automations;
     v_done        record;
     v_words       text;
+    v_slow        boolean := false;
     v_timeout     constant numeric := (select s.setting::numeric from pg_catalog.pg_settings s where s.name = 'statement_timeout');
     v_until       constant timestamptz := clock_timestamp() + case when v_timeout > 0 then make_interval(secs => (v_timeout / 2000)::double precision) else interval '1 day' end;
 begin
@@ -519,7 +601,7 @@ begin
         select a.* from public.push_automations a
           join passbell.programs g on g.program_id = a.program_id
          where a.is_on and ($1 is null or a.program_id = $1) and not g.suspended and g.passkit_program_id is not null
-         order by a.id
+         order by passbell.ran_wrong(a.id), not passbell.is_builtin(a.occasion), a.id
     loop
         automation_id := v_automation.id;
         local_date := coalesce($2, passbell.local_date(v_automation.program_id));
@@ -534,17 +616,28 @@ begin
                             where f.automation_id = r.automation_id and f.local_date = r.local_date and f.attempt = r.attempt);
             select * into v_done from passbell.fire(v_automation.id, local_date, null, v_until);
             due := v_done.due;   fired := v_done.fired;   held_back_by_limit := v_done.held_back;   campaign_id := v_done.campaign_id;
-            if v_done.remaining = 0 then
+            if v_done.remaining = 0 and local_date <= passbell.local_date(v_automation.program_id) then
                 perform passbell.end_automation_run(v_automation.id, local_date);
+            elsif v_done.remaining = 0 then
+                perform passbell.note_run(v_automation.id, local_date);     -- that day is still to come, with more
             end if;
-        exception when others then
+        exception when others or query_canceled then
             get stacked diagnostics v_words = message_text;
+            if sqlstate = '57014' then
+                -- The caller's own time-out; it does not ring twice in one statement. Anything else is a person's cancel.
+                if v_timeout = 0 or extract(epoch from clock_timestamp() - statement_timestamp()) * 1000 < v_timeout - 20 then
+                    raise;
+                end if;
+                v_slow := true;
+                v_words := format('The rule took longer than %s seconds.', round(v_timeout / 1000));
+            end if;
             insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, detail)
             values (v_automation.id, local_date, v_automation.program_id, passbell.now(), left(v_words, 500))
             on conflict (automation_id, local_date) do update set detail = excluded.detail;
             perform passbell.note_run(v_automation.id, local_date);
         end;
         return next;
+        exit when v_slow;           -- the others have run before it, or run before it the next time
     end loop;
 end
 $$;

@@ -96,11 +96,14 @@ declare
         'take_slots',
         'throttle',
         'unregister_worker',
+        'watch_wallets',
         'withdrawn',
         'work_waiting'];
     -- What `passbell web` calls, likewise.
     v_web       constant text[] := array[
         'account_list',
+        'automation_cards',
+        'automation_history',
         'begin_request',
         'birthday_history',
         'birthdays_ahead',
@@ -111,6 +114,7 @@ declare
         'cancel_import',
         'close_list_order',
         'daemon_list',
+        'delete_automation',
         'delivery_page',
         'discard_draft',
         'end_request',
@@ -140,10 +144,11 @@ declare
         'require_scope',
         'sample_message',
         'sample_messages',
+        'save_automation',
         'session_holds',
         'submit_list_order'];
-    v_web_public constant text[] := array['get_birthdays_today', 'push_plan', 'push_preview', 'push_results', 'push_results_total',
-        'run_birthdays'];
+    v_web_public constant text[] := array['automation_preview', 'automation_results', 'get_birthdays_today', 'push_plan', 'push_preview',
+        'push_results', 'push_results_total', 'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages',
         'daemons_running', 'message_warnings', 'order_outlook'];

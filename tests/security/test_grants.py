@@ -288,6 +288,7 @@ def test_a_roles_list_is_what_its_program_calls(database: MakeDatabase, role: st
             assert callable_by(shop, role) == (calls_in("web") | PAGE_IN_DB) & known
             results = {"push_plan", "push_results", "push_results_total"}
             public = {"push_preview", "run_birthdays", "get_birthdays_today"} | results
+            public |= {"automation_preview", "automation_results"}
             assert callable_by(shop, role, "public") == public
     shop.close()
 

@@ -82,6 +82,7 @@ class AutomationLoop:
         try:
             while True:
                 try:
+                    await self._watch_wallets()
                     if await self.work_off():
                         self._fired()
                     await self._count()
@@ -153,6 +154,11 @@ class AutomationLoop:
             row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - the function returns one row
         return row[0], row[1], row[2]
+
+    async def _watch_wallets(self) -> None:
+        """Note passes that are new in a wallet, a program per call."""
+        while (await self._database.fetch("select passbell.watch_wallets()", deadline=60))[0][0]:
+            pass
 
     async def _count(self) -> None:
         """Count what is due, a campaign per call, so that none of them holds another up."""

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from passbell import __version__
 from passbell.db.database import Database
 from passbell.web import errors
-from passbell.web.api import campaigns, health, lookup, members, notify, platform, results
+from passbell.web.api import automations, campaigns, health, lookup, members, notify, platform, results
 from passbell.web.api.models import REFUSALS
 from passbell.web.auth import ApiKeys
 from passbell.web.calls import Calls
@@ -70,6 +70,7 @@ def create_app(
         notify.router,
         campaigns.router,
         results.router,
+        automations.router,
         lookup.router,
         members.router,
         platform.router,

@@ -330,6 +330,59 @@ class Calls:
         """PassKit accounts with rate and breaker."""
         return await self._rows(shapes.Account, "select * from passbell.account_list()")
 
+    # ── automations ──────────────────────────────────────────
+
+    async def automations(self, program: UUID | None = None) -> list[shapes.Automation]:
+        """Those of a program, or all."""
+        return await self._rows(shapes.Automation, "select * from passbell.automation_cards(%s)", (program,))
+
+    async def automation(self, automation: UUID) -> shapes.Automation:
+        """One of them."""
+        found = await self._rows(
+            shapes.Automation, "select * from passbell.automation_cards(null, %s)", (automation,)
+        )
+        if not found:
+            raise CampaignError(f"There is no automation {automation}.", "PB404")
+        return found[0]
+
+    async def automation_history(self, automation: UUID) -> list[shapes.AutomationRun]:
+        """Its last runs, newest first."""
+        return await self._rows(
+            shapes.AutomationRun, "select * from passbell.automation_history(%s)", (automation,)
+        )
+
+    async def automation_preview(self, automation: UUID, days: int) -> list[shapes.AutomationDay]:
+        """The backtest, a row per local day."""
+        return await self._rows(
+            shapes.AutomationDay,
+            "select * from public.automation_preview(%s, %s)",
+            (automation, days),
+            AUDIENCE_SECONDS,
+        )
+
+    async def automation_results(self, automation: UUID) -> shapes.AutomationResult:
+        """What it has brought so far."""
+        found = await self._rows(
+            shapes.AutomationResult,
+            "select * from public.automation_results(%s)",
+            (automation,),
+            AUDIENCE_SECONDS,
+        )
+        return found[0]
+
+    async def save_automation(self, owner: str, automation: UUID | None, fields: str) -> shapes.Automation:
+        """Make one (no id), or change the fields that are given (JSON, by the names of the columns)."""
+        saved = await self._value(
+            "select passbell.save_automation(%s, %s, %s::jsonb)",
+            (owner, automation, fields),
+            AUDIENCE_SECONDS,
+        )
+        return await self.automation(UUID(str(saved)))
+
+    async def delete_automation(self, owner: str, automation: UUID) -> None:
+        """Delete one that has no campaign under way."""
+        await self._database.fetch("select passbell.delete_automation(%s, %s)", (owner, automation))
+
     # ── member imports ───────────────────────────────────────
 
     async def imports(self) -> list[shapes.ImportCard]:

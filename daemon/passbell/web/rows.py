@@ -11,6 +11,10 @@ from pydantic.alias_generators import to_camel
 
 __all__ = [
     "Account",
+    "Automation",
+    "AutomationDay",
+    "AutomationResult",
+    "AutomationRun",
     "Birthday",
     "BirthdayDay",
     "BirthdayRun",
@@ -364,3 +368,78 @@ class ImportRow(Shape):
     value: str | None
     reason: str | None
     problems: list[Problem]
+
+
+class Automation(Shape):
+    """A message that sends itself, as its row is. `automationId` is `id`, by the name that campaigns give theirs."""
+
+    id: UUID
+    automation_id: UUID
+    program_id: UUID
+    program_name: str | None
+    name: str | None
+    occasion: str
+    message_text: str
+    target_query: str | None
+    is_on: bool
+    send_at: str
+    send_days: str | None
+    again_after_days: int
+    catch_up_days: int
+    daily_limit: int | None
+    holdout_percent: float
+    measure_days: int
+    reward_points: int
+    priority: int
+    starts_on: date | None
+    ends_on: date | None
+    switched_on_on: date | None
+    last_run_on: date | None
+    fired_count: int
+    status_detail: str | None
+    created_by: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class AutomationRun(Shape):
+    """What an automation did on a local date."""
+
+    local_date: date
+    started_at: datetime
+    completed_at: datetime | None
+    campaign_id: UUID | None
+    campaign_status: str | None
+    due: int
+    fired: int
+    failed: int
+    held_back_by_limit: int
+    detail: str | None
+
+
+class AutomationDay(Shape):
+    """How many an automation would have been due for on a local date."""
+
+    local_date: date
+    due: int
+
+
+class AutomationResult(Shape):
+    """What an automation has brought so far; the interval is valid at every look."""
+
+    campaign_id: UUID | None
+    measure_days: int
+    ready_at: datetime | None
+    counted_at: datetime | None
+    sent: int
+    sent_came: int
+    held: int
+    held_came: int
+    diff: float | None
+    diff_lo: float | None
+    diff_hi: float | None
+    extra: float | None
+    extra_lo: float | None
+    extra_hi: float | None
+    verdict: str
+    sentence: str
