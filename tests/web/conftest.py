@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from support.roles import role_url
 from support.shop import Shop
-from support.web import Api, Club, Web
+from support.web import KEY, Api, Club, Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,17 @@ def web(shop: Shop) -> Iterator[Web]:
 def api(web: Web) -> Iterator[Api]:
     with web.client() as client:
         yield client
+
+
+@pytest.fixture
+def signed_in(web: Web) -> Iterator[httpx.Client]:
+    """A visitor with a session; the CSRF token is sent along as htmx would."""
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as visitor:
+        assert visitor.post("/login", data={"key": KEY}).status_code == 303
+        token = re.search(r'"X-CSRF-Token": "(\w+)"', visitor.get("/").text)
+        assert token
+        visitor.headers["X-CSRF-Token"] = token[1]
+        yield visitor
 
 
 @pytest.fixture

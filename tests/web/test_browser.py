@@ -198,7 +198,7 @@ def test_csv_upload(stage: Stage) -> None:
 
 
 def test_a_list_that_is_not_confirmed_leaves_nothing(stage: Stage) -> None:
-    """Escape or "Not now" discards the draft of an uploaded list."""
+    """Escape or "Back" discards the draft of an uploaded list."""
     before = stage.scene.value("select count(*) from push_campaigns")
     member = stage.scene.value(
         "select external_id from passes_master where program_id = %s and status = 'INSTALLED' limit 1",
@@ -215,7 +215,7 @@ def test_a_list_that_is_not_confirmed_leaves_nothing(stage: Stage) -> None:
             if leave == "escape":
                 page.keyboard.press("Escape")
             else:
-                page.click("text=Not now")
+                page.click("#confirm >> text=Back")
             page.wait_for_selector("#confirm:not([open])", state="attached")
             wait_until(
                 lambda: stage.scene.value("select count(*) from push_campaigns") == before, "no draft is left"
@@ -275,7 +275,7 @@ def test_audience_moved(stage: Stage) -> None:
         after = number(page.inner_text("#confirm-title"))
         assert after < before
         assert f"{after:,} phones now" in page.inner_text("#confirm-problem")
-        page.click("text=Not now")
+        page.click("#confirm >> text=Back")
         assert not stage.scene.rows(
             "select 1 from push_campaigns where message_text = 'An audience that moves'"
         )

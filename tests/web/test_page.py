@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -22,16 +21,6 @@ if TYPE_CHECKING:
 def visitor(web: Web) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=web.url, trust_env=False) as client:
         yield client
-
-
-@pytest.fixture
-def signed_in(visitor: httpx.Client) -> httpx.Client:
-    """A visitor with a session; the CSRF token is sent along as htmx would."""
-    assert visitor.post("/login", data={"key": KEY}).status_code == 303
-    token = re.search(r'"X-CSRF-Token": "(\w+)"', visitor.get("/").text)
-    assert token
-    visitor.headers["X-CSRF-Token"] = token[1]
-    return visitor
 
 
 @pytest.mark.parametrize("path", ["/", "/history", "/birthdays", "/imports", "/status"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from support.web import Club, Web
 
 GET: Final = {
-    "/": ("program",),
+    "/": ("program", "draft"),
     "/login": ("next",),
     "/docs": (),
     "/history": ("program", "status", "after"),
@@ -29,12 +29,12 @@ GET: Final = {
     "/status": (),
     "/status/live": (),
     "/campaigns/{id}": (),
-    "/campaigns/{id}/outcome": (),
+    "/campaigns/{id}/results": (),
     "/campaigns/{id}/deliveries": ("outcome", "after"),
     "/campaigns/{id}/deliveries.csv": ("outcome",),
     "/imports/{id}": (),
     "/imports/{id}/live": (),
-    "/imports/{id}/rows": ("after",),
+    "/imports/{id}/rows": ("after", "which"),
     "/static/{id}": (),
 }
 COMPOSE: Final = (
@@ -48,12 +48,17 @@ COMPOSE: Final = (
     "when",
     "at",
     "name",
+    "holdout",
+    "draft",
+    "kept",
     "member",
 )
 POST: Final = {
     "/login": ("key", "next"),
     "/compose/screen": COMPOSE,
     "/compose/test": (*COMPOSE, "external_id"),
+    "/compose/plan": COMPOSE,
+    "/compose/draft": COMPOSE,
     "/compose/confirm": COMPOSE,
     "/compose/send": (*COMPOSE, "expected", "key", "typed", "upload"),
     "/compose/discard": ("upload",),

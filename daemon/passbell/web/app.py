@@ -16,10 +16,10 @@ from passbell.web import errors
 from passbell.web.api import automations, campaigns, health, lookup, members, notify, platform, results
 from passbell.web.api.models import REFUSALS
 from passbell.web.auth import ApiKeys
-from passbell.web.calls import Calls
 from passbell.web.context import Context
 from passbell.web.gate import FAILURE_LIMIT, KEY_LIMIT, Gate
 from passbell.web.page import routes as page
+from passbell.web.page.asks import Asks
 from passbell.web.page.session import Sessions
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Database(settings.database_dsn, size=POOL_SIZE) as database:
-            sessions.calls = Calls(database)
-            app.state.context = Context(settings, database, sessions.calls, keys, sessions, gate.failures)
+            sessions.calls = calls = Asks(database)
+            app.state.context = Context(settings, database, calls, keys, sessions, gate.failures)
             yield
 
     app = FastAPI(

@@ -177,14 +177,6 @@ class Calls:
         )
         return UUID(str(value))
 
-    async def submit_list_order(self, owner: str, campaign: UUID, expected: int | None) -> None:
-        """Submit a draft with an uploaded list."""
-        await self._database.fetch(
-            "select passbell.submit_list_order(%s, %s, %s)",
-            (owner, campaign, expected),
-            deadline=AUDIENCE_SECONDS,
-        )
-
     async def discard_draft(self, campaign: UUID) -> None:
         """Drop a draft that nobody confirmed."""
         await self._database.fetch("select passbell.discard_draft(%s)", (campaign,))

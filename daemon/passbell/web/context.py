@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from passbell.db.database import Database
     from passbell.settings import Settings
     from passbell.web.auth import ApiKeys, Throttle
-    from passbell.web.calls import Calls
+    from passbell.web.page.asks import Asks
     from passbell.web.page.session import Sessions
 
 __all__ = ["Caller", "Context", "Readiness", "Web"]
@@ -56,7 +56,7 @@ class Context:
 
     settings: Settings
     database: Database
-    calls: Calls
+    calls: Asks
     keys: ApiKeys
     sessions: Sessions
     failures: Throttle

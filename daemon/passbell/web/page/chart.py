@@ -27,15 +27,19 @@ class Bar(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """Bars, the highest rate, and the ends of the time axis."""
+    """Bars, the average rate, and the ends of the time axis.
+
+    A chunk is reported as a whole, so a single bar is no rate: with chunks of 50 in slots of 1.4 s a limit of 50 a
+    second would show a peak of 73. The average from the start to the last report is the rate that can be told.
+    """
 
     bars: list[Bar]
-    peak_per_second: float
+    average_per_second: float
     first: datetime
     seconds: float
 
 
-def draw(slots: Sequence[Slot]) -> Chart | None:
+def draw(slots: Sequence[Slot], average_per_second: float | None) -> Chart | None:
     """Return the chart, None before anything was sent."""
     if not slots:
         return None
@@ -54,4 +58,4 @@ def draw(slots: Sequence[Slot]) -> Chart | None:
                 round(failed, 2),
             )
         )
-    return Chart(bars, peak / slots[0].seconds, slots[0].starts_at, slots[0].seconds * len(slots))
+    return Chart(bars, average_per_second or 0.0, slots[0].starts_at, slots[0].seconds * len(slots))

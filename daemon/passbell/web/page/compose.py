@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import orjson
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from passbell.errors import CampaignError
 from passbell.web.api.models import Text
@@ -18,12 +18,13 @@ from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import fingerprint, once
 from passbell.web.page.render import page, redirect
-from passbell.web.page.session import SignedIn, Writing
+from passbell.web.page.session import Session, SignedIn, Writing
 from passbell.web.uploads import order_list
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from passbell.web.page.asks import DraftRow
     from passbell.web.rows import Preview
 
 __all__ = ["router"]
@@ -32,11 +33,12 @@ __all__ = ["router"]
 class ComposeRoute(PageRoute):
     """All calls of this page send the one form, each its part of it."""
 
-    page_parts = frozenset({"csrf", "csvFile", "external_id", "member"})
+    page_parts = frozenset({"csrf", "csvFile", "external_id", "member", "upload"})
 
 
 router = APIRouter(include_in_schema=False, route_class=ComposeRoute)
 
+MOST_HELD: Final = 50
 TYPED_ABOVE: Final = 1000
 """More phones than this, and the number has to be typed."""
 PLACEHOLDERS: Final = (
@@ -55,7 +57,7 @@ class Draft(BaseModel):
 
     program: uuid.UUID | None = None
     message: Text = ""
-    audience: Literal["all", "segment", "csv"] = "all"
+    audience: Literal["all", "segment", "csv", "kept"] = "all"
     segment: Text = ""
     parameter: Text = ""
     also: Text = ""
@@ -63,6 +65,9 @@ class Draft(BaseModel):
     when: Literal["now", "later"] = "now"
     at: Text = ""
     name: Text = ""
+    holdout: Annotated[str, Field(max_length=8)] = ""
+    draft: Annotated[str, Field(max_length=40)] = ""
+    kept: Text = ""
     member: str = ""
 
     @property
@@ -70,6 +75,10 @@ class Draft(BaseModel):
         """The audience as the database reads it."""
         if self.audience == "csv":
             return "CSV"
+        if self.audience == "kept":
+            if not self.kept.strip():
+                raise ApiError(400, "AUDIENCE_REQUIRED", "Choose an audience first.")
+            return self.kept
         if self.audience != "segment":
             return "ALL"
         parts = [(self.segment, self.parameter), (self.also, self.also_parameter)]
@@ -78,6 +87,20 @@ class Draft(BaseModel):
         return " & ".join(
             f"{name}:{value.strip()}" if value.strip() else name for name, value in parts if name
         )
+
+    @property
+    def held_back(self) -> float | None:
+        """The share to hold back, None for the program's own."""
+        text = self.holdout.strip().removesuffix("%").strip().replace(",", ".")
+        if not text:
+            return None
+        try:
+            percent = float(text)
+        except ValueError:
+            percent = -1.0
+        if not 0 <= percent <= MOST_HELD:
+            raise ApiError(400, "HOLDOUT", "Hold back a share from 0 to 50 %.")
+        return percent
 
     def required(self) -> tuple[uuid.UUID, str]:
         """Insist on a program and a message."""
@@ -92,19 +115,59 @@ Fields = Annotated[Draft, Form()]
 
 
 @router.get("/")
-async def compose(request: Request, web: Web, session: SignedIn, program: str | None = None) -> HTMLResponse:
-    """Show the empty form."""
+async def compose(
+    request: Request,
+    web: Web,
+    session: SignedIn,
+    program: str | None = None,
+    draft: uuid.UUID | None = None,
+) -> HTMLResponse:
+    """Show the form: empty, or with a draft in it."""
+    segments = await web.calls.segments()
+    kept = await web.calls.draft(draft) if draft else None
     return page(
         request,
         "compose.html",
         session,
         programs=await web.calls.programs(),
-        segments=await web.calls.segments(),
-        chosen=program,
+        segments=segments,
+        form=_filled(kept, {s.name for s in segments}) if kept else Draft(program=_uuid(program or "")),
+        kept=kept,
+        running=any(daemon.alive for daemon in await web.calls.daemons()),
         placeholders=PLACEHOLDERS,
         screen=None,
         problem=None,
     )
+
+
+def _filled(row: DraftRow, segments: set[str]) -> Draft:
+    """Put a draft into the fields of the form; an audience that has no fields there is kept as it is."""
+    form = Draft(
+        program=row.program_id,
+        message=row.message or "",
+        name=row.name or "",
+        when="later" if row.at_local else "now",
+        at=row.at_local or "",
+        holdout=f"{row.holdout_percent:g}" if row.holdout_percent is not None else "",
+        draft=str(row.campaign_id),
+        kept=row.target,
+    )
+    parts = [[piece.strip() for piece in part.split(":", 1)] for part in row.target.split("&")]
+    if row.target.strip().upper() == "ALL" and not row.is_list:
+        return form
+    if not row.is_list and len(parts) <= 2 and all(part[0].upper() in segments for part in parts):  # noqa: PLR2004
+        first, *also = [(part[0].upper(), part[1] if len(part) > 1 else "") for part in parts]
+        second = also[0] if also else ("", "")
+        return form.model_copy(
+            update={
+                "audience": "segment",
+                "segment": first[0],
+                "parameter": first[1],
+                "also": second[0],
+                "also_parameter": second[1],
+            }
+        )
+    return form.model_copy(update={"audience": "kept"})
 
 
 @router.post("/compose/screen")
@@ -131,7 +194,60 @@ async def test_send(
     if not external_id.strip():
         raise ApiError(400, "MEMBER_REQUIRED", "Enter the member id of the pass that gets the test.")
     campaign = await web.calls.order_test(session.name, program, external_id, message)
-    return page(request, "_tested.html", session, campaign=campaign, member=external_id.strip())
+    return page(
+        request,
+        "_tested.html",
+        session,
+        campaign=campaign,
+        member=external_id.strip(),
+        waits=(await web.calls.campaign(campaign)).status_detail,
+    )
+
+
+@router.post("/compose/plan")
+async def plan(request: Request, web: Web, session: Writing, draft: Fields) -> HTMLResponse:
+    """Say what holding a share back would show."""
+    sentence, problem = None, None
+    if draft.program is not None and draft.audience in {"all", "segment"}:
+        percent = draft.held_back
+        if percent is None:
+            percent = (await web.calls.program_page(draft.program)).holdout_percent
+        try:
+            sentence = (await web.calls.plan(draft.program, draft.target, percent)).sentence
+        except CampaignError as error:
+            problem = str(error)
+    return page(request, "_plan.html", session, sentence=sentence, problem=problem)
+
+
+@router.post("/compose/draft")
+async def save_draft(
+    request: Request,
+    web: Web,
+    session: Writing,
+    draft: Fields,
+    csv_file: Annotated[UploadFile | None, File(alias="csvFile")] = None,
+) -> HTMLResponse:
+    """Keep the form as a draft; nothing is sent."""
+    program, message = draft.required()
+    at = await _moment(web, program, draft)
+    if draft.audience == "csv":
+        made = await _stage(web, session, draft, csv_file, at)
+        if draft.held_back is not None:
+            await web.calls.save_draft(
+                session.name, made, program, message, "CSV", draft.name.strip() or None, at, draft.held_back
+            )
+        return redirect(request, f"/campaigns/{made}")
+    made = await web.calls.save_draft(
+        session.name,
+        _uuid(draft.draft),
+        program,
+        message,
+        draft.target,
+        draft.name.strip() or None,
+        at,
+        draft.held_back,
+    )
+    return redirect(request, f"/campaigns/{made}")
 
 
 @router.post("/compose/confirm")
@@ -143,34 +259,53 @@ async def confirm(
     csv_file: Annotated[UploadFile | None, File(alias="csvFile")] = None,
 ) -> HTMLResponse:
     """Count, and ask."""
-    program, message = draft.required()
+    program, _ = draft.required()
     at = await _moment(web, program, draft)
     await web.calls.require_order(program, draft.target, at)
     upload: uuid.UUID | None = None
     if draft.audience == "csv":
-        if csv_file is None or not csv_file.filename:
-            raise ApiError(400, "CSV_REQUIRED", "Choose a CSV file with a column member_id.")
-        upload = await order_list(
-            web.settings.database_dsn,
-            csv_file,
-            owner=session.name,
-            key=None,
-            program=program,
-            message=message,
-            name=draft.name.strip() or None,
-            scheduled_at=at,
-            submit=False,
-        )
-        count: Preview = await web.calls.preview_list(upload)
-    else:
-        count = await web.calls.preview(program, draft.target)
-    return await _ask(request, web, session, draft, count, upload, at)
+        upload = await _stage(web, session, draft, csv_file, at)
+    return await _ask(request, web, session, draft, await _count(web, draft, program, upload), upload, at)
+
+
+async def _stage(
+    web: Context, session: Session, draft: Draft, csv_file: UploadFile | None, at: datetime | None
+) -> uuid.UUID:
+    """Put the uploaded list under a draft of its own."""
+    program, message = draft.required()
+    if csv_file is None or not csv_file.filename:
+        raise ApiError(400, "CSV_REQUIRED", "Choose a CSV file with a column member_id.")
+    return await order_list(
+        web.settings.database_dsn,
+        csv_file,
+        owner=session.name,
+        key=None,
+        program=program,
+        message=message,
+        name=draft.name.strip() or None,
+        scheduled_at=at,
+        submit=False,
+    )
+
+
+async def _count(web: Context, draft: Draft, program: uuid.UUID, upload: uuid.UUID | None) -> Preview:
+    """Count the audience: of the list that was uploaded or belongs to the draft, or of the target."""
+    kept = _uuid(draft.draft)
+    if upload is None and kept is not None and (row := await web.calls.draft(kept)).is_list:
+        if draft.audience != "kept" or row.program_id != program:
+            raise ApiError(
+                400,
+                "AUDIENCE_REQUIRED",
+                "The audience of this draft is its list: compose a new push for others.",
+            )
+        upload = kept
+    return await (web.calls.preview_list(upload) if upload else web.calls.preview(program, draft.target))
 
 
 async def _ask(
     request: Request,
     web: Context,
-    session: SignedIn,
+    session: Session,
     draft: Draft,
     count: Preview,
     upload: uuid.UUID | None,
@@ -179,6 +314,12 @@ async def _ask(
 ) -> HTMLResponse:
     program, message = draft.required()
     shown = await web.calls.screen(program, message, draft.target, _uuid(draft.member))
+    about = await web.calls.program_page(program)
+    outlook = await web.calls.outlook(program, at)
+    listed = getattr(count, "listed", None)
+    unread = listed == 0 and upload is None
+    percent = draft.held_back
+    held = count.would_hold if percent is None else round(count.reachable * percent / 100)
     return page(
         request,
         "_confirm.html",
@@ -187,6 +328,13 @@ async def _ask(
         count=count,
         upload=upload,
         at=at,
+        about=about,
+        listed=listed,
+        unread=unread,
+        percent=about.holdout_percent if percent is None else percent,
+        held=held,
+        outlook=outlook,
+        starts=await web.calls.when(program, outlook.starts_at),
         shown=shown,
         warnings=await web.calls.warnings(message),
         problem=problem,
@@ -212,22 +360,21 @@ async def send(
     at = await _moment(web, program, draft)
 
     async def again(problem: str) -> HTMLResponse:
-        count: Preview = (
-            await web.calls.preview_list(draft_list)
-            if draft_list
-            else await web.calls.preview(program, draft.target)
-        )
+        count = await _count(web, draft, program, draft_list)
         return await _ask(request, web, session, draft, count, draft_list, at, problem)
 
     if expected > TYPED_ABOVE and "".join(c for c in typed if c.isdigit()) != str(expected):
         return await again("Type the number of phones to confirm.")
 
     async def work() -> tuple[int, dict[str, Any]]:
-        if draft_list:
-            await web.calls.submit_list_order(session.name, draft_list, expected)
-            return 202, {"campaignId": str(draft_list)}
+        name, held = draft.name.strip() or None, draft.held_back
+        if ready := draft_list or _uuid(draft.draft):
+            await web.calls.submit_draft(
+                session.name, ready, program, message, draft.target, name, at, expected, held
+            )
+            return 202, {"campaignId": str(ready)}
         campaign = await web.calls.order_push(
-            session.name, key, program, message, draft.target, draft.name.strip() or None, at, expected
+            session.name, key, program, message, draft.target, name, at, expected, holdout_percent=held
         )
         return 202, {"campaignId": str(campaign)}
 

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from passbell.web.api.campaigns import cursor, ledger_csv, parse_cursor
-from passbell.web.context import Web
+from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
+from passbell.web.page.asks import Moment
 from passbell.web.page.chart import draw
 from passbell.web.page.render import page
 from passbell.web.page.session import SignedIn, Writing
@@ -23,6 +24,16 @@ router = APIRouter(include_in_schema=False)
 PAGE: Final = 25
 LEDGER_PAGE: Final = 50
 STOP_POLLING: Final = 286  # htmx's own status for "do not ask again"
+VERDICTS: Final = {
+    "more": "brought guests",
+    "fewer": "fewer came",
+    "unclear": "unclear",
+    "too_small": "too small",
+    "no_holdout": "not measured",
+    "open": "open",
+    "untrusted": "not shown",
+}
+"""One word or two for the list; the sentence stands on the campaign's page."""
 STATES: Final = ("DRAFT", "PENDING", "PROCESSING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED")
 
 Id = Annotated[UUID, Path(alias="id")]
@@ -55,6 +66,8 @@ async def history(
         following=following,
         first_page=after is None,
         watched=[card for card in cards if card.active],
+        verdicts=await web.calls.verdicts([card.campaign_id for card in cards]),
+        words=VERDICTS,
     )
 
 
@@ -73,7 +86,12 @@ async def live(
             shown[UUID(text)] = status
         except ValueError:
             raise ApiError(422, "INVALID_REQUEST", "watch: must be a campaign's id and its status.") from None
-    cards = await web.calls.cards(list(shown))
+    whole = None
+    if _on_campaign_page(request) and len(shown) == 1:
+        whole = await _moment(web, next(iter(shown)))
+        cards = [whole.card]
+    else:
+        cards = await web.calls.cards(list(shown))
     moved = [card for card in cards if card.status != shown[card.campaign_id]]
     active = [card for card in cards if card.active]
     ended = [card for card in moved if not card.active]
@@ -85,7 +103,8 @@ async def live(
         cards=cards,
         moved=moved,
         watched=active,
-        whole_page=_on_campaign_page(request),
+        whole=whole,
+        chart=draw(whole.slots, whole.average_per_second) if whole else None,
     )
     if ended:
         answer.headers["HX-Trigger"] = "campaign-ended"
@@ -107,6 +126,9 @@ async def act(
 ) -> HTMLResponse:
     """Pause, resume, cancel, retry."""
     card = await web.calls.verb(session.name, verb, campaign_id)
+    whole = await _moment(web, campaign_id) if _on_campaign_page(request) else None
+    if whole:
+        card = whole.card
     return page(
         request,
         "_live.html",
@@ -114,31 +136,35 @@ async def act(
         cards=[card],
         moved=[card],
         watched=None,
-        whole_page=_on_campaign_page(request),
+        whole=whole,
+        chart=draw(whole.slots, whole.average_per_second) if whole else None,
     )
+
+
+async def _moment(web: Context, campaign_id: UUID) -> Moment:
+    return await web.calls.moment_of(campaign_id)
 
 
 @router.get("/campaigns/{id}")
 async def campaign(request: Request, web: Web, session: SignedIn, campaign_id: Id) -> HTMLResponse:
     """Show one campaign."""
-    card = await web.calls.campaign(campaign_id)
-    return page(request, "campaign.html", session, card=card, watched=[card] if card.active else [])
-
-
-@router.get("/campaigns/{id}/outcome")
-async def outcome(request: Request, web: Web, session: SignedIn, campaign_id: Id) -> HTMLResponse:
-    """Show the chart and the reasons; asked for again while the campaign runs."""
-    card = await web.calls.campaign(campaign_id)
+    whole = await _moment(web, campaign_id)
+    card = whole.card
     return page(
         request,
-        "_outcome.html",
+        "campaign.html",
         session,
-        code=200 if card.active else STOP_POLLING,
         card=card,
-        chart=draw(await web.calls.timeline(campaign_id)),
-        reasons=await web.calls.reasons(campaign_id),
-        listed=await web.calls.list_reasons(campaign_id),
+        whole=whole,
+        chart=draw(whole.slots, whole.average_per_second),
+        watched=[card] if card.active else [],
     )
+
+
+@router.get("/campaigns/{id}/results")
+async def results(request: Request, web: Web, session: SignedIn, campaign_id: Id) -> HTMLResponse:
+    """Show what the campaign brought; counted when its window has closed."""
+    return page(request, "_brought.html", session, brought=await web.calls.results(campaign_id))
 
 
 @router.get("/campaigns/{id}/deliveries")
@@ -152,6 +178,7 @@ async def deliveries(
 ) -> HTMLResponse:
     """Show a page of the ledger; `outcome` is an outcome or `outcome/reason`."""
     wanted, _, reason = outcome.partition("/")
+    card = await web.calls.campaign(campaign_id)
     rows = await web.calls.deliveries(campaign_id, after, LEDGER_PAGE + 1, wanted or None, reason or None)
     more, rows = len(rows) > LEDGER_PAGE, rows[:LEDGER_PAGE]
     return page(
@@ -161,6 +188,7 @@ async def deliveries(
         campaign_id=campaign_id,
         rows=rows,
         outcome=outcome,
+        active=card.active,
         following=rows[-1].pass_id if more else None,
         continued=after is not None,
     )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Path, Query, Request, UploadFile
@@ -68,8 +68,17 @@ async def one(
 ) -> HTMLResponse:
     """Show one import."""
     card = await web.calls.member_import(import_id)
-    rows = await web.calls.import_report(import_id, 0, ROWS + 1)
-    return page(request, "import.html", session, card=card, active=card.status in OPEN, rows=rows, size=ROWS)
+    rejected = await web.calls.import_rows(import_id, 0, ROWS + 1, rejected=True)
+    others = await web.calls.import_rows(import_id, 0, ROWS + 1, rejected=False)
+    return page(
+        request,
+        "import.html",
+        session,
+        card=card,
+        active=card.status in OPEN,
+        lists=[("rejected", "Rejected", rejected), ("taken", "Taken, but not every cell", others)],
+        size=ROWS,
+    )
 
 
 @router.get("/imports/{id}/live")
@@ -92,15 +101,17 @@ async def rows(
     session: SignedIn,
     import_id: Annotated[UUID, Path(alias="id")],
     after: Annotated[int, Query(ge=0, le=2_000_000_000)] = 0,
+    which: Annotated[Literal["rejected", "taken"], Query()] = "rejected",
 ) -> HTMLResponse:
     """More rows of the report."""
-    found = await web.calls.import_report(import_id, after, ROWS + 1)
+    found = await web.calls.import_rows(import_id, after, ROWS + 1, rejected=which == "rejected")
     return page(
         request,
         "_import_rows.html",
         session,
         card=await web.calls.member_import(import_id),
         rows=found,
+        which=which,
         size=ROWS,
     )
 

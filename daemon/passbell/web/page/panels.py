@@ -42,7 +42,17 @@ async def birthdays(
 @router.post("/birthdays/run")
 async def run(request: Request, web: Web, session: Writing, program: Annotated[UUID, Form()]) -> HTMLResponse:
     """Give today's gifts now."""
-    return page(request, "_birthday_run.html", session, results=await web.calls.run_birthdays(program, None))
+    results = await web.calls.run_birthdays(program, None)
+    greetings = await web.calls.cards([row.campaign_id for row in results if row.campaign_id])
+    return page(
+        request,
+        "_birthday_run.html",
+        session,
+        results=results,
+        waits={card.campaign_id: card.status_detail for card in greetings},
+        days=await web.calls.birthdays_ahead(program),
+        runs=await web.calls.birthday_history(program),
+    )
 
 
 @router.get("/status")

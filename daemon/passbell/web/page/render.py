@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from passbell import __version__
+from passbell.report import interval_bar
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -63,9 +64,15 @@ def _environment() -> Environment:
         "moment": _moment,
         "duration": _duration,
         "audience": _audience,
+        "shorter": _shorter,
         "words": lambda value: str(value).replace("_", " "),
     }
-    environment.globals |= {"asset": _asset, "plural": _plural}
+    environment.globals |= {
+        "asset": _asset,
+        "plural": _plural,
+        # Numbers alone go into it.
+        "interval_bar": lambda *numbers: Markup(interval_bar(*numbers)),  # noqa: S704
+    }
     return environment
 
 
@@ -78,7 +85,11 @@ def _number(value: float | None) -> str:
 def _audience(target: str, longest: int) -> str:
     """Name an audience as people do."""
     known = {"ALL": "All active members", "CSV": "Uploaded list", "BIRTHDAY": "Birthdays"}
-    text = known.get(target.strip().upper(), target)
+    return _shorter(known.get(target.strip().upper(), target), longest)
+
+
+def _shorter(text: str, longest: int) -> str:
+    """Cut a text that nobody would read to its end."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

@@ -43,7 +43,7 @@ function showFields() {
   if (!form) return;
   const audience = form.elements.audience.value;
   one("#for-segment").hidden = audience !== "segment";
-  one("#for-csv").hidden = audience !== "csv";
+  if (one("#for-csv")) one("#for-csv").hidden = audience !== "csv";
   one("#for-later").hidden = form.elements.when.value !== "later";
   form.elements.at.required = form.elements.when.value === "later";
   form.elements.csvFile.required = audience === "csv";
@@ -113,7 +113,7 @@ document.addEventListener("cancel", (event) => {
   if (discard) discard.click();
 }, true);
 
-/* A notice is where the eye is. */
+/* A notice is where the eye is, and stays until the person does something: presses a button, sends a form. */
 document.addEventListener("htmx:afterSettle", (event) => {
   showTimes(document);
   showClock(document);
@@ -121,16 +121,47 @@ document.addEventListener("htmx:afterSettle", (event) => {
     const dialog = one("#confirm");
     if (dialog && dialog.open) dialog.close();
     event.detail.target.scrollIntoView({ block: "center" });
-  } else if (event.detail.elt.id === "compose" || event.detail.elt.id === "screen") {
-    one("#notice").replaceChildren();
   }
 });
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-dismiss]")) one("#notice").replaceChildren();
+  else if (event.target.closest("button[hx-post], #send, #yes")) one("#notice").replaceChildren();
+});
+
+/* What was typed is there again after Back or a reload, until it was sent. A draft has its own form. */
+const KEPT = "passbell-compose";
+const composing = one("#compose:not([data-draft])");
+function keepForm() {
+  const fields = [...new FormData(composing)].filter(([name, value]) => typeof value === "string" && name !== "member");
+  sessionStorage.setItem(KEPT, JSON.stringify(fields));
+}
+function restoreForm() {
+  const fields = JSON.parse(sessionStorage.getItem(KEPT) || "null");
+  const [entry] = performance.getEntriesByType("navigation");
+  const again = entry && (entry.type === "back_forward" || entry.type === "reload");
+  if (!fields || (sessionStorage.getItem(`${KEPT}-sent`) && !again)) return;
+  for (const [name, value] of fields) {
+    const field = composing.elements[name];
+    if (!field || (name === "audience" && value === "csv")) continue;
+    if (name === "program" && (new URLSearchParams(location.search).has("program") || ![...field.options].some((o) => o.value === value))) continue;
+    field.value = value;
+  }
+}
+if (composing) {
+  restoreForm();
+  composing.addEventListener("input", () => { sessionStorage.removeItem(`${KEPT}-sent`); keepForm(); });
+  composing.addEventListener("change", keepForm);
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (event.detail.xhr.getResponseHeader("HX-Redirect")) sessionStorage.setItem(`${KEPT}-sent`, "yes");
+  });
+}
 document.addEventListener("htmx:oobAfterSwap", () => showTimes(document));
 document.addEventListener("htmx:sendError", () => {
-  one("#notice").innerHTML = '<p class="notice bad">The server does not answer. Trying again when you do.</p>';
+  one("#notice").innerHTML = '<p class="notice bad">The server does not answer. Try again in a moment.</p>';
 });
 
 showTimes(document);
 showClock(document);
 showLength();
 showFields();
+if (composing && one("#message").value) composing.dispatchEvent(new Event("change", { bubbles: true }));

@@ -1,0 +1,355 @@
+# ruff: noqa: PLR0917 - the arguments are those of the SQL functions, in their order
+"""The SQL functions that the page alone calls (86_page.sql, 87_page_automations.sql), typed."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+
+from passbell.errors import CampaignError
+from passbell.web.calls import AUDIENCE_SECONDS, Calls
+from passbell.web.rows import CampaignCard, ImportRow, ListReason, Reason, Shape, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Asks", "Automation", "Brought", "DraftRow", "Moment", "Month", "Occasion", "ProgramPage"]
+
+
+class Moment(Shape):
+    """A campaign with all its numbers, read in one statement."""
+
+    card: CampaignCard
+    reasons: list[Reason]
+    slots: list[Slot]
+    listed: list[ListReason]
+    average_per_second: float | None
+
+
+class DraftRow(Shape):
+    """A draft, for the form."""
+
+    campaign_id: UUID
+    program_id: UUID | None
+    name: str | None
+    message: str | None
+    target: str
+    at_local: str | None
+    holdout_percent: float | None
+    is_list: bool
+
+
+class Brought(Shape):
+    """What messages brought: counts, the interval in guests and in money, the sentence."""
+
+    sent: int | None
+    sent_came: int | None
+    held: int | None
+    held_came: int | None
+    measure_days: int | None = None
+    extra: float | None
+    extra_lo: float | None
+    extra_hi: float | None
+    verdict: str
+    sentence: str
+    money: float | None
+    money_lo: float | None
+    money_hi: float | None
+
+
+class Month(Brought):
+    """The results of a program in a span; `month` None is the whole span."""
+
+    month: date | None
+    since: date
+    until: date
+    campaigns: int
+
+
+class ProgramPage(Shape):
+    """What a program says about its messages."""
+
+    program_id: UUID
+    name: str
+    timezone: str
+    suspended: bool
+    push_window_start: str | None
+    push_window_end: str | None
+    holdout_percent: float
+    holdout_group: bool
+    average_bill: float | None
+    push_max: int | None
+    push_max_days: int | None
+    push_min_hours: int | None
+    this_month: date
+    daily_cap: int
+
+
+class Suppression(Shape):
+    """A member who gets no messages for now."""
+
+    id: UUID
+    external_id: str
+    until: datetime | None
+    reason: str | None
+    created_by: str | None
+    created_at: datetime
+    over: bool
+
+
+class Automation(Shape):
+    """A message that sends itself."""
+
+    automation_id: UUID
+    program_id: UUID
+    program_name: str | None
+    timezone: str
+    suspended: bool
+    name: str | None
+    occasion: str
+    message: str
+    target: str
+    is_on: bool
+    send_at: str
+    send_days: str | None
+    again_after_days: int
+    catch_up_days: int
+    daily_limit: int | None
+    holdout_percent: float
+    measure_days: int
+    reward_points: int
+    priority: int
+    starts_on: date | None
+    ends_on: date | None
+    switched_on_on: date | None
+    last_run_on: date | None
+    fired_count: int
+    status_detail: str | None
+    created_by: str | None
+    created_at: datetime
+
+
+class Occasion(Shape):
+    """A rule that automations can name."""
+
+    name: str
+    description: str
+    parameter_kind: str
+    default_parameter: str | None
+
+
+class AutomationRun(Shape):
+    """What an automation did on one local date."""
+
+    local_date: date
+    completed_at: datetime | None
+    due: int
+    fired: int
+    failed: int
+    held_back_by_limit: int
+    campaign_id: UUID | None
+    detail: str | None
+
+
+class DueDay(Shape):
+    """How many would have been due on a local date."""
+
+    local_date: date
+    due: int
+
+
+class Verdict(Shape):
+    """A counted campaign's verdict."""
+
+    campaign_id: UUID
+    verdict: str
+
+
+class Asks(Calls):
+    """One method per SQL function."""
+
+    async def when(self, program: UUID, at: datetime | None) -> str | None:
+        """A moment in the program's zone, with the zone named."""
+        if at is None:
+            return None
+        return str(await self._value("select passbell.page_when(%s, %s)", (program, at)))
+
+    async def moment_of(self, campaign: UUID) -> Moment:
+        """All numbers of a campaign's page, of one moment."""
+        found = await self._rows(
+            Moment, "select * from passbell.page_campaign(%s)", (campaign,), AUDIENCE_SECONDS
+        )
+        if not found:
+            raise CampaignError(f"There is no campaign {campaign}.", "PB404")
+        return found[0]
+
+    # ── orders and drafts ────────────────────────────────────
+
+    async def draft(self, campaign: UUID) -> DraftRow:
+        """A draft."""
+        return (
+            await self._rows(DraftRow, "select * from passbell.page_draft(%s)", (campaign,), AUDIENCE_SECONDS)
+        )[0]
+
+    async def save_draft(
+        self,
+        owner: str,
+        campaign: UUID | None,
+        program: UUID,
+        message: str,
+        target: str,
+        name: str | None,
+        scheduled_at: datetime | None,
+        holdout: float | None,
+    ) -> UUID:
+        """Keep the form as a draft."""
+        value = await self._value(
+            "select passbell.page_save_draft(%s, %s, %s, %s, %s, %s, %s, %s::numeric)",
+            (owner, campaign, program, message, target, name, scheduled_at, holdout),
+            AUDIENCE_SECONDS,
+        )
+        return UUID(str(value))
+
+    async def submit_draft(
+        self,
+        owner: str,
+        campaign: UUID,
+        program: UUID,
+        message: str,
+        target: str,
+        name: str | None,
+        scheduled_at: datetime | None,
+        expected: int | None,
+        holdout: float | None,
+    ) -> None:
+        """Submit a draft as it was confirmed."""
+        await self._value(
+            "select passbell.page_submit_draft(%s, %s, %s, %s, %s, %s, %s, %s, %s::numeric)",
+            (owner, campaign, program, message, target, name, scheduled_at, expected, holdout),
+            AUDIENCE_SECONDS,
+        )
+
+    # ── results ──────────────────────────────────────────────
+
+    async def verdicts(self, campaigns: Sequence[UUID]) -> dict[UUID, str]:
+        """The verdicts of those that are counted."""
+        found = await self._rows(
+            Verdict,
+            "select * from passbell.page_verdicts(%s::uuid[])",
+            (list(campaigns),),
+            AUDIENCE_SECONDS,
+        )
+        return {row.campaign_id: row.verdict for row in found}
+
+    async def months(self, program: UUID) -> list[Month]:
+        """The last twelve months, the whole span first."""
+        return await self._rows(
+            Month, "select * from passbell.page_program_results(%s)", (program,), AUDIENCE_SECONDS
+        )
+
+    async def program_page(self, program: UUID) -> ProgramPage:
+        """What a program says about its messages."""
+        found = await self._rows(ProgramPage, "select * from passbell.page_program(%s)", (program,))
+        if not found:
+            raise CampaignError(f"There is no program {program}.", "PB404")
+        return found[0]
+
+    async def report(self, program: UUID, month: date) -> dict[str, Any]:
+        """The month's figures."""
+        row: dict[str, Any] = await self._value(
+            "select passbell.page_report(%s, %s)", (program, month), AUDIENCE_SECONDS
+        )
+        return row | {"month": date.fromisoformat(row["month"])}
+
+    # ── members who get no messages for now ──────────────────
+
+    async def suppressions(self, program: UUID) -> list[Suppression]:
+        """The list."""
+        return await self._rows(Suppression, "select * from passbell.page_suppressions(%s)", (program,))
+
+    async def suppress(self, owner: str, program: UUID, member: str, until: str, reason: str) -> None:
+        """Add a member."""
+        await self._value(
+            "select passbell.page_suppress(%s, %s, %s, %s, %s)", (owner, program, member, until, reason)
+        )
+
+    async def unsuppress(self, owner: str, row: UUID) -> None:
+        """Remove a row."""
+        await self._value("select passbell.page_unsuppress(%s, %s)", (owner, row))
+
+    async def import_rows(self, made: UUID, after: int, limit: int, *, rejected: bool) -> list[ImportRow]:
+        """Rows with a problem, either the rejected ones or the others."""
+        return await self._rows(
+            ImportRow,
+            "select * from passbell.page_import_rows(%s, %s, %s, %s)",
+            (made, rejected, after, limit),
+        )
+
+    # ── automations ──────────────────────────────────────────
+
+    async def automations(self, program: UUID | None) -> list[Automation]:
+        """The list."""
+        return await self._rows(Automation, "select * from passbell.page_automations(%s, null)", (program,))
+
+    async def automation(self, automation: UUID) -> Automation:
+        """One of them."""
+        found = await self._rows(
+            Automation, "select * from passbell.page_automations(null, %s)", (automation,)
+        )
+        if not found:
+            raise CampaignError(f"There is no automation {automation}.", "PB404")
+        return found[0]
+
+    async def occasions(self) -> list[Occasion]:
+        """The rules."""
+        return await self._rows(Occasion, "select * from passbell.page_occasions()")
+
+    async def save_automation(self, owner: str, automation: UUID | None, fields: dict[str, Any]) -> UUID:
+        """Create or change one."""
+        value = await self._value(
+            "select passbell.page_save_automation(%s, %s, %s::jsonb)",
+            (owner, automation, orjson.dumps(fields).decode()),
+            AUDIENCE_SECONDS,
+        )
+        return UUID(str(value))
+
+    async def switch_automation(self, owner: str, automation: UUID, *, on: bool) -> None:
+        """Switch it on or off."""
+        await self._value(
+            "select passbell.page_switch_automation(%s, %s, %s)", (owner, automation, on), AUDIENCE_SECONDS
+        )
+
+    async def delete_automation(self, owner: str, automation: UUID) -> None:
+        """Delete it with its runs and proofs."""
+        await self._value(
+            "select passbell.page_delete_automation(%s, %s)", (owner, automation), AUDIENCE_SECONDS
+        )
+
+    async def automation_runs(self, automation: UUID) -> list[AutomationRun]:
+        """The last runs."""
+        return await self._rows(
+            AutomationRun, "select * from passbell.page_automation_runs(%s)", (automation,)
+        )
+
+    async def automation_days(self, automation: UUID, days: int) -> list[DueDay]:
+        """The backtest."""
+        return await self._rows(
+            DueDay,
+            "select * from passbell.page_automation_days(%s, %s)",
+            (automation, days),
+            AUDIENCE_SECONDS,
+        )
+
+    async def automation_brought(self, automation: UUID) -> Brought:
+        """What it brought so far."""
+        return (
+            await self._rows(
+                Brought,
+                "select * from passbell.page_automation_results(%s)",
+                (automation,),
+                AUDIENCE_SECONDS,
+            )
+        )[0]

@@ -1,0 +1,261 @@
+-- What the Notification Manager page asks beside the API: one function per question, each under the caller's name where
+-- something changes. `passbell web` calls them as passbell_web (99_grants).
+
+-- A moment as people of the program read it, with the zone named: Thu 24 Dec 2026, 18:00 Europe/Berlin.
+create or replace function passbell.page_when(p_program uuid, p_at timestamptz) returns text
+language sql stable
+set search_path = ''
+as $$
+    select to_char(p_at at time zone z.zone, 'Dy FMDD Mon YYYY, HH24:MI') || ' ' || z.zone
+      from (select passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program limit 1)) as zone) z
+$$;
+
+-- A campaign with its reasons, chart and list, read in one statement: the numbers of one page are those of one moment.
+create or replace function passbell.page_campaign(p_campaign uuid)
+returns table (card jsonb, reasons jsonb, slots jsonb, listed jsonb, average_per_second numeric)
+language sql stable
+set search_path = ''
+as $$
+    select to_jsonb(k),
+           coalesce((select jsonb_agg(to_jsonb(r)) from passbell.campaign_reasons(p_campaign) r), '[]'),
+           coalesce((select jsonb_agg(to_jsonb(s) order by s.slot) from passbell.campaign_timeline(p_campaign) s), '[]'),
+           coalesce((select jsonb_agg(to_jsonb(l)) from passbell.list_reasons(p_campaign) l), '[]'),
+           -- A chunk is reported as a whole, so a short stretch seems faster than it was. From the start to the last report
+           -- is the only stretch whose rate can be told.
+           (select round((count(*) / greatest(1, extract(epoch from max(d.sent_at) - k.started_at)))::numeric, 1)
+              from passbell.deliveries d where d.campaign_id = p_campaign and d.outcome <> 'skipped')
+      from passbell.campaign_card(p_campaign) k
+$$;
+
+-- ── orders and drafts ────────────────────────────────────────────────────────────────────────────────────────
+
+-- The share of an order that has not started that is held back; NULL leaves it as it is. Raises PB400.
+create or replace function passbell.page_hold_back(p_campaign uuid, p_holdout numeric) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_holdout is not null then
+        if not p_holdout between 0 and 50 then
+            raise exception 'Hold back 0 to 50 %%, not %.', p_holdout using errcode = 'PB400';
+        end if;
+        update public.push_campaigns c set holdout_percent = p_holdout where c.id = p_campaign and c.started_at is null;
+    end if;
+end
+$$;
+
+-- A draft as the form shows it. Raises PB404, PB422 for a campaign that is no draft any more.
+create or replace function passbell.page_draft(p_campaign uuid)
+returns table (campaign_id uuid, program_id uuid, name text, message text, target text, at_local text, holdout_percent numeric, is_list boolean)
+language plpgsql stable
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
+    elsif v_campaign.status <> 'DRAFT' then
+        raise exception 'Campaign "%" is no draft any more: it is %.', left(v_campaign.name, 80), lower(v_campaign.status) using errcode = 'PB422';
+    end if;
+    return query
+        select v_campaign.id, v_campaign.program_id, left(v_campaign.name, 200), v_campaign.message_text,
+               coalesce(nullif(btrim(left(v_campaign.target_query, 100000)), ''), 'ALL'),
+               to_char(v_campaign.scheduled_at at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = v_campaign.program_id limit 1)),
+                       'YYYY-MM-DD"T"HH24:MI'),
+               v_campaign.holdout_percent, passbell.is_list(v_campaign);
+end
+$$;
+
+-- Writes a draft: a new one without p_campaign, else over the one that is there, whose list stays. Raises the sentences of
+-- push_send, PB422 for a campaign that is no draft any more.
+create or replace function passbell.page_save_draft(
+    p_owner text, p_campaign uuid, p_program uuid, p_message text, p_target text, p_name text, p_scheduled_at timestamptz, p_holdout numeric) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id  uuid;
+begin
+    perform passbell.act_as(p_owner);
+    perform passbell.require_program(p_program);
+    perform passbell.compile_message(p_message);
+    if p_campaign is null then
+        perform passbell.parse_target(p_target);
+        insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at, status)
+        values (p_program, p_name, p_message, p_target, p_scheduled_at, 'DRAFT')
+        returning id into v_id;
+    else
+        perform d.campaign_id from passbell.page_draft(p_campaign) d;
+        update public.push_campaigns c
+           set program_id = case when passbell.is_list(c) then c.program_id else p_program end,
+               target_query = case when passbell.is_list(c) then c.target_query else p_target end,
+               name = coalesce(p_name, c.name), message_text = p_message, scheduled_at = p_scheduled_at, holdout_percent = p_holdout
+         where c.id = p_campaign and c.status = 'DRAFT'
+        returning c.id into v_id;
+    end if;
+    perform passbell.page_hold_back(v_id, p_holdout);
+    return v_id;
+end
+$$;
+
+-- Submits a draft as it was confirmed: over it what the form says, and only if it still reaches as many phones as were
+-- shown (PB409). A draft whose file is still to be fetched cannot be counted: p_expected NULL.
+create or replace function passbell.page_submit_draft(
+    p_owner text, p_campaign uuid, p_program uuid, p_message text, p_target text, p_name text, p_scheduled_at timestamptz, p_expected integer, p_holdout numeric) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign   public.push_campaigns;
+    v_reachable  bigint;
+begin
+    perform passbell.act_as(p_owner);
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    if v_campaign.status <> 'DRAFT' then
+        return p_campaign;      -- submitted by the first of two clicks
+    end if;
+    perform passbell.page_save_draft(p_owner, p_campaign, p_program, p_message, p_target, p_name, p_scheduled_at, p_holdout);
+    if exists (select from passbell.list_pages g where g.campaign_id = p_campaign) then
+        perform passbell.submit_list_order(p_owner, p_campaign, p_expected);
+        return p_campaign;
+    end if;
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
+    perform passbell.require_order(v_campaign.program_id, v_campaign.target_query, v_campaign.scheduled_at);
+    if p_expected is not null and not passbell.is_list(v_campaign) then
+        select p.reachable into v_reachable from public.push_preview(v_campaign.program_id, v_campaign.target_query) p;
+        if v_reachable <> p_expected then
+            raise exception 'The audience has changed: % phones now, % when you looked.', passbell.thousands(v_reachable), passbell.thousands(p_expected)
+                  using errcode = 'PB409', detail = v_reachable::text;
+        end if;
+    end if;
+    update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign and c.status = 'DRAFT';
+    return p_campaign;
+end
+$$;
+
+-- ── results ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- The verdicts of those campaigns that are counted; nothing is counted for it.
+create or replace function passbell.page_verdicts(p_campaigns uuid[]) returns table (campaign_id uuid, verdict text)
+language sql
+set search_path = ''
+as $$
+    select r.campaign_id, v.verdict
+      from passbell.results r
+     cross join lateral passbell.campaign_result(r.campaign_id) v
+     where r.campaign_id = any (p_campaigns)
+$$;
+
+-- A program's results added up: the last twelve local months, newest first, and before them the whole span (month NULL).
+create or replace function passbell.page_program_results(p_program uuid)
+returns table (month date, since date, until date, campaigns bigint, sent bigint, sent_came bigint, held bigint, held_came bigint,
+               extra double precision, extra_lo double precision, extra_hi double precision, verdict text, sentence text,
+               money numeric, money_lo numeric, money_hi numeric)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_this  date;
+    v_bill  double precision;
+begin
+    perform passbell.require_program(p_program);
+    v_this := date_trunc('month', passbell.local_date(p_program)::timestamp)::date;
+    select g.average_bill::double precision into v_bill from passbell.programs g where g.program_id = p_program and g.average_bill > 0 limit 1;
+    for month, since, until in
+        select null::date, (v_this - interval '11 months')::date, (v_this + interval '1 month - 1 day')::date
+        union all
+        select (v_this - make_interval(months => n))::date, (v_this - make_interval(months => n))::date,
+               (v_this - make_interval(months => n) + interval '1 month - 1 day')::date
+          from generate_series(0, 11) n
+    loop
+        return query
+            select month, since, until, t.campaigns, t.sent, t.sent_came, t.held, t.held_came, t.extra, t.extra_lo, t.extra_hi, t.verdict, t.sentence,
+                   (t.extra * v_bill)::numeric, (t.extra_lo * v_bill)::numeric, (t.extra_hi * v_bill)::numeric
+              from public.push_results_total(p_program, since, until) t;
+    end loop;
+end
+$$;
+
+-- What a program says about its messages, for its own page and for compose.
+create or replace function passbell.page_program(p_program uuid)
+returns table (program_id uuid, name text, timezone text, suspended boolean, push_window_start text, push_window_end text,
+               holdout_percent numeric, holdout_group boolean, average_bill numeric, push_max integer, push_max_days integer, push_min_hours integer,
+               this_month date, daily_cap integer)
+language sql stable
+set search_path = ''
+as $$
+    select g.program_id, coalesce(nullif(btrim(g.name), ''), g.program_id::text), passbell.zone(g.timezone), g.suspended,
+           to_char(g.push_window_start, 'HH24:MI'), to_char(g.push_window_end, 'HH24:MI'), coalesce(g.holdout_percent, 0), coalesce(g.holdout_group, false),
+           g.average_bill, g.push_max, g.push_max_days, g.push_min_hours,
+           date_trunc('month', passbell.local_date(g.program_id)::timestamp)::date, s.daily_cap
+      from passbell.programs g
+     cross join passbell.settings s
+     where g.program_id = p_program
+     limit 1
+$$;
+
+create or replace function passbell.page_report(p_program uuid, p_month date) returns jsonb
+language sql
+set search_path = ''
+as $$ select to_jsonb(r) from public.push_report(p_program, p_month) r $$;
+
+-- ── members who get no messages for now ──────────────────────────────────────────────────────────────────────
+
+create or replace function passbell.page_suppressions(p_program uuid)
+returns table (id uuid, external_id text, until timestamptz, reason text, created_by text, created_at timestamptz, over boolean)
+language sql stable
+set search_path = ''
+as $$
+    select s.id, left(s.external_id, 200), s.until, left(s.reason, 400), s.created_by, s.created_at, coalesce(s.until <= passbell.now(), false)
+      from public.push_suppressions s
+     where s.program_id = p_program
+     order by s.created_at desc, s.id
+     limit 500
+$$;
+
+-- Raises PB404 for a member that the program does not have: a slip would leave the wrong one in peace.
+create or replace function passbell.page_suppress(p_owner text, p_program uuid, p_external_id text, p_until text, p_reason text) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_known  text;
+begin
+    perform passbell.act_as(p_owner);
+    perform passbell.require_program(p_program);
+    select r.external_id into v_known from passbell.recipients r
+     where r.program_id = p_program and lower(btrim(r.external_id)) = lower(btrim(p_external_id)) limit 1;
+    if not found then
+        raise exception 'There is no member "%" in this program.', left(btrim(p_external_id), 80) using errcode = 'PB404';
+    end if;
+    insert into public.push_suppressions (program_id, external_id, until, reason, created_by)
+    values (p_program, v_known, passbell.program_moment(p_program, p_until), nullif(left(btrim(p_reason), 400), ''), passbell.caller());
+end
+$$;
+
+create or replace function passbell.page_unsuppress(p_owner text, p_id uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform passbell.act_as(p_owner);
+    delete from public.push_suppressions s where s.id = p_id;
+end
+$$;
+
+-- The rows of an import that have a problem: those that were rejected first, then those of which cells were left out.
+create or replace function passbell.page_import_rows(p_import uuid, p_rejected boolean, p_after integer, p_limit integer)
+returns table (row_number integer, result text, column_name text, value text, reason text, problems jsonb)
+language sql stable
+set search_path = ''
+as $$
+    select r.row_number, r.result, r.column_name, r.value, r.reason, coalesce(r.problems, '[]')
+      from passbell.import_rows r
+     where r.import_id = p_import and r.row_number > p_after and r.problems is not null and (r.result = 'rejected') = p_rejected
+     order by r.row_number
+     limit least(greatest(p_limit, 1), 5000)
+$$;
