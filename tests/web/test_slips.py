@@ -103,6 +103,24 @@ def test_b1_an_empty_list_is_not_everybody(
     refused(answer, club, 400 if content is not None else 422, code)
 
 
+@pytest.mark.parametrize("lost", ["\r\n--b--\r\n", "zz\r\n--b--\r\n", "LIST"], ids=["the end", "a row", "the list"])
+@pytest.mark.parametrize("path", ["blast", "targeted"])
+def test_b1_a_form_that_was_cut_off_is_not_everybody(api: Api, club: Club, path: str, lost: str) -> None:
+    """A proxy or a script loses the end of a form, and with it the list: nobody is reached."""
+    fields = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in club.order.items()
+    )
+    part = '--b\r\nContent-Disposition: form-data; name="csvFile"; filename="l.csv"\r\n\r\nmember_id\r\nzz\r\n--b--\r\n'
+    body = fields + (part.removesuffix(lost) if lost != "LIST" else "--b\r\nContent-Dis")
+    answer = api.http.post(
+        f"/api/notifications/{path}",
+        content=body.encode(),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    refused(answer, club, 400, "BAD_REQUEST")
+
+
 def test_b1_a_part_given_twice_is_refused(api: Api, club: Club) -> None:
     """Of two lists in one form neither is dropped in silence."""
     files = [("csvFile", LIST), ("csvFile", LIST)]

@@ -13,6 +13,7 @@ Of several columns any no wins, else any yes. The words are data: consent.tsv.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -29,12 +30,19 @@ Word = Literal["yes", "no", "never", "open"]
 
 NEITHER: Final = "this is neither yes nor no"
 
+
+def _folded_regex(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern for folded names: these have lost their marks, those of Japanese letters too."""
+    plain = "".join(mark for mark in unicodedata.normalize("NFKD", pattern) if not unicodedata.combining(mark))
+    return re.compile(plain)
+
+
 _OUT = re.compile(
     r"opt(ed|s)?(in)?out|(do(es)?not|dont)\w{0,12}?(e?mail|contact|call|sms|text|market|disturb|send|phone|whatsapp|fax)|"
     r"exclu(de|ded|sion)\w*(campaign|marketing|mailing|email)|unsub|bounce|complain|suppress|blacklist|blocklist|"
-    r"emails?disabled|disabledemail|nomarketing|noemails|nonewsletter"
+    r"emails?disabled|disabledemail|nomarketing|noemails|nonewsletter|^dnd(email|all|sms)?$"
 )
-_IN = re.compile(
+_IN = _folded_regex(
     r"opt(ed)?in|consent|newsletter|subscribedto|subscri(bed|ption|be|ber)s?(email|marketing|news|sms|status)|"
     r"(email|marketing|news|sms|push)s?subscri|accepts?(email|sms|marketing|push)|marketingpermission|"
     r"(permission|allow|agree|accept|ok|optin|willing)\w*(marketing|email|mailing|newsletter|sms|push|contact)|"
@@ -44,8 +52,23 @@ _IN = re.compile(
     r"einwilligung|werbeerlaubnis|dsgvo|gdpr|rgpd|lgpd|rodo|kvkk|samtyck|samtykke|suostumus|markkinointilupa|"
     r"toestemming|nieuwsbrief|consenso|consentiment|consentimi|souhlas|zgoda|nyhetsbrev|nyhedsbrev|uutiskirje|"
     r"bulten|infolettre|メルマガ|メールマガジン|ニュースレター|メール配信|订阅|訂閱|电子报|電子報|营销|行銷|"
-    r"النشرة|التسويق|דיוור|ניוזלטר"
+    r"النشرة|التسويق|דיוור|ניוזלטר|"
+    # Questions and sentences of forms.
+    r"(stayin|keepin)touch|keepme(informed|updated|posted)|signmeup|hearfromus|channelstatus|joinour(list|club|mailing|news)|"
+    r"(receiv|sendyou|sendme|getour|informedabout|like|want)\w*(offer|promo|news|update|marketing|email|deals)|"
+    r"(werbung|werbe\w*|angebote|news|neuigkeiten|informationen|infos|aktionen)\w*(erhalten|bekommen|zusend|zuschick|einverstanden|"
+    r"informiert)|(einverstanden|erhalten|bekommen)\w*(werbung|angebote|news|informationen|infos)|"
+    r"(recevoir|recois|souhaite|accepte)\w*(offre|actualite|promo|publicit|communication|information|mail|courriel|nouvelles)|"
+    r"(recib|desea|acept|quier)\w*(promo|oferta|novedad|publicidad|comunicacion|informacion|correos|noticia|boletin)|"
+    r"(ricever|desider|accett|accons)\w*(offert|promo|novita|pubblicit|comunicazion|informazion|email|notizie)|"
+    r"(receber|deseja|aceit|quer)\w*(ofert|promo|novidade|publicidade|comunicac|informac|email|noticia)|"
+    r"(aanbieding|nieuws|reclame|informatie|acties)\w*ontvang|(ontvang|hoogte)\w*(aanbieding|nieuws|reclame|acties)|"
+    r"(otrzymyw|otrzymac)\w*(ofert|informac|wiadomosc|promoc|mail|reklam)|zgad\w*(ofert|informac|marketing|reklam)|"
+    r"(ta|fa|motta)\w*(erbjudanden|nyheter|reklam|tilbud|nyheder)|dostavat\w*(nabidk|novink|informac)|"
+    r"(メール|お知らせ|案内|情報|クーポン|dm)\w*(希望|受け取|受取|受信|配信|送付|よろしい)|接收\w*(优惠|優惠|信息|資訊|推广|邮件|郵件)"
 )
+# Consent to be measured is none to be written to.
+_NOT_TO_WRITE = re.compile(r"(consent|agree|permission|allow|optin)\w*track|track\w*(consent|permission|allowed|optin)")
 # When, where and how it was given is not whether.
 _ABOUT = re.compile(
     r"(time|timestamp|date|datetime|at|ip|ipaddress|source|method|form|formid|url|link|text|version|by|count|id|type|"
@@ -56,12 +79,22 @@ _LEFT = re.compile(
     r"(time|timestamp|date|datetime|at|on|reason|reasons|campaign|campaigntitle|utc|datum|zeitpunkt|grund|fecha|"
     r"data|dato|tarihi|日時|日|日付|时间|時間|日期)$"
 )
-_LEFT_NAMES = re.compile(r"^(clean(ed)?(time|date|at|campaigntitle)|bounce(d)?(type|code))$")
+_LEFT_NAMES = re.compile(r"^((hard|soft)?clean(ed)?(time|date|at|on|campaigntitle)|bounce(d)?(type|code))$")
 _OTHER = re.compile(
     r"sms|textmessage|whatsapp|phone|call|fax|voice|post(al)?(mail|optin|consent|marketing)|directmail|(?<!news)letter|viber|telefon(?!.*mail)"
 )
 _MAIN = re.compile(r"e?mail|push|wallet|newsletter|allchannels")
 _LONGEST_WORD = 40
+_LONGEST_NAME = 30
+_TICK = 10
+# A sentence that refuses: "No thank you", "I'd rather not", "Nie wyrażam zgody", "希望しません".
+_REFUSES = re.compile(
+    r"^(no|non|nein|nie|nej|nei|nee|ne|nao|n\u00e3o|ei|hay\u0131r|hayir|never|stop)\b|"
+    r"\b(not|never|n't|dont|cannot|unsubscribe\w*|nicht|kein\w*|nie|niet|geen|inte|ikke|nunca|jamais|mai|nigdy|nooit|"
+    r"aldrig|aldri|nikdy|asla|n[e'\u2019]\s?\w+\s+pas|pas d\w*|n\u00e3o|ei)\b|n['\u2019]t\b|"
+    r"ません|ない|しな|不|拒|未|\bلا\b|\bלא\b"
+)
+_CHANNELS = re.compile(r"(^|[,;/ ])(e-?mail|all|any|marketing|push|newsletter|tout|alle|todo)s?([,;/ ]|$)", re.IGNORECASE)
 _NO_DATE: Final = frozenset({"0000-00-00", "0000-00-00 00:00:00"})
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 _FIRST_PART = re.compile(r"^([^,;:.!\u2013\u2014|/-]{1,30}?)\s*(?:[,;:!\u2013\u2014|/]|\.\s|\s-\s)")
@@ -89,16 +122,20 @@ def kind_of(name: str) -> Kind | None:  # noqa: PLR0911 -- a ladder of readings
     if found is not None and found.field not in {"in", "out", "status"}:
         return None
     folded = fold(name)
+    # A question may end with the words of "when": `… by e-mail?`.
+    asked = len(folded) > _LONGEST_NAME
     other = _OTHER.search(folded) is not None and _MAIN.search(_OTHER.sub("", folded)) is None
     if found is not None:
         return found.field  # type: ignore[return-value]
     if _LEFT_NAMES.match(folded):
         return "left"
+    if _NOT_TO_WRITE.search(folded):
+        return None
     if _OUT.search(folded) or _words()[1].search(folded):
-        if about := _ABOUT.search(folded):
+        if not asked and (about := _ABOUT.search(folded)):
             return "left" if _LEFT.search(folded) and about.start() else None
         return "other_out" if other else "out"
-    if _IN.search(folded) and not _ABOUT.search(folded):
+    if _IN.search(folded) and (asked or not _ABOUT.search(folded)):
         return "other_in" if other else "in"
     return None
 
@@ -137,9 +174,9 @@ def answer(kind: Kind, cell: str) -> Answer:
     return _READERS[kind](text, fold(text), word_of(text))
 
 
-def _opt_in(_text: str, _folded: str, word: Word | None) -> Answer:
+def _opt_in(text: str, _folded: str, word: Word | None) -> Answer:
     if word is None:
-        return Answer(None, NEITHER)
+        return Answer(False) if _REFUSES.search(text.casefold()) else Answer(None, NEITHER)
     return Answer({"yes": True, "no": False, "never": False, "open": None}[word])
 
 
@@ -154,6 +191,8 @@ def _opt_out(text: str, folded: str, word: Word | None) -> Answer:
         return Answer(None if _of_consent(folded) or folded.startswith("allow") else False)
     if _DATE.search(text) or (word == "no" and _of_consent(folded)):
         return Answer(False)
+    if word is None and _CHANNELS.search(text):  # "Blocklisted: Email"
+        return Answer(False)
     return Answer(None, None if word else NEITHER)
 
 
@@ -162,7 +201,7 @@ def _left(_text: str, folded: str, word: Word | None) -> Answer:
 
 
 def _status(_text: str, folded: str, word: Word | None) -> Answer:
-    if word is None or word == "open" or not _of_consent(folded):
+    if word is None or word == "open" or not (_of_consent(folded) or _LOST.match(folded)):
         return Answer(None)
     return Answer(word == "yes")
 
@@ -180,7 +219,9 @@ _READERS: Final[dict[Kind, Callable[[str, str, Word | None], Answer]]] = {
     "other_out": _opt_out,
     "any": _anywhere,
 }
-_STATUS_WORDS = re.compile(
+# In a column `Status` alone; elsewhere these words speak of other things.
+_LOST = re.compile(r"^(junk|spam|removed|blocked|invalidemail|undeliverable\w*|donotmail|dnd)$")
+_STATUS_WORDS = _folded_regex(
     r"subscri|opt(ed)?(in|out)|clean|bounce|complain|transactional|nonmarketing|abonn|abgemeldet|angemeldet|inscri|"
     r"suscri|iscri|uitgeschreven|aangemeld|afgemeld|prenumer|avregistr|tilmeldt|avmeldt|afmeldt|zapisan|wypisan|"
     r"odhlas|prihlas|"
@@ -229,7 +270,8 @@ class Consent:
     def _answers(self, cells: list[str]) -> list[tuple[int, str, Answer]]:
         count = len(cells)
         return [
-            (index, name, answer(kind, cells[index]))
+            # A box that was ticked in a form repeats the question.
+            (index, name, answer(kind, "yes" if len(cell) > _TICK and fold(cell) == fold(name) else cell))
             for index, name, kind in self.columns
             # Numbers, dates and notes of other columns are no words of consent: they need not be looked up.
             if index < count

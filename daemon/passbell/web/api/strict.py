@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 
 from passbell.web.errors import ApiError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from fastapi.responses import Response
     from starlette.datastructures import FormData
+    from starlette.types import Message
 
 __all__ = ["PageRoute", "StrictRoute", "check_json", "model_names", "nearest", "router", "unknown_field"]
 
@@ -112,6 +114,8 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+            if takes_form and kind == _FORMS[0]:
+                request = await _whole_form(request)
             if page is not None:
                 if takes_form and kind in _FORMS:
                     list(_check_names(await request.form(), {*form, *page}))
@@ -184,6 +188,32 @@ def _check_names(form: FormData, known: Iterable[str]) -> Iterator[tuple[str, Up
             _twice(name)
         seen.add(name)
         yield name, value
+
+
+async def _whole_form(request: Request) -> Request:
+    """Read a form of parts, and refuse one that ends before its last boundary.
+
+    The parser of the framework drops what was cut off. Where that is the list, its message would go to everybody.
+    """
+    _, options = parse_options_header(request.headers["content-type"])
+    end = b"--" + options.get(b"boundary", b"") + b"--"
+    receive = request.receive
+    tail = b""
+    whole = False
+
+    async def look() -> Message:
+        nonlocal tail, whole
+        message = await receive()
+        seen = tail + message.get("body", b"")
+        whole = whole or end in seen
+        tail = seen[-len(end) :]
+        return message
+
+    looked = Request(request.scope, look)
+    await looked.form()
+    if not whole:
+        raise ApiError(400, "BAD_REQUEST", "The form ends too early: a part of it was lost on its way.")
+    return looked
 
 
 async def _check_form(request: Request, known: Mapping[str, Any]) -> None:
