@@ -171,3 +171,56 @@ def test_the_report_says_how_many_answered_what() -> None:
         'Consent: 1 yes, 1 no, 1 without an answer. By column: "Newsletter": 2 yes, 0 no, 1 without an answer; '
         '"UNSUB": 0 yes, 1 no, 2 without an answer.'
     )
+
+
+FORMS = {
+    "Möchten Sie unseren Newsletter erhalten?": ("Ja, gerne", "Nein, danke"),
+    "Ich bin damit einverstanden, Werbung per E-Mail zu erhalten.": (None, "Nein"),
+    "¿Desea recibir promociones por correo?": ("Sí", "No, gracias"),
+    "Souhaitez-vous recevoir nos offres par e-mail ?": ("Oui", "Non, merci"),
+    "Desidera ricevere offerte via email?": ("Sì", "Preferisco di no, non scrivetemi"),
+    "Deseja receber novidades por e-mail?": ("Sim", "Não, obrigado"),
+    "Czy wyrażasz zgodę na otrzymywanie newslettera?": ("Wyrażam zgodę", "Nie wyrażam zgody"),
+    "メールマガジンの配信を希望しますか\uff1f": ("希望します", "希望しません"),
+    "クーポンやお知らせの受け取り": ("はい", "受け取りません"),
+    "Would you like to hear from us?": ("Yes please!", "No thank you"),
+    "Can we send you offers?": ("Yes", "I'd rather not"),
+    "Stay in touch": ("Yes, please", "Never contact me"),
+    "Email Channel Status": ("Subscribed", "Non-subscribed"),
+}
+
+
+@pytest.mark.parametrize("question", FORMS)
+def test_b2_questions_of_forms(question: str) -> None:
+    """A form's question is a column of consent: a sentence that refuses is a no, a box that was ticked repeats it."""
+    yes, no = FORMS[question]
+    for answer, expected in ((yes or question, True), (no, False), ("", None)):
+        assert _says(f'email,"{question}"\na@example.com,"{answer}"\n') == [expected]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("Cleaned On", "2024-02-01"),
+        ("Status", "junk"),
+        ("Status", "removed"),
+        ("Contact Status", "Do-Not-Mail"),
+        ("Blocklisted", "Email"),
+        ("DND", "true"),
+        ("Please do NOT send me marketing", "Please do NOT send me marketing"),
+    ],
+)
+def test_b2_other_exports_that_say_no(column: str, value: str) -> None:
+    """Squarespace, MailerLite, GetResponse, Zoho, Brevo and forms: who left stays out."""
+    assert _says(f"email,{column}\na@example.com,{value}\n") == [False]
+
+
+def test_b2_never_subscribed_to_texts_does_not_outweigh_a_yes_to_mail() -> None:
+    """Omnisend writes nonSubscribed for everybody without a phone; beside "subscribed" it is no answer."""
+    rows = "a@example.com,subscribed,nonSubscribed\nb@example.com,nonSubscribed,subscribed\n"
+    assert _says(f"email,emailStatus,smsStatus\n{rows}") == [True, False]
+
+
+def test_b2_consent_to_be_measured_is_none_to_be_written_to() -> None:
+    """Campaign Monitor's "Consent to track: Yes" opts nobody in."""
+    assert _says("email,Consent to track\na@example.com,Yes\n") == [None]

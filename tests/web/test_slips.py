@@ -103,7 +103,9 @@ def test_b1_an_empty_list_is_not_everybody(
     refused(answer, club, 400 if content is not None else 422, code)
 
 
-@pytest.mark.parametrize("lost", ["\r\n--b--\r\n", "zz\r\n--b--\r\n", "LIST"], ids=["the end", "a row", "the list"])
+@pytest.mark.parametrize(
+    "lost", ["\r\n--b--\r\n", "zz\r\n--b--\r\n", "LIST"], ids=["the end", "a row", "the list"]
+)
 @pytest.mark.parametrize("path", ["blast", "targeted"])
 def test_b1_a_form_that_was_cut_off_is_not_everybody(api: Api, club: Club, path: str, lost: str) -> None:
     """A proxy or a script loses the end of a form, and with it the list: nobody is reached."""

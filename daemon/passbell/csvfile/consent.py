@@ -33,7 +33,9 @@ NEITHER: Final = "this is neither yes nor no"
 
 def _folded_regex(pattern: str) -> re.Pattern[str]:
     """Compile a pattern for folded names: these have lost their marks, those of Japanese letters too."""
-    plain = "".join(mark for mark in unicodedata.normalize("NFKD", pattern) if not unicodedata.combining(mark))
+    plain = "".join(
+        mark for mark in unicodedata.normalize("NFKD", pattern) if not unicodedata.combining(mark)
+    )
     return re.compile(plain)
 
 
@@ -68,7 +70,9 @@ _IN = _folded_regex(
     r"(メール|お知らせ|案内|情報|クーポン|dm)\w*(希望|受け取|受取|受信|配信|送付|よろしい)|接收\w*(优惠|優惠|信息|資訊|推广|邮件|郵件)"
 )
 # Consent to be measured is none to be written to.
-_NOT_TO_WRITE = re.compile(r"(consent|agree|permission|allow|optin)\w*track|track\w*(consent|permission|allowed|optin)")
+_NOT_TO_WRITE = re.compile(
+    r"(consent|agree|permission|allow|optin)\w*track|track\w*(consent|permission|allowed|optin)"
+)
 # When, where and how it was given is not whether.
 _ABOUT = re.compile(
     r"(time|timestamp|date|datetime|at|ip|ipaddress|source|method|form|formid|url|link|text|version|by|count|id|type|"
@@ -90,11 +94,13 @@ _TICK = 10
 # A sentence that refuses: "No thank you", "I'd rather not", "Nie wyrażam zgody", "希望しません".
 _REFUSES = re.compile(
     r"^(no|non|nein|nie|nej|nei|nee|ne|nao|n\u00e3o|ei|hay\u0131r|hayir|never|stop)\b|"
-    r"\b(not|never|n't|dont|cannot|unsubscribe\w*|nicht|kein\w*|nie|niet|geen|inte|ikke|nunca|jamais|mai|nigdy|nooit|"
+    r"\b(no|non|not|never|n't|dont|cannot|unsubscribe\w*|nicht|kein\w*|nie|niet|geen|inte|ikke|nunca|jamais|mai|nigdy|nooit|"
     r"aldrig|aldri|nikdy|asla|n[e'\u2019]\s?\w+\s+pas|pas d\w*|n\u00e3o|ei)\b|n['\u2019]t\b|"
-    r"ません|ない|しな|不|拒|未|\bلا\b|\bלא\b"
+    r"ません|ない|しな|不|拒|未|\bلا\b|\bלא\b"  # noqa: RUF001
 )
-_CHANNELS = re.compile(r"(^|[,;/ ])(e-?mail|all|any|marketing|push|newsletter|tout|alle|todo)s?([,;/ ]|$)", re.IGNORECASE)
+_CHANNELS = re.compile(
+    r"(^|[,;/ ])(e-?mail|all|any|marketing|push|newsletter|tout|alle|todo)s?([,;/ ]|$)", re.IGNORECASE
+)
 _NO_DATE: Final = frozenset({"0000-00-00", "0000-00-00 00:00:00"})
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 _FIRST_PART = re.compile(r"^([^,;:.!\u2013\u2014|/-]{1,30}?)\s*(?:[,;:!\u2013\u2014|/]|\.\s|\s-\s)")
