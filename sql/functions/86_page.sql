@@ -259,3 +259,12 @@ as $$
      order by r.row_number
      limit least(greatest(p_limit, 1), 5000)
 $$;
+
+-- The rules that an automation's occasion can name.
+create or replace function passbell.page_occasions()
+returns table (name text, description text, parameter_kind text, default_parameter text)
+language sql stable
+set search_path = ''
+as $$
+    select t.name, t.description, t.parameter_kind, t.default_parameter from passbell.triggers t order by t.builtin desc, t.name
+$$;

@@ -7,8 +7,6 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import orjson
-
 from passbell.errors import CampaignError
 from passbell.web.calls import AUDIENCE_SECONDS, Calls
 from passbell.web.rows import CampaignCard, ImportRow, ListReason, Reason, Shape, Slot
@@ -16,7 +14,7 @@ from passbell.web.rows import CampaignCard, ImportRow, ListReason, Reason, Shape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Asks", "Automation", "Brought", "DraftRow", "Moment", "Month", "Occasion", "ProgramPage"]
+__all__ = ["Asks", "Brought", "DraftRow", "Moment", "Month", "Occasion", "ProgramPage"]
 
 
 class Moment(Shape):
@@ -100,38 +98,6 @@ class Suppression(Shape):
     over: bool
 
 
-class Automation(Shape):
-    """A message that sends itself."""
-
-    automation_id: UUID
-    program_id: UUID
-    program_name: str | None
-    timezone: str
-    suspended: bool
-    name: str | None
-    occasion: str
-    message: str
-    target: str
-    is_on: bool
-    send_at: str
-    send_days: str | None
-    again_after_days: int
-    catch_up_days: int
-    daily_limit: int | None
-    holdout_percent: float
-    measure_days: int
-    reward_points: int
-    priority: int
-    starts_on: date | None
-    ends_on: date | None
-    switched_on_on: date | None
-    last_run_on: date | None
-    fired_count: int
-    status_detail: str | None
-    created_by: str | None
-    created_at: datetime
-
-
 class Occasion(Shape):
     """A rule that automations can name."""
 
@@ -139,26 +105,6 @@ class Occasion(Shape):
     description: str
     parameter_kind: str
     default_parameter: str | None
-
-
-class AutomationRun(Shape):
-    """What an automation did on one local date."""
-
-    local_date: date
-    completed_at: datetime | None
-    due: int
-    fired: int
-    failed: int
-    held_back_by_limit: int
-    campaign_id: UUID | None
-    detail: str | None
-
-
-class DueDay(Shape):
-    """How many would have been due on a local date."""
-
-    local_date: date
-    due: int
 
 
 class Verdict(Shape):
@@ -290,66 +236,6 @@ class Asks(Calls):
 
     # ── automations ──────────────────────────────────────────
 
-    async def automations(self, program: UUID | None) -> list[Automation]:
-        """The list."""
-        return await self._rows(Automation, "select * from passbell.page_automations(%s, null)", (program,))
-
-    async def automation(self, automation: UUID) -> Automation:
-        """One of them."""
-        found = await self._rows(
-            Automation, "select * from passbell.page_automations(null, %s)", (automation,)
-        )
-        if not found:
-            raise CampaignError(f"There is no automation {automation}.", "PB404")
-        return found[0]
-
     async def occasions(self) -> list[Occasion]:
         """The rules."""
         return await self._rows(Occasion, "select * from passbell.page_occasions()")
-
-    async def save_automation(self, owner: str, automation: UUID | None, fields: dict[str, Any]) -> UUID:
-        """Create or change one."""
-        value = await self._value(
-            "select passbell.page_save_automation(%s, %s, %s::jsonb)",
-            (owner, automation, orjson.dumps(fields).decode()),
-            AUDIENCE_SECONDS,
-        )
-        return UUID(str(value))
-
-    async def switch_automation(self, owner: str, automation: UUID, *, on: bool) -> None:
-        """Switch it on or off."""
-        await self._value(
-            "select passbell.page_switch_automation(%s, %s, %s)", (owner, automation, on), AUDIENCE_SECONDS
-        )
-
-    async def delete_automation(self, owner: str, automation: UUID) -> None:
-        """Delete it with its runs and proofs."""
-        await self._value(
-            "select passbell.page_delete_automation(%s, %s)", (owner, automation), AUDIENCE_SECONDS
-        )
-
-    async def automation_runs(self, automation: UUID) -> list[AutomationRun]:
-        """The last runs."""
-        return await self._rows(
-            AutomationRun, "select * from passbell.page_automation_runs(%s)", (automation,)
-        )
-
-    async def automation_days(self, automation: UUID, days: int) -> list[DueDay]:
-        """The backtest."""
-        return await self._rows(
-            DueDay,
-            "select * from passbell.page_automation_days(%s, %s)",
-            (automation, days),
-            AUDIENCE_SECONDS,
-        )
-
-    async def automation_brought(self, automation: UUID) -> Brought:
-        """What it brought so far."""
-        return (
-            await self._rows(
-                Brought,
-                "select * from passbell.page_automation_results(%s)",
-                (automation,),
-                AUDIENCE_SECONDS,
-            )
-        )[0]
