@@ -8,7 +8,7 @@ SOURCES := daemon tests tools bench
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test postgres-matrix chaos bench lint format types docs audit release-check lock clean
+.PHONY: help setup demo test postgres-matrix chaos bench lint format types docs site audit release-check lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,9 @@ types: setup  ## mypy, strict
 
 docs: setup  ## write the reference (docs/settings.md, docs/reference) from the code and the schema
 	@$(BIN)/python tools/reference.py
+
+site: setup  ## docs/ as a site in .bench/site; a dead link fails
+	@$(BIN)/python -m mkdocs --quiet build --strict
 
 audit: setup  ## ask for known vulnerabilities of the locked dependencies
 	@$(BIN)/python tools/audit.py

@@ -16,7 +16,7 @@ from passbell.settings import Settings
 if TYPE_CHECKING:
     from conftest import Club, Passbell
 
-HEAVY = {"psycopg", "pydantic", "httpx", "aiohttp", "rich", "structlog", "uvloop"}
+HEAVY = {"psycopg", "pydantic", "httpx", "httptools", "rich", "structlog", "uvloop"}
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:

@@ -11,7 +11,8 @@ import pytest
 import trustme
 
 from passbell.passkit import Recipient, Verdict
-from passbell.passkit.transport import NetworkTrouble, open_transport
+from passbell.passkit.transport import open_transport
+from passbell.passkit.wire import NetworkTrouble
 from support.scripted import Reply
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,11 +11,12 @@ import pytest
 import passbell.passkit
 from passbell.passkit import Credentials, PassKit, Recipient, Verdict
 from passbell.passkit.transport import environment_proxy, open_transport
+from support.scripted import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from support.scripted import MakeClient, Server
+    from support.scripted import MakeClient, Request, Server
 
 MEMBER = Recipient("p1", "MEMBERSHIP", "abc", None, None)
 
@@ -109,6 +111,29 @@ async def test_the_proxy_of_the_environment_is_used(
     (request,) = server.requests
     assert request.path == "http://passkit.test/members/member"
     assert request.headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
+
+
+async def test_a_proxy_is_asked_by_twenty_at_once(
+    client: MakeClient, server: Server, clean_environment: pytest.MonkeyPatch
+) -> None:
+    """However many are allowed in flight, the pool of httpx gets no more than it can serve; all of them arrive."""
+    clean_environment.setenv("HTTP_PROXY", server.url)
+    at_once: list[int] = []
+    full = asyncio.Event()
+
+    async def slow(_: Request) -> Reply:
+        at_once.append(1)
+        if len(at_once) == 20:
+            full.set()
+        await full.wait()
+        return Reply()
+
+    server.script = slow
+    passkit = client(base_url="http://passkit.test", http_client="auto", concurrency=50)
+    answers = await asyncio.gather(*(passkit.push(MEMBER, f"Hello {n}", None) for n in range(60)))
+    assert {answer.verdict for answer in answers} == {Verdict.SENT}
+    assert len(server.requests) == 60
+    assert server.connections == 20
 
 
 async def test_no_proxy_is_obeyed(client: MakeClient, clean_environment: pytest.MonkeyPatch) -> None:

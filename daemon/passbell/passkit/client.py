@@ -36,14 +36,8 @@ from passbell.passkit.recipient import (
 from passbell.passkit.records import Exchange, RecordReader
 from passbell.passkit.skew import ClockSkew
 from passbell.passkit.templates import Template, read_templates
-from passbell.passkit.transport import (
-    MAX_BODY,
-    BodyTooLong,
-    NetworkTrouble,
-    Transport,
-    check_base_url,
-    open_transport,
-)
+from passbell.passkit.transport import check_base_url, connections, open_transport
+from passbell.passkit.wire import MAX_BODY, BodyTooLong, NetworkTrouble, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -87,7 +81,7 @@ class PassKit:
             credentials: of the account's REST API.
             message_key: key in `metaData`, without `meta.`, whose field carries the change message.
             timeout: seconds for one whole exchange.
-            concurrency: requests in flight at most.
+            concurrency: requests in flight at most; over httpx no more than 20.
             transport: something else that speaks HTTP, a test's or a dry run's.
             clock: our unix seconds.
             before_call: called immediately before each request leaves, also repeats, reads and probes; what it
@@ -101,6 +95,9 @@ class PassKit:
             ValueError: bad base URL, client name or proxy.
         """
         base_url = check_base_url(base_url)
+        http_client = http_client or os.environ.get("PASSBELL_HTTP_CLIENT") or "auto"
+        if transport is None:
+            concurrency = connections(base_url, http_client, concurrency)
         self.message_key = message_key
         self._credentials = credentials
         self._timeout = timeout
@@ -115,7 +112,7 @@ class PassKit:
             open_transport(
                 base_url,
                 concurrency=concurrency,
-                client=http_client or os.environ.get("PASSBELL_HTTP_CLIENT") or "auto",
+                client=http_client,
                 connected=after_connecting,
             )
             if transport is None
@@ -291,6 +288,6 @@ def _given(base_url: str, given: Transport | httpx.AsyncBaseTransport, concurren
     # Whoever hands in an httpx transport has loaded httpx; the daemon does without it.
     if "httpx" not in sys.modules or not _is_httpx(given):
         return cast("Transport", given)
-    from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415 - loads aiohttp
+    from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415 - loads httpx
 
     return HttpxTransport(base_url, concurrency=concurrency, inner=given)

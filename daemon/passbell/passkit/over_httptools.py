@@ -28,7 +28,7 @@ import aiohappyeyeballs
 import certifi
 import httptools
 
-from passbell.passkit.transport import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble
+from passbell.passkit.wire import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

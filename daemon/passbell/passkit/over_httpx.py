@@ -1,4 +1,4 @@
-"""httpx as transport, on aiohttp's sockets or on any `httpx.AsyncBaseTransport` that a test hands in."""
+"""httpx as transport: its own pool, or any `httpx.AsyncBaseTransport` that a test hands in."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
+import sniffio  # noqa: F401 - httpcore imports it several times per request, and searches the disk if it is missing
 
-from passbell.passkit.transport import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble, environment_proxy
+from passbell.passkit.wire import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +23,15 @@ class HttpxTransport:
     """
 
     def __init__(
-        self, base_url: str, *, concurrency: int, inner: httpx.AsyncBaseTransport | None = None
+        self,
+        base_url: str,
+        *,
+        concurrency: int,
+        proxy: str | None = None,
+        inner: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`concurrency`: connections at most; `inner`: None for aiohttp's sockets."""
-        self._inner = inner or _over_aiohttp(concurrency, environment_proxy(base_url))
+        """`concurrency`: connections at most; `inner`: None for a pool of httpx."""
+        self._inner = inner or _pool(concurrency, proxy)
         # Updates share three paths, so most URLs are parsed once. Reads by id do not, and are rarer.
         self._url = lru_cache(maxsize=64)(lambda path: httpx.URL(base_url + path))
 
@@ -45,7 +49,7 @@ class HttpxTransport:
                     await response.aclose()
         except TimeoutError as error:
             raise NetworkTrouble(f"PassKit did not answer within {deadline:g} seconds") from error
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+        except (httpx.HTTPError, OSError) as error:
             raise NetworkTrouble(
                 f"PassKit could not be reached: {str(error) or type(error).__name__}"
             ) from error
@@ -69,18 +73,16 @@ async def _read(response: httpx.Response) -> tuple[int, Mapping[str, str], bytes
     return response.status_code, headers, body
 
 
-def _over_aiohttp(concurrency: int, proxy: str | None) -> httpx.AsyncBaseTransport:
-    ssl_context = httpx.create_ssl_context()
-
-    def session() -> aiohttp.ClientSession:
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=concurrency, ssl=ssl_context, keepalive_timeout=KEEP_ALIVE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            proxy=proxy,
-        )
-        # aiohttp repeats a PUT by itself when a kept connection turns out closed. That request would leave
-        # without a rate slot, and there is no public switch.
-        session._retry_connection = False  # noqa: SLF001
-        return session
-
-    return AiohttpTransport(verify=ssl_context, client=session)
+def _pool(concurrency: int, proxy: str | None) -> httpx.AsyncHTTPTransport:
+    # `retries` counts attempts to connect, before a request has left. A request that was sent is never repeated.
+    return httpx.AsyncHTTPTransport(
+        verify=httpx.create_ssl_context(),
+        trust_env=False,
+        proxy=proxy,
+        retries=0,
+        limits=httpx.Limits(
+            max_connections=concurrency,
+            max_keepalive_connections=concurrency,
+            keepalive_expiry=KEEP_ALIVE,
+        ),
+    )

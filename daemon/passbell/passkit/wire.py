@@ -1,0 +1,60 @@
+"""What both HTTP clients have in common: the interface, the bounds, the two ways to have no answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["KEEP_ALIVE", "MAX_BODY", "BodyTooLong", "NetworkTrouble", "Transport"]
+
+MAX_BODY = 1024 * 1024
+"""Bytes of an answer that are read. An update answers 30 bytes, a list of 100 records some 300 kB."""
+
+KEEP_ALIVE = 15.0
+"""Seconds that an idle connection is kept; less than load balancers do, so that we are the ones to close."""
+
+
+class NetworkTrouble(Exception):
+    """No complete answer: not connected, cut, garbled or too slow. The text is one plain sentence."""
+
+
+class BodyTooLong(Exception):
+    """An answer went on after `MAX_BODY` bytes and was abandoned."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """`body`: the bytes read so far."""
+        super().__init__(f"the answer is longer than {MAX_BODY} bytes")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Transport(Protocol):
+    """Sends one request and reads its whole answer."""
+
+    async def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Ask once.
+
+        Args:
+            method: HTTP verb.
+            path: begins with a slash, already percent-encoded, goes behind the base URL.
+            body: None for a request without one.
+            headers: to send.
+            deadline: seconds for everything from connecting to the last byte.
+
+        Returns:
+            Status, headers (names in lower case) and body.
+
+        Raises:
+            NetworkTrouble: no complete answer in time.
+            BodyTooLong: the answer is larger than `MAX_BODY`.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
