@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RATE, HANDSHAKE = 100, 0.4
 MEMBER = Recipient("p1", "MEMBERSHIP", "abc", None, None)
-ANSWER = b'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{"id":"x"}'
+ANSWER = b'HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{"id":"abc"}'
 
 
 async def test_the_first_calls_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
