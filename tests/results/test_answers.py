@@ -458,9 +458,10 @@ def test_the_preview_is_what_is_sent(shop: Shop) -> None:
     """With limits, pauses and a holdout: what was counted leaves the queue, about as many held as said."""
     program = shop.program(push_holdout_percent=20, push_min_hours=24)
     members = shop.members(program, 300)
-    first = shop.campaign(program, "One", target_query="IDS:" + ",".join(
-        row["external_id"] for row in shop.rows("select external_id from passes_master where id = any (%s)", [members[:40]])
-    ))  # fmt: skip
+    names = shop.value(
+        "select string_agg(external_id, ',') from passes_master where id = any (%s)", [members[:40]]
+    )
+    first = shop.campaign(program, "One", target_query=f"IDS:{names}")
     shop.send(first)
     shop.conn.execute(
         "insert into push_suppressions (program_id, external_id)"

@@ -5,30 +5,17 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import psycopg
 import pytest
 
-from support.shop import Shop, utc
+from .conftest import NOON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
-    from conftest import MakeDatabase
-
-NOON = utc("2026-06-01T12:00:00")
-
-
-@pytest.fixture
-def shop(database: MakeDatabase) -> Iterator[Shop]:
-    """A shop of generation 2. After the test the conservation law is looked at."""
-    made = Shop(database("2"), "2")
-    made.clock(NOON)
-    yield made
-    broken = made.violations()
-    made.close()
-    assert not broken, broken
+    from support.shop import Shop
 
 
 def lot(person: UUID, salt: UUID) -> float:
@@ -155,6 +142,98 @@ def test_held_back_is_neither_a_message_of_the_day_nor_a_text_on_the_phone(shop:
     chunks = shop.send_chunks(cap=3)
     assert what(shop, last, "sent") == held
     assert {text for chunk in chunks for text in chunk["texts"]} == {"Same words"}
+
+
+def test_two_workers_share_one_lot(shop: Shop) -> None:
+    """Chunks claimed by turns by two daemons: held is who would have been held by one, and nobody is both."""
+    program = shop.program()
+    members = shop.members(program, 300)
+    campaign = shop.campaign(program, holdout_percent=30)
+    shop.start(campaign, 20)
+    workers = [uuid4(), uuid4()]
+    handed: list[UUID] = []
+    while chunks := [one for worker in workers if (one := shop.chunk(worker=worker)) is not None]:
+        for chunk in reversed(chunks):
+            handed += chunk["pass_ids"]
+            shop.finish(chunk)
+    held = {one for one in members if lot(one, campaign) < 0.3}
+    assert what(shop, campaign, "held_out") == held
+    assert sorted(handed) == sorted(set(members) - held)
+
+
+def test_cancelled_before_their_turn_is_not_held_back(shop: Shop) -> None:
+    """Paused and cancelled in the middle: who was not reached is `cancelled`, and in neither arm."""
+    program = shop.program()
+    members = shop.members(program, 200)
+    campaign = shop.campaign(program, holdout_percent=40)
+    shop.start(campaign, 50)
+    for _ in range(2):
+        chunk = shop.chunk()
+        assert chunk is not None
+        shop.finish(chunk)
+    shop.verb("pause", campaign)
+    assert shop.chunk() is None
+    shop.verb("resume", campaign)
+    shop.verb("cancel", campaign)
+    shop.rows("select * from passbell.drain_cancelled()")
+    ledger = shop.ledger(campaign)
+    assert set(ledger) == set(members)
+    held, sent = what(shop, campaign, "held_out"), what(shop, campaign, "sent")
+    assert len(held) + len(sent) == 100 == len(what(shop, campaign, "cancelled"))
+    assert all((lot(one, campaign) < 0.4) == (one in held) for one in held | sent)
+    shop.conn.execute(
+        "insert into transactions (pass_id, action_type, value_change, created_at)"
+        " select id, 'MEMBER_EARN', 1, passbell.now() + interval '1 day' from passes_master"
+    )
+    shop.clock(NOON + timedelta(days=9))
+    row = shop.row("select * from push_results(%s)", [campaign])
+    assert (row["sent"], row["sent_came"], row["held"], row["held_came"]) == (
+        len(sent),
+        len(sent),
+        len(held),
+        len(held),
+    )
+
+
+def test_an_erased_member_leaves_no_name_and_no_hole(shop: Shop) -> None:
+    """push_forget: gone from the ledger, and if that was counted before, the counts stay; nothing names them."""
+    program = shop.program()
+    members = shop.members(program, 60)
+    one = shop.campaign(program, "One", holdout_percent=50)
+    shop.send(one)
+    shop.clock(NOON + timedelta(days=8))
+    counted = shop.row("select * from push_results(%s)", [one])
+    other = shop.campaign(program, "Two", holdout_percent=50, created_at=NOON + timedelta(days=8))
+    shop.send(other)
+    name = shop.value("select external_id from passes_master where id = %s", [members[0]])
+    shop.rows("select * from push_forget(%s)", [name])
+    assert shop.row("select * from push_results(%s)", [one]) == counted
+    shop.clock(NOON + timedelta(days=30))
+    row = shop.row("select * from push_results(%s)", [other])
+    assert row["sent"] + row["held"] == 59
+    kept = shop.value(
+        "select string_agg(r::text, ' ') || (select string_agg(h::text, ' ') from passbell.holdouts h)"
+        "  from passbell.results r"
+    )
+    assert str(members[0]) not in kept
+    assert f",{name}," not in kept
+
+
+def test_after_a_restore_the_same_people_are_held(shop: Shop) -> None:
+    """The lot needs no memory: a campaign that is resumed after a restore holds back whom it would have held."""
+    program = shop.program()
+    members = shop.members(program, 120)
+    campaign = shop.campaign(program, holdout_percent=30)
+    shop.start(campaign, 40)
+    assert shop.chunk() is not None
+    shop.clock(NOON + timedelta(hours=1))
+    shop.rows("select * from passbell.after_restore(%s)", [NOON])
+    assert shop.status(campaign) == "PAUSED"
+    shop.verb("resume", campaign)
+    shop.send_chunks()
+    held = {one for one in members if lot(one, campaign) < 0.3}
+    assert what(shop, campaign, "held_out") == held
+    assert what(shop, campaign, "sent") == set(members) - held
 
 
 # ── how often is enough ──────────────────────────────
