@@ -1,9 +1,9 @@
 -- What people read beside push_campaigns, built from the host's tables as the adapters are:
 --
 --   public.push_deliveries                   the ledger with the member's name, for a program's administrators and servers
---   public.programs(push_campaigns)          relations for Supabase's Data API (`select=*,programs(name)`): PostgREST takes
---   public.programs(member_imports)          a function from one row to others for a relation. A foreign key would do the
---   public.push_campaigns(programs)          same, and would stop the platform from deleting a program
+--   public.programs(push_campaigns), …       relations for Supabase's Data API (`select=*,programs(name)`): PostgREST takes
+--   public.push_campaigns(programs), …       a function from one row to others for a relation. A foreign key would do the
+--                                            same, and would stop the platform from deleting a program
 --
 -- The view filters inside itself, because PostgreSQL 14 has no security_invoker; the relations run in the caller's name,
 -- under the platform's own row security. It asks the host and not passbell.recipients, so that an operator can replace that.
@@ -38,18 +38,34 @@ begin
         end if;
     end loop;
 
-    if not passbell.has_column('public.programs', 'id') then
-        return;
+    perform passbell.build_relation('public.push_campaigns', 'public.push_deliveries', 'id', 'campaign_id');
+    perform passbell.build_relation('public.push_campaigns', 'public.push_list_problems', 'id', 'campaign_id');
+    perform passbell.build_relation('public.push_automations', 'public.push_campaigns', 'id', 'automation_id');
+    perform passbell.build_relation('public.member_imports', 'public.member_import_rows', 'id', 'import_id');
+    if passbell.has_column('public.programs', 'id') then
+        foreach v_name in array array['push_campaigns', 'push_automations', 'push_suppressions', 'member_imports',
+                                      'push_deliveries', 'push_list_problems', 'member_import_rows'] loop
+            perform passbell.build_relation('public.programs', 'public.' || v_name, 'id', 'program_id');
+        end loop;
     end if;
-    perform passbell.build_relation('public.programs', 'public.push_campaigns', 'select g.* from public.programs g where g.id = $1.program_id', true);
-    perform passbell.build_relation('public.programs', 'public.member_imports', 'select g.* from public.programs g where g.id = $1.program_id', true);
-    perform passbell.build_relation('public.push_campaigns', 'public.programs', 'select c.* from public.push_campaigns c where c.program_id = $1.id', false);
-    perform passbell.build_relation('public.member_imports', 'public.programs', 'select i.* from public.member_imports i where i.program_id = $1.id', false);
 end
 $fn$;
 
--- One such relation: a function named after the table it leads to. A function of the host's under that name stays.
-create or replace function passbell.build_relation(p_to text, p_from text, p_query text, p_one boolean) returns void
+-- A relation, there and back: from a row of p_many to its row of p_one, and from that to all that are its own.
+drop function if exists passbell.build_relation(text, text, text, boolean);
+create or replace function passbell.build_relation(p_one text, p_many text, p_key text, p_reference text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform passbell.build_way(p_one, p_many, format('select o.* from %s o where o.%I = $1.%I', p_one, p_key, p_reference), 1);
+    perform passbell.build_way(p_many, p_one, format('select m.* from %s m where m.%I = $1.%I', p_many, p_reference, p_key), 100);
+end
+$$;
+
+-- One way: a function named after the table it leads to. A function of the host's under that name stays. PostgREST takes
+-- `rows 1` for one row, anything else for a list.
+create or replace function passbell.build_way(p_to text, p_from text, p_query text, p_rows integer) returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -60,8 +76,7 @@ begin
     if to_regprocedure(v_signature) is not null and coalesce(obj_description(to_regprocedure(v_signature), 'pg_proc'), '') not like 'Relation for%' then
         return;
     end if;
-    execute format('create or replace function %s returns setof %s language sql stable rows %s as %L',
-                   v_signature, p_to, case when p_one then 1 else 100 end, p_query);
+    execute format('create or replace function %s returns setof %s language sql stable rows %s as %L', v_signature, p_to, p_rows, p_query);
     execute format('comment on function %s is %L', v_signature, 'Relation for the Data API, made by passbell.');
     execute format('revoke all on function %s from public', v_signature);
     for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop

@@ -103,14 +103,17 @@ def test_c10_the_relations_are_as_postgrest_wants_them(tenants: Tenants) -> None
         "       has_function_privilege('anon', p.oid, 'execute') as anon,"
         "       has_function_privilege('authenticated', p.oid, 'execute') as people"
         "  from pg_proc p where p.pronamespace = 'public'::regnamespace and p.prosecdef = false"
-        "   and p.proname in ('programs', 'push_campaigns', 'member_imports') order by 1"
+        "   and obj_description(p.oid, 'pg_proc') like 'Relation for%%' order by 1"
     )
-    assert [(row["signature"], row["prorows"]) for row in rows] == [
-        ("member_imports(programs)", 100),
-        ("programs(member_imports)", 1),
-        ("programs(push_campaigns)", 1),
-        ("push_campaigns(programs)", 100),
-    ]
+    pairs = {("push_campaigns", many) for many in ("push_deliveries", "push_list_problems")}
+    pairs |= {("push_automations", "push_campaigns"), ("member_imports", "member_import_rows")}
+    pairs |= {("programs", table) for table in ("push_campaigns", "push_automations", "push_suppressions")}
+    pairs |= {("programs", view) for view in ("push_deliveries", "push_list_problems", "member_import_rows")}
+    pairs |= {("programs", "member_imports")}
+    assert {row["signature"]: row["prorows"] for row in rows} == {
+        **{f"{one}({many})": 1 for one, many in pairs},
+        **{f"{many}({one})": 100 for one, many in pairs},
+    }
     assert all(row["proretset"] and row["people"] and not row["anon"] for row in rows)
 
 

@@ -41,7 +41,7 @@ MEANT = (
     ("award_trial", "is not sanitized"),
     ("host_sources", "is not sanitized"),
     ("build_people_views", "is not sanitized"),
-    ("build_relation", "is not sanitized"),
+    ("build_way", "is not sanitized"),
     ("backfill_awards", "is not sanitized"),
     ("build_award_points", "is not sanitized"),
     ("due_people", "is not sanitized"),
