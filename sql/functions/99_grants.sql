@@ -43,6 +43,7 @@ $$;
 do $$
 declare
     v_function  record;
+    v_host_path text;
     v_table     text;
     v_role      text;
     v_people    constant text[] := array(select r.rolname::text from pg_catalog.pg_roles r
@@ -217,6 +218,29 @@ begin
          where s.path is not null and s.path not like '%pg_temp%'
     loop
         execute format('alter function %s set search_path = %s', v_function.signature, v_function.path);
+    end loop;
+
+    -- A trigger of the host's runs with the search path of the function that writes the row, and usually names its tables
+    -- without a schema, as Supabase Studio lets it: those of our functions that write where the host may have triggers look
+    -- into the host's schemas as well. Not into one where strangers may create: an operator made there for just our types
+    -- would run in our name.
+    select 'pg_catalog, ' || string_agg(quote_ident(n.nspname) || ', ', '' order by n.nspname = 'extensions') || 'pg_temp'
+      into v_host_path
+      from pg_catalog.pg_namespace n
+     where n.nspname in ('public', 'extensions')
+       and not exists (select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+                        where a.privilege_type = 'CREATE'
+                          and (a.grantee = 0 or exists (select from pg_catalog.pg_roles r
+                                                         where r.oid = a.grantee and r.rolname in ('anon', 'authenticated'))));
+    for v_function in
+        select f.signature
+          from passbell.own_functions() f
+          join pg_catalog.pg_proc p on p.oid = f.id
+         where p.prosrc ~* '\m(update|insert\s+into|delete\s+from)\s+public[.](push_campaigns|notification_logs|birthday_logs)\M'
+           and 'search_path=pg_catalog, pg_temp' = any (p.proconfig)
+           and v_host_path is not null
+    loop
+        execute format('alter function %s set search_path = %s', v_function.signature, v_host_path);
     end loop;
 
     -- The body of a function is read anew in every session. Where standard_conforming_strings is off, as any login may set

@@ -180,3 +180,26 @@ def test_a_member_that_cannot_be_read(house: House) -> None:
         "select detail from passbell.deliveries where campaign_id = %s and pass_id = %s", [campaign, odd]
     )
     assert "1,315" in detail
+
+
+def test_a_trigger_that_names_its_tables_without_a_schema(house: House) -> None:
+    """As people write it in Supabase Studio: it finds its table whoever changes the row, and nothing is refused."""
+    scene = house.scene
+    for table in ("push_campaigns", "notification_logs"):
+        house.rule(
+            f"create table host_notes_{table} (note text);"
+            f"create function host_notes_{table}() returns trigger language plpgsql as"
+            f" $$ begin insert into host_notes_{table} values ('seen'); return null; end $$;"
+            f"create trigger a_host_notes after insert or update on {table}"
+            f" for each statement execute function host_notes_{table}()",
+            undo=f"drop trigger a_host_notes on {table}; drop function host_notes_{table}(); drop table host_notes_{table}",
+        )
+    program = house.program()
+    campaign = scene.value("select push_send(%s, 'Hello')", [program])
+    assert scene.until(campaign)["status"] == "COMPLETED"
+    assert len(scene.logs(campaign)) == 1
+    slow = scene.campaign(house.program(20), "Slowly", rate_per_second=1)
+    scene.until_sent(slow, 1)
+    scene.verb("cancel", slow)
+    wait_until(lambda: not scene.waiting(slow), "the cancelled campaign is closed")
+    assert scene.value("select count(*) from host_notes_notification_logs") >= 1
