@@ -68,7 +68,7 @@ end
 $$;
 
 -- How much wider than 1/rate a slot is: between call k and call k + rate lie 1,008 ms instead of 1,000. The 8 ms are for what
--- happens between a call's slot and its arrival; 99.2 % of the rate is used. The numbers: docs/performance.md, "Pace".
+-- happens between a call's slot and its arrival; 99.2 % of the rate is used. The numbers: docs/lab/performance.md, "Goals".
 create or replace function passbell.slot_air() returns double precision
 language plpgsql immutable
 set search_path = ''

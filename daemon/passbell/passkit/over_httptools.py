@@ -2,7 +2,7 @@
 
 Libraries do what is hard: llhttp reads the answers, aiohappyeyeballs chooses among addresses, ssl speaks TLS, uvloop
 moves the bytes. Left for here is which connection a request goes out on. No other thread takes part: waking one costs
-more than a request on some machines (docs/performance.md, "HTTP").
+more than a request on some machines (docs/lab/performance.md, "HTTP").
 
 A connection carries one request at a time. It is used again only after a complete answer that allows it; one that
 misbehaved in any way is closed, so that no answer can be taken for another request's. Bytes that nobody asked for close
