@@ -60,9 +60,10 @@ class House:
             self.scene.conn.execute(self._mends.pop().encode())
 
     def hurry(self) -> None:
-        """Let every pause end now."""
+        """Let every pause end now, and let the daemon know."""
         self.scene.conn.execute("update passbell.set_aside set next_look_at = now()")
         self.scene.conn.execute("update passbell.owed_logs set next_try_at = now()")
+        self.scene.conn.execute("select pg_notify('passbell', 'pending')")
 
     def serves_the_others(self) -> None:
         """A campaign of the bystander is sent to everybody, by the same process; the law holds everywhere."""
