@@ -134,7 +134,7 @@ def hours_of_a_daemon(dice: random.Random, start: datetime, end: datetime) -> li
 
 @pytest.mark.slow
 def test_years_around_the_world(make_host: MakeHost) -> None:
-    """Sixteen months (or three years) with a leap day, DST changes and outages: each birthday is gifted exactly once."""
+    """Sixteen months (or three years) with a leap day, DST changes and outages: each gift is given once."""
     host = make_host("2")
     host.fetch(TICK)
     dice = random.Random(2027)  # noqa: S311 - a repeatable die

@@ -90,7 +90,7 @@ def balances(host: Host) -> dict[UUID, int]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("generation", ["1", "2", "3"] if LONG else ["2"])
 def test_500_birthdays_through_ten_kills(make_host: MakeHost, generation: Any) -> None:
-    """500 birthdays among thousands of members, two daemons, ten kill -9: 500 gifts, 500 greetings, balances raised once."""
+    """500 birthdays among thousands of members, two daemons, ten kill -9: 500 gifts and greetings, each once."""
     host = make_host(generation)
     dice = random.Random(5)  # noqa: S311 - a repeatable die
     with host.another() as connection:

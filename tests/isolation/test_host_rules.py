@@ -187,12 +187,13 @@ def test_a_trigger_that_names_its_tables_without_a_schema(house: House) -> None:
     scene = house.scene
     for table in ("push_campaigns", "notification_logs"):
         house.rule(
-            f"create table host_notes_{table} (note text);"
+            f"create table host_notes_{table} (note text);"  # noqa: S608 - the names are the test's own
             f"create function host_notes_{table}() returns trigger language plpgsql as"
             f" $$ begin insert into host_notes_{table} values ('seen'); return null; end $$;"
             f"create trigger a_host_notes after insert or update on {table}"
             f" for each statement execute function host_notes_{table}()",
-            undo=f"drop trigger a_host_notes on {table}; drop function host_notes_{table}(); drop table host_notes_{table}",
+            undo=f"drop trigger a_host_notes on {table};"
+            f" drop function host_notes_{table}(); drop table host_notes_{table}",
         )
     program = house.program()
     campaign = scene.value("select push_send(%s, 'Hello')", [program])
