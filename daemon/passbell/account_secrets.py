@@ -8,10 +8,12 @@ other character than a letter or digit as `_`. Each may be a file (`…__BLUE_BO
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from passbell.errors import ConfigurationError
 from passbell.settings_sources import read_secret
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ __all__ = [
     "is_account_variable",
     "own_secrets",
     "suffix_of",
+    "suffixes",
 ]
 
 Secrets = tuple[str | None, str | None, str | None]
@@ -36,19 +39,30 @@ _CREDENTIAL: Final = re.compile(r"(passbell_)?passkit_(api_key|api_secret|token)
 
 
 def suffix_of(account: str) -> str:
-    """Return what an account's variables end with: `BLUE_BOTTLE` of `Blue Bottle`."""
-    return re.sub(r"[^A-Z0-9]", "_", account.upper())
+    """Return what an account's variables end with: `BLUE_BOTTLE` of `Blue Bottle`. Only ASCII counts as a letter."""
+    return re.sub(r"[^A-Za-z0-9]", "_", account).upper()
 
 
 def account_secrets(account: str) -> Secrets | None:
-    """Return the account's credentials as they are now; None if they are not complete.
+    """Return the account's credentials as they are now; None if there are none.
 
     Raises:
-        ConfigurationError: a file that is named cannot be read.
+        ConfigurationError: a file that is named cannot be read, one half is missing, or no HTTP header can carry it.
     """
     suffix = suffix_of(account)
     key, secret, token = (read_secret(f"{part}__{suffix}") for part in _PARTS)
-    return (key, secret, token) if (key and secret) or token else None
+    if token and not all("!" <= letter <= "~" for letter in token):
+        raise ConfigurationError(
+            f"PASSBELL_PASSKIT_TOKEN__{suffix} holds a character that an HTTP header cannot carry"
+        )
+    if token or (key and secret):
+        return key, secret, token
+    if key or secret:
+        given, lacking = ("KEY", "SECRET") if key else ("SECRET", "KEY")
+        raise ConfigurationError(
+            f"PASSBELL_PASSKIT_API_{lacking}__{suffix} is not set, and PASSBELL_PASSKIT_API_{given}__{suffix} is"
+        )
+    return None
 
 
 def is_account_variable(name: str) -> bool:
@@ -56,21 +70,45 @@ def is_account_variable(name: str) -> bool:
     return _VARIABLE.match(name) is not None
 
 
+def suffixes(environ: Mapping[str, str]) -> set[str]:
+    """Return the suffixes that variables and systemd credentials carry: `BLUE_BOTTLE`."""
+    names = {
+        name.removesuffix("_FILE")
+        for name, value in environ.items()
+        if is_account_variable(name) and value.strip()
+    }
+    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+        names |= {path.name for path in _files(folder) if _CREDENTIAL.match(path.name)}
+    return {name.partition("__")[2].upper() for name in names}
+
+
 def has_account_secrets(environ: Mapping[str, str]) -> bool:
-    """Whether there are credentials of any account with a name."""
-    if any(is_account_variable(name) and value.strip() for name, value in environ.items()):
-        return True
-    folder = environ.get("CREDENTIALS_DIRECTORY")
-    return bool(folder) and any(_CREDENTIAL.match(path.name) for path in _files(str(folder)))
+    """Whether there are complete credentials of any account with a name.
+
+    Raises:
+        ConfigurationError: there are only halves, or files that cannot be read; the first one is named.
+    """
+    trouble: ConfigurationError | None = None
+    for suffix in sorted(suffixes(environ)):
+        try:
+            if account_secrets(suffix) is not None:
+                return True
+        except ConfigurationError as error:
+            trouble = trouble or error
+    if trouble is not None:
+        raise trouble
+    return False
 
 
 def account_secret_values(environ: Mapping[str, str]) -> set[str]:
     """Return values that must never appear in a log, of every account that the environment names."""
-    names = {name.removesuffix("_FILE") for name in environ if is_account_variable(name)}
-    if folder := environ.get("CREDENTIALS_DIRECTORY"):
-        names |= {path.name for path in _files(folder) if _CREDENTIAL.match(path.name)}
-    parts = (name.lower().removeprefix("passbell_").partition("__") for name in names)
-    return {value for part, _, suffix in parts if (value := read_secret(f"{part}__{suffix.upper()}"))}
+    values: set[str] = set()
+    for suffix in suffixes(environ):
+        for part in _PARTS:
+            # A file that cannot be read now holds nothing that could be logged.
+            with contextlib.suppress(ConfigurationError):
+                values.add(read_secret(f"{part}__{suffix}") or "")
+    return values - {""}
 
 
 def _files(folder: str) -> list[Path]:

@@ -208,8 +208,11 @@ class Settings(BaseSettings):
         return lines
 
     def _missing_passkit(self) -> list[str]:
-        if self.has_own_account or has_account_secrets(os.environ):
-            return []
+        try:
+            if self.has_own_account or has_account_secrets(os.environ):
+                return []
+        except ConfigurationError as error:
+            return [str(error)]
         where = "both stand on PassKit's page Settings, Developer Tools; PASSBELL_DRY_RUN=true sends nothing"
         names = [
             name

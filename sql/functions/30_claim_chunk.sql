@@ -89,7 +89,8 @@ begin
     select array_agg(t.program_id order by t.last_turn) into v_programs
       from passbell.turns t
      where (t.program_id in (select c.program_id from public.push_campaigns c
-                              where c.status = 'PROCESSING' and c.id <> all (v_busy) and c.program_id <> all (v_elsewhere)
+                              where c.status = 'PROCESSING' and c.id <> all (v_busy)
+                                and (v_elsewhere = '{}' or c.program_id not in (select unnest(v_elsewhere)))
                                 and (c.kind = 'TEST' or c.program_id <> all (p_busy_programs)))) is true;     -- hashed, never a join
     v_count := coalesce(cardinality(v_programs), 0);
     while v_next < cardinality(v_programs) loop

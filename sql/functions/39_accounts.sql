@@ -38,11 +38,11 @@ set search_path = ''
 as $$
 declare
     v_elsewhere  uuid[];
+    v_here       constant text[] := array(select a.account from passbell.accounts a where a.enabled and a.account = any (p_accounts));
 begin
     select coalesce(array_agg(g.program_id), array[]::uuid[]) into v_elsewhere
       from passbell.programs g
-     where g.passkit_account is not null
-       and g.account <> '' and (g.account <> all (p_accounts) or not passbell.is_enabled(g.account));
+     where g.passkit_account is not null and g.account <> '' and g.account <> all (v_here);
     if not '' = any (p_accounts) then
         v_elsewhere := v_elsewhere || coalesce((select array_agg(g.program_id) from passbell.programs g where g.account = ''), array[]::uuid[]);
     end if;
@@ -70,6 +70,20 @@ as $$
                     where w.heartbeat_at > clock_timestamp() - interval '30 seconds' and coalesce(p_account, '') = any (w.accounts))
 $$;
 
+-- Where the limit and the breaker of programs without an account stand: under the name of the daemon that sends them. The
+-- caller's, if it is one of those; a daemon without credentials of its own says what the others meet.
+create or replace function passbell.own_key(p_own text default '') returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return coalesce((select w.account from passbell.workers w
+                      where w.heartbeat_at > clock_timestamp() - interval '30 seconds' and '' = any (w.accounts)
+                      order by w.account = p_own desc, w.heartbeat_at desc
+                      limit 1), p_own);
+end
+$$;
+
 -- Why a program's account sends nothing, as a sentence; NULL if it does.
 create or replace function passbell.account_trouble(p_account text) returns text
 language plpgsql stable
@@ -77,7 +91,9 @@ set search_path = ''
 as $$
 begin
     if p_account = '' then
-        return null;
+        -- Where no daemon runs at all, others say so.
+        return case when passbell.daemons_running() > 0 and not passbell.is_served('') then
+                    'Waiting: no running daemon has the credentials of the PassKit account of programs that name none.' end;
     elsif not exists (select from passbell.accounts a where a.account = p_account) then
         return format('Waiting: there is no PassKit account "%s" in passbell.accounts.', p_account);
     elsif not passbell.is_enabled(p_account) then
@@ -89,13 +105,35 @@ begin
 end
 $$;
 
--- The daemon's question every few seconds: which accounts there are, and how many programs belong to each.
+-- The daemon's question every few seconds: which accounts there are.
 create or replace function passbell.account_settings()
 returns table (account text, passkit_url text, message_key text, rate_per_second numeric)
 language sql stable
 set search_path = ''
 as $$
     select a.account, a.passkit_url, a.message_key, a.rate_per_second from passbell.accounts a where a.enabled order by a.account
+$$;
+
+-- Every account: the daemons' own ('' under its row's name), those of passbell.accounts, those that a program names and
+-- nobody has entered. For the command line, the page and metrics; secrets are not in the database.
+create or replace function passbell.account_states(p_own text default '')
+returns table (account text, passkit_url text, programs bigint, served boolean, enabled boolean, rate_per_second numeric, breaker text,
+               breaker_kind text, breaker_reason text, opened_at timestamptz, blocked_until timestamptz, trouble text, limit_row text)
+language sql stable
+set search_path = ''
+as $$
+    select n.account, a.passkit_url, coalesce(g.n, 0), passbell.is_served(n.account), coalesce(a.enabled, n.account = ''),
+           coalesce(l.rate_per_second, a.rate_per_second), coalesce(l.breaker, 'closed'), l.breaker_kind, l.breaker_reason, l.opened_at,
+           case when isfinite(l.blocked_until) then l.blocked_until end, passbell.account_trouble(n.account), l.account
+      from (select ''::text as account
+            union
+            select s.account from passbell.accounts s
+            union
+            select p.account from passbell.programs p where p.passkit_account is not null) n
+      left join passbell.accounts a on a.account = n.account
+      left join (select p.account, count(*) as n from passbell.programs p group by p.account) g on g.account = n.account
+      left join passbell.rate_limits l on l.account = passbell.rate_key(n.account, passbell.own_key(p_own))
+     order by n.account
 $$;
 
 -- A daemon says which accounts it serves, and at what pace those with a rate of their own go.

@@ -22,9 +22,11 @@ declare
     v_named     boolean;    -- whether some program has an account of its own
     v_whose     text;
     v_unserved  text;
+    v_own       constant text := passbell.own_key(p_account);
+    v_orphaned  constant boolean := passbell.account_trouble('') is not null;     -- programs that name no account
 begin
     v_troubled := array(select l.account from passbell.rate_limits l
-                         where (l.account = p_account or l.account like 'account:%')
+                         where (l.account = v_own or l.account like 'account:%')
                            and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '10 seconds'));
     v_named := exists (select from passbell.programs g where g.passkit_account is not null and g.account <> '');
     for v_campaign in
@@ -38,14 +40,15 @@ begin
                 or a.campaign_id is not null
                 or v_hold is not null
                 or c.status = 'PENDING' and c.scheduled_at > v_now
-                or c.status = 'PROCESSING' and (g.suspended or passbell.rate_key(g.account, p_account) = any (v_troubled))
+                or c.status = 'PROCESSING' and (g.suspended or passbell.rate_key(g.account, v_own) = any (v_troubled))
                 or v_named and g.account <> ''
+                or v_orphaned and coalesce(g.account, '') = ''
                 or c.kind <> 'TEST' and g.push_window_start is not null)
          order by c.program_id
     loop
         if v_program is distinct from v_campaign.program_id then
             v_program := v_campaign.program_id;
-            select l.* into v_limit from passbell.rate_limits l where l.account = passbell.rate_key(v_campaign.account, p_account);
+            select l.* into v_limit from passbell.rate_limits l where l.account = passbell.rate_key(v_campaign.account, v_own);
             v_blocked := coalesce(v_limit.blocked_until > clock_timestamp() + interval '10 seconds', false);
             v_whose := case when coalesce(v_campaign.account, '') = '' then '' else format(' for the account "%s"', v_campaign.account) end;
             v_unserved := passbell.account_trouble(coalesce(v_campaign.account, ''));

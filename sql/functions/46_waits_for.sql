@@ -19,18 +19,21 @@ declare
     v_campaign  record;
     v_zone      text;
     v_words     text;
+    v_whose     text;
+    v_daemons   constant integer := passbell.daemons_running();
 begin
     select c.status, c.kind, c.scheduled_at, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end,
-           l.breaker, l.breaker_kind, l.breaker_reason
+           coalesce(g.account, '') as account, l.blocked_until, l.breaker, l.breaker_kind, l.breaker_reason
       into v_campaign
       from public.push_campaigns c
       left join passbell.programs g on g.program_id = c.program_id
-      left join passbell.rate_limits l on l.account = ''
+      left join passbell.rate_limits l on l.account = passbell.rate_key(g.account, passbell.own_key())
      where c.id = p_campaign and c.status in ('PENDING', 'PROCESSING');
     if not found then
         return null;
     end if;
     v_zone := passbell.zone(v_campaign.timezone);
+    v_whose := case when v_campaign.account = '' then '' else format(' for the account "%s"', v_campaign.account) end;
     v_words := case
         when passbell.aside_words(p_campaign) is not null then passbell.aside_words(p_campaign)
         when v_campaign.suspended and v_campaign.status = 'PROCESSING' then
@@ -40,12 +43,16 @@ begin
         when v_campaign.kind <> 'TEST'
              and not passbell.in_window(passbell.now(), v_zone, v_campaign.push_window_start, v_campaign.push_window_end) then
              format('Quiet hours: holding until %s %s.', to_char(v_campaign.push_window_start, 'HH24:MI'), v_zone)
+        when v_daemons > 0 and passbell.account_trouble(v_campaign.account) is not null then passbell.account_trouble(v_campaign.account)
         when v_campaign.status = 'PROCESSING' and v_campaign.breaker = 'open' and v_campaign.breaker_kind = 'credentials' then
-             format('Waiting: PassKit refuses the credentials (%s).', v_campaign.breaker_reason)
+             format('Waiting: PassKit refuses the credentials%s (%s).', v_whose, v_campaign.breaker_reason)
         when v_campaign.status = 'PROCESSING' and v_campaign.breaker = 'open' then
-             format('Waiting: PassKit does not answer (%s).', v_campaign.breaker_reason)
+             format('Waiting: PassKit does not answer%s (%s).', v_whose, v_campaign.breaker_reason)
+        when v_campaign.status = 'PROCESSING' and v_campaign.blocked_until > clock_timestamp() + interval '10 seconds' then
+             format('Waiting: PassKit has told the account%s to pause until %s %s (429, too many requests).',
+                    replace(v_whose, ' for the account', ''), to_char(v_campaign.blocked_until at time zone v_zone, 'HH24:MI:SS'), v_zone)
     end;
-    if passbell.daemons_running() = 0 then
+    if v_daemons = 0 then
         v_words := concat_ws(' ', v_words, 'No daemon is running: start one with `passbell run`.');
     end if;
     return v_words;

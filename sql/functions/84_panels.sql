@@ -60,15 +60,25 @@ as $$
      limit 50
 $$;
 
-create or replace function passbell.account_list()
+-- Own accounts under the name of their limit, for there may be several; the others under their own. What sends nothing
+-- comes first.
+drop function if exists passbell.account_list();
+create function passbell.account_list()
 returns table (account text, rate_per_second numeric, rate_now numeric, breaker text, breaker_kind text, breaker_reason text, opened_at timestamptz,
-               blocked_seconds integer)
+               blocked_seconds integer, programs integer, served boolean, enabled boolean, trouble text)
 language sql stable
 set search_path = ''
 as $$
-    select l.account, l.rate_per_second, least(l.rate_per_second, round((passbell.slot_air() / passbell.slot_width(l))::numeric, 1)), l.breaker, l.breaker_kind, l.breaker_reason,
-           l.opened_at, greatest(0, extract(epoch from nullif(l.blocked_until, '-infinity') - clock_timestamp()))::integer
-      from passbell.rate_limits l
-     where l.account not like 'campaign:%'
-     order by l.account
+    with state as materialized (select s.* from passbell.account_states() s)
+    select coalesce(nullif(s.account, ''), l.account), coalesce(l.rate_per_second, s.rate_per_second),
+           coalesce(least(l.rate_per_second, round((passbell.slot_air() / passbell.slot_width(l))::numeric, 1)), s.rate_per_second),
+           coalesce(l.breaker, 'closed'), l.breaker_kind, l.breaker_reason, l.opened_at,
+           greatest(0, extract(epoch from nullif(l.blocked_until, '-infinity') - clock_timestamp()))::integer,
+           s.programs::integer, s.served, s.enabled, s.trouble
+      from (select r.* from passbell.rate_limits r
+             where r.account not like 'campaign:%' and r.account not like 'account:%'
+                or r.account in (select s.limit_row from state s)) l
+      full join state s on s.limit_row = l.account
+     where l.account is not null or s.account <> ''
+     order by s.trouble is null, s.account, l.account
 $$;

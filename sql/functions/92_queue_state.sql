@@ -1,7 +1,8 @@
 -- What lies in the database, in numbers: read by every daemon when its /metrics is scraped. Looks at unfinished
 -- campaigns (partial indexes push_campaigns_due, _served, _paused), at single rows, at an hour of what was not delivered
 -- (deliveries_undelivered), and at the chunks of those few campaigns that have stood still for a minute though they might
--- move; never at the queue or the whole ledger. `label` is NULL for a plain number; two labels are separated by a slash.
+-- move; never at the queue or the whole ledger. `label` is NULL for a plain number; two labels are separated by a slash, of
+-- which an account's name comes last. The account of programs that name none has no name.
 --
 -- No time is subtracted before isfinite() was asked: up to PostgreSQL 16, infinity minus a time is an error.
 create or replace function passbell.queue_state(p_account text default '')
@@ -10,9 +11,9 @@ language sql stable
 set search_path = ''
 as $$
     with account as materialized (
-        select l.rate_per_second, l.breaker = 'open' as open, l.breaker_kind,
-               case when isfinite(l.blocked_until) then l.blocked_until end as blocked_until, l.closed_at
-          from (select) as one left join passbell.rate_limits l on l.account = p_account
+        select s.account, s.programs, s.served, s.enabled, s.trouble, s.rate_per_second, s.breaker = 'open' as open, s.breaker_kind, s.blocked_until, l.closed_at
+          from passbell.account_states(p_account) s
+          left join passbell.rate_limits l on l.account = s.limit_row
     ), campaign as materialized (
         select c.id, case when c.status = 'PENDING' and c.scheduled_at > passbell.now() then 'SCHEDULED' else c.status end as status,
                c.recipient_count - c.sent_count - c.failed_count - c.skipped_count as waiting,
@@ -26,13 +27,14 @@ as $$
                -- Between two passes of a campaign with a rate of its own lies this long.
                make_interval(secs => coalesce(1 / nullif(c.rate_per_second, 0), 0)::double precision) as pace,
                c.status = 'PAUSED' and c.status_detail like 'Held%' as held, c.status_detail,
-               not coalesce(g.suspended, false)
+               coalesce(a.open, false) as broken,
+               not coalesce(g.suspended, false) and a.trouble is null
                    and not exists (select from passbell.set_aside x where x.campaign_id = c.id)
                    and (c.kind = 'TEST'
                         or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end)) as may_move
           from public.push_campaigns c
           left join passbell.programs g on g.program_id = c.program_id
-         cross join account a
+          left join account a on a.account = coalesce(g.account, '')
          where c.status = 'PENDING' or c.status = 'PROCESSING' or c.status = 'PAUSED'
     ), idle as (
         -- Passes that are not due yet (a greeting for nine o'clock, another try in five minutes) are not waited for.
@@ -40,9 +42,8 @@ as $$
           from campaign c
          cross join lateral (select greatest(c.moved_at, min(k.not_before)) as since
                                from passbell.chunks k where k.campaign_id = c.id) x
-         where c.status = 'PROCESSING' and c.may_move and isfinite(c.moved_at)
+         where c.status = 'PROCESSING' and c.may_move and not c.broken and isfinite(c.moved_at)
            and c.moved_at < passbell.now() - interval '1 minute' and isfinite(x.since)
-           and not exists (select from account a where a.open)
     ), status as (
         select s.name, count(c.status) as campaigns, coalesce(sum(c.waiting), 0) as waiting,
                -- A campaign that is due waits for its daemon only while its program may be served.
@@ -66,12 +67,16 @@ as $$
     union all
     select 'consent', null, (passbell.consent_trouble() is not null)::integer
     union all
-    select 'breaker', k.kind, (coalesce(a.open, false) and a.breaker_kind = k.kind)::integer
+    select 'breaker', concat_ws('/', k.kind, nullif(a.account, '')), (a.open and a.breaker_kind = k.kind)::integer
       from account a cross join unnest(array['credentials', 'outage']) as k (kind)
     union all
-    select 'blocked', null, greatest(0, coalesce(extract(epoch from a.blocked_until - clock_timestamp()), 0)) from account a
+    select 'blocked', nullif(a.account, ''), greatest(0, coalesce(extract(epoch from a.blocked_until - clock_timestamp()), 0)) from account a
     union all
-    select 'rate', null, coalesce(a.rate_per_second, 0) from account a
+    select 'rate', nullif(a.account, ''), coalesce(a.rate_per_second, 0) from account a
+    union all
+    select 'served', a.account, a.served::integer from account a where a.account <> '' or a.programs > 0
+    union all
+    select 'unserved', a.account, (not a.served and a.enabled)::integer * a.programs from account a where a.account <> '' or a.programs > 0
     union all
     select 'workers', null, count(*) from passbell.workers w where w.heartbeat_at > clock_timestamp() - interval '30 seconds'
     union all

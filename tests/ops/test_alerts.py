@@ -46,6 +46,7 @@ HEALTHY: Final[Series] = {
     "passbell_campaigns_set_aside": "0x600",
     "passbell_audit_rows_owed": "0x600",
     "passbell_throttled_seconds": "0x110 1x1 0x490",
+    'passbell_account_programs_waiting{account=""}': "0x600",
     "passbell_consent_unreadable": "0x600",
     "passbell_workers": "2x600",
     'passbell_deliveries_total{outcome="sent",reason=""}': "0x100 0+2900x30 87000x470",
@@ -84,6 +85,17 @@ TROUBLE: Final[dict[str, tuple[str, Series]]] = {
     "row security hides the opt-outs": (
         "PassbellConsentUnreadable",
         {"passbell_consent_unreadable": "0x60 1x540"},
+    ),
+    "nobody has the key of an account": (
+        "PassbellAccountNotServed",
+        {
+            'passbell_account_programs_waiting{account="Blue Bottle"}': "0x60 3x540",
+            'passbell_account_programs_waiting{account=""}': "0x600",
+        },
+    ),
+    "the key of one account was revoked": (
+        "PassbellCredentialsRefused",
+        {'passbell_breaker_open{account="Blue Bottle",kind="credentials"}': "0x60 1x540"},
     ),
     "the key was revoked": (
         "PassbellCredentialsRefused",

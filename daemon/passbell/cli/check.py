@@ -12,7 +12,8 @@ import psycopg
 
 from passbell.cli.database import connect, one, resolve_program
 from passbell.cli.findings import Finding, look_at_database
-from passbell.cli.findings_passkit import Program, look_at_passkit
+from passbell.cli.findings_accounts import AccountRow, look_at_accounts, read_accounts
+from passbell.cli.findings_passkit import Program
 from passbell.cli.output import as_json, json_option
 from passbell.cli.watch import watch
 from passbell.errors import PassbellError
@@ -43,8 +44,9 @@ def check(ctx: click.Context, *, send_to: str | None, program: str | None, json_
     # Standard output is the report's alone, and what the client would log is in the findings.
     configure_logging("error", settings.log_format, secrets=settings.secrets)
     programs: list[Program] = []
-    findings = [*_configuration(settings), *_database(settings, programs)]
-    findings += asyncio.run(look_at_passkit(settings, programs))
+    accounts: list[AccountRow] = []
+    findings = [*_configuration(settings), *_database(settings, programs, accounts)]
+    findings += asyncio.run(look_at_accounts(settings, accounts, programs))
     failed = any(finding.ok is False for finding in findings)
     if json_wanted:
         if failed or not send_to:  # else the one document is that of the test push
@@ -73,10 +75,10 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("configuration", ok=True, detail="every required setting is there")
 
 
-def _database(settings: Settings, programs: list[Program]) -> Iterator[Finding]:
+def _database(settings: Settings, programs: list[Program], accounts: list[AccountRow]) -> Iterator[Finding]:
     """Look from the outside in, and stop at the first thing that fails: the rest would only repeat it.
 
-    Appends the programs that PassKit is to be asked about to `programs`.
+    Appends the programs that PassKit is to be asked about to `programs`, the accounts to `accounts`.
     """
     if settings.database_url is None:
         return
@@ -93,11 +95,12 @@ def _database(settings: Settings, programs: list[Program]) -> Iterator[Finding]:
             if not schema.ok:
                 return
             yield from look_at_database(settings, connection)
+            accounts += read_accounts(connection)
             with contextlib.suppress(
                 psycopg.errors.InsufficientPrivilege
             ):  # passbell_daemon reads no programs
                 programs += [
-                    Program(row["id"], row["protocol"], row["name"])
+                    Program(row["id"], row["protocol"], row["name"], row["account"])
                     for row in connection.execute(PROGRAMS, (MAX_PROGRAMS,))
                 ]
     except PassbellError as error:
@@ -117,10 +120,13 @@ def _schema(settings: Settings) -> Finding:
 
 
 PROGRAMS = """
-    select passkit_program_id as id, protocol, coalesce(name, passkit_program_id) as name
-      from passbell.programs
-     where passkit_program_id is not null
-     order by 1
-     limit %s
+    select g.id, g.protocol, g.name, g.account
+      from (select passkit_program_id as id, protocol, coalesce(name, passkit_program_id) as name, account,
+                   row_number() over (partition by account order by passkit_program_id) as nth
+              from passbell.programs
+             where passkit_program_id is not null) g
+     where g.nth <= %s
+     order by g.account, g.id
 """
 MAX_PROGRAMS = 20
+"""Of one account."""

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from passbell.passkit import Credentials
     from passbell.passkit.templates import FieldSet, Template
     from passbell.settings import Settings
 
-__all__ = ["Program", "judge_templates", "look_at_passkit"]
+__all__ = ["Program", "ask_account", "judge_templates", "look_at_passkit"]
 
 MAX_SKEW = 5.0  # seconds; PassKit refuses tokens from a clock that is further off
 WRONG_KEY = (
@@ -32,27 +33,38 @@ class Program(NamedTuple):
     """PassKit's id of the program, coupon campaign or production."""
     protocol: str
     name: str
+    account: str = ""
+    """Its PassKit account; empty: the daemon's own."""
 
 
 async def look_at_passkit(settings: Settings, programs: Sequence[Program]) -> list[Finding]:
     """Ask PassKit harmless questions: does it accept us, does it know the programs here, and do they ring?"""
     if settings.dry_run:
         return [Finding("PassKit", ok=None, detail="not asked: PASSBELL_DRY_RUN=true sends nothing")]
-    if settings.missing(Need.PASSKIT):
+    if settings.missing(Need.PASSKIT) or not settings.has_own_account:
         return []
-    from passbell.passkit import Credentials, PassKit, Verdict  # noqa: PLC0415 - only where it is asked
+    from passbell.passkit import Credentials  # noqa: PLC0415 - only where it is asked
 
     credentials = Credentials(
         _reveal(settings.passkit_api_key),
         _reveal(settings.passkit_api_secret),
         _reveal(settings.passkit_token),
     )
+    return await ask_account(settings, settings.passkit_url, credentials, settings.message_key, programs)
+
+
+async def ask_account(
+    settings: Settings, url: str, credentials: Credentials, message_key: str, programs: Sequence[Program]
+) -> list[Finding]:
+    """The same questions to one account."""
+    from passbell.passkit import PassKit, Verdict  # noqa: PLC0415
+
     unknown: list[str] = []
     templates: list[Finding] = []
     async with PassKit(
-        settings.passkit_url,
+        url,
         credentials,
-        message_key=settings.message_key,
+        message_key=message_key,
         timeout=settings.request_timeout,
         http_client=settings.http_client,
     ) as passkit:
@@ -62,9 +74,9 @@ async def look_at_passkit(settings: Settings, programs: Sequence[Program]) -> li
                 unknown.append(program.id)
                 continue
             found = await passkit.templates(program.protocol, program.id)
-            templates += judge_templates(program, found, settings.message_key)
+            templates += judge_templates(program, found, message_key)
         skew = passkit.clock_skew
-    reached = Finding("PassKit", ok=True, detail=f"{settings.passkit_url} accepts the credentials")
+    reached = Finding("PassKit", ok=True, detail=f"{url} accepts the credentials")
     if answer.verdict is Verdict.REFUSED:
         reached = Finding("PassKit", ok=False, detail=f"{answer.detail}. {WRONG_KEY}")
     elif answer.verdict is not Verdict.SENT:
@@ -78,9 +90,7 @@ async def look_at_passkit(settings: Settings, programs: Sequence[Program]) -> li
         )
     if not unknown:
         return [reached, clock, *templates]
-    region = (
-        f"{', '.join(unknown)} not known at {settings.passkit_url}: wrong region (pub1 or pub2) or account?"
-    )
+    region = f"{', '.join(unknown)} not known at {url}: wrong region (pub1 or pub2) or account?"
     return [reached, clock, Finding("programs", ok=False, detail=region), *templates]
 
 

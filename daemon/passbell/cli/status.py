@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from passbell.cli.database import connect, one, resolve_campaign
@@ -18,6 +20,14 @@ LATEST = """
      order by c.created_at desc, c.id
      limit %s
 """
+
+
+ACCOUNTS = """
+    select account, trouble, breaker, breaker_kind, breaker_reason
+      from passbell.account_states()
+     where trouble is not null and programs > 0 and passbell.daemons_running() > 0 or breaker = 'open'
+"""
+"""The accounts that send nothing; none where all is well, and none where no daemon could say so."""
 
 
 @click.command()
@@ -40,6 +50,9 @@ def status(*, campaign: str | None, limit: int, json_wanted: bool) -> None:
                 print_pairs(campaign_pairs(row))
             return
         rows = connection.execute(LATEST, (limit,)).fetchall()
+        accounts = [] if json_wanted else connection.execute(ACCOUNTS).fetchall()
+    for account in accounts:
+        click.echo(_account(account))
     if json_wanted:
         as_json(rows)
     elif not rows:
@@ -48,3 +61,12 @@ def status(*, campaign: str | None, limit: int, json_wanted: bool) -> None:
         )
     else:
         print_campaigns(rows)
+
+
+def _account(row: dict[str, Any]) -> str:
+    """An account that sends nothing, in a sentence."""
+    if row["trouble"] is not None:
+        return str(row["trouble"])
+    whose = f' for the account "{row["account"]}"' if row["account"] else ""
+    what = "refuses the credentials" if row["breaker_kind"] == "credentials" else "does not answer"
+    return f"PassKit {what}{whose} ({row['breaker_reason']})."

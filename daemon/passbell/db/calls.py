@@ -185,8 +185,10 @@ class Queue:
         same_text: str,
         busy_programs: Sequence[UUID] = (),
         busy_campaigns: Sequence[UUID] = (),
+        *,
+        accounts: Sequence[str] | None = None,
     ) -> ClaimedChunk | None:
-        """Take the next chunk; None when nothing may be sent now."""
+        """Take the next chunk, of all accounts that are served or of some; None when nothing may be sent now."""
         row = await self.database.row(
             _CLAIM,
             (
@@ -197,7 +199,7 @@ class Queue:
                 same_text,
                 list(busy_programs),
                 list(busy_campaigns),
-                self.accounts,
+                self.accounts if accounts is None else list(accounts),
             ),
         )
         if row is None:

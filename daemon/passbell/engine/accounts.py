@@ -28,6 +28,7 @@ from passbell.engine.wakeups import SELDOM
 from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellError
 from passbell.ops.metrics import observe_request
 from passbell.passkit import Credentials, PassKit
+from passbell.passkit.transport import choose_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -76,7 +77,7 @@ class Account:
             after_call=observe_request,
             http_client=settings.http_client,
         )
-        self.health = Health(own, self.passkit)
+        self.health = Health(own, self.passkit, row.account)
         self.sender = Sender(
             self.passkit,
             self.health,
@@ -100,9 +101,13 @@ class Accounts:
         self._in_use: Callable[[], Collection[Account]] = list
         self._resume: Callable[[], None] = lambda: None
         self._closing: set[asyncio.Task[None]] = set()
-        self._said: set[str] = set()
+        self._said: dict[str, str] = {}
+        self._rotates = False
+        """Whether our own credentials came from files or variables, which may change; not as arguments."""
 
     async def __aenter__(self) -> Self:
+        with contextlib.suppress(ConfigurationError):
+            self._rotates = own_secrets() == self._given()
         await self._serve(self._wanted([]))
         return self
 
@@ -157,33 +162,47 @@ class Accounts:
         for row in rows:
             try:
                 secrets = None if settings.dry_run else account_secrets(row.account)
-                if settings.dry_run or secrets is not None:
-                    wanted[row.account] = (row, secrets)
+                if not settings.dry_run:
+                    choose_client(row.passkit_url, settings.http_client)
             except (ConfigurationError, ValueError) as error:
                 self._say_once(row.account, str(error))
                 if (served := self._served.get(row.account)) is not None:
-                    wanted[row.account] = served.made_of
+                    wanted[row.account] = (row, served.made_of[1])
+            else:
+                self._said.pop(row.account, None)
+                if settings.dry_run or secrets is not None:
+                    wanted[row.account] = (row, secrets)
         return wanted
 
-    def _own(self) -> Secrets:
-        """Our own credentials as they are now; those of the start where they cannot be read, or came as arguments."""
-        settings = self._settings
-        given = tuple(
-            None if secret is None else secret.get_secret_value()
-            for secret in (settings.passkit_api_key, settings.passkit_api_secret, settings.passkit_token)
+    def _given(self) -> Secrets:
+        """Our own credentials as they were at the start."""
+        key, secret, token = (
+            None if value is None else value.get_secret_value()
+            for value in (
+                self._settings.passkit_api_key,
+                self._settings.passkit_api_secret,
+                self._settings.passkit_token,
+            )
         )
-        try:
-            now = own_secrets()
-        except ConfigurationError as error:
-            self._say_once(OWN, str(error))
-            now = (None, None, None)
-        if (now[0] and now[1]) or now[2]:
-            return now
-        return given[0], given[1], given[2]
+        return key, secret, token
+
+    def _own(self) -> Secrets:
+        """Our own credentials as they are now; where they cannot be read, or only half, those that we have."""
+        if self._rotates:
+            try:
+                now = own_secrets()
+            except ConfigurationError as error:
+                self._say_once(OWN, str(error))
+            else:
+                if (now[0] and now[1]) or now[2]:
+                    self._said.pop(OWN, None)
+                    return now
+        served = self._served.get(OWN)
+        return self._given() if served is None or served.made_of[1] is None else served.made_of[1]
 
     def _say_once(self, account: str, reason: str) -> None:
-        if (sentence := f"{account}: {reason}") not in self._said:
-            self._said.add(sentence)
+        if self._said.get(account) != reason:
+            self._said[account] = reason
             log.warning("credentials_not_read", account=account or "own", reason=reason)
 
     async def _serve(self, wanted: dict[str, tuple[AccountSettings, Secrets | None]]) -> bool:

@@ -34,6 +34,7 @@ CONTROL_SECONDS: Final = 0.4
 FLUSH_SECONDS: Final = 1.0
 """A decided outcome is reported at the latest after this, also in the middle of a slow chunk."""
 MAX_HELD: Final = 64
+"""Chunks in hand of one account, so that a slow one takes no place of the others."""
 TESTS_HELD: Final = 8
 """Test sends of one program in hand."""
 TROUBLE_LIMIT: Final = 300.0
@@ -117,9 +118,12 @@ class ChunkLoop:
 
     async def _claim(self) -> bool:
         settings = self._settings
-        full = len(self._held) >= MAX_HELD
-        if full:
-            return False
+        places = Counter(held.chunk.account for held in self._held.values())
+        some: dict[str, list[str]] = {}
+        if full := {name for name, count in places.items() if count >= MAX_HELD}:
+            some["accounts"] = [name for name in self._queue.accounts if name not in full]
+            if not some["accounts"]:
+                return False
         # More in hand than can be sent soon would only wait here instead of in the database. A program that has
         # none in hand yet may always add one, so a small campaign starts beside a huge one.
         slow = [held for held in self._held.values() if held.chunk.rate_per_second]
@@ -131,6 +135,7 @@ class ChunkLoop:
             settings.same_text,
             list(crowded | self._busy()),
             [*tested, *(held.chunk.campaign_id for held in slow)],
+            **some,
         )
         CLAIM.observe(lease_clock() - begun)
         if chunk is None:
@@ -165,19 +170,21 @@ class ChunkLoop:
         }
 
     def _crowded(self) -> tuple[set[UUID], set[UUID]]:
-        """Programs that hold their share of the places, and those that hold their share of test sends.
+        """Programs that hold their share of their account's places, and those that hold their share of test sends.
 
         A share leaves room for one program more than there are, so that no number of slow or small chunks of one keeps
         another waiting.
         """
-        chunks = [held.chunk for held in self._held.values()]
-        places = Counter(chunk.program_id for chunk in chunks if chunk.kind != "TEST")
-        tests = Counter(chunk.program_id for chunk in chunks if chunk.kind == "TEST")
-        share = MAX_HELD // (len(places.keys() | tests.keys()) + 1)
-        return (
-            {program for program, count in places.items() if count >= share},
-            {program for program, count in tests.items() if count >= min(TESTS_HELD, share)},
-        )
+        full: set[UUID] = set()
+        tested: set[UUID] = set()
+        for account in {held.chunk.account for held in self._held.values()}:
+            chunks = [held.chunk for held in self._held.values() if held.chunk.account == account]
+            places = Counter(chunk.program_id for chunk in chunks if chunk.kind != "TEST")
+            tests = Counter(chunk.program_id for chunk in chunks if chunk.kind == "TEST")
+            share = MAX_HELD // (len(places.keys() | tests.keys()) + 1)
+            full |= {program for program, count in places.items() if count >= share}
+            tested |= {program for program, count in tests.items() if count >= min(TESTS_HELD, share)}
+        return full, tested
 
     async def _work(self, held: HeldChunk) -> None:
         chunk = held.chunk

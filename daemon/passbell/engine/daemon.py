@@ -30,7 +30,7 @@ from passbell.engine.poll import run_poll
 from passbell.engine.supervision import Loops, ends_the_process
 from passbell.engine.wakeups import Bell
 from passbell.engine.worker import register, run_heartbeat
-from passbell.errors import DatabaseUnavailable, SchemaBehind
+from passbell.errors import DatabaseUnavailable, PassbellError, SchemaBehind
 from passbell.ops.retention import run_retention
 from passbell.ops.status import StatusLine
 from passbell.ops.watch import Watch
@@ -113,7 +113,8 @@ class Daemon:
             accounts = await stack.enter_async_context(Accounts(settings, queue))
             chunks = ChunkLoop(settings, queue, accounts, self.chunk_bell)
             accounts.attach(stop=chunks.stop_account, resume=self._resume, in_use=chunks.accounts_in_hand)
-            await accounts.look()
+            with contextlib.suppress(PassbellError):  # its loop looks again, and says what is wrong
+                await accounts.look()
             lists = await stack.enter_async_context(ListLoader(settings, queue, self.campaign_bell.ring))
             log.info(
                 "daemon_started",

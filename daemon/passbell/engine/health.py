@@ -40,8 +40,9 @@ PROBE_PAUSE: Final = 0.25
 class Health:
     """What this daemon knows about PassKit's state."""
 
-    def __init__(self, queue: Queue, passkit: PassKit) -> None:
-        """Whom to stop and to wake is told by `attach`."""
+    def __init__(self, queue: Queue, passkit: PassKit, account: str = "") -> None:
+        """`account` is its name in the log. Whom to stop and to wake is told by `attach`."""
+        self._log = log.bind(account=account) if account else log
         self._queue = queue
         self._passkit = passkit
         self._stop_all: Callable[[str], None] = lambda _why: None
@@ -117,11 +118,11 @@ class Health:
         try:
             if await self._queue.open_breaker(kind, reason):
                 BREAKER_OPENED.labels(kind).inc()
-                log.warning("breaker_opened", kind=kind, reason=reason)
+                self._log.warning("breaker_opened", kind=kind, reason=reason)
         except PassbellError as error:
             # Then nobody claims anything anyway; the next failure opens it.
             self.broken = False
-            log.warning("breaker_not_recorded", reason=str(error))
+            self._log.warning("breaker_not_recorded", reason=str(error))
 
     async def turn(self) -> None:
         """Look at an open breaker: probe when it is our turn, go on when somebody has closed it.
@@ -141,10 +142,10 @@ class Health:
         answer = await self._passkit.probe()
         if answer.verdict in {Verdict.SENT, Verdict.NOT_FOUND, Verdict.REJECTED}:
             if await self._queue.close_breaker():
-                log.info("breaker_closed")
+                self._log.info("breaker_closed")
             self._recover()
         else:
-            log.info("breaker_still_open", reason=answer.detail)
+            self._log.info("breaker_still_open", reason=answer.detail)
 
     def _recover(self) -> None:
         self.broken = False
@@ -155,9 +156,9 @@ class Health:
     async def throttled(self, seconds: float | None) -> None:
         """429: slow down all daemons of the account."""
         THROTTLED.inc()
-        log.warning("throttled", retry_after=seconds)
+        self._log.warning("throttled", retry_after=seconds)
         try:
             await self._queue.throttle(seconds)
         except PassbellError as error:
             # It says no more than what the next 429 will say.
-            log.warning("throttle_not_recorded", reason=str(error))
+            self._log.warning("throttle_not_recorded", reason=str(error))

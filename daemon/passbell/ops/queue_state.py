@@ -20,6 +20,10 @@ from passbell.errors import PassbellError
 from passbell.ops.metrics import REGISTRY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.metrics_core import Metric
+
     from passbell.db.database import Database
 
 __all__ = ["QueueState"]
@@ -39,6 +43,24 @@ _READ = Gauge(
     "Whether the numbers below could be read from the database at the last scrape.",
     registry=REGISTRY,
 )
+
+
+class AccountGauge(Gauge):
+    """A gauge by account. The account of programs that name none has no label, as before there were others."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Leave the empty label out: to Prometheus it is the same as none."""
+        for family in super().collect():
+            family.samples = [
+                sample._replace(
+                    labels={
+                        name: value for name, value in sample.labels.items() if value or name != "account"
+                    }
+                )
+                for sample in family.samples
+            ]
+            yield family
+
 
 _STATE: Final = {
     "campaigns": Gauge(
@@ -75,13 +97,33 @@ _STATE: Final = {
     "consent": Gauge(
         "passbell_consent_unreadable", "1 while members' opt-outs cannot be read.", registry=REGISTRY
     ),
-    "breaker": Gauge("passbell_breaker_open", "1 while the breaker is open.", ["kind"], registry=REGISTRY),
-    "blocked": Gauge(
+    "breaker": AccountGauge(
+        "passbell_breaker_open", "1 while the breaker is open.", ["kind", "account"], registry=REGISTRY
+    ),
+    "blocked": AccountGauge(
         "passbell_throttled_seconds",
         "For how long PassKit's last 429 still stops everybody.",
+        ["account"],
         registry=REGISTRY,
     ),
-    "rate": Gauge("passbell_rate_limit_per_second", "The account's limit, as configured.", registry=REGISTRY),
+    "rate": AccountGauge(
+        "passbell_rate_limit_per_second",
+        "The account's limit, as configured.",
+        ["account"],
+        registry=REGISTRY,
+    ),
+    "served": Gauge(
+        "passbell_account_served",
+        "1 while a running daemon has the account's credentials. Empty: the account of programs that name none.",
+        ["account"],
+        registry=REGISTRY,
+    ),
+    "unserved": Gauge(
+        "passbell_account_programs_waiting",
+        "Programs of an account that is switched on and that no running daemon serves.",
+        ["account"],
+        registry=REGISTRY,
+    ),
     "workers": Gauge(
         "passbell_workers", "Daemons that gave a sign of life within 30 seconds.", registry=REGISTRY
     ),
@@ -173,8 +215,17 @@ def _show(rows: list[tuple[str, str | None, float]]) -> None:
             gauge.set(float("nan"))
     for metric, label, value in rows:
         if metric in _STATE:  # a newer schema may count more than this daemon knows
-            gauge = _STATE[metric]
-            (gauge.labels(*label.split("/")) if label is not None else gauge).set(value)
+            _set(_STATE[metric], label, value)
+
+
+def _set(gauge: Gauge, label: str | None, value: float) -> None:
+    """Labels that are not named are empty: the account of programs that name none."""
+    names = gauge._labelnames  # noqa: SLF001
+    if not names:
+        gauge.set(value)
+        return
+    labels = [] if label is None else label.split("/", len(names) - 1)
+    gauge.labels(*labels, *[""] * (len(names) - len(labels))).set(value)
 
 
 _show([])

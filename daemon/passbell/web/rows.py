@@ -317,13 +317,18 @@ class Account(Shape):
     """A PassKit account: its rate, and the breaker."""
 
     account: str
-    rate_per_second: float
-    rate_now: float
+    rate_per_second: float | None
+    rate_now: float | None
     breaker: str
     breaker_kind: str | None
     breaker_reason: str | None
     opened_at: datetime | None
     blocked_seconds: int | None
+    programs: int | None
+    served: bool | None
+    enabled: bool | None
+    trouble: str | None
+    """Why its programs send nothing, where that is not PassKit: no daemon has its credentials."""
 
 
 class ImportCard(Shape):
