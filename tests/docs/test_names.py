@@ -162,6 +162,23 @@ def test_every_page_is_on_the_map() -> None:
     assert pages <= reached, f"docs/README.md does not lead to {pages - reached}"
 
 
+@pytest.mark.parametrize(
+    ("page", "folder", "pattern"),
+    [
+        ("sql/README.md", "sql/functions", "*.sql"),
+        ("tests/README.md", "tests", "*/test_*.py"),
+        ("docs/architecture.md", "daemon/passbell", "*/__init__.py"),
+    ],
+)
+def test_every_room_is_on_its_map(page: str, folder: str, pattern: str) -> None:
+    """A new file of functions, a new folder of tests or of the program is entered where a newcomer looks."""
+    found = sorted((ROOT / folder).glob(pattern))
+    names = {file.parent.name if "/" in pattern else file.stem for file in found}
+    assert names
+    missing = {name for name in names if not re.search(rf"`[^`]*\b{name}`", text(page))}
+    assert not missing, f"{page} does not name {sorted(missing)}"
+
+
 # What stands behind `passbell.` besides names of the database: settings of a session, files, modules.
 NO_SQL = {"engine", "now", "service", "sql", "env", "sock", "git"}
 

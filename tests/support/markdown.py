@@ -38,6 +38,9 @@ def documents() -> list[Path]:
     return [
         ROOT / "README.md",
         ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "sql" / "README.md",
+        ROOT / "tests" / "README.md",
         ROOT / "systemd" / "README.md",
         *sorted((ROOT / "docs").rglob("*.md")),
     ]
