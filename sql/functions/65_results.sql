@@ -75,9 +75,12 @@ as $$
     select p_outcome = 'sent' or p_reason in ('held_out', 'not_found', 'rejected', 'attempts_exhausted')
 $$;
 
--- Counts both arms of a campaign as the tables are now. Bounded by the campaign's own passes and its window: visits are
--- looked up by pass and time. A person with several passes counts once; one who has come to be in both arms (two members
--- merged afterwards) counts in neither.
+-- Counts both arms of a campaign as the tables are now. A person with several passes counts once; one who has come to be in
+-- both arms (two members merged afterwards) counts in neither.
+--
+-- Bounded by the campaign's own passes and their windows, whatever is known of the tables: `offset 0` makes the visits of a
+-- pass a lookup of their own (transactions_pass_created), where a join may be planned as every pass against every visit.
+-- Planned anew each time, because the plan of a session's first day would be kept when the tables are full.
 create or replace function passbell.count_arms(
     p_campaign uuid, p_days integer,
     out first_sent_at timestamptz, out last_sent_at timestamptz,
@@ -88,32 +91,29 @@ set search_path = ''
 set work_mem = '128MB'
 set jit = off
 as $$
-#variable_conflict use_column
-declare
-    v_days  constant interval := make_interval(hours => 24 * p_days);
 begin
-    select min(d.sent_at), max(d.sent_at) into first_sent_at, last_sent_at
-      from passbell.deliveries d where d.campaign_id = p_campaign and passbell.is_measured(d.outcome, d.reason);
-    with arm as materialized (
-        select d.pass_id, d.sent_at, coalesce(d.reason = 'held_out', false) as held, coalesce(r.user_id, d.pass_id) as person
-          from passbell.deliveries d
-          left join passbell.recipients r on r.pass_id = d.pass_id
-         where d.campaign_id = p_campaign and (d.outcome = 'sent' or d.reason in ('held_out', 'not_found', 'rejected', 'attempts_exhausted'))
-    ), seen as (
-        select a.person, bool_or(v.at > a.sent_at) as came, bool_or(v.at <= a.sent_at) as came_before
-          from arm a
-          join passbell.visits v on v.pass_id = a.pass_id and v.at > a.sent_at - v_days and v.at <= a.sent_at + v_days
-         where v.at > first_sent_at - v_days and v.at <= last_sent_at + v_days
-         group by a.person
-    ), people as (
-        select a.person, bool_or(a.held) as held
-          from arm a group by a.person having bool_or(a.held) = bool_and(a.held)
-    )
-    select count(*) filter (where not p.held), count(*) filter (where not p.held and s.came), count(*) filter (where not p.held and s.came_before),
-           count(*) filter (where p.held), count(*) filter (where p.held and s.came), count(*) filter (where p.held and s.came_before)
-      into sent, sent_came, sent_came_before, held, held_came, held_came_before
-      from people p
-      left join seen s on s.person = p.person;
+    execute $q$
+        with arm as (
+            select coalesce(r.user_id, d.pass_id) as person, d.sent_at, coalesce(d.reason = 'held_out', false) as held, v.came, v.came_before
+              from passbell.deliveries d
+              left join passbell.recipients r on r.pass_id = d.pass_id
+             cross join lateral (
+                    select bool_or(v.at > d.sent_at) as came, bool_or(v.at <= d.sent_at) as came_before
+                      from passbell.visits v
+                     where v.pass_id = d.pass_id and v.at > d.sent_at - $2 and v.at <= d.sent_at + $2
+                    offset 0) v
+             where d.campaign_id = $1 and (d.outcome = 'sent' or d.reason in ('held_out', 'not_found', 'rejected', 'attempts_exhausted'))
+        ), people as (
+            select min(a.sent_at) as first_at, max(a.sent_at) as last_at, bool_or(a.held) as held, bool_and(a.held) as only_held,
+                   bool_or(a.came) is true as came, bool_or(a.came_before) is true as came_before
+              from arm a group by a.person
+        )
+        select min(p.first_at), max(p.last_at),
+               count(*) filter (where not p.held), count(*) filter (where not p.held and p.came), count(*) filter (where not p.held and p.came_before),
+               count(*) filter (where p.only_held), count(*) filter (where p.only_held and p.came), count(*) filter (where p.only_held and p.came_before)
+          from people p $q$
+       into first_sent_at, last_sent_at, sent, sent_came, sent_came_before, held, held_came, held_came_before
+      using p_campaign, make_interval(hours => 24 * p_days);
 end
 $$;
 
