@@ -10,7 +10,7 @@ import pytest
 
 from passbell.sandbox.remote import Remote
 from support.processes import Daemon, Sandbox
-from support.scene import FAST, KINDS
+from support.scene import FAST, KINDS, LONG
 from support.shop import Shop
 from support.wait import wait_until
 
@@ -88,8 +88,24 @@ class Town(Shop):
         return int(self.remotes[account].overview()["pushes"])
 
     def refused(self, account: str) -> int:
-        """Calls with a key that is not this account's."""
-        return sum(call["status"] in {401, 403} for call in self.remotes[account].calls())
+        """Calls with a key that is not this account's; those that a fault refused are not counted."""
+        refused = [
+            call for status in (401, 403) for call in self.remotes[account].calls(status=status, limit=1000)
+        ]
+        return sum(not call["fault"] for call in refused)
+
+    def sent(self, campaigns: list[UUID]) -> int:
+        """Passes that were sent or given up, over these campaigns."""
+        return int(
+            self.value(
+                "select coalesce(sum(sent_count + failed_count), 0) from push_campaigns where id = any (%s)",
+                [campaigns],
+            )
+        )
+
+    def completed(self, campaigns: list[UUID]) -> bool:
+        """Whether all of these have come to their end."""
+        return all(self.status(campaign) == "COMPLETED" for campaign in campaigns)
 
 
 def key_options(name: str) -> list[str]:
@@ -201,6 +217,66 @@ def test_a_program_moves_to_another_account_while_it_sends(town: Town) -> None:
     assert sum(buzzed) == 400
     assert all(buzzed)
     assert town.refused("Blue Bottle") == town.refused("pub2-west") == 0
+
+
+def test_two_accounts_have_a_bad_day(town: Town) -> None:
+    """One is refused, one is down, one works: that one goes on at its own limit. Later all work, and everything ends.
+
+    With kill -9 on the way, and daemons that have one key, the other, or both: nobody lost, nobody twice, no attempt
+    burnt, and not one call with another account's key.
+    """
+    programs, passes, rate = (10, 6667, 500) if LONG else (3, 67, 100)
+    patience = 1200 if LONG else 60
+    refused, down = NAMES
+    town.remotes[refused].fault("unauthorized")
+    town.remotes[down].fault("status", status=503)
+    orders = {
+        name: [town.campaign(town.club(name, passes)) for _ in range(programs)]
+        for name in (refused, down, "")
+    }
+    bad = orders[refused] + orders[down]
+
+    def start(*names: str) -> Daemon:
+        daemon = town.start(*names)
+        daemon.settings |= {"PASSBELL_RATE_PER_SECOND": str(rate), "PASSBELL_CHUNK_SIZE": "20"}
+        return stack.enter_context(daemon)
+
+    with ExitStack() as stack:
+        first, second = start(refused, ""), start(down, "")
+        wait_until(lambda: town.completed(orders[""]), "the working account completes", patience)
+        for name in (refused, down):
+            for campaign in orders[name]:
+                wait_until(
+                    lambda c=campaign, n=name: f'"{n}"' in (town.order(c)["status_detail"] or ""),
+                    f"says that it is {name}",
+                    30,
+                )
+        assert town.sent(bad) == 0
+        assert town.value("select max(attempt) from passbell.chunks") == 0
+        assert town.value("select count(*) from passbell.deliveries where campaign_id = any (%s)", [bad]) == 0
+
+        second.kill()
+        for name in (refused, down):
+            town.remotes[name].faults_off()
+        start(refused, down)
+        wait_until(lambda: town.sent(orders[refused]) > 0 and town.sent(orders[down]) > 0, "both go on", 60)
+        first.kill()
+        start(down)
+        wait_until(lambda: town.completed(bad), "everything completes", patience)
+
+    for name, campaigns in orders.items():
+        summary = town.remotes[name].summary()
+        assert summary["phonesBuzzed"] == programs * passes
+        assert summary["buzzedMore"] == 0
+        assert town.sent(campaigns) == programs * passes
+        assert (
+            town.value("select sum(failed_count) from push_campaigns where id = any (%s)", [campaigns]) == 0
+        )
+        assert town.refused(name) == 0
+        seen = town.remotes[name].window(limit=rate, count="all")
+        assert seen["certainPeak"] <= rate
+        if LONG and not name:
+            assert seen["utilisation"] > 0.98
 
 
 def test_only_servers_move_a_program(town: Town) -> None:
