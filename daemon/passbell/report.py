@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["interval_bar", "report_csv", "report_html", "report_lines"]
+__all__ = ["STYLE", "interval_bar", "report_csv", "report_html", "report_lines"]
 
-_STYLE = """
+STYLE: Final = """
 @page { size: A4; margin: 18mm } body { font: 15px/1.5 system-ui, sans-serif; color: #1b1b1f; background: #fff;
 max-width: 44rem; margin: 2rem auto; padding: 0 1rem } h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.05rem;
 margin: 2rem 0 .4rem } p.lead { font-size: 1.2rem; margin: 1.2rem 0 .6rem } .muted { color: #5c5c66 } table {
@@ -75,7 +75,7 @@ def report_html(row: Mapping[str, Any]) -> str:
         "<!doctype html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{_STYLE}</style></head><body>",
+        f"<style>{STYLE}</style></head><body>",
         f'<h1>{escape(str(row["program"] or "Program"))}</h1><div class="muted">{row["month"]:%B %Y}</div>',
         f'<p class="lead">{escape(row["sentence"])}</p>',
     ]

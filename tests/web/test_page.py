@@ -23,7 +23,9 @@ def visitor(web: Web) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize("path", ["/", "/history", "/birthdays", "/imports", "/status"])
+@pytest.mark.parametrize(
+    "path", ["/", "/history", "/automations", "/birthdays", "/programs", "/imports", "/status"]
+)
 def test_pages_ask_to_sign_in_first(visitor: httpx.Client, path: str) -> None:
     """Without a session every page leads to the sign-in and back."""
     answer = visitor.get(path)

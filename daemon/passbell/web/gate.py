@@ -7,6 +7,8 @@ and without a session gets no further than a small form for signing in; any othe
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import time
 import uuid
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from passbell.errors import PassbellError
+from passbell.report import STYLE
 from passbell.web.auth import ApiKeys, Limit, Throttle, presented_key
 from passbell.web.errors import ApiError, defect, error_response
 
@@ -37,15 +40,16 @@ KEY_LIMIT: Final = Limit(burst=200, per_second=50)
 FAILURE_LIMIT: Final = Limit(burst=10, per_second=1 / 6)
 
 _UPLOADS: Final = re.compile(
-    r"/api/notifications/(blast|targeted)|/api/members/import|/compose/confirm|/imports"
+    r"/api/notifications/(blast|targeted)|/api/members/import|/compose/confirm|/compose/draft|/imports"
 )
 # Open to everybody, and nothing there takes a body.
 _OPEN: Final = re.compile(r"/live|/ready|/openapi\.json|/static/.*")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# No script, style, font or frame but our own files; nothing inline.
+# No script, style, font or frame but our own files; nothing inline but the style of the month's report, by its digest.
+_REPORT: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{_REPORT}'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS: Final = [
     (b"content-security-policy", _POLICY.encode()),

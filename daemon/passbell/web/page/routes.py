@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from passbell.web.page import compose, docs, history, imports, panels, signin
+from passbell.web.page import automations, compose, docs, history, imports, panels, programs, signin
 from passbell.web.page.render import is_htmx, page, redirect
 from passbell.web.page.session import NotSignedIn, session_of
 
@@ -22,7 +22,16 @@ __all__ = ["install", "page_error"]
 
 def install(app: FastAPI) -> None:
     """Add the page."""
-    for router in (signin.router, compose.router, history.router, panels.router, imports.router, docs.router):
+    for router in (
+        signin.router,
+        compose.router,
+        history.router,
+        automations.router,
+        programs.router,
+        panels.router,
+        imports.router,
+        docs.router,
+    ):
         app.include_router(router)
 
     @app.exception_handler(NotSignedIn)

@@ -59,6 +59,18 @@ function showFields() {
   }
 }
 
+/* The value of an occasion, where it takes one. */
+function showOccasion() {
+  const select = one("[data-occasion]");
+  if (!select) return;
+  const { kind, default: usual } = select.selectedOptions[0].dataset;
+  const field = one("#occasion-field");
+  const input = one("input", field);
+  field.hidden = kind === "none";
+  if (field.hidden) input.value = "";
+  input.placeholder = usual || { points: "500", mark: "450 or 90%", weekdays: "FRI or MON,FRI or 1", segment: "WHALE", signed_days: "-1", days: "30" }[kind] || "";
+}
+
 function insertAtCursor(field, text) {
   field.focus();
   field.setRangeText(text, field.selectionStart, field.selectionEnd, "end");
@@ -83,6 +95,7 @@ document.addEventListener("input", (event) => {
 document.addEventListener("change", (event) => {
   if (event.target.closest("#compose")) showFields();
   if (event.target.id === "csvFile") showFile();
+  if ("occasion" in event.target.dataset) { one("#parameter").value = ""; showOccasion(); }
   if ("submit" in event.target.dataset) event.target.form.requestSubmit();
 });
 
@@ -164,4 +177,5 @@ showTimes(document);
 showClock(document);
 showLength();
 showFields();
+showOccasion();
 if (composing && one("#message").value) composing.dispatchEvent(new Event("change", { bubbles: true }));
