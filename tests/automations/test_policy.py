@@ -1,0 +1,141 @@
+"""How often is enough: a year with all that sends, and never more than the program wants."""
+
+from __future__ import annotations
+
+import os
+import random
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from support.shop import utc
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from support.shop import Shop
+
+FIRST = utc("2026-09-07T15:00:00")
+LONG = bool(os.environ.get("PASSBELL_LONG"))
+DAYS = 366 if LONG else 70
+SIX = ("DORMANT:10", "AFTER_VISIT:1", "EVERY:MON,FRI", "JOINED:2", "REACHED:20", "ANNIVERSARY")
+
+
+def sent(shop: Shop) -> dict[UUID, list[datetime]]:
+    """Per pass, when it was sent something, in order."""
+    found: dict[UUID, list[datetime]] = {}
+    for row in shop.rows(
+        "select pass_id, sent_at from passbell.deliveries where outcome = 'sent' order by sent_at"
+    ):
+        found.setdefault(row["pass_id"], []).append(row["sent_at"])
+    return found
+
+
+def test_a_year_of_everything_stays_within_the_limits(shop: Shop) -> None:
+    """Six automations, weekly broadcasts, birthdays: no pass above 3 in any 14 days, nor two within 36 hours."""
+    draw = random.Random(7)  # noqa: S311 - a life that can be lived again
+    shop.clock(FIRST)
+    program = shop.program(
+        timezone="Europe/Berlin", push_max=3, push_max_days=14, push_min_hours=36, birthday_bot_enabled=True,
+        birthday_reward_points=5, birthday_message="Happy birthday!",
+    )  # fmt: skip
+    members = [
+        shop.member(program, points=0, user={"birth_date": f"1990-{n % 12 + 1:02}-{n % 28 + 1:02}"})
+        for n in range(25)
+    ]
+    for n, occasion in enumerate(SIX):
+        shop.conn.execute(
+            "insert into push_automations (program_id, occasion, message_text, is_on, priority)"
+            " values (%s, %s, %s, true, %s)",
+            [program, occasion, f"Words {n}", n + 2],
+        )
+    for day in range(DAYS):
+        now = FIRST + timedelta(days=day, minutes=draw.randrange(300))
+        shop.clock(now)
+        for one in members:
+            if draw.random() < 0.05:
+                shop.conn.execute(
+                    "with t as (insert into transactions (pass_id, action_type, value_change, created_at)"
+                    " values (%(pass)s, 'MEMBER_EARN', 10, %(at)s))"
+                    " update passes_master set points_balance = points_balance + 10 where id = %(pass)s",
+                    {"pass": one, "at": now},
+                )
+        shop.rows("select * from run_birthdays(%s)", [program])
+        shop.rows("select * from run_automations(%s)", [program])
+        if day % 7 == 3:
+            shop.campaign(program, f"News of week {day // 7}")
+            while shop.claim() is not None:
+                pass
+        shop.send_chunks()
+    rows = shop.rows("select reason, count(*) as n from passbell.deliveries group by 1")
+    counts = {row["reason"]: row["n"] for row in rows}
+    kinds = {
+        row["kind"] for row in shop.rows("select distinct kind from push_campaigns where sent_count > 0")
+    }
+    assert kinds == {"BROADCAST", "BIRTHDAY", "AUTOMATION"}
+    assert counts["too_often"] > DAYS
+    times = sent(shop)
+    assert len(times) == len(members)
+    for moments in times.values():
+        assert len(moments) > DAYS / 10, "the limit is used"
+        assert all(later - before >= timedelta(hours=36) for before, later in pairwise(moments))
+        assert all(moments[n + 3] - moments[n] >= timedelta(days=14) for n in range(len(moments) - 3))
+
+
+def test_suppressed_members_get_nothing_until_their_day(shop: Shop) -> None:
+    """Staff and complainers are skipped as `suppressed`, and reached again afterwards; a test send reaches them."""
+    shop.clock(FIRST)
+    program = shop.program()
+    shop.member(program, external_id="Staff-1")
+    shop.member(program, external_id="guest-1")
+    made = shop.row(
+        "insert into push_suppressions (program_id, external_id, until, reason) values (%s, ' staff-1 ', %s, ' ')"
+        " returning *",
+        [program, FIRST + timedelta(days=30)],
+    )
+    assert (made["external_id"], made["reason"], made["created_at"]) == ("staff-1", None, FIRST)
+    first = shop.campaign(program, "One")
+    assert shop.send(first)["sent_count"] == 1
+    assert sorted(shop.ledger(first).values()) == ["sent", "suppressed"]
+    test = shop.value("select push_test(%s, 'Staff-1', 'Hello')", [program])
+    assert shop.send(test)["sent_count"] == 1
+    shop.clock(FIRST + timedelta(days=30))
+    assert shop.send(shop.campaign(program, "Two"))["sent_count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"external_id": "  "}, "external_id is empty"),
+        ({"external_id": None}, "external_id is empty"),
+        ({"program_id": "6f1c9c1e-0d3f-4a0e-9a43-5d1f6f6f3a10"}, "There is no program"),
+        ({"program_id": None}, "There is no program"),
+    ],
+)
+def test_a_suppression_that_cannot_be_is_refused(shop: Shop, columns: dict[str, Any], words: str) -> None:
+    """A form that leaves out whom or where is told so."""
+    row = {"program_id": shop.program(), "external_id": "guest-1", **columns}
+    with pytest.raises(psycopg.Error, match=words):
+        shop.conn.execute(
+            "insert into push_suppressions (program_id, external_id) values (%(program_id)s, %(external_id)s)",
+            row,
+        )
+
+
+def test_switching_off_works_when_the_rule_is_gone(shop: Shop) -> None:
+    """The trigger's row was deleted: the automation can still be switched off, and not on again."""
+    program = shop.program()
+    shop.conn.execute("insert into passbell.triggers (name, query) values ('MINE', 'select')")
+    made = shop.value(
+        "insert into push_automations (program_id, occasion, message_text, is_on)"
+        " values (%s, 'MINE', 'Hi', true) returning id",
+        [program],
+    )
+    shop.conn.execute("delete from passbell.triggers where name = 'MINE'")
+    shop.conn.execute("update push_automations set is_on = false where id = %s", [made])
+    with pytest.raises(psycopg.Error, match="Unknown occasion"):
+        shop.conn.execute("update push_automations set is_on = true where id = %s", [made])

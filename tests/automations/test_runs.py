@@ -1,0 +1,328 @@
+"""Runs that break off, that meet, that are late, that are limited; and rules that are slow or wrong."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from support.shop import Shop, utc
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+NOON = utc("2026-06-01T12:00:00")
+"""A Monday; 08:00 in New York, 14:00 in Berlin."""
+
+FAULT = """
+    create schema fault;
+    create sequence fault.writes;
+    create table fault.at (n bigint);
+    insert into fault.at values (0);
+    create function fault.fail() returns trigger language plpgsql as $$
+    begin
+        if nextval('fault.writes') = (select n from fault.at) then raise exception 'the power went'; end if;
+        return null;
+    end $$;
+"""
+WRITTEN = (
+    "passbell.automation_runs",
+    "passbell.occasions",
+    "passbell.chunks",
+    "public.push_campaigns",
+    "public.push_automations",
+    "passbell.sightings",
+)
+
+
+def automation(shop: Shop, program: UUID, occasion: str, **columns: Any) -> UUID:
+    columns = {"message_text": "Hi", "is_on": True, "holdout_percent": 0, **columns}
+    found: UUID = shop._insert("push_automations", {"program_id": program, "occasion": occasion, **columns})
+    return found
+
+
+def visit(shop: Shop, pass_id: UUID, at: datetime) -> None:
+    shop.conn.execute(
+        "insert into transactions (pass_id, action_type, value_change, created_at) values (%s, 'MEMBER_EARN', 5, %s)",
+        [pass_id, at],
+    )
+
+
+def run(shop: Shop, at: datetime) -> int:
+    shop.clock(at)
+    return sum(row["fired"] for row in shop.rows("select * from run_automations()"))
+
+
+def in_campaigns(shop: Shop) -> list[UUID]:
+    """Every pass of every automation's campaign, as often as it is in one."""
+    return [
+        row["pass_id"]
+        for row in shop.rows(
+            "select unnest(k.pass_ids) as pass_id from passbell.chunks k"
+            " join push_campaigns c on c.id = k.campaign_id where c.kind = 'AUTOMATION'"
+        )
+    ]
+
+
+def days(count: float) -> timedelta:
+    return timedelta(days=count)
+
+
+@pytest.mark.parametrize("points", [0, 7])
+def test_a_run_that_breaks_off_at_any_write_is_done_once(shop: Shop, points: int) -> None:
+    """The process dies at the first write of a run, at the second, and so on: nobody is told or paid twice or never."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    members = [shop.member(program, points=0) for _ in range(5)]
+    automation(shop, program, "EVERY:MON", reward_points=points)
+    shop.conn.execute(FAULT)
+    for table in WRITTEN:
+        shop.conn.execute(
+            f"create trigger fault after insert or update or delete on {table}"
+            " for each row execute function fault.fail()"
+        )
+    now, broken, claimed, done = NOON, 0, [], False
+    while not done:
+        shop.conn.execute("select setval('fault.writes', 1, false)")
+        shop.conn.execute("update fault.at set n = %s", [broken + 1])
+        try:
+            claimed = shop.rows("select * from passbell.claim_automation_run(%s)", [shop.worker])
+            left = 1
+            while claimed and left:
+                left = shop.row(
+                    "select remaining from passbell.automation_batch(%s, %s, %s, 2)",
+                    [claimed[0]["automation_id"], claimed[0]["local_date"], shop.worker],
+                )["remaining"]
+        except psycopg.errors.RaiseException:
+            pass
+        failed_at = shop.value("select last_value from fault.writes") > broken
+        broken += 1
+        now += timedelta(minutes=5)
+        shop.clock(now)
+        assert now < NOON + timedelta(hours=9), "it comes to an end"
+        done = not failed_at and shop.value(
+            "select bool_and(completed_at is not null) from passbell.automation_runs"
+        )
+    assert broken > 5
+    assert sorted(in_campaigns(shop)) == sorted(members)
+    balances = shop.rows("select points_balance from passes_master")
+    assert {row["points_balance"] for row in balances} == {points}
+
+
+def test_a_backend_that_is_killed_between_two_calls_gives_the_run_back(shop: Shop) -> None:
+    """The lease runs out, another daemon takes over, and what the first one still says is refused."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    members = [shop.member(program, points=0) for _ in range(4)]
+    made = automation(shop, program, "EVERY:MON", reward_points=5)
+    other = uuid4()
+    claim, batch = (
+        "select * from passbell.claim_automation_run(%s)",
+        "select * from passbell.automation_batch(%s, %s, %s, 2)",
+    )
+    assert len(shop.rows(claim, [shop.worker])) == 1
+    first = shop.row(batch, [made, NOON.date(), shop.worker])
+    assert (first["fired"], first["remaining"]) == (2, 2)
+    assert shop.rows(claim, [other]) == []
+    shop.clock(NOON + timedelta(minutes=2))
+    assert len(shop.rows(claim, [other])) == 1
+    with pytest.raises(psycopg.Error, match="lease"):
+        shop.rows(batch, [made, NOON.date(), shop.worker])
+    assert shop.row(batch, [made, NOON.date(), other])["remaining"] == 0
+    assert sorted(in_campaigns(shop)) == sorted(members)
+
+
+def test_ten_thousand_due_at_once_and_two_who_run_them(shop: Shop) -> None:
+    """Two daemons and a person run the same day at the same time: everybody is in the campaign once."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    members = shop.members(program, 10_000)
+    automation(shop, program, "EVERY:MON")
+
+    def work(_n: int) -> int:
+        twin = Shop(shop.url)
+        try:
+            return run(twin, NOON)
+        finally:
+            twin.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sorted(pool.map(work, range(3))) == [0, 0, 10_000]
+    assert sorted(in_campaigns(shop)) == members
+    assert shop.value("select count(*) from passbell.occasions") == 10_000
+
+
+@pytest.mark.parametrize("points", [0, 3])
+@pytest.mark.parametrize("due", [5, 6])
+def test_the_daily_limit_holds_everybody_and_resume_sends(shop: Shop, due: int, points: int) -> None:
+    """At the limit all go; one more, and the campaign waits with everybody in it, rewards in batches included."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    for _ in range(due):
+        shop.member(program, points=0)
+    made = automation(shop, program, "EVERY:MON", daily_limit=5, reward_points=points)
+    shop.rows("select * from passbell.claim_automation_run(%s)", [shop.worker])
+    left = 1
+    while left:
+        done = shop.row(
+            "select * from passbell.automation_batch(%s, %s, %s, 2)", [made, NOON.date(), shop.worker]
+        )
+        left = done["remaining"]
+        assert shop.status(done["campaign_id"]) == ("PAUSED" if due > 5 else "PROCESSING")
+    held = shop.value("select held_back_by_limit from passbell.automation_runs")
+    assert held == (due if due > 5 else 0)
+    campaign = done["campaign_id"]
+    if due > 5:
+        assert shop.send_chunks() == []
+        assert "daily limit" in shop.value("select status_detail from push_automations")
+        shop.verb("resume", campaign)
+    shop.send_chunks()
+    assert shop.order(campaign)["sent_count"] == due
+    assert run(shop, NOON) == 0
+
+
+def test_a_reward_that_fails_fails_alone_and_is_tried_again(shop: Shop) -> None:
+    """The others have points and message; the one gets both when the platform takes it, and never twice."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    members = [shop.member(program, points=0) for _ in range(4)]
+    made = automation(shop, program, "EVERY:MON", reward_points=5)
+    shop.conn.execute("create table refused as select %s::uuid as id", [members[0]])
+    shop.conn.execute(
+        "create function refuse() returns trigger language plpgsql as $$ begin"
+        " if exists (select from refused r where r.id = new.id) then raise exception 'card is locked'; end if;"
+        " return new; end $$; create trigger refuse before update on passes_master"
+        " for each row execute function refuse()"
+    )
+    assert [run(shop, NOON), run(shop, NOON)] == [3, 0]
+    assert "card is locked" in shop.value("select status_detail from push_automations where id = %s", [made])
+    assert shop.value("select completed_at from passbell.automation_runs") is None
+    shop.conn.execute("delete from refused")
+    assert [run(shop, NOON), run(shop, NOON)] == [1, 0]
+    assert sorted(in_campaigns(shop)) == sorted(members)
+    assert {row["points_balance"] for row in shop.rows("select points_balance from passes_master")} == {5}
+    assert shop.value("select completed_at from passbell.automation_runs") is not None
+
+
+def test_who_said_no_gets_the_points_and_no_message(shop: Shop) -> None:
+    """With reward_points everybody due gets the points; without, an opted-out member is not due at all."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    shut = shop.member(program, points=0, user={"marketing_opt_in": False})
+    automation(shop, program, "EVERY:MON", reward_points=5)
+    automation(shop, program, "EVERY:MON")
+    assert run(shop, NOON) == 1
+    assert in_campaigns(shop) == []
+    assert shop.value("select points_balance from passes_master where id = %s", [shut]) == 5
+
+
+def test_catch_up_counts_both_ends_and_waiting_for_a_send_day_is_free(shop: Shop) -> None:
+    """Due on day three with two days of catch-up: through day five, not on day six; a send day starts the count."""
+    for late, rung in ((3, 1), (5, 1), (6, 0)):
+        shop.clock(NOON)
+        program = shop.program()
+        visit(shop, shop.member(program), NOON)
+        made = automation(shop, program, "DORMANT:3", catch_up_days=2)
+        assert run(shop, NOON + days(late)) == rung
+        shop.conn.execute("update push_automations set is_on = false where id = %s", [made])
+    for late, rung in ((4, 0), (9, 1), (10, 0), (16, 0)):  # due on a Saturday; day 9 is a Wednesday
+        shop.clock(NOON)
+        program = shop.program()
+        visit(shop, shop.member(program), NOON)
+        made = automation(shop, program, "DORMANT:5", catch_up_days=0, send_days="WED")
+        assert run(shop, NOON + days(late)) == rung, late
+        shop.conn.execute("update push_automations set is_on = false where id = %s", [made])
+
+
+def test_again_after_starts_on_and_ends_on(shop: Shop) -> None:
+    """No two rings within ten days; nothing before the first day or after the last, both of which count."""
+    shop.clock(NOON)
+    program = shop.program()
+    shop.members(program, 1)
+    every = "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN"
+    automation(shop, program, every, again_after_days=10)
+    told = [n for n in range(25) if run(shop, NOON + days(n))]
+    assert told == [0, 10, 20]
+    shop.conn.execute("update push_automations set is_on = false")
+    automation(shop, program, every, starts_on=NOON.date() + days(32), ends_on=NOON.date() + days(34))
+    assert [n for n in range(30, 38) if run(shop, NOON + days(n))] == [32, 33, 34]
+
+
+def test_a_program_that_is_suspended_deleted_or_moved(shop: Shop) -> None:
+    """Suspended: nothing, and afterwards what is still in time. Moved over midnight: once. Gone: no trouble."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    one = shop.member(program)
+    visit(shop, one, NOON - timedelta(hours=13))  # Monday 01:00 in Berlin, Sunday in New York
+    automation(shop, program, "DORMANT:2")
+    shop.conn.execute("update programs set is_suspended = true")
+    assert run(shop, NOON + days(2)) == 0
+    shop.conn.execute("update programs set is_suspended = false")
+    assert run(shop, NOON + days(3)) == 1
+    shop.conn.execute("update programs set timezone = 'America/New_York'")
+    assert [run(shop, NOON + days(n)) for n in (3, 4, 5)] == [0, 0, 0]
+    shop.conn.execute("delete from transactions")
+    shop.conn.execute("delete from passes_master")
+    shop.conn.execute("delete from programs")
+    assert run(shop, NOON + days(6)) == 0
+    assert shop.rows("select * from passbell.claim_automation_run(%s)", [shop.worker]) == []
+
+
+def test_rules_of_ones_own_slow_and_wrong_ones_stop_only_themselves(shop: Shop) -> None:
+    """A row in passbell.triggers is an occasion; a slow or a wrong one has its sentence, and the others run."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    shop.members(program, 3)
+    shop.conn.execute(
+        "insert into passbell.triggers (name, parameter_kind, query, condition) values"
+        " ('MINE', 'text', 'select r.pass_id, $2, $4, null::timestamptz from passbell.recipients r"
+        "                    where r.program_id = $1', null),"
+        " ('ABOVE', 'points', null, 'r.points > $2::bigint'),"
+        " ('WRONG', 'none', 'select 1/0', null),"
+        " ('SLOW', 'none', 'select null::uuid, null::text, null::date, null::timestamptz from pg_sleep(60)', null)"
+    )
+    made = {
+        name: automation(shop, program, name)
+        for name in ("WRONG", "SLOW", "MINE:once", "EVERY:MON", "ABOVE:10")
+    }
+    shop.conn.execute("set statement_timeout = '1500ms'")
+    for _ in range(3):  # a slow one ends the call, and is the last from then on
+        shop.rows("select * from run_automations()")
+    said = {
+        row["id"]: row["status_detail"] for row in shop.rows("select id, status_detail from push_automations")
+    }
+    assert said[made["WRONG"]] == "division by zero"
+    assert "took longer than 2 seconds" in said[made["SLOW"]]
+    assert len(in_campaigns(shop)) == 6
+    shop.conn.execute("update passes_master set points_balance = 20")
+    shop.conn.execute("reset statement_timeout")
+    shop.conn.execute("delete from passbell.triggers where name in ('SLOW', 'WRONG')")
+    assert run(shop, NOON + days(1)) == 3
+    shop.conn.execute("update push_automations set is_on = false where id = %s", [made["SLOW"]])
+
+
+def test_after_a_restore_a_person_decides(shop: Shop) -> None:
+    """What may have been sent since the snapshot gathers in paused campaigns; a daemon sends nothing by itself."""
+    shop.clock(NOON)
+    program = shop.program(timezone="Europe/Berlin")
+    members = shop.members(program, 3)
+    visit(shop, members[0], NOON - days(1))
+    automation(shop, program, "EVERY:TUE", name="Tuesdays")
+    automation(shop, program, "DORMANT:2", name="Gone")
+    shop.clock(NOON + days(1))  # the snapshot is of noon; a day was lost
+    held = shop.rows("select * from passbell.after_restore(%s)", [NOON])
+    assert sorted((row["what"], row["name"], row["status"]) for row in held) == [
+        ("automation", "Gone 2026-06-02", "PAUSED"),
+        ("automation", "Tuesdays 2026-06-02", "PAUSED"),
+    ]
+    assert run(shop, NOON + days(1)) == 0
+    assert shop.send_chunks() == []
+    assert shop.rows("select * from passbell.after_restore(%s)", [NOON]) == []
+    for row in held:
+        shop.verb("resume", row["id"])
+    assert sum(len(chunk["pass_ids"]) for chunk in shop.send_chunks()) == 4
