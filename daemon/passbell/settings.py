@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     passkit_api_key: Secret | None = Field(
         default=None, validation_alias=_also("PASSBELL_PASSKIT_API_KEY", "PASSKIT_API_KEY")
     )
-    """Key of PassKit's page Settings, Developer Tools. Required by `run`, with the secret."""
+    """Key of the REST API, in PassKit under Settings > Developer Tools. Required by `run`, with the secret."""
     passkit_api_secret: Secret | None = Field(
         default=None, validation_alias=_also("PASSBELL_PASSKIT_API_SECRET", "PASSKIT_API_SECRET")
     )
@@ -213,7 +213,7 @@ class Settings(BaseSettings):
                 return []
         except ConfigurationError as error:
             return [str(error)]
-        where = "both stand on PassKit's page Settings, Developer Tools; PASSBELL_DRY_RUN=true sends nothing"
+        where = "you find both in PassKit under Settings > Developer Tools; PASSBELL_DRY_RUN=true sends nothing"
         names = [
             name
             for name, value in (

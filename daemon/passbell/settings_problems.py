@@ -23,9 +23,9 @@ __all__ = ["EXAMPLES", "misspelled", "one_line_each"]
 EXAMPLES = {
     "database_url": "postgresql://postgres:PASSWORD@db.example.com:5432/postgres",
     "listen_url": "postgresql://postgres:PASSWORD@db.example.com:5432/postgres",
-    "passkit_api_key": "the key of PassKit's page Settings, Developer Tools",
-    "passkit_api_secret": "the secret of PassKit's page Settings, Developer Tools",
-    "passkit_token": "a long-lived token of PassKit's page Settings, Developer Tools",
+    "passkit_api_key": "the key in PassKit under Settings > Developer Tools",
+    "passkit_api_secret": "the secret in PassKit under Settings > Developer Tools",
+    "passkit_token": "a long-lived token from PassKit, Settings > Developer Tools",
     "csv_hosts": "files.example.com,sheets.example.com",
     "api_keys": "the output of `openssl rand -hex 24`",
 }
@@ -75,7 +75,7 @@ def _example(field: str, settings: type[BaseSettings]) -> str:
 
 
 def misspelled(environ: Mapping[str, str], settings: type[BaseSettings], prefix: str) -> list[str]:
-    """Return one sentence per variable that looks like ours and is none, with the nearest known name."""
+    """Return one sentence per PASSBELL_ variable that is not a setting, with the nearest known name."""
     secrets = {name for names in secret_names(settings, prefix).values() for name in names}
     known = {
         *_OTHER_NAMES,

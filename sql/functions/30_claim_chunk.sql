@@ -14,9 +14,9 @@
 -- write must carry (fencing). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
 -- the meantime is skipped with the reason. The texts are chosen and stored before anybody is sent anything, so that a
 -- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
--- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: whom
--- another campaign has in flight is put off by a second, because the later text could otherwise be overtaken by a
--- repeat of the earlier one, and the phone would buzz for that twice. The program's turn row, locked first, puts the
+-- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: a pass
+-- that another campaign is sending to is postponed by one second. Otherwise a repeat of the earlier text could overtake
+-- the later one, and the phone would buzz twice. The program's turn row, locked first, puts the
 -- claims inside one program in a row, so that two of them cannot overlook each other.
 --
 -- The texts come in `texts`, beside pass_ids; or, when everybody gets the same, once in `message`, and texts is NULL.

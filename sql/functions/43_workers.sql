@@ -24,8 +24,8 @@ begin
 end
 $$;
 
--- Still alive. Forgets workers that were silent for a day, and frees what stands under a name that is not entered (any
--- more) or whose lease ran out. False if the worker was forgotten: register again.
+-- Still alive. Forgets workers that were silent for a day, and frees claims of unregistered workers and claims whose
+-- lease ran out. False if the worker was forgotten: register again.
 create or replace function passbell.heartbeat(p_worker uuid, p_doing text) returns boolean
 language plpgsql
 set search_path = ''

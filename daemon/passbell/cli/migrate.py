@@ -55,7 +55,7 @@ def migrate(ctx: click.Context, *, check_only: bool, print_only: bool, json_want
     else:
         _say(f"Nothing to do: the database is at schema version {report.after} already.")
     for warning in report.warnings:
-        click.echo(f"Mind: {warning}", err=True)
+        click.echo(f"Warning: {warning}", err=True)
 
 
 def _say(sentence: str, *, quiet: bool = False) -> None:

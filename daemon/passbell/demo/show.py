@@ -103,7 +103,7 @@ class _Show:
         self._deadline = time.monotonic() + 4 * pushes / rate + GRACE_SECONDS
         stage.start_daemon(rate)
         self._daemon = f"up, pid {stage.daemon.pid}"
-        screen.say(f"passbell run: a daemon at {rate:.0f} calls a second (PassKit's default setting is 50)")
+        screen.say(f"passbell run: a daemon at {rate:.0f} calls a second (without a setting: 50)")
 
         begun = time.monotonic()
         self._order(broadcast)

@@ -32,7 +32,8 @@ _T = TypeVar("_T")
 AIR: Final = 0.002
 """Seconds after its slot that a request may leave without consequences."""
 LATEST: Final = 0.006
-"""Seconds after its slot that a request may leave at all: less than the air, because who is killed pays nothing."""
+"""Seconds after its slot that a request may leave at all: less than the air, because a killed daemon never makes up
+for its late call."""
 BUSY: Final = 8
 """Turns taken at once within a block that show a sender who is slower than the limit."""
 PATIENCE: Final = 0.1

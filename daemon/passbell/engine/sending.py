@@ -85,7 +85,7 @@ class Turns:
 
         Raises:
             SendStopped: the chunk was stopped or its lease ended, before or while we waited.
-            DatabaseUnavailable: no turn can be had.
+            DatabaseUnavailable: no rate slot can be reserved (database unreachable).
         """
         call = _current.get()
         if call is not None and call.is_over():
@@ -269,7 +269,7 @@ class Sender:
         try:
             answer = await self._push(held, index, sending.known)
             outcome = _OUTCOMES[answer.verdict]
-            # Whoever was asked before without an answer is not certainly untouched: the words must stay.
+            # An earlier request got no answer and may have arrived, so keep the same text.
             unsure = outcome == "back" and index in held.doubtful
             held.decide(index, "maybe" if unsure else outcome, answer.http_status, answer.detail)
         except Exception as error:  # noqa: BLE001 - handed to who awaits the chunk

@@ -75,7 +75,7 @@ def _own_process() -> tuple[str, str]:
 
 
 async def register(settings: Settings, queue: Queue) -> None:
-    """Enter this daemon, before it claims anything: what stands under a name that is not entered is a dead one's."""
+    """Register this daemon, before it claims anything: claims of an unregistered worker are treated as abandoned."""
     await queue.register(_own_process()[1], settings.rate_per_second, settings.daily_cap)
 
 
