@@ -187,6 +187,43 @@ def test_a_key_is_rotated_without_a_restart(town: Town, tmp_path: Path) -> None:
     assert town.order(campaign)["sent_count"] == 30
 
 
+def test_the_own_key_is_rotated_and_an_account_moves_while_calls_are_under_way(
+    town: Town, tmp_path: Path
+) -> None:
+    """The own secret changes in its file; another account gets another address: both go on, nobody twice."""
+    secret = tmp_path / "secret"
+    secret.write_text("wrong")
+    own, other = town.campaign(town.club("", 60)), town.campaign(town.club("Blue Bottle", 200))
+    daemon = town.start("", "Blue Bottle")
+    del daemon.settings["PASSBELL_PASSKIT_API_SECRET"]
+    daemon.settings |= {"PASSBELL_PASSKIT_API_SECRET_FILE": str(secret), "PASSBELL_RATE_PER_SECOND": "50"}
+    with daemon:
+        wait_until(lambda: "refuses" in (town.order(own)["status_detail"] or ""), "refused", 30)
+        assert town.order(own)["sent_count"] == 0
+        secret.write_text("secret-of-own")
+        # The same PassKit by another name: a new client, and the old one's calls end.
+        town.conn.execute(
+            "update passbell.accounts set passkit_url = %s where account = 'Blue Bottle'",
+            [town.sandboxes["Blue Bottle"].url.replace("127.0.0.1", "localhost")],
+        )
+        wait_until(lambda: town.completed([own, other]), "both complete", 60)
+        assert daemon.running
+    for name, passes in (("", 60), ("Blue Bottle", 200)):
+        summary = town.remotes[name].summary()
+        assert (summary["phonesBuzzed"], summary["buzzedMore"]) == (passes, 0)
+    assert town.refused("Blue Bottle") == 0
+
+
+def test_a_dry_run_needs_no_key_of_any_account(town: Town) -> None:
+    """Everything is done but sent, for every account that is entered."""
+    campaigns = [town.campaign(town.club(name, 5)) for name in ("", *NAMES)]
+    daemon = town.start()
+    daemon.settings["PASSBELL_DRY_RUN"] = "true"
+    with daemon:
+        wait_until(lambda: town.completed(campaigns), "completed", 30)
+    assert [town.remotes[name].overview()["calls"] for name in ("", *NAMES)] == [0, 0, 0]
+
+
 def test_a_program_moves_to_another_account_while_it_sends(town: Town) -> None:
     """What was handed out ends under the old account, the rest goes under the new one; nobody twice, no wrong key."""
     program = town.club("Blue Bottle", 400)
