@@ -161,13 +161,16 @@ class AutomationLoop:
             pass
 
     async def _count(self) -> None:
-        """Count what is due, a campaign per call, so that none of them holds another up."""
+        """Count what is due, a campaign per call, so that none of them holds another up.
+
+        Where a count fails it is tried again at the next look of its own: runs of automations come first.
+        """
         now = asyncio.get_running_loop().time()
         if now < self._count_next:
             return
+        self._count_next = now + COUNT_SECONDS
         while True:
             rows = await self._database.fetch("select passbell.count_due_results(1)", deadline=120)
             if not rows[0][0]:
                 break
             log.info("result_counted")
-        self._count_next = now + COUNT_SECONDS
