@@ -173,6 +173,50 @@ def test_compose_preview_confirm_progress_done(stage: Stage) -> None:
         picture(page, "campaign", full=False)
 
 
+def test_d3_a_notice_stays_and_back_keeps_the_text(stage: Stage) -> None:
+    """A refusal stays while the message is mended, until it is dismissed; Back keeps the text."""
+    with stage.page(expect="400") as page:
+        stage.choose(page, "Hi {nobody}")
+        page.click("#send")
+        page.wait_for_selector("#notice .notice")
+        page.fill("#message", "Hi {first_name}, tea is ready")
+        page.wait_for_selector("#rendered:has-text('tea is ready')")
+        assert "Unknown placeholder {nobody}" in page.inner_text("#notice")
+        page.click("#notice [data-dismiss]")
+        assert page.locator("#notice .notice").count() == 0
+        page.click("#send")
+        page.wait_for_selector("#confirm[open]")
+        page.click("#confirm >> text=Back")
+        assert page.input_value("#message") == "Hi {first_name}, tea is ready"
+        page.goto(f"{stage.web.url}/status")
+        page.go_back()
+        assert page.input_value("#message") == "Hi {first_name}, tea is ready"
+
+
+def test_d3_a_long_program_name_fits_a_phone(stage: Stage) -> None:
+    """A name of 200 letters without a space makes no page scroll sideways, and the whole menu can be seen."""
+    program = stage.scene.program("Aurora" * 33)
+    stage.scene.campaign(program, "Hello", name="Campaign" * 24, status="DRAFT")
+    try:
+        with stage.page("/", viewport={"width": 390, "height": 844}) as page:
+            for path in (
+                "/",
+                "/history",
+                f"/birthdays?program={program}",
+                f"/programs/{program}",
+                "/automations",
+            ):
+                page.goto(stage.web.url + path)
+                page.wait_for_load_state("networkidle")
+                assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+                last = page.locator("nav a", has_text="Status").bounding_box()
+                assert last
+                assert last["x"] + last["width"] <= 390, path
+    finally:
+        stage.scene.conn.execute("delete from push_campaigns where program_id = %s", [program])
+        stage.scene.conn.execute("delete from programs where id = %s", [program])
+
+
 def test_csv_upload(stage: Stage) -> None:
     """An uploaded list says whom it reaches before anything is sent, and buzzes exactly those."""
     rows = stage.scene.rows(

@@ -274,8 +274,8 @@ def test_holdout_is_said_before_and_ordered_with_the_campaign(signed_in: httpx.C
     club.shop.members(club.id, 97)
     ordered = form(club, holdout="20")
     said = words(signed_in.post("/compose/confirm", data=ordered).text)
-    assert "held back to measure (20 %) about 20" in said
-    assert "Will buzz 100" in said
+    assert "This will buzz about 80 of 100 phones" in said
+    assert "Held back to measure (20 %) about \N{MINUS SIGN}20 Will buzz about 80" in said
     assert words(signed_in.post("/compose/plan", data=ordered).text)
     sent = signed_in.post("/compose/send", data={**ordered, "expected": "100", "key": uuid4().hex})
     made = sent.headers["location"].rpartition("/")[2]

@@ -319,7 +319,7 @@ async def _ask(
     listed = getattr(count, "listed", None)
     unread = listed == 0 and upload is None
     percent = draft.held_back
-    held = count.would_hold if percent is None else round(count.reachable * percent / 100)
+    held = (count.would_hold or 0) if percent is None else round(count.reachable * percent / 100)
     return page(
         request,
         "_confirm.html",
