@@ -1,0 +1,61 @@
+"""The daemon's part: it works off what is due, and bounds what a rule may take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from passbell.db.database import Database
+from passbell.engine.automations import AutomationLoop
+from support.shop import utc
+
+if TYPE_CHECKING:
+    from support.shop import Shop
+
+EVERY_DAY = "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN"
+
+
+def test_slow_and_wrong_rules_stop_only_themselves(shop: Shop) -> None:
+    """Each has its sentence and a pause; the others have run, and the next look does not try the two again."""
+    program = shop.program(timezone="UTC")
+    members = shop.members(program, 3)
+    shop.conn.execute(
+        "insert into passbell.triggers (name, query) values ('WRONG', 'select 1/0'),"
+        " ('SLOW', 'select null::uuid, null::text, null::date, null::timestamptz from pg_sleep(60)')"
+    )
+    for occasion in ("WRONG", "SLOW", EVERY_DAY):
+        shop.conn.execute(
+            "insert into push_automations (program_id, occasion, message_text, is_on, send_at)"
+            " values (%s, %s, 'Hi', true, '00:00')",
+            [program, occasion],
+        )
+
+    async def work() -> list[int]:
+        async with Database(shop.url, size=1) as database:
+            loop = AutomationLoop(database, shop.url, uuid4(), lambda: None, statement_seconds=1)
+            return [await loop.work_off(), await loop.work_off()]
+
+    assert asyncio.run(work()) == [3, 0]
+    rows = shop.rows("select occasion, status_detail from push_automations")
+    said = {row["occasion"]: row["status_detail"] for row in rows}
+    assert "division by zero" in said["WRONG"]
+    assert said["SLOW"] == "The rule took longer than 1 seconds."
+    assert "3 sent on their way" in said[EVERY_DAY]
+    assert shop.value("select array_agg(pass_id order by pass_id) from passbell.occasions") == members
+    assert shop.value("select count(*) from passbell.automation_runs where not_before > now()") == 2
+
+
+def test_wallets_are_looked_at_between_runs(shop: Shop) -> None:
+    """A pass that comes in while JOINED is on is seen within the hour, not with the next day's run."""
+    program = shop.program(timezone="UTC")
+    insert = "insert into push_automations (program_id, occasion, message_text, is_on) values (%s, 'JOINED:2', 'Hi', true)"
+    shop.clock("2026-06-01 12:00+00")
+    shop.conn.execute(insert, [program])
+    new = shop.member(program)
+    assert shop.value("select passbell.watch_wallets()") is False, "looked at when it was switched on"
+    shop.clock("2026-06-01 13:01+00")
+    assert shop.value("select passbell.watch_wallets()") is True
+    assert shop.value("select passbell.watch_wallets()") is False
+    seen = shop.value("select seen_at from passbell.sightings where pass_id = %s", [new])
+    assert seen == utc("2026-06-01T13:01:00")
