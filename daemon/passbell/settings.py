@@ -213,7 +213,9 @@ class Settings(BaseSettings):
                 return []
         except ConfigurationError as error:
             return [str(error)]
-        where = "you find both in PassKit under Settings > Developer Tools; PASSBELL_DRY_RUN=true sends nothing"
+        where = (
+            "you find both in PassKit under Settings > Developer Tools; PASSBELL_DRY_RUN=true sends nothing"
+        )
         names = [
             name
             for name, value in (

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from passbell.csvfile import UnknownColumns, read_ids, read_members
-from passbell.csvfile.headers import field_of, fold
+from passbell.csvfile.headernames import fold
+from passbell.csvfile.headers import field_of
 from passbell.csvfile.tables import table
 
 TODAY = date(2026, 11, 21)

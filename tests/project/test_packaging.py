@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import passbell
 from passbell.errors import PassbellError
 from passbell.sqlfiles import sql_root
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +102,35 @@ def test_every_dependency_is_used_and_says_what_for() -> None:
         assert re.search(used, code, flags=re.MULTILINE), f"{name} is not imported"
         (line,) = [line for line in text.splitlines() if f'"{requirement}"' in line]
         assert re.search(r"# \w.{3,}$", line), f"{name}: no reason"
+
+
+def imports(file: Path, modules: Mapping[str, Path]) -> set[str]:
+    """Modules of the package that a file imports, inside functions too; not those for the type checker alone."""
+    tree = ast.parse(file.read_text("utf-8"))
+    typing = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in modules else node.module for name in names}
+    return found & modules.keys()
+
+
+def test_no_modules_import_each_other() -> None:
+    """A module can be read with those that it imports, and none of them leads back to it."""
+    root = ROOT / "daemon"
+    modules = {
+        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in (root / "passbell").rglob("*.py")
+    }
+    graph = {name: imports(file, modules) - {name} for name, file in modules.items()}
+    assert len(graph) > 100
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_make_lists_every_target() -> None:

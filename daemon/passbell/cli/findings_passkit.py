@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Program", "ask_account", "judge_templates", "look_at_passkit"]
 
 MAX_SKEW = 5.0  # seconds; PassKit refuses tokens from a clock that is further off
-WRONG_KEY = (
-    "Copy key and secret again from PassKit, Settings > Developer Tools; they belong to one region."
-)
+WRONG_KEY = "Copy key and secret again from PassKit, Settings > Developer Tools; they belong to one region."
 UNREACHED = "Check PASSBELL_PASSKIT_URL, the network and HTTPS_PROXY."
 REMEDY = "the pass design needs a field with unique name meta.{} whose change message contains %@"
 

@@ -19,7 +19,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from passbell.csvfile.cells import clean_code, is_missing_code, shorten
-from passbell.csvfile.headers import fold, known
+from passbell.csvfile.headernames import fold, known
 from passbell.csvfile.tables import table
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from passbell.csvfile.cells import (
     shorten,
 )
 from passbell.csvfile.dates import Unreadable
-from passbell.csvfile.headers import owner_of
+from passbell.csvfile.headernames import owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from typing import Final
 import phonenumbers
 
 from passbell.csvfile.cells import clean_code
-from passbell.csvfile.headers import fold
+from passbell.csvfile.headernames import fold
 
 ALIASES: Final = {
     "UK": "GB", "EL": "GR", "USA": "US", "GBR": "GB", "DEU": "DE", "FRA": "FR", "ESP": "ES", "ITA": "IT", "PRT": "PT",
