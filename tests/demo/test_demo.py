@@ -17,6 +17,7 @@ import pytest
 
 from passbell.demo.binaries import server_account
 from support.processes import OWN_SETTINGS
+from support.scene import LONG
 from support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -190,3 +191,16 @@ def test_an_ordinary_user_can_run_it_too() -> None:
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\d+ phones buzzed", done.stdout)
+
+
+@pytest.mark.skipif(not LONG, reason="the long form; the short one shows everything but this")
+def test_it_says_what_its_campaigns_brought(folder: Path) -> None:
+    """--results: of the campaign whose phones visit it says `more`, in an interval; the other one is not praised."""
+    with running(folder, "demo", "--fast", "--passes", "4000", "--results", "--json") as process:
+        assert process.wait(200) == 0
+    dessert, wallpaper = json.loads((folder / "out").read_text())["results"]
+    assert dessert["verdict"] == "more"
+    assert dessert["planted"] > 50
+    assert "came as well, so about" in dessert["beside"]
+    assert wallpaper["planted"] == 0
+    assert "came as well, so about" in wallpaper["beside"]

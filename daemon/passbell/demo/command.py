@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -29,10 +30,19 @@ PICTURE = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option(
     "--svg", "picture", type=PICTURE, hidden=True, help="Draw what stays on the screen into this file."
 )
+@click.option(
+    "--results", "measured", is_flag=True, help="Also hold some back, let a week pass, and say who came."
+)
 @json_option
 @click.pass_context
 def demo(
-    ctx: click.Context, *, passes: int | None, fast: bool, picture: Path | None, json_wanted: bool
+    ctx: click.Context,
+    *,
+    passes: int | None,
+    fast: bool,
+    picture: Path | None,
+    measured: bool,
+    json_wanted: bool,
 ) -> None:
     """See it work: a database, a local PassKit with phones, a daemon that is killed in the middle.
 
@@ -40,6 +50,7 @@ def demo(
     holds.
     """
     from passbell.demo.audit import audit  # noqa: PLC0415 - `passbell demo --help` needs none of these
+    from passbell.demo.brought import brought  # noqa: PLC0415
     from passbell.demo.screen import Screen  # noqa: PLC0415
     from passbell.demo.show import play  # noqa: PLC0415
     from passbell.demo.stage import Stage  # noqa: PLC0415
@@ -57,8 +68,10 @@ def demo(
         report = audit(stage, played)
         rate = stage.rate
         tell(screen, report, played)
+        said = brought(stage, screen) if measured else []
     if json_wanted:
-        as_json(as_document(report, played, rate=rate, seconds=screen.seconds))
+        document = as_document(report, played, rate=rate, seconds=screen.seconds)
+        as_json(document | ({"results": [asdict(one) for one in said]} if measured else {}))
     ctx.exit(0 if report.ok else 1)
 
 
