@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,27 @@ def test_holdout_days_and_priority_are_part_of_the_order(
     kept = "select holdout_percent, measure_days, priority from push_campaigns"
     assert [tuple(map(float, row)) for row in club.connection.execute(kept)] == [(12.5, 14, 8)] * 2
     assert passbell(*SEND, "--target", "ALL", "--holdout", "51").code == 2
+
+
+def test_the_question_says_how_many_are_held_back(passbell: Passbell, club: Club) -> None:
+    """A share of the order's own counts before the program's; the preview names the program's."""
+    club.connection.execute("update programs set push_holdout_percent = 40")
+    assert "1 of the 3 are held back to measure." in on_a_terminal(club.url, *SEND, answer="n").text
+    screen = on_a_terminal(club.url, *SEND, "--holdout", "50", answer="n")
+    assert "2 of the 3 are held back to measure." in screen.text
+    told = passbell("preview", "--program", "Tea Club")
+    assert "held back to measure" in told.out
+
+
+def test_results_of_a_campaign_that_waits(passbell: Passbell, club: Club) -> None:
+    """The sentence first, in words; as JSON the columns of push_results."""
+    passbell(*SEND, "--target", "ALL", "--holdout", "10")
+    row = club.connection.execute("select id from push_campaigns").fetchone()
+    assert row is not None
+    told = passbell("results", str(row[0]))
+    assert told.out.startswith("Can be counted 7 days after its last message.")
+    told = passbell("results", "--program", "Tea Club", "--json")
+    assert json.loads(told.out)["campaigns"] == 0
 
 
 @pytest.mark.parametrize(("answer", "sent"), [("y", True), ("n", False)])

@@ -195,7 +195,7 @@ def test_an_ordinary_user_can_run_it_too() -> None:
 
 @pytest.mark.skipif(not LONG, reason="the long form; the short one shows everything but this")
 def test_it_says_what_its_campaigns_brought(folder: Path) -> None:
-    """--results: of the campaign whose phones visit it says `more`, in an interval; the other one is not praised."""
+    """--results: of the campaign whose phones visit it says `more`; of both, how many came anyway."""
     with running(folder, "demo", "--fast", "--passes", "4000", "--results", "--json") as process:
         assert process.wait(200) == 0
     dessert, wallpaper = json.loads((folder / "out").read_text())["results"]

@@ -65,7 +65,7 @@ def print_preview(row: Row) -> None:
                 if row.get(column)
             ),
             ("reachable", number(row["reachable"])),
-            *([("held back", number(row["would_hold"]))] if row.get("would_hold") else []),
+            *([("held back to measure", number(row["would_hold"]))] if row.get("would_hold") else []),
             ("takes", f"{row['seconds_at_rate']:,} s"),
             ("would finish", moment(row["finishes_at"])),
         ]

@@ -55,6 +55,9 @@ def results(
 def print_result(row: Row) -> None:
     """Print the sentence first, then the counts behind it."""
     click.echo(row["sentence"])
+    for beside in ("beside", "arms_before"):
+        if row.get(beside):
+            click.echo(row[beside])
     pairs = []
     if row.get("campaigns") is not None:
         pairs.append(("campaigns", number(row["campaigns"])))
@@ -68,6 +71,10 @@ def print_result(row: Row) -> None:
         )
         pairs.append(
             ("guests more", f"{row['extra']:+,.0f} ({row['extra_lo']:+,.0f} to {row['extra_hi']:+,.0f})")
+        )
+    if row.get("money") is not None:
+        pairs.append(
+            ("in money", f"{row['money']:+,.0f} ({row['money_lo']:+,.0f} to {row['money_hi']:+,.0f})")
         )
     if row["counted_at"] is not None:
         pairs.append(("counted", moment(row["counted_at"])))

@@ -27,7 +27,6 @@ LEFT_OUT = {
     "capped": "had their messages of today",
     "too_often": "had enough messages lately",
     "suppressed": "left in peace",
-    "would_hold": "of the rest held back for comparison",
 }
 MEASURE = """
     update public.push_campaigns c
@@ -207,10 +206,22 @@ def _count(connection: Connection, order: Order) -> tuple[int, str]:
     if order.file is not None:
         made = create_list_campaign(connection, order.listed, order.file, dry_run=True)
         return made.targeted, made.summary
-    row = one(connection, PREVIEW, (order.program, order.target))
+    row = _preview(connection, order)
     left_out = [f"{number(row[column])} {words}" for column, words in LEFT_OUT.items() if row.get(column)]
     inside = f"{number(row['matched'])} matched, {number(row['in_wallet'])} in a wallet"
-    return row["reachable"], ", ".join([inside, *left_out]) + "."
+    held = (
+        f" {number(row['would_hold'])} of the {number(row['reachable'])} are held back to measure."
+        if row["would_hold"]
+        else ""
+    )
+    return row["reachable"], ", ".join([inside, *left_out]) + "." + held
+
+
+def _preview(connection: Connection, order: Order) -> Row:
+    """Count the audience; a share of the order's own holds so many of it back."""
+    row = one(connection, PREVIEW, (order.program, order.target))
+    share = order.measure[0]
+    return row if share is None else row | {"would_hold": round(row["reachable"] * share / 100)}
 
 
 def _question(order: Order, program: str, phones: int) -> str:
@@ -257,7 +268,7 @@ def rehearse(connection: Connection, order: Order, outlook: Row, *, json_wanted:
         _say(order, outlook)
         click.echo("Nothing was sent.")
         return
-    count = one(connection, PREVIEW, (order.program, order.target))
+    count = _preview(connection, order)
     samples = connection.execute(
         "select external_id, message from passbell.sample_messages(%s, %s, %s, %s)",
         (order.program, order.message, order.target, SAMPLES),
