@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     dry_run: bool = False
     """`true` does everything but send; then no PassKit credentials are needed."""
     http_client: Annotated[Literal["auto", "httptools", "httpx"], BeforeValidator(_lower)] = "auto"
-    """Who makes the requests: `auto` is httptools, the fast one, and httpx where a proxy has to be gone through."""
+    """The HTTP client: `auto` is httptools; behind a proxy it is httpx, with at most 20 requests in flight."""
 
     rate_per_second: float = Field(default=50, gt=0, le=100_000, allow_inf_nan=False)
     """Pushes per second, over all daemons of the account together."""
