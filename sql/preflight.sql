@@ -21,8 +21,22 @@ begin
     end loop;
 
     if v_table is not null then
-        if (select c.relkind from pg_catalog.pg_class c where c.oid = v_table) not in ('r', 'p') then
-            raise exception using errcode = 'PB422', message = 'public.push_campaigns is no table. Nothing was changed. Remedy: rename it and migrate again; passbell makes its own.';
+        if (select c.relkind from pg_catalog.pg_class c where c.oid = v_table) <> 'r' then
+            raise exception using errcode = 'PB422', message = format('public.push_campaigns is %s. Nothing was changed. Remedy: rename it and migrate again; passbell makes its own.',
+                (select case c.relkind when 'p' then 'a partitioned table, in which an id alone cannot be unique' else 'no table' end
+                   from pg_catalog.pg_class c where c.oid = v_table));
+        end if;
+        -- Everything is kept by the campaign's id.
+        if exists (select from pg_catalog.pg_attribute a
+                    where a.attrelid = v_table and a.attname = 'id' and not a.attisdropped
+                      and not exists (select from pg_catalog.pg_index i
+                                       where i.indrelid = v_table and i.indisprimary and i.indkey::text = a.attnum::text)) then
+            for v_found in
+                execute 'select c.id::text as id, count(*) as rows from public.push_campaigns c group by c.id having count(*) > 1 or c.id is null limit 1'
+            loop
+                raise exception using errcode = 'PB422', message = format('push_campaigns.id does not name one campaign: %s stands in %s rows. Nothing was changed. Remedy: delete those rows or give them ids of their own, alter table public.push_campaigns add primary key (id), and migrate again.',
+                    coalesce(v_found.id, 'NULL'), v_found.rows);
+            end loop;
         end if;
         -- Columns that we write.
         for v_found in

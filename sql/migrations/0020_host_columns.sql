@@ -59,3 +59,13 @@ begin
     end if;
 end
 $$;
+
+-- A campaign that is ordered without an id gets one, where the owner's own program used to make it.
+do $$
+begin
+    if exists (select from pg_catalog.pg_attribute a
+                where a.attrelid = 'public.push_campaigns'::regclass and a.attname = 'id' and not a.atthasdef) then
+        alter table public.push_campaigns alter column id set default gen_random_uuid();
+    end if;
+end
+$$;

@@ -273,6 +273,42 @@ def test_c8_the_owners_second_layout_works_under_both_names(bare: Shop) -> None:
 
 
 @pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (
+            "create table push_campaigns (id uuid, created_at timestamptz, primary key (id, created_at))"
+            " partition by range (created_at)",
+            "is a partitioned table.*rename it",
+        ),
+        (
+            "create table push_campaigns (id uuid, name text);"
+            " insert into push_campaigns select '7f0c0de0-0000-4000-8000-000000000001', 'x' from generate_series(1, 2)",
+            "7f0c0de0-0000-4000-8000-000000000001 stands in 2 rows.*primary key",
+        ),
+    ],
+)
+def test_c8_a_table_without_one_row_per_id_is_refused(bare: Shop, statements: str, words: str) -> None:
+    """Partitions and doubled ids are named with the remedy, before anything is changed."""
+    bare.conn.execute(statements)  # type: ignore[arg-type]
+    with pytest.raises(PassbellError, match=words) as refused:
+        migrate(bare.url)
+    assert "Nothing was changed" in str(refused.value)
+    assert bare.value("select to_regnamespace('passbell')") is None
+
+
+def test_c8_a_table_whose_ids_came_from_elsewhere(bare: Shop) -> None:
+    """No default on id, as where the owner's program made them: an order without an id gets one."""
+    bare.conn.execute(
+        "create table push_campaigns (id uuid primary key, program_id uuid, message text not null)"
+    )
+    migrate(bare.url)
+    program = bare.program()
+    bare.member(program)
+    campaign = bare.value("select push_send(%s, 'Hello')", [program])
+    assert bare.send(campaign)["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
     ("table", "words"),
     [
         (
