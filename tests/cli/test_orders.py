@@ -29,6 +29,9 @@ def test_b7_a_script_names_its_audience(passbell: Passbell, club: Club) -> None:
         assert answer.code == 2
         assert "--target ALL" in answer.err
         assert "--csv" in answer.err
+    for blank in ("", "  ", "\u00a0", "\u200b"):  # a variable that was not set
+        answer = passbell(*SEND, "--target", blank)
+        assert (answer.code, "--target is empty" in answer.err) == (2, True)
     assert campaigns(club) == []
     assert passbell(*SEND, "--target", "ALL").code == 0
     assert campaigns(club) == [("ALL", "Hi")]

@@ -276,13 +276,17 @@ def test_c8_the_owners_second_layout_works_under_both_names(bare: Shop) -> None:
     ("statements", "words"),
     [
         (
-            "create table push_campaigns (id uuid, created_at timestamptz, primary key (id, created_at))"
-            " partition by range (created_at)",
+            (
+                "create table push_campaigns (id uuid, created_at timestamptz, primary key (id, created_at))"
+                " partition by range (created_at)"
+            ),
             "is a partitioned table.*rename it",
         ),
         (
-            "create table push_campaigns (id uuid, name text);"
-            " insert into push_campaigns select '7f0c0de0-0000-4000-8000-000000000001', 'x' from generate_series(1, 2)",
+            (
+                "create table push_campaigns (id uuid);"
+                " insert into push_campaigns select '7f0c0de0-0000-4000-8000-000000000001' from generate_series(1, 2)"
+            ),
             "7f0c0de0-0000-4000-8000-000000000001 stands in 2 rows.*primary key",
         ),
     ],

@@ -160,7 +160,9 @@ def test_b1_a_body_of_another_kind_is_refused(api: Api, club: Club, kind: str) -
 
 @pytest.mark.parametrize("field", ["segment", "target"])
 @pytest.mark.parametrize(
-    "value", [None, "", "   ", "\u00a0", [], ["VIP"], {}, 0, 1, True, False, "&", "VIP &", ":"], ids=repr
+    "value",
+    [None, "", "   ", "\u00a0", "\u200b", "\ufeff", [], ["VIP"], {}, 0, 1, True, False, "&", "VIP &", ":"],
+    ids=repr,
 )
 def test_b1_an_audience_that_says_nothing_is_not_everybody(
     api: Api, club: Club, field: str, value: object

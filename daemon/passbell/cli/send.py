@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from passbell.blank import is_blank
 from passbell.cli.database import connect, one, resolve_program
 from passbell.cli.output import as_json, json_option, number
 from passbell.cli.preview import OUTLOOK, PREVIEW, TARGETS, print_preview, program_option
@@ -153,6 +154,8 @@ def send(
         raise click.UsageError(
             "Name the audience: --target ALL for everybody, another --target, or --csv FILE."
         )
+    if target is not None and is_blank(target):
+        raise click.UsageError("--target is empty: write ALL for everybody.")
     with connect() as connection:
         order = Order(
             resolve_program(connection, program),

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from passbell.blank import is_blank
 from passbell.web.api.audience import MAX_TARGET, Entries, Known, SegmentConfig, conflict, read_audience
 from passbell.web.rows import Outlook, Preview, Sample, Shape
 
@@ -94,13 +95,13 @@ Message = Annotated[
 
 def _given(value: Any) -> Any:
     """An audience that is null or blank is a variable that was not set, and not everybody."""
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and is_blank(value)):
         raise ValueError("must name an audience, such as ALL; leave it out for everybody")
     return value
 
 
 def _no_null(value: Any) -> Any:
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and is_blank(value)):
         raise ValueError("must not be empty; leave it out instead")
     return value
 
