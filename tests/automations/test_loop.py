@@ -49,7 +49,10 @@ def test_slow_and_wrong_rules_stop_only_themselves(shop: Shop) -> None:
 def test_wallets_are_looked_at_between_runs(shop: Shop) -> None:
     """A pass that comes in while JOINED is on is seen within the hour, not with the next day's run."""
     program = shop.program(timezone="UTC")
-    insert = "insert into push_automations (program_id, occasion, message_text, is_on) values (%s, 'JOINED:2', 'Hi', true)"
+    insert = (
+        "insert into push_automations (program_id, occasion, message_text, is_on)"
+        " values (%s, 'JOINED:2', 'Hi', true)"
+    )
     shop.clock("2026-06-01 12:00+00")
     shop.conn.execute(insert, [program])
     new = shop.member(program)
