@@ -12,7 +12,7 @@ declare
     v_known     constant text[] := array['points', 'first_name', 'last_name', 'tier_points', 'program'];
 begin
     -- Spaces that cannot be seen are nothing to read either: no-break, zero width, marks of direction.
-    if coalesce(p_text, '') !~ '[^\s\u0001-\u001f\u00a0\u00ad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]' then
+    if coalesce(p_text, '') !~ '[^\s\u0001-\u001f\u00a0\u00ad\u034f\u115f\u1160\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufeff\uffa0]' then
         raise exception 'The message is empty.' using errcode = 'PB400';
     end if;
     if length(p_text) > 1000 then

@@ -249,6 +249,7 @@ BROKEN: tuple[tuple[dict[str, Any], list[str]], ...] = (
     ({"message": ""}, ["message is empty"]),
     ({"message": "  \n\t "}, ["message is empty"]),
     ({"message": "\u00a0\u200b \u2060\ufeff"}, ["message is empty"]),
+    ({"message": "\u2800\u3164\u180e"}, ["message is empty"]),
     ({"message": None}, ["message is empty"]),
     ({"message": "Hi {name}"}, ["Unknown placeholder {name}", "{first_name}"]),
     ({"message": "Hi {first_name"}, ['lone "{"']),
