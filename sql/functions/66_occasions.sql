@@ -367,7 +367,7 @@ begin
              where v.at >= v_from and v.at < v_to
              group by v.pass_id
         ), last as materialized (
-            select s.pass_id, r.user_id, s.at
+            select s.pass_id, r.user_id, s.at, r.reachable and r.opted_in as told_here
               from seen s
               join passbell.recipients r on r.pass_id = s.pass_id and r.program_id = p_program
              where not exists (select from passbell.activity() w where w.pass_id = s.pass_id and w.at > s.at and w.at <= p_as_of)
@@ -384,8 +384,7 @@ begin
         select o.pass_id, (l.at at time zone p_zone)::date::text, (l.at at time zone p_zone)::date + p_days, l.at
           from last l
           join passbell.recipients o on o.user_id = l.user_id and o.program_id = p_program and o.pass_id <> l.pass_id
-         where l.user_id is not null and o.reachable
-           and not exists (select from passbell.recipients x where x.pass_id = l.pass_id and x.program_id = p_program and x.reachable and x.opted_in);
+         where not l.told_here and l.user_id is not null and o.reachable;
 end
 $$;
 

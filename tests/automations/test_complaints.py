@@ -203,3 +203,19 @@ def test_mautic_6729_the_frequency_rule_applies_to_all(shop: Shop) -> None:
     reasons = shop.rows("select distinct reason from passbell.deliveries where outcome = 'skipped'")
     assert reasons == [{"reason": "too_often"}]
     assert run(shop, NOON + days(3)) == 0
+
+
+def test_a_visit_on_a_pass_that_left_is_told_on_another_one(shop: Shop) -> None:
+    """The card was exchanged: the old pass has the visit, the new one is in the wallet and gets the words."""
+    shop.clock(NOON)
+    program = shop.program()
+    old = shop.member(program, user={})
+    user = shop.value("select user_id from passes_master where id = %s", [old])
+    new = shop.member(program, user_id=user)
+    visit(shop, old, NOON)
+    automation(shop, program, "DORMANT:2")
+    shop.conn.execute("update passes_master set status = 'UNINSTALLED' where id = %s", [old])
+    assert run(shop, NOON + days(2)) == 1
+    assert shop.value("select pass_id from passbell.occasions") == new
+    shop.conn.execute("update passes_master set status = 'INSTALLED' where id = %s", [old])
+    assert run(shop, NOON + days(3)) == 0
