@@ -38,6 +38,16 @@ PASSES = 6_000
 RATE = 120
 PICTURES = Path(__file__).parents[2] / "docs" / "screenshots"
 CLUB = "Aurora Coffee Club"
+PAGES = (
+    "/",
+    "/history",
+    "/automations",
+    "/automations/new",
+    "/birthdays",
+    "/programs",
+    "/imports",
+    "/status",
+)
 
 
 class Stage:
@@ -344,7 +354,7 @@ def test_mobile_width(stage: Stage, scheme: str) -> None:
     """On a phone nothing is wider than the screen, and the dialog fits."""
     options = {"viewport": {"width": 390, "height": 844}, "color_scheme": scheme, "has_touch": True}
     with stage.page("/", **options) as page:
-        for path in ("/", "/history", "/birthdays", "/imports", "/status", "/docs"):
+        for path in (*PAGES, "/docs"):
             page.goto(stage.web.url + path)
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         page.goto(stage.web.url + "/")
@@ -420,8 +430,8 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_violation(stage: Stage, axe: str, scheme: str) -> None:
     """axe-core finds nothing serious on any page, nor in the dialog."""
-    campaign = stage.scene.value("select id from push_campaigns order by created_at desc limit 1")
-    paths = ["/", "/history", "/birthdays", "/imports", "/status", "/docs", "/login"]
+    campaign = stage.scene.value("select (select id from push_campaigns order by created_at desc limit 1)")
+    paths = [*PAGES, f"/programs/{stage.program}", "/docs", "/login"]
     paths += [f"/campaigns/{campaign}"] if campaign else []
     with stage.page("/", color_scheme=scheme) as page:
         for path in paths:
