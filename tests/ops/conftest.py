@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from support.pages import free_port
+from support.pages import free_port, get
 from support.processes import Daemon
 from support.shop import Shop
+from support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,9 @@ def start_daemon(shop: Shop) -> Iterator[StartDaemon]:
         daemon = Daemon(shop.url, "http://127.0.0.1:9", **named)
         started.append(daemon)
         daemon.start()
+        if port := int(daemon.settings["PASSBELL_METRICS_PORT"]):
+            # It says that it is there before its loops go round; the numbers are there from then on.
+            wait_until(lambda: '"running"' in get(port, "/live").body)
         return daemon
 
     yield start
