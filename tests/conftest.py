@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ __all__ = [
 
 # A shell starts its background jobs with SIGINT ignored, and the processes under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Workers of a distributed run have it set, and the commands under test would fold their lines.
+os.environ.pop("COLUMNS", None)
 
 
 class MakeDatabase(Protocol):

@@ -67,8 +67,8 @@ begin
     end if;
 
     -- What it brought is counted from these rows: first that, then they may go. Where it cannot be counted now (its window is
-    -- open after all, another session is counting it), they stay for another day.
-    if v_from is null and not passbell.count_result(v_campaign) and not passbell.is_counted(v_campaign) then
+    -- open after all, another session takes longer than ten seconds for it), they stay for another day.
+    if v_from is null and not passbell.count_result(v_campaign, true) and not passbell.is_counted(v_campaign) then
         insert into passbell.pruned as p (campaign_id, sent, failed, skipped, looked_at)
         values (v_campaign, 0, 0, 0, passbell.now() - interval '29 days')
         on conflict (campaign_id) do update set looked_at = excluded.looked_at;

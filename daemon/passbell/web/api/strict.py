@@ -199,19 +199,20 @@ async def _whole_form(request: Request) -> Request:
     end = b"--" + options.get(b"boundary", b"") + b"--"
     receive = request.receive
     tail = b""
-    whole = False
+    begun = whole = False
 
     async def look() -> Message:
-        nonlocal tail, whole
+        nonlocal tail, begun, whole
         message = await receive()
         seen = tail + message.get("body", b"")
+        begun = begun or bool(seen)
         whole = whole or end in seen
         tail = seen[-len(end) :]
         return message
 
     looked = Request(request.scope, look)
     await looked.form()
-    if not whole:
+    if begun and not whole:  # nothing at all: a stranger, whose form the gate did not read
         raise ApiError(400, "BAD_REQUEST", "The form ends too early: a part of it was lost on its way.")
     return looked
 
