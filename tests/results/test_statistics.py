@@ -143,18 +143,18 @@ def test_nothing_to_go_by_is_null(numbers: psycopg.Connection) -> None:
 def test_intervals_cover_the_truth_as_often_as_they_say(
     numbers: psycopg.Connection, n1: int, n0: int, base: float, rate: float
 ) -> None:
-    """95 % within a point over 4,000 campaigns of a restaurant's size, where the z-test covers 57 to 92 %."""
+    """95 % within a point over 40,000 campaigns of a restaurant's size, where the z-test covers 57 to 92 %."""
     import numpy as np  # noqa: PLC0415 - comes with statsmodels
 
     chance = np.random.default_rng(7)
-    came, held = chance.binomial(n1, rate, 4000), chance.binomial(n0, base, 4000)
+    came, held = chance.binomial(n1, rate, 40_000), chance.binomial(n0, base, 40_000)
     (covered,) = row(
         numbers,
         "select avg((%s between n.lo and n.hi)::int)::float"
         "  from unnest(%s::bigint[], %s::bigint[]) as c (k1, k0), passbell.newcombe(c.k1, %s, c.k0, %s) n",
         rate - base, came.tolist(), held.tolist(), n1, n0,
     )  # fmt: skip
-    assert 0.94 <= covered <= 0.97
+    assert 0.94 <= covered <= 0.961  # 270 / 30 at 2 %: 0.9602, a hair more than a point, on the careful side
 
 
 def test_daily_looks_at_nothing_claim_something_in_one_of_twenty(numbers: psycopg.Connection) -> None:
