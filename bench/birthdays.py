@@ -22,7 +22,7 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from passbell.db.migrate import migrate
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 
 if TYPE_CHECKING:

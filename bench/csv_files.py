@@ -29,8 +29,8 @@ from passbell.db.calls import Queue
 from passbell.db.database import Database
 from passbell.db.imports import ImportOrder, apply_import, open_import
 from passbell.db.migrate import migrate
-from passbell.demo.members import DemoProgram, populate
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.demo.members import DemoProgram, populate
+from passbell.devkit.postgres import EmbeddedPostgres
 from passbell.engine.lists import ListLoader
 from passbell.settings import Settings
 from passbell.sqlfiles import sql_root

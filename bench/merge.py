@@ -16,8 +16,8 @@ import psycopg
 from stand.contestants import Passbell
 from stand.database import Databases
 
-from passbell.demo.members import passkit_records
-from passbell.sandbox.remote import Remote
+from passbell.devkit.demo.members import passkit_records
+from passbell.devkit.sandbox.remote import Remote
 from support.processes import Sandbox
 from support.scene import KINDS
 

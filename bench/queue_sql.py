@@ -30,7 +30,7 @@ from stand.bare_queue import BARE_CLAIM, BARE_ENQUEUE, BARE_FINISH, BARE_RECIPIE
 from passbell.db.calls import Queue
 from passbell.db.database import Database
 from passbell.db.migrate import migrate
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 
 if TYPE_CHECKING:

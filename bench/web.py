@@ -21,8 +21,8 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from passbell.db.migrate import migrate
-from passbell.demo.members import populate
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.demo.members import populate
+from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 from support.wait import wait_until
 from support.web import KEY, Web

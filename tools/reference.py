@@ -157,7 +157,7 @@ def help_of(command: click.Command, name: str) -> str:
 
 def main() -> int:
     """Write what has changed and name it."""
-    from passbell.demo.postgres import EmbeddedPostgres  # noqa: PLC0415 - only when run as a script
+    from passbell.devkit.postgres import EmbeddedPostgres  # noqa: PLC0415 - only when run as a script
 
     with EmbeddedPostgres(durable=False) as server:
         migrate(server.url())

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from passbell.db.migrate import migrate
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.postgres import EmbeddedPostgres
 from passbell.sqlfiles import sql_root
 
 if TYPE_CHECKING:

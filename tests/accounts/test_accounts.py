@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from passbell.sandbox.remote import Remote
+from passbell.devkit.sandbox.remote import Remote
 from support.processes import Daemon, Sandbox
 from support.scene import FAST, KINDS, LONG
 from support.shop import Shop

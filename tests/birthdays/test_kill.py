@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg import sql
 
-from passbell.demo.members import DemoProgram, passkit_records, populate
-from passbell.sandbox.remote import Remote
+from passbell.devkit.demo.members import DemoProgram, passkit_records, populate
+from passbell.devkit.sandbox.remote import Remote
 from support.processes import Daemon, Sandbox
 from support.wait import wait_until
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from passbell.demo.members import passkit_records
+from passbell.devkit.demo.members import passkit_records
 from support.law import Law
 from support.processes import Sandbox
 from support.proxy import Proxy

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from passbell.db.migrate import migrate
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 from support.processes import Daemon
 from support.scene import LONG

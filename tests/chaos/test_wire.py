@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from passbell.db.migrate import migrate
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 from support.feast import feast, gifts
 from support.files import FileHost

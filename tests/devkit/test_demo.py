@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from passbell.demo.binaries import server_account
+from passbell.devkit.binaries import server_account
 from support.processes import OWN_SETTINGS
 from support.scene import LONG
 from support.wait import wait_until

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from passbell.demo.members import passkit_records
-from passbell.sandbox.remote import Remote
+from passbell.devkit.demo.members import passkit_records
+from passbell.devkit.sandbox.remote import Remote
 from support.documented import RUNNABLE, Reader, script
 from support.markdown import ROOT, Block, blocks, documents
 from support.processes import Sandbox

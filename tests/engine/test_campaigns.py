@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from passbell.demo.members import passkit_records
+from passbell.devkit.demo.members import passkit_records
 from support.independent import expected
 from support.scene import LONG
 from support.wait import wait_until

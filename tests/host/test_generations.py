@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from passbell.demo.members import populate
+from passbell.devkit.demo.members import populate
 from passbell.sqlfiles import sql_root
 from support.databases import load_host
 

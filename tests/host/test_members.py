@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from passbell.demo.members import DEMO_PROGRAMS, passkit_records, populate
+from passbell.devkit.demo.members import DEMO_PROGRAMS, passkit_records, populate
 from support.independent import expected, in_segment, reachable
 
 if TYPE_CHECKING:

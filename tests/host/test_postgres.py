@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from passbell.demo.binaries import PostgresUnavailableError, copied_binaries, debian_binaries, wheel_binaries
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.binaries import (
+    PostgresUnavailableError,
+    copied_binaries,
+    debian_binaries,
+    wheel_binaries,
+)
+from passbell.devkit.postgres import EmbeddedPostgres
 from support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ INSTALLATIONS = [*wheel_binaries(), *debian_binaries()]
 
 OWNER = """
 import time
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.postgres import EmbeddedPostgres
 with EmbeddedPostgres(durable=False) as postgres:
     print(postgres.directory, postgres.pid, flush=True)
     time.sleep(600)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from passbell.devkit.sandbox import Sandbox, messages
+from passbell.devkit.sandbox.handlers import absent
+from passbell.devkit.sandbox.remote import AsyncRemote
+from passbell.devkit.sandbox.routes import _TABLE
 from passbell.passkit import Credentials, PassKit, Recipient, Verdict
 from passbell.passkit.recipient import PROTOCOLS
 from passbell.passkit.transport import open_transport
-from passbell.sandbox import Sandbox, messages
-from passbell.sandbox.handlers import absent
-from passbell.sandbox.remote import AsyncRemote
-from passbell.sandbox.routes import _TABLE
 from support.published import Exchange, field_names, judge
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pytest
 
 from passbell.passkit import Answer, Credentials, PassKit, Recipient, Verdict
 
-pytest.importorskip("passbell.sandbox.running")
+pytest.importorskip("passbell.devkit.sandbox.running")
 
-from passbell.sandbox import Sandbox
-from passbell.sandbox.remote import AsyncRemote
+from passbell.devkit.sandbox import Sandbox
+from passbell.devkit.sandbox.remote import AsyncRemote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import passbell
+from passbell.cli import COMMANDS
 from passbell.errors import PassbellError
 from passbell.sqlfiles import sql_root
 
@@ -104,6 +105,15 @@ def test_every_dependency_is_used_and_says_what_for() -> None:
         assert re.search(r"# \w.{3,}$", line), f"{name}: no reason"
 
 
+def package() -> dict[str, Path]:
+    """Every module of the package, by its name."""
+    root = ROOT / "daemon"
+    return {
+        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in (root / "passbell").rglob("*.py")
+    }
+
+
 def imports(file: Path, modules: Mapping[str, Path]) -> set[str]:
     """Modules of the package that a file imports, inside functions too; not those for the type checker alone."""
     tree = ast.parse(file.read_text("utf-8"))
@@ -123,14 +133,41 @@ def imports(file: Path, modules: Mapping[str, Path]) -> set[str]:
 
 def test_no_modules_import_each_other() -> None:
     """A module can be read with those that it imports, and none of them leads back to it."""
-    root = ROOT / "daemon"
-    modules = {
-        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
-        for file in (root / "passbell").rglob("*.py")
-    }
+    modules = package()
     graph = {name: imports(file, modules) - {name} for name, file in modules.items()}
     assert len(graph) > 100
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_production_runs_without_the_devkit() -> None:
+    """The daemon, the page and every command but `demo` and `sandbox` work where the folder devkit is deleted."""
+    names = {name: file for name, file in package().items() if name.split(".")[:2] != ["passbell", "devkit"]}
+    speaks_of_it = {name for name, file in names.items() if "devkit" in file.read_text("utf-8")}
+    assert speaks_of_it == {"passbell.cli"}, "only the list of commands may name it"
+    at_devkit = {name for name, (place, _) in COMMANDS.items() if place.startswith("passbell.devkit.")}
+    assert at_devkit == {"demo", "sandbox"}
+
+
+def test_devkit_needs_the_extra_demo_for_a_server_only() -> None:
+    """`passbell sandbox` runs from a plain `pip install passbell`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    offered = {re.split(r"[^\w.-]", line)[0].lower() for line in project["dependencies"]}
+    modules = {IMPORTED_AS.get(name, name) for name in offered} | set(sys.stdlib_module_names) | {"passbell"}
+    for name, file in package().items():
+        if name.startswith("passbell.devkit"):
+            tree = ast.parse(file.read_text("utf-8"))
+            asked = {
+                full.split(".")[0]
+                for node in ast.walk(tree)
+                for full in (
+                    [alias.name for alias in node.names]
+                    if isinstance(node, ast.Import)
+                    else [node.module or ""]
+                    if isinstance(node, ast.ImportFrom)
+                    else []
+                )
+            }
+            assert asked <= modules, f"{name} imports {sorted(asked - modules)}"
 
 
 def test_make_lists_every_target() -> None:

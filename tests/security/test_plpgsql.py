@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from passbell.db.migrate import migrate
-from passbell.demo.binaries import debian_binaries
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.binaries import debian_binaries
+from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 from support.shop import Shop
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from passbell.demo.members import populate
+from passbell.devkit.demo.members import populate
 from support.independent import expected
 
 if TYPE_CHECKING:

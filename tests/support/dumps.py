@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from passbell.demo.binaries import find_binaries
+from passbell.devkit.binaries import find_binaries
 
 __all__ = ["client_program", "dump"]
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from passbell.demo.postgres import _free_port
+from passbell.devkit.postgres import _free_port
 
 from .wait import wait_until
 

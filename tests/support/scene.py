@@ -6,8 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from passbell.demo.members import DEMO_PROGRAMS, DemoProgram, passkit_records, populate
-from passbell.sandbox.remote import Remote
+from passbell.devkit.demo.members import DEMO_PROGRAMS, DemoProgram, passkit_records, populate
+from passbell.devkit.sandbox.remote import Remote
 
 from .doomed import Doomed
 from .processes import Daemon

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from passbell.demo.binaries import debian_binaries, postgres_version, wheel_binaries
-from passbell.demo.postgres import EmbeddedPostgres
+from passbell.devkit.binaries import debian_binaries, postgres_version, wheel_binaries
+from passbell.devkit.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

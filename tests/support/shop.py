@@ -1,6 +1,6 @@
 """A small loyalty shop in the host's tables, and the calls of a daemon made by hand.
 
-`Shop` writes plain members one can count on the fingers of two hands; `passbell.demo.members` draws
+`Shop` writes plain members one can count on the fingers of two hands; `passbell.devkit.demo.members` draws
 believable ones by the thousand. Everything that a daemon does in SQL can be done step by step, under a clock
 that stands.
 """

@@ -43,13 +43,13 @@ FIRST: Final = (
     "chaos",
     "birthdays/test_kill.py",
     "docs/test_commands.py",
-    "demo",
+    "devkit/test_demo.py",
     "lists/test_daemon.py",
     "passkit/test_with_sandbox.py",
     "sql/test_plans.py",
 )
 """Files that take longest, and folders of such, in the order in which workers take them."""
-UNIT: Final = {"csvfile", "engine", "fetch", "lists", "ops", "passkit", "project", "sandbox"}
+UNIT: Final = {"csvfile", "engine", "fetch", "lists", "ops", "passkit", "project", "devkit/sandbox"}
 """Folders with tests that need neither PostgreSQL nor a process of passbell."""
 NEEDS_MORE: Final = {"databases", "make_scene", "image", "root", "booted"}
 """Fixtures that start one of them."""
@@ -79,8 +79,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, and mark what needs no server as `unit`."""
     items.sort(key=_rank)  # stable: within a rank the order of collection stays
     for item in items:
-        if not NEEDS_MORE & set(getattr(item, "fixturenames", ())) and _file(item).split("/")[0] in UNIT:
+        if not NEEDS_MORE & set(getattr(item, "fixturenames", ())) and _is_unit(_file(item)):
             item.add_marker(pytest.mark.unit)
+
+
+def _is_unit(file: str) -> bool:
+    return any(file.startswith(f"{folder}/") for folder in UNIT)
 
 
 def _rank(item: pytest.Item) -> int:

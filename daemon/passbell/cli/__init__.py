@@ -22,7 +22,7 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 # name -> where it lives, and the line that `passbell --help` shows without importing it
 COMMANDS = {
-    "demo": ("passbell.demo.command:demo", "See it work: a database, a sandbox, thousands of phones."),
+    "demo": ("passbell.devkit.demo.command:demo", "See it work: a database, a sandbox, thousands of phones."),
     "migrate": ("passbell.cli.migrate:migrate", "Install or upgrade passbell on the database."),
     "check": ("passbell.cli.check:check", "Check configuration, database, host tables, PassKit and clock."),
     "run": ("passbell.cli.run:run", "Run the daemon until SIGTERM."),
@@ -40,7 +40,7 @@ COMMANDS = {
     "import": ("passbell.cli.import_:import_", "Import a member CSV."),
     "verify": ("passbell.cli.verify:verify", "Check that no member was lost: the conservation law."),
     "web": ("passbell.cli.web:web", "Serve the HTTP API and the Notification Manager page."),
-    "sandbox": ("passbell.sandbox.command:sandbox", "Run a local PassKit with phones."),
+    "sandbox": ("passbell.devkit.sandbox.command:sandbox", "Run a local PassKit with phones."),
 }
 
 

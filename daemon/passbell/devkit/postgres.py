@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 import psycopg
 
-from passbell.demo.binaries import (
+from passbell.devkit.binaries import (
     Account,
     PostgresUnavailableError,
     copied_binaries,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from passbell.sandbox import Sandbox
-from passbell.sandbox.remote import AsyncRemote
+from passbell.devkit.sandbox import Sandbox
+from passbell.devkit.sandbox.remote import AsyncRemote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,8 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from passbell.sandbox import Sandbox
-    from passbell.sandbox.remote import AsyncRemote
+    from passbell.devkit.sandbox import Sandbox
+    from passbell.devkit.sandbox.remote import AsyncRemote
 
 pytestmark = pytest.mark.usefixtures("members")
 

@@ -14,14 +14,14 @@ import pytest
 import uvloop
 from click.testing import CliRunner
 
-from passbell.sandbox.command import sandbox as command
-from passbell.sandbox.remote import AsyncRemote, Remote, SandboxError
-from passbell.sandbox.window import Heartbeat, Stall, certain_peak, peak
+from passbell.devkit.sandbox.command import sandbox as command
+from passbell.devkit.sandbox.remote import AsyncRemote, Remote, SandboxError
+from passbell.devkit.sandbox.window import Heartbeat, Stall, certain_peak, peak
 
 if TYPE_CHECKING:
     import httpx
 
-    from passbell.sandbox import Sandbox
+    from passbell.devkit.sandbox import Sandbox
 
 Push = Callable[..., Any]
 
@@ -226,7 +226,7 @@ async def test_rubbish_on_the_socket_is_refused(sandbox: Sandbox) -> None:
 
 def test_the_command_runs_until_it_is_told_to_stop() -> None:
     """Says where it listens, serves, ends with 0 on SIGTERM."""
-    start = "from passbell.sandbox.command import sandbox; sandbox()"
+    start = "from passbell.devkit.sandbox.command import sandbox; sandbox()"
     arguments = [sys.executable, "-c", start, "--port", "0", "--option", "google_notifies=true"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

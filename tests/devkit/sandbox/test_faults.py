@@ -9,10 +9,10 @@ import httpx
 import jwt
 import pytest
 
-from passbell.sandbox.remote import AsyncRemote, SandboxError
+from passbell.devkit.sandbox.remote import AsyncRemote, SandboxError
 
 if TYPE_CHECKING:
-    from passbell.sandbox import Sandbox
+    from passbell.devkit.sandbox import Sandbox
 
 Push = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("members")

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from passbell.sandbox.world import GENERIC_ALERT
+from passbell.devkit.sandbox.world import GENERIC_ALERT
 
 if TYPE_CHECKING:
     import httpx
 
-    from passbell.sandbox.remote import AsyncRemote
+    from passbell.devkit.sandbox.remote import AsyncRemote
 
 Push = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("members")

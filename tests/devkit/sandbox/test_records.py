@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     import httpx
 
-    from passbell.sandbox.remote import AsyncRemote
+    from passbell.devkit.sandbox.remote import AsyncRemote
 
 PROGRAM = "program-1"
 Push = Callable[..., Any]

@@ -1,1 +1,1 @@
-"""What the demo needs and a production installation does not: a private PostgreSQL, generated members."""
+"""The show of `passbell demo`: generated members, orders, a daemon that is killed, and an audit of who was buzzed."""

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import orjson
 
-from passbell.demo.stage import WALLET_TOKEN
+from passbell.devkit.demo.stage import WALLET_TOKEN
 
 if TYPE_CHECKING:
-    from passbell.demo.orders import Order
-    from passbell.demo.show import Played
-    from passbell.demo.stage import Row, Stage
+    from passbell.devkit.demo.orders import Order
+    from passbell.devkit.demo.show import Played
+    from passbell.devkit.demo.stage import Row, Stage
 
 __all__ = ["CampaignResult", "Claim", "Report", "audit"]
 

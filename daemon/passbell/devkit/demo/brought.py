@@ -15,8 +15,8 @@ from passbell.errors import PassbellError
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from passbell.demo.screen import Screen
-    from passbell.demo.stage import Stage
+    from passbell.devkit.demo.screen import Screen
+    from passbell.devkit.demo.stage import Stage
 
 __all__ = ["Brought", "brought"]
 

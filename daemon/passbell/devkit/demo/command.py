@@ -49,12 +49,12 @@ def demo(
     Needs nothing and leaves nothing behind. Ends with 0 only if everything it says at the end was checked and
     holds.
     """
-    from passbell.demo.audit import audit  # noqa: PLC0415 - `passbell demo --help` needs none of these
-    from passbell.demo.brought import brought  # noqa: PLC0415
-    from passbell.demo.screen import Screen  # noqa: PLC0415
-    from passbell.demo.show import play  # noqa: PLC0415
-    from passbell.demo.stage import Stage  # noqa: PLC0415
-    from passbell.demo.summary import as_document, tell  # noqa: PLC0415
+    from passbell.devkit.demo.audit import audit  # noqa: PLC0415 - `passbell demo --help` needs none of these
+    from passbell.devkit.demo.brought import brought  # noqa: PLC0415
+    from passbell.devkit.demo.screen import Screen  # noqa: PLC0415
+    from passbell.devkit.demo.show import play  # noqa: PLC0415
+    from passbell.devkit.demo.stage import Stage  # noqa: PLC0415
+    from passbell.devkit.demo.summary import as_document, tell  # noqa: PLC0415
 
     # An ended terminal or a `kill` unwinds like Ctrl-C: whatever was started is stopped.
     for number in (signal.SIGTERM, signal.SIGHUP):

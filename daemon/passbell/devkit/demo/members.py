@@ -22,7 +22,7 @@ from uuid import UUID
 from psycopg import sql
 from psycopg.rows import class_row
 
-from passbell.demo.people import CREATE_PEOPLE, DRAW_PEOPLE, FIRST_NAMES, LAST_NAMES, PLACES, SHARE_PEOPLE
+from passbell.devkit.people import CREATE_PEOPLE, DRAW_PEOPLE, FIRST_NAMES, LAST_NAMES, PLACES, SHARE_PEOPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

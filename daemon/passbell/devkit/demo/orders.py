@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from passbell.demo.stage import Row, Stage
+    from passbell.devkit.demo.stage import Row, Stage
 
 __all__ = ["Order", "due_birthdays", "orders"]
 

@@ -7,16 +7,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from passbell.demo.orders import due_birthdays, orders
-from passbell.demo.screen import Bar, Moment
+from passbell.devkit.demo.orders import due_birthdays, orders
+from passbell.devkit.demo.screen import Bar, Moment
 from passbell.errors import PassbellError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from passbell.demo.orders import Order
-    from passbell.demo.screen import Screen
-    from passbell.demo.stage import Row, Stage
+    from passbell.devkit.demo.orders import Order
+    from passbell.devkit.demo.screen import Screen
+    from passbell.devkit.demo.stage import Row, Stage
 
 __all__ = ["Crash", "Played", "play"]
 

@@ -16,12 +16,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from passbell.db.migrate import migrate
-from passbell.demo.children import Child
-from passbell.demo.listserver import ListServer, as_excel_saves_it
-from passbell.demo.members import DEMO_PROGRAMS, PassKitRecord, passkit_records, populate
-from passbell.demo.postgres import EmbeddedPostgres
-from passbell.demo.stock import bring_in
-from passbell.sandbox.remote import Remote
+from passbell.devkit.demo.children import Child
+from passbell.devkit.demo.listserver import ListServer, as_excel_saves_it
+from passbell.devkit.demo.members import DEMO_PROGRAMS, PassKitRecord, passkit_records, populate
+from passbell.devkit.demo.stock import bring_in
+from passbell.devkit.postgres import EmbeddedPostgres
+from passbell.devkit.sandbox.remote import Remote
 from passbell.sqlfiles import sql_root
 
 if TYPE_CHECKING:

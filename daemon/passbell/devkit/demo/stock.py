@@ -1,4 +1,4 @@
-"""Fills an empty platform and a sandbox with believable members: `python -m passbell.demo.stock`, used by compose.yaml.
+"""Fills an empty platform and a sandbox with believable members; compose.yaml runs it.
 
 The database's address and PassKit's come from the settings. A database that has programs is left as it is; the sandbox,
 which forgets everything when it ends, is told of them each time.
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from passbell.demo.members import passkit_records, populate
-from passbell.sandbox.remote import Remote
+from passbell.devkit.demo.members import passkit_records, populate
+from passbell.devkit.sandbox.remote import Remote
 from passbell.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from passbell.demo.members import PassKitRecord
+    from passbell.devkit.demo.members import PassKitRecord
 
 __all__ = ["bring_in", "main"]
 

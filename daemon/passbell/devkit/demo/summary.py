@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from passbell.demo.audit import Report
-    from passbell.demo.screen import Screen
-    from passbell.demo.show import Played
+    from passbell.devkit.demo.audit import Report
+    from passbell.devkit.demo.screen import Screen
+    from passbell.devkit.demo.show import Played
 
 __all__ = ["as_document", "tell"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from passbell.sandbox.running import Sandbox, serve
+    from passbell.devkit.sandbox.running import Sandbox, serve
 
 __all__ = ["Sandbox", "serve"]
 
@@ -17,7 +17,7 @@ __all__ = ["Sandbox", "serve"]
 def __getattr__(name: str) -> Any:
     """Import on first use: the command line must list its commands without loading a server."""
     if name in __all__:
-        from passbell.sandbox import running  # noqa: PLC0415 - see above
+        from passbell.devkit.sandbox import running  # noqa: PLC0415 - see above
 
         return getattr(running, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from passbell.sandbox.options import Options
+    from passbell.devkit.sandbox.options import Options
 
 __all__ = ["ApiError", "Heads", "Stream", "error_body", "required_error"]
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import orjson
 
-from passbell.sandbox.answers import ApiError, Heads, Stream, error_body
-from passbell.sandbox.auth import Gate, Token
-from passbell.sandbox.faults import COMMITTING, Fault, Faults
-from passbell.sandbox.handlers import Request
-from passbell.sandbox.routes import Route, Router
-from passbell.sandbox.world import World
+from passbell.devkit.sandbox.answers import ApiError, Heads, Stream, error_body
+from passbell.devkit.sandbox.auth import Gate, Token
+from passbell.devkit.sandbox.faults import COMMITTING, Fault, Faults
+from passbell.devkit.sandbox.handlers import Request
+from passbell.devkit.sandbox.routes import Route, Router
+from passbell.devkit.sandbox.world import World
 
 if TYPE_CHECKING:
     import asyncio
 
-    from passbell.sandbox.options import Options
+    from passbell.devkit.sandbox.options import Options
 
 __all__ = ["Api", "Plan"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 if TYPE_CHECKING:
-    from passbell.sandbox.options import Options
+    from passbell.devkit.sandbox.options import Options
 
 __all__ = ["Gate", "Token"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from random import Random
 
-    from passbell.sandbox.records import Record
+    from passbell.devkit.sandbox.records import Record
 
 __all__ = ["KINDS", "Field", "Kind", "Owner", "Template", "new_id"]
 

@@ -33,7 +33,7 @@ def sandbox(
     """
     import json  # noqa: PLC0415 - the server is loaded only when it is started
 
-    from passbell.sandbox import serve  # noqa: PLC0415 - same
+    from passbell.devkit.sandbox import serve  # noqa: PLC0415 - same
 
     values: dict[str, object] = {"key": key, "secret": secret, "token": token}
     for switch in switches:

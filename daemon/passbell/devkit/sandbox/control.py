@@ -13,17 +13,17 @@ from urllib.parse import parse_qs, unquote
 
 import orjson
 
-from passbell.sandbox import reports
-from passbell.sandbox.answers import error_body
-from passbell.sandbox.api import Api, Plan
-from passbell.sandbox.seeds import seed
-from passbell.sandbox.world import Moment
+from passbell.devkit.sandbox import reports
+from passbell.devkit.sandbox.answers import error_body
+from passbell.devkit.sandbox.api import Api, Plan
+from passbell.devkit.sandbox.seeds import seed
+from passbell.devkit.sandbox.world import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from passbell.sandbox.records import Record
-    from passbell.sandbox.window import Heartbeat
+    from passbell.devkit.sandbox.records import Record
+    from passbell.devkit.sandbox.window import Heartbeat
 
 __all__ = ["Control"]
 

@@ -13,15 +13,15 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from passbell.sandbox.answers import ApiError, required_error
+from passbell.devkit.sandbox.answers import ApiError, required_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from passbell.sandbox.catalog import Owner
-    from passbell.sandbox.options import Options
-    from passbell.sandbox.records import Record
-    from passbell.sandbox.world import World
+    from passbell.devkit.sandbox.catalog import Owner
+    from passbell.devkit.sandbox.options import Options
+    from passbell.devkit.sandbox.records import Record
+    from passbell.devkit.sandbox.world import World
 
 __all__ = ["count", "select"]
 

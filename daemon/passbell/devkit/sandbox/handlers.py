@@ -8,16 +8,16 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from passbell.sandbox import messages
-from passbell.sandbox.answers import ApiError, Stream, required_error
-from passbell.sandbox.catalog import KINDS, Kind
-from passbell.sandbox.filters import count, select
-from passbell.sandbox.messages import float32, parse
-from passbell.sandbox.phones import phones_from
-from passbell.sandbox.world import Moment, World
+from passbell.devkit.sandbox import messages
+from passbell.devkit.sandbox.answers import ApiError, Stream, required_error
+from passbell.devkit.sandbox.catalog import KINDS, Kind
+from passbell.devkit.sandbox.filters import count, select
+from passbell.devkit.sandbox.messages import float32, parse
+from passbell.devkit.sandbox.phones import phones_from
+from passbell.devkit.sandbox.world import Moment, World
 
 if TYPE_CHECKING:
-    from passbell.sandbox.records import Record
+    from passbell.devkit.sandbox.records import Record
 
 
 class Request(Moment):

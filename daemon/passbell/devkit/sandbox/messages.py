@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from passbell.sandbox.answers import ApiError
+from passbell.devkit.sandbox.answers import ApiError
 
 __all__ = [
     "COUPON",

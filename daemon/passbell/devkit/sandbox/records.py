@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from passbell.sandbox.catalog import Owner
-    from passbell.sandbox.phones import Phone
+    from passbell.devkit.sandbox.catalog import Owner
+    from passbell.devkit.sandbox.phones import Phone
 
 __all__ = ["Record", "packed", "stamp"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from passbell.sandbox.window import certain_peak, peak
+from passbell.devkit.sandbox.window import certain_peak, peak
 
 if TYPE_CHECKING:
-    from passbell.sandbox.api import Api
-    from passbell.sandbox.records import Record
-    from passbell.sandbox.window import Heartbeat
-    from passbell.sandbox.world import World
+    from passbell.devkit.sandbox.api import Api
+    from passbell.devkit.sandbox.records import Record
+    from passbell.devkit.sandbox.window import Heartbeat
+    from passbell.devkit.sandbox.world import World
 
 __all__ = ["buzzes", "calls", "counts", "repeats", "summary", "window"]
 

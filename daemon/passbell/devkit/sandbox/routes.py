@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from passbell.sandbox import handlers as do
-from passbell.sandbox.answers import ApiError
-from passbell.sandbox.catalog import KINDS
+from passbell.devkit.sandbox import handlers as do
+from passbell.devkit.sandbox.answers import ApiError
+from passbell.devkit.sandbox.catalog import KINDS
 
 __all__ = ["Route", "Router"]
 

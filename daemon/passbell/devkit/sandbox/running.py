@@ -12,11 +12,11 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from passbell.sandbox.api import Api
-from passbell.sandbox.control import Control
-from passbell.sandbox.options import Options
-from passbell.sandbox.server import Desk, Wire
-from passbell.sandbox.window import Heartbeat
+from passbell.devkit.sandbox.api import Api
+from passbell.devkit.sandbox.control import Control
+from passbell.devkit.sandbox.options import Options
+from passbell.devkit.sandbox.server import Desk, Wire
+from passbell.devkit.sandbox.window import Heartbeat
 
 if TYPE_CHECKING:
     from types import TracebackType

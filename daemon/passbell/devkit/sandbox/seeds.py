@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from passbell.sandbox.catalog import KINDS, Field, Kind, Template, id_from
-from passbell.sandbox.messages import float32
-from passbell.sandbox.phones import phones_from
-from passbell.sandbox.records import Record, packed
+from passbell.devkit.sandbox.catalog import KINDS, Field, Kind, Template, id_from
+from passbell.devkit.sandbox.messages import float32
+from passbell.devkit.sandbox.phones import phones_from
+from passbell.devkit.sandbox.records import Record, packed
 
 if TYPE_CHECKING:
-    from passbell.sandbox.world import World
+    from passbell.devkit.sandbox.world import World
 
 __all__ = ["seed"]
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from passbell.sandbox.api import Api, Plan
+from passbell.devkit.sandbox.api import Api, Plan
 
 if TYPE_CHECKING:
-    from passbell.sandbox.answers import Stream
-    from passbell.sandbox.control import Control
+    from passbell.devkit.sandbox.answers import Stream
+    from passbell.devkit.sandbox.control import Control
 
 __all__ = ["Desk", "Wire"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from passbell.sandbox.answers import ApiError, required_error
-from passbell.sandbox.calls import Journal
-from passbell.sandbox.catalog import Kind, Owner, Template, new_id
-from passbell.sandbox.phones import Buzz, BuzzLog, GoogleQuota, Phone
-from passbell.sandbox.records import Record, packed
+from passbell.devkit.sandbox.answers import ApiError, required_error
+from passbell.devkit.sandbox.calls import Journal
+from passbell.devkit.sandbox.catalog import Kind, Owner, Template, new_id
+from passbell.devkit.sandbox.phones import Buzz, BuzzLog, GoogleQuota, Phone
+from passbell.devkit.sandbox.records import Record, packed
 
 if TYPE_CHECKING:
-    from passbell.sandbox.options import Options
+    from passbell.devkit.sandbox.options import Options
 
 __all__ = ["GENERIC_ALERT", "Moment", "World"]
 
