@@ -27,7 +27,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 Id = Annotated[UUID, Path(alias="id")]
 DAYS: Final = 30
 NUMBERS: Final = {
-    "again_after_days": "Days between two",
+    "again_after_days": "Days between two messages to one member",
     "catch_up_days": "Days to catch up",
     "daily_limit": "At most a day",
     "measure_days": "Days to count visits",
