@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from passbell.db.calls import Slots
+from passbell.engine.caller import Call
 from passbell.engine.pacing import Pacer
-from passbell.engine.sending import Turns
 from passbell.passkit import Credentials, PassKit, Recipient, Verdict
 from passbell.passkit.over_httptools import HttptoolsTransport
 
@@ -51,11 +51,9 @@ async def test_the_first_calls_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> 
         free_from = start + count / RATE
         return Slots(start, now, 1 / RATE)
 
-    turns = Turns(Pacer(take, RATE))
+    pacer = Pacer(take, RATE)
     calls = iter(range(2 * RATE))
-    async with PassKit(
-        url, Credentials(token="t"), before_call=turns.take, after_connecting=turns.retake
-    ) as passkit:
+    async with PassKit(url, Credentials(token="t"), caller=Call(pacer)) as passkit:
 
         async def lane() -> None:
             for _ in calls:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 from passbell.db.calls import ClaimedChunk, Slots
+from passbell.engine.caller import Call
 from passbell.engine.health import Health
 from passbell.engine.held import HeldChunk, lease_clock
 from passbell.engine.pacing import Pacer
-from passbell.engine.sending import Sender, Turns
+from passbell.engine.sending import Sender
 from passbell.passkit import Credentials, PassKit
 from support.scripted import Server
 
@@ -33,10 +34,7 @@ async def test_a_chunk_that_is_through_is_gone_at_once() -> None:
         return Slots(now, now, 1e-6)
 
     pacer = Pacer(take, 10_000)
-    turns = Turns(pacer)
-    async with PassKit(
-        server.url, Credentials(token="t"), before_call=turns.take, after_connecting=turns.retake
-    ) as passkit:
+    async with PassKit(server.url, Credentials(token="t"), caller=Call(pacer)) as passkit:
         sender = Sender(passkit, Health(cast("Queue", None), passkit), pacer, merge=False, concurrency=10)
         gc.collect()
         gc.disable()

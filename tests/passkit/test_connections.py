@@ -12,7 +12,7 @@ import trustme
 
 from passbell.passkit import Recipient, Verdict
 from passbell.passkit.transport import open_transport
-from passbell.passkit.wire import NetworkTrouble
+from passbell.passkit.wire import UNPACED, NetworkTrouble, Unpaced
 from support.scripted import Reply
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from passbell.passkit import Transport
+    from passbell.passkit.wire import Caller
     from support.scripted import MakeClient, Request, Server
 
 MEMBER = Recipient("p1", "MEMBERSHIP", "abc", None, None)
@@ -33,8 +34,8 @@ async def transport(server: Server, http_client: str) -> AsyncIterator[Transport
     await transport.aclose()
 
 
-async def ask(transport: Transport, path: str = "/") -> tuple[int, bytes]:
-    status, _, body = await transport.request("GET", path, None, {}, 5.0)
+async def ask(transport: Transport, path: str = "/", caller: Caller = UNPACED) -> tuple[int, bytes]:
+    status, _, body = await transport.request("GET", path, None, {}, 5.0, caller=caller)
     return status, body
 
 
@@ -87,20 +88,21 @@ async def test_no_body_at_all(transport: Transport, server: Server) -> None:
 
 
 async def test_a_new_connection_is_told_and_kept(server: Server) -> None:
-    """Whoever gives the request up while it waits for another turn leaves its connection to the next."""
+    """A request that is given up while it waits for another slot leaves its connection to the next."""
     told: list[float] = []
 
-    async def connected(seconds: float) -> None:
-        told.append(seconds)
-        if len(told) == 1:
-            raise LookupError
+    class Paced(Unpaced):
+        async def retake_slot(self, seconds: float) -> None:
+            told.append(seconds)
+            if len(told) == 1:
+                raise LookupError
 
-    transport = open_transport(server.url, concurrency=4, client="httptools", connected=connected)
+    transport = open_transport(server.url, concurrency=4, client="httptools")
     with pytest.raises(LookupError):
-        await ask(transport)
+        await ask(transport, caller=Paced())
     assert server.requests == []
     for _ in range(3):
-        assert (await ask(transport))[0] == 200
+        assert (await ask(transport, caller=Paced()))[0] == 200
     assert len(told) == server.connections == 1
     await transport.aclose()
 

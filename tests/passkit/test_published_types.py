@@ -15,10 +15,13 @@ from passbell.devkit.sandbox.routes import _TABLE
 from passbell.passkit import Credentials, PassKit, Recipient, Verdict
 from passbell.passkit.recipient import PROTOCOLS
 from passbell.passkit.transport import open_transport
+from passbell.passkit.wire import UNPACED
 from support.published import Exchange, field_names, judge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from passbell.passkit.wire import Caller
 
 ID = "4nfKsRyMoc1iUaFAURL7P%d"
 KINDS = {"member": "MEMBERSHIP", "coupon": "COUPON", "ticket": "EVENT_TICKET"}
@@ -39,10 +42,19 @@ class Recorder:
         self.exchanges: list[Exchange] = []
 
     async def request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+        *,
+        caller: Caller = UNPACED,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """As the transport inside."""
-        status, received, content = await self.inner.request(method, path, body, headers, deadline)
+        status, received, content = await self.inner.request(
+            method, path, body, headers, deadline, caller=caller
+        )
         self.exchanges.append(Exchange(method, path, (body or b"").decode(), content.decode(), status))
         return status, received, content
 

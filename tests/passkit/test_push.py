@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
 from passbell.passkit import Answer, Credentials, PassKit, Recipient, Verdict
+from passbell.passkit.wire import Unpaced
 from support.scripted import MakeClient, Reply, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 MEMBER = Recipient("p1", "MEMBERSHIP", "3x7gWmSnhRBeeLtkZRDWwS", "card-1", "prog-1")
 
@@ -312,10 +316,11 @@ async def test_a_slot_is_taken_before_every_request(client: MakeClient, server: 
     """Updates, reads, probes and the repeat with a new token all take their rate slot first."""
     seen: list[int] = []
 
-    async def slot() -> None:
-        seen.append(len(server.requests))
+    class Slots(Unpaced):
+        def take_slot(self) -> None:
+            seen.append(len(server.requests))
 
-    passkit = client(before_call=slot)
+    passkit = client(caller=Slots())
     await passkit.push(MEMBER, "Hello", None)
     await passkit.probe()
     server.script = lambda _: Reply(401, {"error": "jwt was issued too long ago"})
@@ -332,14 +337,18 @@ async def test_what_the_slot_raises_comes_through(client: MakeClient, server: Se
     class Stopping(Exception):
         pass
 
-    async def slot() -> None:
-        raise Stopping
+    class Stopped(Unpaced):
+        async def wait(self) -> None:
+            raise Stopping
 
-    passkit = client(before_call=slot)
-    with pytest.raises(Stopping):
-        await passkit.push(MEMBER, "Hello", None)
-    with pytest.raises(Stopping):
-        await passkit.read_metadata([MEMBER])
+        def take_slot(self) -> Awaitable[None]:  # type: ignore[override]
+            return self.wait()
+
+    for passkit, caller in (client(caller=Stopped()), None), (client(), Stopped()):
+        with pytest.raises(Stopping):
+            await passkit.push(MEMBER, "Hello", None, caller)
+        with pytest.raises(Stopping):
+            await passkit.read_metadata([MEMBER], caller)
     assert server.requests == []
 
 

@@ -11,11 +11,13 @@ import pytest
 import passbell.passkit
 from passbell.passkit import Credentials, PassKit, Recipient, Verdict
 from passbell.passkit.transport import environment_proxy, open_transport
+from passbell.passkit.wire import UNPACED
 from support.scripted import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from passbell.passkit.wire import Caller
     from support.scripted import MakeClient, Request, Server
 
 MEMBER = Recipient("p1", "MEMBERSHIP", "abc", None, None)
@@ -50,8 +52,16 @@ async def test_a_transport_of_ones_own() -> None:
         closed = False
 
         async def request(
-            self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+            self,
+            method: str,
+            path: str,
+            body: bytes | None,
+            headers: Mapping[str, str],
+            deadline: float,
+            *,
+            caller: Caller = UNPACED,
         ) -> tuple[int, Mapping[str, str], bytes]:
+            assert caller is UNPACED
             assert headers["authorization"] == "Bearer t"
             assert deadline == 10.0
             self.asked = (method, path, body)

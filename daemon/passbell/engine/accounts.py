@@ -20,10 +20,11 @@ import structlog
 from passbell.account_secrets import account_secrets, own_secrets
 from passbell.db.calls import OWN, AccountSettings
 from passbell.engine.backoff import Backoff
+from passbell.engine.caller import Call
 from passbell.engine.dryrun import DryTransport
 from passbell.engine.health import Health
 from passbell.engine.pacing import Pacer
-from passbell.engine.sending import Sender, Turns
+from passbell.engine.sending import Sender
 from passbell.engine.wakeups import SELDOM
 from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellError
 from passbell.ops.metrics import observe_request
@@ -64,7 +65,6 @@ class Account:
         own = queue.of_account(row.account)
         rate = row.rate_per_second or settings.rate_per_second
         pacer = Pacer(partial(own.take_slots, own.account, rate), rate)
-        turns = Turns(pacer)
         self.passkit = PassKit(
             row.passkit_url,
             Credentials(token="dry-run") if secrets is None else Credentials(*secrets),  # noqa: S106
@@ -72,8 +72,7 @@ class Account:
             timeout=settings.request_timeout,
             concurrency=settings.concurrency,
             transport=DryTransport() if secrets is None else None,
-            before_call=turns.take,
-            after_connecting=turns.retake,
+            caller=Call(pacer),
             after_call=observe_request,
             http_client=settings.http_client,
         )

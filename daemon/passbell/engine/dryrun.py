@@ -23,8 +23,10 @@ class DryTransport:
         method: str,
         path: str,
         body: bytes | None,
-        headers: Mapping[str, str],  # noqa: ARG002 - nobody is told
-        deadline: float,  # noqa: ARG002 - nobody to send them to
+        headers: Mapping[str, str],  # noqa: ARG002 - nothing is sent
+        deadline: float,  # noqa: ARG002 - nothing is waited for
+        *,
+        caller: object = None,  # noqa: ARG002 - nothing is connected
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Answer as PassKit would if all were well."""
         record = orjson.loads(body) if body else {}

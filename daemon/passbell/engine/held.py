@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from passbell.db.calls import ClaimedChunk
     from passbell.engine.accounts import Account
 
-__all__ = ["HeldChunk", "Outcome", "SendStopped", "lease_clock"]
+__all__ = ["HeldChunk", "Outcome", "lease_clock"]
 
 Outcome = tuple[str, str, int | None, str]
 """pass id, outcome as finish_chunk knows it, HTTP status, detail."""
@@ -27,10 +27,6 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def lease_clock() -> float:
     """Seconds of a clock that nobody sets and that, where the system has one, goes on while the machine sleeps."""
     return time.clock_gettime(_CLOCK)
-
-
-class SendStopped(Exception):
-    """Raised instead of a request when its chunk was stopped while it waited for its turn."""
 
 
 class HeldChunk:

@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextvars
 import math
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from passbell.engine.blocks import Blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from passbell.engine.blocks import Block, Take
 
 __all__ = ["Pacer"]
-
-_T = TypeVar("_T")
 
 AIR: Final = 0.002
 """Seconds after its slot that a request may leave without consequences."""
@@ -126,7 +123,7 @@ class Pacer:
         self._join(turn, first=first)
         while True:
             if self._usher is None or self._usher.done():
-                self._usher = _nobodys(self._give(), "pacer")
+                self._usher = asyncio.create_task(self._give(), name="pacer")
             slot = await turn.given
             if slot is None:
                 return False
@@ -243,7 +240,7 @@ class Pacer:
     # ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _asked(self, count: int) -> asyncio.Task[Block]:
-        task = _nobodys(self.blocks.ask(count), "slots")
+        task = asyncio.create_task(self.blocks.ask(count), name="slots")
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # also if forgotten
         return task
 
@@ -272,8 +269,3 @@ class Pacer:
             self._tolerance = self._spacing * PATIENCE
         self._refilled = time.monotonic()
         self._unwaited = 0
-
-
-def _nobodys(coroutine: Coroutine[None, None, _T], name: str) -> asyncio.Task[_T]:
-    """Start a task that serves everybody: its context is not that of whoever came first, whose chunk it would hold."""
-    return asyncio.create_task(coroutine, name=name, context=contextvars.Context())

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import dataclasses
-import time
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.engine.held import SendStopped
-from passbell.engine.pacing import AIR
+from passbell.engine.caller import Call, SendStopped
 from passbell.errors import DatabaseUnavailable
-from passbell.ops.metrics import LIMITER_WAIT
 from passbell.passkit import Answer, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine
+    from collections.abc import Coroutine
     from uuid import UUID
 
     from passbell.engine.health import Health
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     from passbell.engine.pacing import Pacer
     from passbell.passkit import PassKit
 
-__all__ = ["Sender", "Turns"]
+__all__ = ["Sender"]
 
 log = structlog.get_logger()
 
@@ -38,19 +34,6 @@ PATIENCE: Final = 20
 LONG_PAUSE: Final = 2.0
 """Seconds that a chunk may be kept waiting for PassKit."""
 
-
-class _Call(NamedTuple):
-    """For whom a request is made: a recipient of a held chunk, or all of them (a list)."""
-
-    held: HeldChunk
-    nth: int | None = None
-
-    def is_over(self) -> bool:
-        """Whether it may not be made any more."""
-        return self.held.is_over() or self.nth in self.held.withdrawn
-
-
-_current: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", default=None)
 
 Known = dict[str, dict[str, str] | Answer]
 """What each record's metaData holds, by pass id, or the answer that says why it is not known."""
@@ -69,53 +52,6 @@ _TROUBLE = {Verdict.RETRY, Verdict.SERVER_ERROR, Verdict.REFUSED}
 
 _HALTS = {Verdict.THROTTLED, Verdict.REFUSED}
 """What a list says about the account rather than about one record."""
-
-
-class Turns:
-    """The client's door: every request, reads and repeats included, takes a turn of the account's rate first."""
-
-    def __init__(self, pacer: Pacer) -> None:
-        """`pacer` is the account's."""
-        self.pacer = pacer
-
-    def take(self) -> Awaitable[None] | None:
-        """Take a turn; the client calls this right before each request, reads included, and awaits what it returns.
-
-        None: it is our turn already. Both may raise:
-
-        Raises:
-            SendStopped: the chunk was stopped or its lease ended, before or while we waited.
-            DatabaseUnavailable: no rate slot can be reserved (database unreachable).
-        """
-        call = _current.get()
-        if call is not None and call.is_over():
-            raise SendStopped
-        if self.pacer.at_once():
-            LIMITER_WAIT.observe(0.0)
-            return None
-        return self._wait(call)
-
-    async def retake(self, seconds: float) -> None:
-        """Take the very next turn if making a connection took so many seconds that the one in hand is over.
-
-        A handshake is several ways to PassKit and back. Sent by the old turn, the first calls of a campaign would
-        arrive together with those that were sent later on kept connections: 60 in a second instead of 50.
-
-        Raises:
-            SendStopped, DatabaseUnavailable: as `take`.
-        """
-        if seconds > AIR:
-            await self._wait(_current.get(), first=True)
-
-    async def _wait(self, call: _Call | None, *, first: bool = False) -> None:
-        begun = time.monotonic()
-        if call is None:
-            given = await self.pacer.wait(first=first)
-        else:
-            given = await self.pacer.wait(call.is_over, call.held.whose, first=first)
-        LIMITER_WAIT.observe(time.monotonic() - begun)
-        if not given:
-            raise SendStopped
 
 
 class _Sending:
@@ -137,7 +73,7 @@ class _Sending:
 
 
 class Sender:
-    """Pushes the recipients of held chunks, each request in its turn.
+    """Pushes the recipients of held chunks, each request in its slot.
 
     As many lanes as requests may be in flight serve all chunks: programs and test sends take turns, a program's
     chunks go one after the other. A lane that has to pause for its pass gives its place to another meanwhile.
@@ -179,23 +115,21 @@ class Sender:
             raise sending.failure
 
     async def _read(self, held: HeldChunk) -> Known:
-        token = _current.set(_Call(held))
         try:
             return await self._read_all(held)
         except* SendStopped:
             held.stop("stopping")
         except* DatabaseUnavailable as group:
             self._interrupted(held, group)
-        finally:
-            _current.reset(token)
         return {}
 
     async def _read_all(self, held: HeldChunk) -> Known:
         """Lists that met trouble of the account are asked for again as lists: one by one they cost a hundred calls."""
         known: Known = {}
         left = [held.recipient(i) for i in range(held.size)]
+        call = Call(self._pacer, held)
         for _ in range(PATIENCE):
-            known |= await self._passkit.read_metadata(left)
+            known |= await self._passkit.read_metadata(left, call)
             halted = {
                 recipient: answer
                 for recipient in left
@@ -265,7 +199,6 @@ class Sender:
     async def _deliver(self, sending: _Sending, index: int) -> None:
         """One recipient, from the first request to the outcome."""
         held = sending.held
-        _current.set(_Call(held, index))
         try:
             answer = await self._push(held, index, sending.known)
             outcome = _OUTCOMES[answer.verdict]
@@ -305,16 +238,17 @@ class Sender:
     async def _push(self, held: HeldChunk, index: int, known: Known) -> Answer:
         """One attempt: up to `REPEATS` requests while the trouble is of the kind that passes."""
         recipient = held.recipient(index)
+        call = Call(self._pacer, held, index)
         # Never a default here: a record whose map is not known would be wiped.
         metadata = known[recipient.pass_id] if self._merge else None
         failures = throttles = 0
         while True:
             if isinstance(metadata, Answer) and (failures or throttles):
-                metadata = (await self._passkit.read_metadata([recipient]))[recipient.pass_id]
+                metadata = (await self._passkit.read_metadata([recipient], call))[recipient.pass_id]
             if isinstance(metadata, Answer):
                 answer = metadata
             else:
-                answer = await self._passkit.push(recipient, held.chunk.texts[index], metadata)
+                answer = await self._passkit.push(recipient, held.chunk.texts[index], metadata, call)
             if answer.verdict in _TROUBLE:
                 failures += 1
                 if await self._stops(held, index, answer) or held.is_over():

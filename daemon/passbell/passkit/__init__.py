@@ -10,8 +10,9 @@ The rooms, from the outside in:
 * `credentials` and `skew`: tokens that PassKit accepts, also with a wrong clock on our side.
 * `transport`: which HTTP client is used. `wire`: what `over_httptools` and `over_httpx` have in common.
 
-Nothing here retries a failed update, keeps a rate or raises for HTTP trouble: every call returns an `Answer`
-and the engine decides.
+Nothing here retries a failed update, keeps a rate or raises for HTTP trouble: every call returns an `Answer` and the
+engine decides. Each request is made for a `Caller` (in `wire`), an argument: it says when the request may leave.
+Programs that keep no rate leave it out.
 """
 
 from passbell.passkit.answers import Answer, Verdict

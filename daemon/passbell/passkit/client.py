@@ -37,13 +37,15 @@ from passbell.passkit.records import Exchange, RecordReader
 from passbell.passkit.skew import ClockSkew
 from passbell.passkit.templates import Template, read_templates
 from passbell.passkit.transport import check_base_url, connections, open_transport
-from passbell.passkit.wire import MAX_BODY, BodyTooLong, NetworkTrouble, Transport
+from passbell.passkit.wire import MAX_BODY, UNPACED, BodyTooLong, NetworkTrouble, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     import httpx
+
+    from passbell.passkit.wire import Caller
 
 _UNAUTHORIZED = int(HTTPStatus.UNAUTHORIZED)  # compared with every answer; an enum's member costs more
 
@@ -55,8 +57,9 @@ class PassKit:
     """One PassKit account in one region.
 
     Use as an async context manager. All methods may be called concurrently; at most `concurrency` requests
-    are in flight. HTTP trouble is never raised, it is the returned `Answer`; what `before_call` raises passes
-    through.
+    are in flight. HTTP trouble is never raised, it is the returned `Answer`; what a caller raises passes through.
+
+    Each request is made for a caller: the one that a method is given, or the client's own.
     """
 
     def __init__(
@@ -69,8 +72,7 @@ class PassKit:
         concurrency: int = 50,
         transport: Transport | httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
-        before_call: Callable[[], Awaitable[None] | None] | None = None,
-        after_connecting: Callable[[float], Awaitable[None]] | None = None,
+        caller: Caller = UNPACED,
         after_call: Callable[[str, int | None, float], None] | None = None,
         http_client: str | None = None,
     ) -> None:
@@ -84,10 +86,8 @@ class PassKit:
             concurrency: requests in flight at most; over httpx no more than 20.
             transport: something else that speaks HTTP, a test's or a dry run's.
             clock: our unix seconds.
-            before_call: called immediately before each request leaves, also repeats, reads and probes; what it
-                returns is awaited, unless it is None.
-            after_connecting: awaited, with the seconds it took, when a request first needed a connection, before it
-                leaves; by the fast client only.
+            caller: for whom requests are made where a method is given no other caller: it takes a slot of the rate
+                before each request leaves. Without one, requests leave at once.
             after_call: told method, status (None without an answer) and seconds of each request.
             http_client: `auto`, `httptools` or `httpx`; None asks PASSBELL_HTTP_CLIENT, then `auto`.
 
@@ -102,19 +102,14 @@ class PassKit:
         self._credentials = credentials
         self._timeout = timeout
         self._clock = clock
-        self._before_call = before_call
+        self._caller = caller
         self._after_call = after_call or _nobody_listens
         # One gate for all requests: waiting for a connection must not use up a request's deadline.
         self._gate = asyncio.Semaphore(concurrency)
         self._signer = Signer(credentials, clock)
         self._skew = ClockSkew()
         self._transport = (
-            open_transport(
-                base_url,
-                concurrency=concurrency,
-                client=http_client,
-                connected=after_connecting,
-            )
+            open_transport(base_url, concurrency=concurrency, client=http_client)
             if transport is None
             else _given(base_url, transport, concurrency)
         )
@@ -133,11 +128,19 @@ class PassKit:
         """Seconds that our clock is ahead of PassKit's, by its Date headers; 0.0 until more is known."""
         return self._skew.seconds
 
-    async def read_metadata(self, recipients: Sequence[Recipient]) -> dict[str, dict[str, str] | Answer]:
+    async def read_metadata(
+        self, recipients: Sequence[Recipient], caller: Caller | None = None
+    ) -> dict[str, dict[str, str] | Answer]:
         """`metaData` of each recipient's record by pass id, or the answer that says why it is not known."""
-        return await self._reader.read(recipients)
+        return await self._reader.read(recipients, caller or self._caller)
 
-    async def push(self, recipient: Recipient, text: str, metadata: Mapping[str, str] | None) -> Answer:
+    async def push(
+        self,
+        recipient: Recipient,
+        text: str,
+        metadata: Mapping[str, str] | None,
+        caller: Caller | None = None,
+    ) -> Answer:
         """Write `text` where the wallet shows it as a message.
 
         PassKit replaces `metaData` as a whole, so everything the record shall keep must be in `metadata`.
@@ -146,6 +149,7 @@ class PassKit:
             recipient: whose record.
             text: the message, exactly as the phone shall show it.
             metadata: the record's present map; None to send the message key alone.
+            caller: for whom; None is the client's own.
         """
         problem = why_unaddressable(recipient)
         if problem:
@@ -155,7 +159,7 @@ class PassKit:
             body = update_body(recipient, {**(metadata or {}), self.message_key: text})
         except orjson.JSONEncodeError:
             return impossible("The message or the record's metaData holds characters that JSON cannot carry")
-        exchange = await self._ask("PUT", update_path(recipient), body)
+        exchange = await self._ask("PUT", update_path(recipient), body, caller)
         if recipient.passkit_id and exchange.answer.verdict is Verdict.SENT:
             echoed = (parse_object(exchange.body) or {}).get("id")
             if echoed is not None and echoed != recipient.passkit_id:
@@ -205,11 +209,14 @@ class PassKit:
         """The designs that passes of a program use, None if PassKit does not tell; see `passkit.templates`."""
         return await read_templates(self._ask, protocol, program_id, self.message_key)
 
-    async def _ask(self, method: str, path: str, body: bytes | None) -> Exchange:
+    async def _ask(
+        self, method: str, path: str, body: bytes | None, caller: Caller | None = None
+    ) -> Exchange:
         """One question; asked a second time only if PassKit finds the token's time wrong."""
+        caller = caller or self._caller
         await self._gate.acquire()
         try:
-            exchange = await self._ask_once(method, path, body)
+            exchange = await self._ask_once(method, path, body, caller)
             if (
                 exchange.answer.http_status == _UNAUTHORIZED
                 and self._credentials.signs
@@ -217,14 +224,14 @@ class PassKit:
             ):
                 # The Date of that answer was believed at once: the second token is on PassKit's clock.
                 self._signer.correct(self._skew.seconds)
-                exchange = await self._ask_once(method, path, body)
+                exchange = await self._ask_once(method, path, body, caller)
             return exchange
         finally:
             self._gate.release()
 
-    async def _ask_once(self, method: str, path: str, body: bytes | None) -> Exchange:
-        if self._before_call is not None and (turn := self._before_call()) is not None:
-            await turn
+    async def _ask_once(self, method: str, path: str, body: bytes | None, caller: Caller) -> Exchange:
+        if (wait := caller.take_slot()) is not None:
+            await wait
         # Signed after the wait for a slot: PassKit refuses tokens that are a minute old.
         headers = _headers(self._signer.header(), with_body=body is not None)
         sent = self._clock()
@@ -233,7 +240,7 @@ class PassKit:
         complete = True
         try:
             status, received, content = await self._transport.request(
-                method, path, body, headers, self._timeout
+                method, path, body, headers, self._timeout, caller=caller
             )
         except NetworkTrouble as trouble:
             return Exchange(no_answer(str(trouble), self._credentials.secrets), b"")

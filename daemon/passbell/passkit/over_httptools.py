@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextvars
 import math
 import os
 import select
@@ -28,10 +27,12 @@ import aiohappyeyeballs
 import certifi
 import httptools
 
-from passbell.passkit.wire import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble
+from passbell.passkit.wire import KEEP_ALIVE, MAX_BODY, UNPACED, BodyTooLong, NetworkTrouble
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
+
+    from passbell.passkit.wire import Caller
 
 NEXT_ADDRESS: Final = 0.25
 """Seconds until the next address of the host is tried beside the first (RFC 8305)."""
@@ -50,11 +51,8 @@ _NEVER: Final = math.inf
 class HttptoolsTransport:
     """HTTP/1.1 to one host; connections are kept, and the one used last is used first."""
 
-    def __init__(
-        self, base_url: str, *, concurrency: int, connected: Callable[[float], Awaitable[None]] | None = None
-    ) -> None:
-        """`concurrency`: idle connections kept; the client bounds those in use. `connected`: see `open_transport`."""
-        self._connected = connected
+    def __init__(self, base_url: str, *, concurrency: int) -> None:
+        """`concurrency`: idle connections kept; the client bounds those in use."""
         parts = urlsplit(base_url)
         self._host = (parts.hostname or "").encode("idna").decode()
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -69,7 +67,14 @@ class HttptoolsTransport:
         self._clock: asyncio.TimerHandle | None = None
 
     async def request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+        *,
+        caller: Caller = UNPACED,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """See `Transport.request`."""
         length = "" if body is None else f"content-length: {len(body)}\r\n"
@@ -79,10 +84,13 @@ class HttptoolsTransport:
             connection = self._take_kept()
             if connection is None:
                 begun = time.monotonic()
-                # Without the caller's context, which would live as long as the connection, and what it knows with it.
-                connection = await asyncio.create_task(self._connect(deadline), context=contextvars.Context())
+                connection = await self._connect(deadline)
                 took = time.monotonic() - begun
-                await self._tell(connection, took)
+                try:
+                    await caller.retake_slot(took)
+                except BaseException:
+                    self._kept.append(connection)  # the next request uses it
+                    raise
             reply = await connection.exchange(head.encode("latin-1") + (body or b""), deadline - took)
         except TimeoutError as error:
             raise NetworkTrouble(f"PassKit did not answer within {deadline:g} seconds") from error
@@ -148,14 +156,6 @@ class HttptoolsTransport:
         if self._clock is None:
             self._look_at_clock()
         return connection
-
-    async def _tell(self, connection: _Connection, took: float) -> None:
-        if self._connected is not None:
-            try:
-                await self._connected(took)
-            except BaseException:
-                self._kept.append(connection)  # for somebody else
-                raise
 
 
 class _Outbox:

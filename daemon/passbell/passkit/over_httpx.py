@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, cast
 import httpx
 import sniffio  # noqa: F401 - httpcore imports it several times per request, and searches the disk if it is missing
 
-from passbell.passkit.wire import KEEP_ALIVE, MAX_BODY, BodyTooLong, NetworkTrouble
+from passbell.passkit.wire import KEEP_ALIVE, MAX_BODY, UNPACED, BodyTooLong, NetworkTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from passbell.passkit.wire import Caller
 
 
 class HttpxTransport:
@@ -36,7 +38,14 @@ class HttpxTransport:
         self._url = lru_cache(maxsize=64)(lambda path: httpx.URL(base_url + path))
 
     async def request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+        *,
+        caller: Caller = UNPACED,  # noqa: ARG002 - the pool does not say when it connects
     ) -> tuple[int, Mapping[str, str], bytes]:
         """See `Transport.request`."""
         request = httpx.Request(method, self._url(path), headers=headers, content=body)

@@ -18,6 +18,7 @@ import structlog
 
 from passbell.passkit.answers import Answer, Verdict, impossible, parse_object, plain, unreadable
 from passbell.passkit.recipient import Recipient, list_body, list_path, record_path, why_unaddressable
+from passbell.passkit.wire import Caller
 
 LIST_SIZE = 100
 """Records asked for in one list request."""
@@ -57,14 +58,14 @@ class Exchange(NamedTuple):
     """False if a 2xx was abandoned half-way because it is too long."""
 
 
-Ask = Callable[[str, str, bytes | None], Awaitable[Exchange]]
+Ask = Callable[[str, str, bytes | None, Caller], Awaitable[Exchange]]
 
 
 class RecordReader:
     """Reads `metaData` maps and remembers which list endpoints are of use."""
 
     def __init__(self, ask: Ask, *, clock: Callable[[], float], workers: int) -> None:
-        """`ask` sends one request (method, path, body); `workers` is how many run at once."""
+        """`ask` sends one request (method, path, body, caller); `workers` is how many run at once."""
         self._ask = ask
         self._clock = clock
         self._workers = workers
@@ -72,9 +73,9 @@ class RecordReader:
         self._troubles: dict[ListKey, int] = {}
         self._avoided: dict[ListKey, int] = {}
 
-    async def read(self, recipients: Sequence[Recipient]) -> dict[str, Metadata | Answer]:
+    async def read(self, recipients: Sequence[Recipient], caller: Caller) -> dict[str, Metadata | Answer]:
         """Map or answer for each recipient, by pass id."""
-        state = _Read()
+        state = _Read(caller)
         batches: dict[ListKey, list[Recipient]] = {}
         singles: list[Recipient] = []
         for recipient in recipients:
@@ -119,7 +120,7 @@ class RecordReader:
         wanted: dict[str, list[Recipient]] = {}
         for recipient in batch:
             wanted.setdefault(recipient.key, []).append(recipient)
-        exchange, rows = await self._ask_list(key, wanted)
+        exchange, rows = await self._ask_list(key, wanted, state.caller)
         answer = exchange.answer
         if answer.verdict in {Verdict.NOT_FOUND, Verdict.REJECTED, Verdict.SERVER_ERROR}:
             self._avoid(key, answer.detail, passing=answer.verdict is Verdict.SERVER_ERROR)
@@ -148,7 +149,9 @@ class RecordReader:
         if not rows.found and not rows.useless:
             state.silent.append((key, missing))
 
-    async def _ask_list(self, key: ListKey, wanted: dict[str, list[Recipient]]) -> tuple[Exchange, _Rows]:
+    async def _ask_list(
+        self, key: ListKey, wanted: dict[str, list[Recipient]], caller: Caller
+    ) -> tuple[Exchange, _Rows]:
         """One list; asked again while it fails in a way that may pass, unless it is for one record anyway."""
         protocol, program, field_name = key
         path = list_path(protocol, program) or ""
@@ -156,7 +159,7 @@ class RecordReader:
         found: dict[str, Metadata | Answer] = {}
         tries = 1 if len(wanted) == 1 else LIST_TRIES
         while True:
-            exchange = await self._ask("POST", path, body)
+            exchange = await self._ask("POST", path, body, caller)
             read = exchange.answer.verdict is Verdict.SENT or not exchange.complete
             rows = _parse_rows(exchange, wanted, field_name) if read else _Rows()
             rows.found = found = found | rows.found
@@ -172,7 +175,7 @@ class RecordReader:
             if state.brake is not None:
                 state.results[recipient.pass_id] = state.brake
                 continue
-            exchange = await self._ask("GET", record_path(recipient), None)
+            exchange = await self._ask("GET", record_path(recipient), None, state.caller)
             result: Metadata | Answer = exchange.answer
             if exchange.answer.verdict is Verdict.SENT:
                 record = parse_object(exchange.body) or {}
@@ -216,6 +219,7 @@ class RecordReader:
 class _Read:
     """One call of `RecordReader.read` while it runs."""
 
+    caller: Caller
     results: dict[str, Metadata | Answer] = field(default_factory=dict)
     left: list[Recipient] = field(default_factory=list)
     silent: list[tuple[ListKey, list[Recipient]]] = field(default_factory=list)

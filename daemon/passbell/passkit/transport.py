@@ -16,8 +16,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from passbell.passkit.wire import Transport
 
 __all__ = [
@@ -36,17 +34,11 @@ MOST_OVER_HTTPX = 20
 """Connections of httpx's pool at most."""
 
 
-def open_transport(
-    base_url: str,
-    *,
-    concurrency: int,
-    client: str = "auto",
-    connected: Callable[[float], Awaitable[None]] | None = None,
-) -> Transport:
+def open_transport(base_url: str, *, concurrency: int, client: str = "auto") -> Transport:
     """A transport for `base_url`, by the library that `client` names (one of `HTTP_CLIENTS`).
 
-    `auto` is `httptools`, or `httpx` where the environment names a proxy. `httptools` awaits `connected(seconds)` when
-    it had to make a connection, before the request goes out on it; `httpx` has no such place.
+    `auto` is `httptools`, or `httpx` where the environment names a proxy. `httptools` has the caller retake its slot
+    when it had to make a connection, before the request goes out on it; `httpx` has no such place.
 
     Raises:
         ValueError: unknown client, a base URL that is not http(s), a proxy that is not, or one for `httptools`.
@@ -56,7 +48,7 @@ def open_transport(
     if choose_client(base_url, client) == "httptools":
         from passbell.passkit.over_httptools import HttptoolsTransport  # noqa: PLC0415
 
-        return HttptoolsTransport(base_url, concurrency=concurrency, connected=connected)
+        return HttptoolsTransport(base_url, concurrency=concurrency)
     from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415
 
     return HttpxTransport(
