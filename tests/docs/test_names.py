@@ -208,7 +208,7 @@ def test_sql_names_exist(database: MakeDatabase) -> None:
     for page in PAGES:
         pieces = [block.text for block in blocks(ROOT / page) if block.language == "sql"]
         for piece in pieces + code_spans(ROOT / page):
-            for name in SQL_NAME.findall(re.sub(r"[\w./-]*/[\w./@-]*|\.\w+\.\w+", "", piece)):
+            for name in SQL_NAME.findall(re.sub(r"[\w./-]*/[\w./@-]*|(?:\.\w+){2,}", "", piece)):
                 full = name if name.startswith("passbell.") else f"public.{name}"
                 if full.removeprefix("passbell.") in NO_SQL | modules or name.endswith("_"):
                     continue
