@@ -105,7 +105,7 @@ begin
      where k.campaign_id = h.campaign_id and k.chunk_no = h.chunk_no;
     get diagnostics v_freed = row_count;
     update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.worker = any (p_dead);
-    update passbell.birthday_runs b set lease_until = null, worker = null where b.worker = any (p_dead);
+    perform passbell.free_runs(p_dead);
     delete from passbell.workers w
      where w.id = any (p_dead) and not exists (select from passbell.chunks k where k.worker = w.id);
     if v_freed > 0 then

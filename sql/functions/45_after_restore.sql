@@ -49,8 +49,7 @@ begin
     perform passbell.look_from_the_start();
     update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
     update passbell.import_leases l set lease_until = null, claim_token = null, worker = null where l.claim_token is not null;
-    update passbell.birthday_runs r set lease_until = null, worker = null where r.worker is not null;
-    update passbell.automation_runs r set lease_until = null, worker = null where r.worker is not null;
+    perform passbell.free_runs(null);
 
     for v_found in
         select c.id, c.name, c.status as was, c.kind

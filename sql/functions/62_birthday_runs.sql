@@ -1,4 +1,5 @@
--- Birthday runs: one per program and local date. The scheduler in every daemon only ticks; these rows decide.
+-- Birthday runs: one per program and local date. The scheduler in every daemon only ticks; these rows decide. Leases and
+-- pauses are judged as for automations: 59_daily_runs.
 
 -- Takes the next run that is due, or nothing. Called by every daemon at every tick, until it returns nothing.
 --
@@ -6,8 +7,7 @@
 -- completed; today only from birthday_send_at on, by the wall clock of the program's zone (a send time inside a DST gap
 -- comes when the clock has jumped over it; one that an overlap shows twice counts once, because the row is there). The
 -- oldest date first. The insert decides who runs: of two daemons one gets the row back. A run whose worker died is
--- taken over when its lease has run out, one with failed awards when its pause is over. A lease or pause that lies
--- further ahead than any we give was written before the clock jumped back, and does not count.
+-- taken over when its lease has run out, one with failed awards when its pause is over.
 create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_seconds double precision default 60)
 returns table (program_id uuid, local_date date, attempt integer)
 language plpgsql
@@ -32,14 +32,14 @@ begin
          cross join lateral generate_series(greatest(b.since, b.local_now::date - 7)::timestamp, b.local_now::date::timestamp, interval '1 day') as d (local_date)
           left join passbell.birthday_runs r on r.program_id = b.program_id and r.local_date = d.local_date::date
          where (d.local_date < b.local_now::date or b.local_now::time >= b.birthday_send_at)
-           and (r.program_id is null or passbell.may_take_run(r, p_lease_seconds))
+           and (r.program_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds))
          order by d.local_date, b.program_id
     loop
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until)
         values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + passbell.lease(p_lease_seconds))
         on conflict (program_id, local_date) do update
            set worker = excluded.worker, lease_until = excluded.lease_until
-         where passbell.may_take_run(r, p_lease_seconds)
+         where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
         returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
         if found then
             return next;
@@ -47,17 +47,6 @@ begin
         end if;
     end loop;
 end
-$$;
-
--- Is the run open, unleased and not pausing? See claim_birthday_run for the upper bounds.
-create or replace function passbell.may_take_run(p_run passbell.birthday_runs, p_lease_seconds double precision) returns boolean
-language sql stable
-set search_path = ''
-as $$
-    select p_run.completed_at is null
-       and not coalesce(p_run.lease_until > n.t and p_run.lease_until <= n.t + greatest(passbell.lease(p_lease_seconds), interval '10 minutes'), false)
-       and not (p_run.not_before > n.t and p_run.not_before <= n.t + interval '1 hour')
-      from (select passbell.now() as t) n
 $$;
 
 -- Remembers since when each program's bot is on: its own date when it was first seen ready. So switching it on starts
@@ -118,7 +107,7 @@ begin
     loop
         begin
             if v_run.campaign_id is not null then
-                perform passbell.release_greetings(v_run.campaign_id, passbell.now());
+                perform passbell.release_day_campaign(v_run.campaign_id, passbell.now());
             end if;
         exception when others then      -- one campaign's trouble; the run comes up again at the next tick
             continue;
@@ -212,14 +201,14 @@ begin
        set eligible = v_eligible, failed = v_open, worker = null, lease_until = null,
            completed_at = case when v_open = 0 and v_due then coalesce(r.completed_at, v_now) end,
            attempt = r.attempt + (v_reason is not null)::integer,
-           not_before = case when v_open = 0 then '-infinity' else v_now + make_interval(mins => least(60, power(2, least(r.attempt, 6)))::integer) end,
+           not_before = case when v_open = 0 then '-infinity' else passbell.run_again_at(r.attempt) end,
            detail = case when v_reason is not null then format('%s gifts could not be given and are tried again. The last reason: %s', v_open, left(v_reason, 300))
                          when r.detail like '%are tried again%' then null
                          else r.detail end
      where r.program_id = p_program and r.local_date = p_date
     returning r.* into v_run;
     if v_run.campaign_id is not null then
-        perform passbell.release_greetings(v_run.campaign_id, p_greet_at);
+        perform passbell.release_day_campaign(v_run.campaign_id, p_greet_at);
     end if;
     return v_run;
 end
@@ -234,7 +223,7 @@ as $$
 begin
     update passbell.birthday_runs r
        set worker = null, lease_until = null, attempt = r.attempt + 1,
-           not_before = passbell.now() + make_interval(mins => least(60, power(2, least(r.attempt, 6)))::integer),
+           not_before = passbell.run_again_at(r.attempt),
            detail = left('The gifts could not be given and are tried again: ' || p_reason, 500)
      where r.program_id = p_program and r.local_date = p_date and r.worker = p_worker;
 end

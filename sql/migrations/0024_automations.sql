@@ -92,6 +92,15 @@ comment on table  passbell.occasions is 'The proof that an occasion has had its 
 comment on column passbell.occasions.person_id is 'The user, or the pass where it has none.';
 comment on column passbell.occasions.moment is 'The instant that the occasion''s date was read from, so that a program that moves to another zone does not ring twice.';
 
+-- One person whom a run is about to pay; see give_each in functions/59_daily_runs.sql.
+do $$
+begin
+    if to_regtype('passbell.on_occasion') is null then
+        create type passbell.on_occasion as (pass_id uuid, person_id uuid, opted_in boolean, occasion text, moment timestamptz, keys text[]);
+    end if;
+end
+$$;
+
 create table if not exists passbell.occasion_failures (
     automation_id  uuid        not null,
     person_id      uuid        not null,

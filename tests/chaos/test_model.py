@@ -49,8 +49,8 @@ MUTANTS = {
     "erasing does not look for a lease": ("push_forget", "k.lease_until > passbell.now()", "false"),
     "retention takes the newest row": ("prune", "l.outcome <> 'sent'", "true"),
     "nothing proves that a gift is given once": ("", NO_GUARD, ""),
-    "the points twice": ("gift_member", "award_gift(p_pass, p_points", "award_gift(p_pass, 2 * p_points"),
-    "everybody is greeted": ("give_gifts", "if v_member.opted_in then", "if true then"),
+    "the points twice": ("give_once", "award_gift(p_person.pass_id, ", "award_gift(p_person.pass_id, 2 * "),
+    "everybody is greeted": ("give_gifts", "t.outcome = 'given' and t.opted_in", "t.outcome = 'given'"),
     "opted-out people are in the audience": ("expand_campaign", "and r.opted_in and", "and"),
     "renewing revives what is lost": ("renew_leases", " and k.claim_token = any (p_claim_tokens);", ";"),
 }  # fmt: skip

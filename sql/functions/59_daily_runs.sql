@@ -1,0 +1,250 @@
+-- Daily runs: what the birthday bot and automations have in common.
+--
+--   rule       the birthday bot of a program, or a row of push_automations
+--   run        one row per rule and local date (birthday_runs, automation_runs); a daemon holds it by a lease
+--   proof      one row per person and occasion (birthday_logs, occasions): unique, and it stands or falls with the points
+--   campaign   one per run: the messages are ordinary work of the queue
+--
+-- Which dates are due, and who is, differs per rule (60, 62, 66, 67); the rest is here. Locks are taken in this order: the
+-- run, what the rule keeps, the host's rows by pass id, the campaign, its chunks. Two runs that pay the same members at the
+-- same time therefore wait for each other, and never in a circle.
+
+-- ── the lease ────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Is a run open, unleased and not pausing? A lease or pause that lies further ahead than any that is given was written
+-- before the clock jumped back, and does not count.
+create or replace function passbell.run_is_free(
+    p_completed_at timestamptz, p_lease_until timestamptz, p_not_before timestamptz, p_lease_seconds double precision) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select p_completed_at is null
+       and not coalesce(p_lease_until > n.t and p_lease_until <= n.t + greatest(passbell.lease(p_lease_seconds), interval '10 minutes'), false)
+       and not (p_not_before > n.t and p_not_before <= n.t + interval '1 hour')
+      from (select passbell.now() as t) n
+$$;
+
+-- When a run whose pass failed is taken up again: after 1, 2, 4 … 60 minutes.
+create or replace function passbell.run_again_at(p_attempt integer) returns timestamptz
+language sql stable
+set search_path = ''
+as $$
+    select passbell.now() + make_interval(mins => least(60, power(2, least(p_attempt, 6)))::integer)
+$$;
+
+-- Ends the leases of workers that are gone, on runs of both kinds; NULL: of all workers.
+create or replace function passbell.free_runs(p_workers uuid[]) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.birthday_runs   r set worker = null, lease_until = null where r.worker is not null and (p_workers is null or r.worker = any (p_workers));
+    update passbell.automation_runs r set worker = null, lease_until = null where r.worker is not null and (p_workers is null or r.worker = any (p_workers));
+$$;
+
+-- ── the points ───────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Gives people of a run their points, each once, in the order that is given, which is by pass id. Nobody is started after
+-- p_until, but for the first one, so that every call gets on. One row per person that was tried:
+--
+--   given       proof and points are there
+--   already     the proof was there before
+--   failed      with the reason: the award function refused or raised, or a lock was not to be had
+--   timed_out   the caller's statement_timeout struck while this award hung. It strikes once per statement: the last row
+--
+-- A locked row of the host is waited for for three seconds, by all people of the call together: the locks of those before
+-- are held meanwhile.
+create or replace function passbell.give_each(
+    p_automation public.push_automations, p_program uuid, p_program_name text, p_date date, p_points integer,
+    p_message text, p_fields text[], p_people passbell.on_occasion[], p_until timestamptz)
+returns table (pass_id uuid, person_id uuid, occasion text, opted_in boolean, outcome text, reason text)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_person    passbell.on_occasion;
+    v_given     record;
+    v_began     timestamptz;
+    v_patience  integer := 3000;        -- milliseconds of waiting for locks that are left
+begin
+    foreach v_person in array p_people loop
+        exit when v_began is not null and clock_timestamp() >= p_until;
+        v_began := clock_timestamp();
+        select g.outcome, g.reason, g.locked into v_given
+          from passbell.give_once(p_automation, p_program, p_program_name, p_date, p_points, p_message, p_fields, v_person, v_patience) g;
+        if v_given.locked then
+            v_patience := greatest(20, v_patience - (extract(epoch from clock_timestamp() - v_began) * 1000)::integer);
+        end if;
+        pass_id := v_person.pass_id;    person_id := v_person.person_id;    occasion := v_person.occasion;
+        opted_in := v_person.opted_in;  outcome := v_given.outcome;         reason := v_given.reason;
+        return next;
+        exit when outcome = 'timed_out';
+    end loop;
+end
+$$;
+
+-- One person of give_each, in a subtransaction, so that an award that fails takes nobody else along. p_automation NULL is
+-- the birthday bot: its proof is a row of birthday_logs, with the text that the member will read. A cancel that is not the
+-- time-out's (Ctrl-C, pg_cancel_backend) goes through. `locked`: it failed for a lock that was not to be had within
+-- p_lock_milliseconds.
+create or replace function passbell.give_once(
+    p_automation public.push_automations, p_program uuid, p_program_name text, p_date date, p_points integer,
+    p_message text, p_fields text[], p_person passbell.on_occasion, p_lock_milliseconds integer,
+    out outcome text, out reason text, out locked boolean)
+language plpgsql
+set search_path = ''
+set lock_timeout = '3s'         -- also what the change below is undone by, when the function returns
+as $$
+declare
+    v_birthday  constant boolean := p_automation.id is null;
+    v_year      constant integer := extract(year from p_date);
+    v_timeout   numeric;
+begin
+    locked := false;
+    perform set_config('lock_timeout', p_lock_milliseconds || 'ms', true);
+    begin
+        if v_birthday then
+            insert into public.birthday_logs (pass_id, program_id, year, local_date, created_at, points_awarded, message_sent)
+            values (p_person.pass_id, p_program, v_year, p_date, passbell.now(), p_points, case when p_person.opted_in then p_message end)
+            on conflict (pass_id, year) do nothing;
+        else
+            insert into passbell.occasions (automation_id, person_id, occasion, pass_id, local_date, moment)
+            select p_automation.id, p_person.person_id, k.occasion, p_person.pass_id, p_date, case when k.occasion = p_person.occasion then p_person.moment end
+              from unnest(p_person.keys) as k (occasion)
+            on conflict do nothing;
+        end if;
+        if not found then
+            outcome := 'already';
+            return;
+        end if;
+        if p_points > 0 then
+            perform passbell.award_gift(p_person.pass_id, p_points,
+                                        case when v_birthday then 'Birthday ' || v_year else left(p_automation.name, 100) || ' ' || p_person.occasion end);
+        end if;
+        if v_birthday and p_person.opted_in and p_fields <> '{}' then        -- the text with this member's name and the balance as it is now
+            update public.birthday_logs l
+               set message_sent = passbell.render_message(m.layout, m.fields, m.fallbacks, r.points, r.first_name, r.last_name, r.tier_points, p_program_name)
+              from passbell.compile_message(p_message) m, passbell.recipients r
+             where l.pass_id = p_person.pass_id and l.year = v_year and r.pass_id = p_person.pass_id;
+        end if;
+        outcome := 'given';
+    exception
+        when query_canceled then
+            select s.setting::numeric into v_timeout from pg_catalog.pg_settings s where s.name = 'statement_timeout';
+            if v_timeout = 0 or extract(epoch from clock_timestamp() - statement_timestamp()) * 1000 < v_timeout - 20 then
+                raise;
+            end if;
+            outcome := 'timed_out';
+            reason := 'the award took too long';
+        when others then
+            outcome := 'failed';
+            reason := coalesce(nullif(btrim(sqlerrm), ''), sqlstate);
+            locked := sqlstate = '55P03';
+    end;
+end
+$$;
+
+-- The award itself, with the search path that the host's function was written for: the callers' is empty, and a
+-- function of the host that names its tables without a schema would not find them.
+create or replace function passbell.award_gift(p_pass uuid, p_points integer, p_note text) returns void
+language plpgsql
+set search_path = public, extensions
+as $$
+begin
+    perform passbell.award_points(p_pass, p_points, p_note);
+    insert into passbell.awards (pass_id, at, points) values (p_pass, pg_catalog.now(), p_points)     -- by an award_points of the operator's own
+        on conflict do nothing;
+end
+$$;
+
+-- ── the campaign of the day ──────────────────────────────────────────────────────────────────────────────────
+
+-- Makes the campaign of a run, still without anybody in it. p_automation NULL is the birthday bot.
+create or replace function passbell.begin_day_campaign(
+    p_automation public.push_automations, p_program uuid, p_date date, p_message text, p_status text, p_detail text) returns public.push_campaigns
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+    v_day       constant text := to_char(p_date, 'YYYY-MM-DD');
+begin
+    perform passbell.engine_begins();
+    if p_automation.id is null then
+        insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
+        values (p_program, 'Birthdays ' || v_day, p_message, 'BIRTHDAY', 'BIRTHDAY', p_status, passbell.now(), p_detail)
+        returning * into v_campaign;
+    else
+        insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status, started_at, status_detail, automation_id,
+                                           holdout_percent, measure_days, priority, created_by)
+        values (p_program, left(p_automation.name, 180) || ' ' || v_day, p_message, 'AUTOMATION', 'AUTOMATION', p_status, passbell.now(), p_detail, p_automation.id,
+                p_automation.holdout_percent, p_automation.measure_days, p_automation.priority, p_automation.created_by)
+        returning * into v_campaign;
+        perform passbell.fix_holdout(v_campaign);
+    end if;
+    perform passbell.engine_ends();
+    insert into passbell.turns (program_id) values (p_program) on conflict do nothing;
+    return v_campaign;
+end
+$$;
+
+-- Adds passes to the campaign of a run; recipient_count grows with the chunks. Nobody is in it twice. One that had
+-- completed goes on. p_hold_last: the last chunk is held back (not_before infinity) until the next call, or until
+-- release_day_campaign, so that the campaign cannot complete while more of the run is to come. The caller holds the
+-- campaign's row. Returns how many were added.
+create or replace function passbell.add_to_day_campaign(
+    p_campaign public.push_campaigns, p_passes uuid[], p_not_before timestamptz, p_hold_last boolean) returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_passes  uuid[];
+    v_last    integer;
+    v_chunks  integer;
+    v_size    constant integer := 50;
+begin
+    select array_agg(p.pass_id order by p.pass_id) into v_passes
+      from unnest(p_passes) as p (pass_id)
+     where not exists (select from passbell.deliveries d where d.campaign_id = p_campaign.id and d.pass_id = p.pass_id)
+       and not exists (select from (select unnest(k.pass_ids) as pass_id from passbell.chunks k where k.campaign_id = p_campaign.id) w
+                        where w.pass_id = p.pass_id);
+    if v_passes is null then
+        return 0;
+    end if;
+    update passbell.chunks k set not_before = p_not_before where k.campaign_id = p_campaign.id and k.not_before = 'infinity';
+    select coalesce(max(k.chunk_no), 0) into v_last from passbell.chunks k where k.campaign_id = p_campaign.id;
+    v_chunks := (cardinality(v_passes) + v_size - 1) / v_size;
+    insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, not_before)
+    select p_campaign.id, v_last + n, p_campaign.program_id, v_passes[(n - 1) * v_size + 1 : n * v_size],
+           case when p_hold_last and n = v_chunks then 'infinity' else p_not_before end
+      from generate_series(1, v_chunks) n;
+    perform passbell.engine_begins();
+    update public.push_campaigns c
+       set recipient_count = c.recipient_count + cardinality(v_passes), completed_at = null,
+           status = case when c.status = 'COMPLETED' then 'PROCESSING' else c.status end
+     where c.id = p_campaign.id;
+    perform passbell.engine_ends();
+    return cardinality(v_passes);
+end
+$$;
+
+-- Lets the held chunk go: no more comes for now.
+create or replace function passbell.release_day_campaign(p_campaign uuid, p_not_before timestamptz) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.push_campaigns c where c.id = p_campaign for no key update;
+    update passbell.chunks k set not_before = p_not_before where k.campaign_id = p_campaign and k.not_before = 'infinity';
+    if found then
+        perform pg_notify('passbell', 'processing');
+    end if;
+end
+$$;
+
+-- What earlier releases had twice.
+drop function if exists passbell.gift_member(uuid, text, integer, date, uuid, text, text[]);
+drop function if exists passbell.release_greetings(uuid, timestamptz);
+drop function if exists passbell.may_take_run(passbell.birthday_runs, double precision);
+drop function if exists passbell.may_take_automation_run(passbell.automation_runs, interval);
+drop function if exists passbell.reward_person(public.push_automations, uuid, uuid, text[], text, date, timestamptz);
