@@ -1,4 +1,4 @@
-"""What birthdays and automations share: how long locks are waited for, who is paid in which order, who frees a dead daemon's run."""
+"""What birthdays and automations share: waiting for locks, the order of paying, a dead daemon's run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 from support.shop import utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
     from support.shop import Shop
@@ -32,7 +31,7 @@ CLAIM = {
 
 
 @pytest.fixture(params=["automation", "birthday"])
-def kind(request: pytest.FixtureRequest, shop: Shop) -> Iterator[str]:
+def kind(request: pytest.FixtureRequest, shop: Shop) -> str:
     """Twenty-four members of whom each is due 7 points at noon, by an automation or by the birthday bot."""
     shop.clock(NOON)
     birthday = request.param == "birthday"
@@ -47,7 +46,7 @@ def kind(request: pytest.FixtureRequest, shop: Shop) -> Iterator[str]:
             " values (%s, 'EVERY:MON', 'Hi', true, 7)",
             [program],
         )
-    yield request.param
+    return str(request.param)
 
 
 def members(shop: Shop) -> list[UUID]:
@@ -123,7 +122,10 @@ def test_a_person_who_has_the_automation_open_stops_nothing(shop: Shop) -> None:
             args=["update push_automations set occasion = 'DORMANT:3' where id = %s", [made]],
         )
         waits.start()
-        blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        blocked = (
+            "select count(*) from pg_stat_activity"
+            " where wait_event_type = 'Lock' and datname = current_database()"
+        )
         with psycopg.connect(shop.url, autocommit=True) as watcher:
             while not (watcher.execute(blocked).fetchone() or (0,))[0]:
                 assert waits.is_alive()
