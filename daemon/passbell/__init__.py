@@ -6,4 +6,4 @@ The rules live in SQL (`sql/`); this package moves bytes. docs/architecture.md e
 
 __all__ = ["__version__"]
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

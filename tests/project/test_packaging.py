@@ -180,9 +180,10 @@ def test_make_lists_every_target() -> None:
 
 
 def test_version_is_in_the_changelog() -> None:
-    """The changelog has a section for this version or for what is not released yet."""
+    """The changelog has a section for this version, with a date, below what is not released yet."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert f"[{passbell.__version__}]" in changelog or "[Unreleased]" in changelog
+    sections = re.findall(r"^## \[([^\]]+)\](?: - \d{4}-\d{2}-\d{2})?$", changelog, flags=re.MULTILINE)
+    assert sections[:2] == ["Unreleased", passbell.__version__]
 
 
 def test_every_error_has_an_exit_code_that_the_contract_knows() -> None:
