@@ -1,4 +1,4 @@
-"""Who is next in line for a turn of the rate."""
+"""Which request has the next slot of the rate, and when."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_call_that_left_late_is_paid_for() -> None:
     await asyncio.sleep(0.02)
     assert [count for count, _ in clock.told] == [1, 0], "nobody is in line, so it is paid at once"
     assert 0.03 < clock.told[1][1] <= 0.051
-    assert clock.pacer.blocks.owed == 0
+    assert clock.pacer.blocks.debt == 0
 
 
 async def test_one_payment_is_enough_for_all_late_calls_before_it() -> None:
@@ -148,7 +148,7 @@ async def test_a_payment_of_our_own_is_no_other_daemon() -> None:
     clock = Clock(0.0001)
     blocks = clock.pacer.blocks
     await blocks.ask(1000)
-    blocks.owes(0.005, time.monotonic())
+    blocks.note_late(0.005, time.monotonic())
     await blocks.ask(0)
     await blocks.ask(1000)
     blocks.was_used(0.1)
@@ -189,11 +189,11 @@ async def test_a_mapping_of_clocks_that_was_wrong_is_paid_for() -> None:
     for _ in range(3):
         await blocks.ask(5)
     assert [count for count, _ in told] == [0, 0, 0, 0, 5, 5, 5], "a few looks before anything is sent by it"
-    assert blocks.owed == pytest.approx(0.019, abs=0.001), "of the looks the fastest counts, not the first"
+    assert blocks.debt == pytest.approx(0.019, abs=0.001), "of the looks the fastest counts, not the first"
     await asyncio.sleep(0.1)
     await blocks.ask(5)
     assert told[-1][1] == pytest.approx(0.019, abs=0.001)
-    assert blocks.owed == 0
+    assert blocks.debt == 0
 
 
 async def test_a_wide_slot_that_is_met_late_is_not_forfeited() -> None:

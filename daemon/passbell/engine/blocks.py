@@ -8,9 +8,9 @@ left by the old mapping left later than we knew, and is paid for like any late c
 The next block is ordered while the present one is being used, early enough for the way to the database and back; on a
 long way blocks are longer.
 
-A block is a stretch of time in which nobody else has slots. Where the rate is more than one process can use, several
-would take turns and be no faster than one. So whoever misses slots while others are there asks for shorter blocks: as
-a slot may be used a little late, short blocks of several daemons are in use at the same time.
+In the time of a block no other daemon has slots. Where the rate is more than one process can use, several would take
+turns and be no faster than one. So a daemon that misses slots while others are there asks for shorter blocks: as a slot
+may be used a little late, short blocks of several daemons are in use at the same time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ OTHERS: Final = 1.0
 LOOKS: Final = 4
 """At the database's clock, before anything is sent by it."""
 SET_AHEAD_SECONDS: Final = 1.1
-"""Pause after the database's clock was set ahead: slots that were given out before, to whomever, are over then."""
+"""Pause after the database's clock was set ahead: slots that any daemon was given before are over then."""
 PAY_SECONDS: Final = 0.6
 """From a late call to the gap that pays for it. One gap pays for all late calls before it, so it need not hurry; but it
 must come before a second is over, and the next order may be a block away."""
@@ -54,7 +54,7 @@ class Take(Protocol):
     """Asks the database for slots: `Queue.take_slots` for one row of `rate_limits`."""
 
     def __call__(self, count: int, late: float, late_at: float | None, /) -> Awaitable[Slots]:
-        """Reserve `count` slots, and tell what is owed.
+        """Reserve `count` slots, and tell the debt.
 
         `late`: seconds that the worst call left too late; `late_at`: when the last one did, by the database's clock.
         """
@@ -79,7 +79,7 @@ class Blocks:
         self._offsets: collections.deque[float] = collections.deque(maxlen=128)
         self._trips: collections.deque[float] = collections.deque(maxlen=32)
         self.seconds, self.lead = BLOCK_SECONDS, BLOCK_SECONDS / 2
-        self.owed = self._owed_since = self._owed_until = 0.0
+        self.debt = self._debt_since = self._debt_until = 0.0
         """Seconds by which the worst call left too late, of those that are not paid for."""
         self._set_ahead = False  # the clock, and no block was asked for since
         self._piece = 1.0  # of a block
@@ -98,20 +98,20 @@ class Blocks:
         alone = time.monotonic() - self._others > OTHERS
         self._piece = min(1.0, self._piece * 2) if alone or part > 0.8 else max(LEAST, self._piece / 2)  # noqa: PLR2004
 
-    def owes(self, late: float, now: float, until: float = 0.0) -> None:
+    def note_late(self, late: float, now: float, until: float = 0.0) -> None:
         """Note that a call left so many seconds too late, `now`, or that those in hand do until `until`."""
-        self._owed_until = max(self._owed_until, now, until)
-        if not self.owed:
-            self._owed_since = now
-        self.owed = max(self.owed, late)
+        self._debt_until = max(self._debt_until, now, until)
+        if not self.debt:
+            self._debt_since = now
+        self.debt = max(self.debt, late)
 
     @property
     def in_time(self) -> bool:
-        """Whether what is owed now is paid within the second: the gap lies behind all that is given out already."""
+        """Whether a debt made now is paid within the second: the gap lies behind all that is given out already."""
         return self._sold < PAY_SECONDS
 
     async def ask(self, count: int) -> Block:
-        """Reserve `count` slots; 0 only tells what is owed."""
+        """Reserve `count` slots; 0 only tells the debt."""
         while len(self._offsets) < LOOKS:
             self._look(await self._take(0, 0.0, None))
         block = await self._ask(count)
@@ -123,14 +123,14 @@ class Blocks:
 
     async def _ask(self, count: int) -> Block:
         asked = time.monotonic()
-        owed = 0.0
-        if not count or asked - self._owed_since > PAY_SECONDS - self._sold:
-            owed, self.owed = self.owed, 0.0
+        debt = 0.0
+        if not count or asked - self._debt_since > PAY_SECONDS - self._sold:
+            debt, self.debt = self.debt, 0.0
         try:
-            slots = await self._take(count, owed, self._owed_until - min(self._offsets))
+            slots = await self._take(count, debt, self._debt_until - min(self._offsets))
         except BaseException:
-            if owed:
-                self.owes(owed, time.monotonic())
+            if debt:
+                self.note_late(debt, time.monotonic())
             raise
         self._look(slots)
         self._trips.append(time.monotonic() - asked)
@@ -138,8 +138,8 @@ class Blocks:
         self.seconds = min(MAX_BLOCK_SECONDS, max(BLOCK_SECONDS, 2 * trip))
         # The order must be there before the block ends by the database's clock, which is half a trip before ours.
         self.lead = max(self.seconds / 2, 1.5 * trip + BLOCK_SECONDS / 10)
-        # Somebody drew between our last block and this one, and time did not simply pass.
-        if self._end + owed + 0.0005 < slots.starts_at and slots.starts_at > slots.clock:
+        # Another daemon drew between our last block and this one; time did not simply pass.
+        if self._end + debt + 0.0005 < slots.starts_at and slots.starts_at > slots.clock:
             self._others = time.monotonic()
         self._end = slots.starts_at + count * slots.spacing
         self._sold = self._end - slots.clock
@@ -158,5 +158,5 @@ class Blocks:
             self._end = math.inf
         elif offset < fastest and self._end < math.inf:
             # The block in hand goes on by the old mapping.
-            self.owes(self.owed + fastest - offset, now, self._end + fastest)
+            self.note_late(self.debt + fastest - offset, now, self._end + fastest)
         self._offsets.append(offset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from passbell.engine.pacing import AIR
+from passbell.engine.pacing import ALLOWANCE
 from passbell.ops.metrics import LIMITER_WAIT
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Call:
         Raises:
             SendStopped, DatabaseUnavailable: as `take_slot`.
         """
-        if seconds > AIR:
+        if seconds > ALLOWANCE:
             await self._wait(first=True)
 
     async def _wait(self, *, first: bool = False) -> None:

@@ -1,23 +1,26 @@
 """When the next request may leave: even spacing, one clock for all daemons, nothing caught up.
 
+A request that finds its slot due leaves at once (`Pacer.at_once`). Otherwise it waits in a fair queue, and a task, the
+dispatcher, hands out one slot after the other (`Pacer.wait`).
+
 The limit belongs to the PassKit account, so slots come from the database (`passbell.take_slots`, a GCRA row) in
 blocks of about a tenth of a second (`passbell.engine.blocks`). Inside a block this process spaces its requests evenly.
 
-Between a slot and the arrival at PassKit there are 8 ms of air (`passbell.slot_air`). A request may use `AIR` of
-them; the rest belongs to what happens after it left. One that leaves later is paid for: an order soon after moves the
-clock on by as much, so that no later call, whoever makes it, meets the late one within a second. A slot that was missed
-by more than `LATEST` is forfeited.
+Slots are so wide that a request may reach PassKit 8 ms late (`passbell.slot_air`). It may use `ALLOWANCE` of them for
+jitter of the event loop; the rest belongs to what happens after it left. One that leaves later makes a debt: an order
+soon after moves the clock on by as much, so that no later request of any daemon meets the late one within a second. A
+slot that was missed by more than `LATEST` is forfeited.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import math
 import time
 from typing import TYPE_CHECKING, Final
 
 from passbell.engine.blocks import Blocks
+from passbell.engine.fairline import FairLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,13 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Pacer"]
 
-AIR: Final = 0.002
+ALLOWANCE: Final = 0.002
 """Seconds after its slot that a request may leave without consequences."""
 LATEST: Final = 0.006
-"""Seconds after its slot that a request may leave at all: less than the air, because a killed daemon never makes up
+"""Seconds after its slot that a request may leave at all: less than the 8 ms, because a killed daemon never makes up
 for its late call."""
 BUSY: Final = 8
-"""Turns taken at once within a block that show a sender who is slower than the limit."""
+"""Slots taken at once within a block that show a sender who is slower than the limit."""
 PATIENCE: Final = 0.1
 """Part of a wide slot, of a campaign's own rate, by which a request may leave late: to forfeit it would cost seconds.
 It is paid for before the next slot is asked for."""
@@ -42,26 +45,28 @@ LOOK_UP: Final = 0.25
 """Seconds between looks whether the wait is still wanted."""
 
 
-class _Turn:
-    """Somebody in the line."""
+class _Waiter:
+    """A request in line for a slot."""
 
-    __slots__ = ("given", "stopped", "whose")
+    __slots__ = ("slot", "stopped")
 
-    def __init__(self, stopped: Callable[[], bool] | None, whose: object) -> None:
+    def __init__(self, stopped: Callable[[], bool] | None) -> None:
         self.stopped = stopped
-        self.whose = whose
-        self.given: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
-        """Start of the slot; None when the turn is not wanted any more."""
+        self.slot: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+        """Start of the slot; None when it is not wanted any more."""
 
-    @property
-    def unwanted(self) -> bool:
-        return self.given.done() or (self.stopped is not None and self.stopped())
+    def is_unwanted(self) -> bool:
+        return self.slot.done() or (self.stopped is not None and self.stopped())
+
+    def answer(self, slot: float | None) -> None:
+        if not self.slot.done():  # cancelled
+            self.slot.set_result(slot)
 
 
 class Pacer:
-    """Gives out turns of one rate limit: whoever is in line takes turns with the others, first come first served each.
+    """Hands out the slots of one rate limit. Programs take turns; requests of one program are first come, first served.
 
-    So 50 passes of one program do not wait for the lanes that another's have filled.
+    So 50 passes of one program do not wait until all requests of another have left.
     """
 
     def __init__(self, take: Take, rate: float, *, patient: bool = False) -> None:
@@ -71,22 +76,20 @@ class Pacer:
         """
         self._patient = patient
         self.blocks = Blocks(take, rate)
-        # By whose they are, so that the next one is found without a look at the others.
-        self._line: collections.OrderedDict[object, collections.deque[_Turn]] = collections.OrderedDict()
-        self._in_line = 0
-        self._usher: asyncio.Task[None] | None = None
+        self._line = FairLine[_Waiter]()
+        self._dispatcher: asyncio.Task[None] | None = None
         self._payment: asyncio.Task[Block] | None = None
         self._ahead: asyncio.Task[Block] | None = None
         self._first = 0.0  # start of the next unused slot, time.monotonic()
         self._left = 0
         self._size, self._missed = 0, 0  # of this block
         self._spacing = 1.0 / rate
-        self._tolerance = AIR
+        self._tolerance = ALLOWANCE
         self._refilled = 0.0
-        self._unwaited = 0  # turns of this block that were taken at once
+        self._unwaited = 0  # slots of this block that were taken at once
 
     def at_once(self) -> bool:
-        """Take a turn that is due now, if nobody waits: what `wait` would give, without a round of the event loop."""
+        """Take a slot that is due now, if no request waits: as `wait`, without a round of the event loop."""
         if self._line:
             return False
         now = time.monotonic()
@@ -97,13 +100,13 @@ class Pacer:
             self._skip_missed(now)
         if not self._left or self._first > now:
             return False
-        if now - self._first > AIR:
-            self.blocks.owes(now - self._first - AIR, now)
+        if now - self._first > ALLOWANCE:
+            self.blocks.note_late(now - self._first - ALLOWANCE, now)
         self._first += self._spacing
         self._left -= 1
         self._unwaited += 1
-        # Who finds turns that are due again and again sends more slowly than the limit allows, and must not stand
-        # still when the block ends.
+        # A sender that finds slots due again and again is slower than the limit, and must not stand still when the
+        # block ends.
         if self._ahead is None and self._unwaited >= BUSY and self._left * self._spacing < self.blocks.lead:
             self._order()
         return True
@@ -111,28 +114,28 @@ class Pacer:
     async def wait(
         self, stopped: Callable[[], bool] | None = None, whose: object = None, *, first: bool = False
     ) -> bool:
-        """Return true when it is the caller's turn; the request must leave at once.
+        """Return true when the slot of the request has come; it must leave at once.
 
-        False if `stopped()` became true meanwhile; the turn goes to the next in line. `whose`: those who share a
-        place in line. `first`: before all others, who had a turn and could not use it.
+        False if `stopped()` became true meanwhile; the slot goes to the next in line. `whose`: requests that share a
+        place in line. `first`: before all others, for a request that had a slot and could not use it.
 
         Raises:
-            DatabaseUnavailable: no slot can be had. Nobody sends without one.
+            DatabaseUnavailable: no slot can be reserved. No request leaves without one.
         """
-        turn = _Turn(stopped, whose)
-        self._join(turn, first=first)
+        waiter = _Waiter(stopped)
+        self._line.put(whose, waiter, first=first)
         while True:
-            if self._usher is None or self._usher.done():
-                self._usher = asyncio.create_task(self._give(), name="pacer")
-            slot = await turn.given
+            if self._dispatcher is None or self._dispatcher.done():
+                self._dispatcher = asyncio.create_task(self._dispatch(), name="pacer")
+            slot = await waiter.slot
             if slot is None:
                 return False
             if time.monotonic() - slot <= self._tolerance:
                 self._leaves(slot)
                 return True
-            # The event loop was busy between the giving and us.
-            turn = _Turn(stopped, whose)
-            self._join(turn, first=True)
+            # The event loop was busy since the slot was handed out.
+            waiter = _Waiter(stopped)
+            self._line.put(whose, waiter, first=True)
 
     def forget(self) -> None:
         """Drop the slots in hand: PassKit throttled us and the clock was moved."""
@@ -148,18 +151,18 @@ class Pacer:
 
     def _left_at(self, slot: float) -> None:
         now = time.monotonic()
-        late = now - slot - AIR
+        late = now - slot - ALLOWANCE
         if late > 0:
             # However late it left, it is one call, and a slot or two make room for it.
-            self.blocks.owes(min(late, LATEST + 2 * self._spacing), now)
-            # Nobody in line, so there may be no next order to pay with.
+            self.blocks.note_late(min(late, LATEST + 2 * self._spacing), now)
+            # The line is empty, so there may be no next order to pay with.
             if not self._line and self._ahead is None and (self._payment is None or self._payment.done()):
                 self._payment = self._asked(0)
 
-    # ── giving ──────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── handing out ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _give(self) -> None:
-        """Give turns while somebody is in line."""
+    async def _dispatch(self) -> None:
+        """Hand out slots until the line is empty."""
         try:
             while self._line:
                 self._skip_missed(time.monotonic())
@@ -167,68 +170,33 @@ class Pacer:
                     await self._refill()
                 elif (delay := self._first - time.monotonic()) > 0:
                     await asyncio.sleep(min(delay, LOOK_UP))
-                    self._dismiss()
-                elif (turn := self._next()).unwanted:
-                    self._answer(turn, None)
+                    for waiter in self._line.drop(_Waiter.is_unwanted):
+                        waiter.answer(None)
+                elif (waiter := self._line.pop()).is_unwanted():
+                    waiter.answer(None)
                 else:
-                    self._answer(turn, self._paid_start())
+                    waiter.answer(self._paid_start())
                     self._first += self._spacing
                     self._left -= 1
                     if (
                         self._ahead is None
                         and self._left * self._spacing <= self.blocks.lead
-                        and self._in_line > min(self._left, BUSY)
+                        and len(self._line) > min(self._left, BUSY)
                     ):
                         self._order()
-        except Exception as error:  # noqa: BLE001 - everybody in line is told
+        except Exception as error:  # noqa: BLE001 - every request in line is told
             while self._line:
-                turn = self._next()
-                if not turn.given.done():
-                    turn.given.set_exception(error)
+                waiter = self._line.pop()
+                if not waiter.slot.done():
+                    waiter.slot.set_exception(error)
 
     def _paid_start(self) -> float:
         """Start of the next slot; of a wide one that began before, the present, and the clock is moved by as much."""
         now = time.monotonic()
-        if self._tolerance <= LATEST or now - self._first <= AIR:
+        if self._tolerance <= LATEST or now - self._first <= ALLOWANCE:
             return self._first
-        self.blocks.owes(now - self._first, now)
+        self.blocks.note_late(now - self._first, now)
         return now
-
-    def _join(self, turn: _Turn, *, first: bool) -> None:
-        turns = self._line.setdefault(turn.whose, collections.deque())
-        if first:
-            turns.appendleft(turn)
-            self._line.move_to_end(turn.whose, last=False)
-        else:
-            turns.append(turn)
-        self._in_line += 1
-
-    def _next(self) -> _Turn:
-        """The first of those whose turn is next; afterwards all others come before them."""
-        whose, turns = next(iter(self._line.items()))
-        turn = turns.popleft()
-        self._in_line -= 1
-        if not turns:
-            del self._line[whose]
-        elif len(self._line) > 1:
-            self._line.move_to_end(whose)
-        return turn
-
-    def _dismiss(self) -> None:
-        """Let those go who do not want their turn any more."""
-        if any(turn.unwanted for turns in self._line.values() for turn in turns):
-            line, self._line, self._in_line = self._line, collections.OrderedDict(), 0
-            for turns in line.values():
-                for turn in turns:
-                    if turn.unwanted:
-                        self._answer(turn, None)
-                    else:
-                        self._join(turn, first=False)
-
-    @staticmethod
-    def _answer(turn: _Turn, slot: float | None) -> None:
-        if not turn.given.done():  # cancelled
-            turn.given.set_result(slot)
 
     def _skip_missed(self, now: float) -> None:
         if self._left and (behind := now - self._tolerance - self._first) > 0:
@@ -248,7 +216,7 @@ class Pacer:
         """Ask for the next block while the present one is being used, so that none of the rate is lost."""
         block = self.blocks.size()
         busy = time.monotonic() - self._refilled < 3 * self.blocks.seconds
-        self._ahead = self._asked(block if busy else max(1, min(block, self._in_line)))
+        self._ahead = self._asked(block if busy else max(1, min(block, len(self._line))))
         return self._ahead
 
     async def _refill(self) -> None:
@@ -264,7 +232,7 @@ class Pacer:
             self.blocks.was_used(1 - self._missed / self._size)
         self._left, self._first, self._spacing = task.result()
         self._size, self._missed = self._left, 0
-        self._tolerance = LATEST if self.blocks.in_time else AIR
+        self._tolerance = LATEST if self.blocks.in_time else ALLOWANCE
         if self._patient and self._spacing >= WIDE:
             self._tolerance = self._spacing * PATIENCE
         self._refilled = time.monotonic()

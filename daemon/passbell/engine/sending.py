@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from passbell.engine.caller import Call, SendStopped
+from passbell.engine.fairline import FairLine
 from passbell.errors import DatabaseUnavailable
 from passbell.passkit import Answer, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from uuid import UUID
 
     from passbell.engine.health import Health
     from passbell.engine.held import HeldChunk
@@ -89,7 +88,7 @@ class Sender:
         self._merge = merge
         self._concurrency = concurrency
         self._free = concurrency
-        self._waiting: OrderedDict[tuple[UUID, bool], deque[_Sending]] = OrderedDict()
+        self._line = FairLine[_Sending]()
         self._lanes: set[asyncio.Task[None]] = set()
 
     async def send(self, held: HeldChunk, own_rate: Pacer | None) -> None:
@@ -100,7 +99,7 @@ class Sender:
         sending = _Sending(held, await self._read(held) if self._merge else {})
         held.when_stopped = sending.settle
         if own_rate is None:
-            self._waiting.setdefault(held.whose, deque()).append(sending)
+            self._line.put(held.whose, sending)
             self._fill()
         else:
             for _ in range(min(self._concurrency, held.size)):
@@ -161,19 +160,15 @@ class Sender:
 
     def _pick(self) -> tuple[_Sending, int] | None:
         """The next recipient of the next program; None when all are picked."""
-        while self._waiting:
-            program, chunks = next(iter(self._waiting.items()))
-            sending = chunks[0]
+        while self._line:
+            sending = self._line.head()
             index = sending.held.pick()
             if index is not None:
                 sending.in_flight += 1
-                if len(self._waiting) > 1:
-                    self._waiting.move_to_end(program)
+                self._line.rotate()
                 return sending, index
-            chunks.popleft()
+            self._line.remove_head()
             sending.settle()  # the last ones may have been withdrawn
-            if not chunks:
-                del self._waiting[program]
         return None
 
     async def _lane(self, sending: _Sending, index: int) -> None:
