@@ -144,7 +144,7 @@ begin
                     detail := case when works then null else coalesce(v_answer ->> 'error', v_answer ->> 'message', 'it refused without a reason') end;
                 when lock_not_available then
                     detail := 'its trial would have had to wait';
-                when others then
+                when assert_failure or others then
                     works := false;
                     detail := sqlerrm;
             end;

@@ -159,7 +159,7 @@ as $$
 begin
     return coalesce(left(nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email', ''), 200),
                     nullif(nullif(current_setting('role', true), 'none'), ''), session_user);
-exception when others then
+exception when assert_failure or others then
     return session_user;
 end
 $$;

@@ -43,7 +43,7 @@ begin
             perform passbell.require_change(v_campaign.id);
         end if;
         delete from passbell.set_aside a where a.campaign_id = v_campaign.id;
-    exception when query_canceled or others then
+    exception when query_canceled or assert_failure or others then
         get stacked diagnostics v_sqlstate = returned_sqlstate, v_message = message_text;
         if passbell.is_conflict(v_sqlstate) then
             raise;
@@ -165,7 +165,7 @@ begin
                 action := 'failed';
                 return;
             end if;
-        exception when query_canceled or others then
+        exception when query_canceled or assert_failure or others then
             null;
         end;
         begin
@@ -175,7 +175,7 @@ begin
                 action := 'held';
                 return;
             end if;
-        exception when query_canceled or others then
+        exception when query_canceled or assert_failure or others then
             null;
         end;
     end if;

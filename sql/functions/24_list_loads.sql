@@ -91,7 +91,7 @@ begin
                set status_detail = left(format('Downloading the list failed and is tried again: %s', p_detail), 1000)
              where c.id = p_campaign and c.status = 'PENDING';
             perform passbell.engine_ends();
-        exception when query_canceled or others then
+        exception when query_canceled or assert_failure or others then
             perform passbell.put_aside(p_campaign, sqlstate, passbell.refusal('to note that the list could not be had', sqlstate, sqlerrm));
         end;
     elsif exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'PENDING') then

@@ -18,18 +18,47 @@ begin
 end
 $$;
 
+-- May strangers create objects in a schema of the host's? Then passbell's functions do not look into it (99_grants).
+create or replace function passbell.is_open_schema(p_schema name) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select exists (select from pg_catalog.pg_namespace n
+                    cross join lateral pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+                    where n.nspname = p_schema and a.privilege_type = 'CREATE'
+                      and (a.grantee = 0 or exists (select from pg_catalog.pg_roles r where r.oid = a.grantee and r.rolname in ('anon', 'authenticated'))))
+$$;
+
+-- Why a function of the host does not find what it names without a schema, and what to do; NULL where that is not it.
+create or replace function passbell.unseen_words(p_sqlstate text) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if p_sqlstate in ('42P01', '42883', '42704') and passbell.is_open_schema('public') then
+        return 'Everybody may create objects in the schema public, so passbell does not look into it: run `revoke create on schema public from public` '
+               'and then `passbell migrate`, or let the function name its schema.';
+    end if;
+    return null;
+end
+$$;
+
 -- What is said of an error that came while p_doing ("to start this campaign").
 create or replace function passbell.refusal(p_doing text, p_sqlstate text, p_message text) returns text
-language plpgsql immutable
+language plpgsql stable
 set search_path = ''
 as $$
 begin
     return case
         when p_sqlstate like 'PB4%' then p_message
+        when p_sqlstate = '23514' and strpos(p_message, '"push_campaigns_counts"') > 0 then       -- ours: the counters are no more than the recipients
+             format('The database refuses %s: a rule or trigger on push_campaigns changes the counters.', p_doing)
+        when p_sqlstate = '55P03' and p_message !~ '^(canceling statement due to lock timeout|could not obtain lock on )' then       -- a rule's own words
+             format('Waiting: a lock is missing %s: %s.', p_doing, passbell.host_words(p_message))
         when p_sqlstate = '55P03' then format('Waiting: another session of the database holds a lock that is needed %s.', p_doing)
         when p_sqlstate = '57014' then format('Waiting: the database did not allow enough time %s (%s).', p_doing, passbell.host_words(p_message))
         when passbell.is_passing(p_sqlstate) then format('Waiting: the database could not do it just now, when asked %s: %s.', p_doing, passbell.host_words(p_message))
-        else format('The database refuses %s: %s.', p_doing, passbell.host_words(p_message)) end;
+        else concat_ws(' ', format('The database refuses %s: %s.', p_doing, passbell.host_words(p_message)), passbell.unseen_words(p_sqlstate)) end;
 end
 $$;
 
@@ -101,7 +130,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_found  boolean;
+    v_campaign  public.push_campaigns;
 begin
     if p_sent = 0 and p_failed = 0 and p_skipped = 0 and p_hold is null and not p_settle then
         return;
@@ -121,11 +150,14 @@ begin
             perform passbell.engine_begins();
             update public.push_campaigns c
                set sent_count = sent_count + p_sent, failed_count = failed_count + p_failed, skipped_count = skipped_count + p_skipped
-             where c.id = p_campaign;
-            v_found := found;
+             where c.id = p_campaign
+            returning c.* into v_campaign;
             perform passbell.engine_ends();
-            if not v_found then
+            if v_campaign.id is null then
                 perform passbell.require_change(p_campaign);
+            elsif v_campaign.sent_count < p_sent or v_campaign.failed_count < p_failed or v_campaign.skipped_count < p_skipped
+                  or v_campaign.sent_count + v_campaign.failed_count + v_campaign.skipped_count > v_campaign.recipient_count then
+                perform passbell.refuse_counters();
             end if;
         end if;
         if p_hold is not null then
@@ -134,7 +166,7 @@ begin
         if p_settle then
             perform passbell.settle_campaign(p_campaign);
         end if;
-    exception when query_canceled or others then
+    exception when query_canceled or assert_failure or others then
         if passbell.is_conflict(sqlstate) then
             raise;
         end if;
@@ -145,6 +177,16 @@ begin
             null;       -- somebody is just looking at it; the debt is noted, and that is enough
         end;
     end;
+end
+$$;
+
+-- The row says something else than was written to it: a rule or a trigger has changed it on the way.
+create or replace function passbell.refuse_counters() returns void
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    raise exception 'a rule or trigger on push_campaigns changes the counters' using errcode = 'PB500';
 end
 $$;
 
@@ -201,7 +243,7 @@ begin
 end
 $$;
 
--- Counts a campaign anew from the ledger, and completes it if its last chunk is through. Holding the campaign's row, so
+-- Counts a campaign anew from the ledger and the queue, and completes it if its last chunk is through. Holding the campaign's row, so
 -- that a report which comes meanwhile either is counted here or adds itself afterwards; notes of debt that are not seen
 -- here stay for the next look.
 create or replace function passbell.pay_counts(p_campaign uuid) returns void
@@ -212,6 +254,7 @@ declare
     v_campaign  public.push_campaigns;
     v_owed      uuid[];
     v_counts    record;
+    v_written   boolean;
 begin
     perform from passbell.set_aside a where a.campaign_id = p_campaign for update skip locked;
     if not found and exists (select from passbell.set_aside a where a.campaign_id = p_campaign) then
@@ -224,20 +267,28 @@ begin
         if v_campaign.id is not null then
             select coalesce(max(p.sent), 0) + count(*) filter (where d.outcome = 'sent') as sent,
                    coalesce(max(p.failed), 0) + count(*) filter (where d.outcome = 'failed') as failed,
-                   coalesce(max(p.skipped), 0) + count(*) filter (where d.outcome = 'skipped') as skipped
+                   coalesce(max(p.skipped), 0) + count(*) filter (where d.outcome = 'skipped') as skipped,
+                   (select coalesce(sum(cardinality(k.pass_ids)), 0) from passbell.chunks k where k.campaign_id = p_campaign)
+                   + coalesce(max(p.sent + p.failed + p.skipped), 0) + count(d.pass_id) as recipients
               into v_counts
               from (select) as one
               left join passbell.pruned p on p.campaign_id = p_campaign
               left join passbell.deliveries d on d.campaign_id = p_campaign;
             perform passbell.engine_begins();
             update public.push_campaigns c
-               set sent_count = v_counts.sent, failed_count = v_counts.failed, skipped_count = v_counts.skipped
+               set sent_count = v_counts.sent, failed_count = v_counts.failed, skipped_count = v_counts.skipped, recipient_count = v_counts.recipients
              where c.id = p_campaign
-               and (c.sent_count, c.failed_count, c.skipped_count) is distinct from (v_counts.sent, v_counts.failed, v_counts.skipped);
+               and (c.sent_count, c.failed_count, c.skipped_count, c.recipient_count)
+                   is distinct from (v_counts.sent, v_counts.failed, v_counts.skipped, v_counts.recipients);
+            v_written := found;
             perform passbell.engine_ends();
             if exists (select from public.push_campaigns c
                         where c.id = p_campaign
-                          and (c.sent_count, c.failed_count, c.skipped_count) is distinct from (v_counts.sent, v_counts.failed, v_counts.skipped)) then
+                          and (c.sent_count, c.failed_count, c.skipped_count, c.recipient_count)
+                              is distinct from (v_counts.sent, v_counts.failed, v_counts.skipped, v_counts.recipients)) then
+                if v_written then
+                    perform passbell.refuse_counters();
+                end if;
                 perform passbell.require_change(p_campaign);
             end if;
             perform passbell.settle_campaign(p_campaign);
@@ -245,7 +296,7 @@ begin
         delete from passbell.owed_counts o where o.owed_id = any (v_owed);
         delete from passbell.set_aside a where a.campaign_id = p_campaign;
         perform pg_notify('passbell', 'processing');
-    exception when query_canceled or others then
+    exception when query_canceled or assert_failure or others then
         perform passbell.put_aside(p_campaign, sqlstate, passbell.refusal('to record what was sent', sqlstate, sqlerrm));
     end;
 end
@@ -264,7 +315,7 @@ begin
     elsif not exists (select from public.push_campaigns c where c.id = p_campaign) then
         delete from passbell.owed_logs o where o.campaign_id = p_campaign;
     end if;
-exception when query_canceled or others then
+exception when query_canceled or assert_failure or others then
     update passbell.owed_logs o
        set tries = o.tries + 1, next_try_at = passbell.now() + passbell.pause_after(o.tries + 1, passbell.is_passing(sqlstate))
      where o.campaign_id = p_campaign;
@@ -303,7 +354,7 @@ begin
             if not exists (select from public.push_campaigns c where c.id = v_campaign and c.status = 'CANCELLED') then
                 perform passbell.require_change(v_campaign);
             end if;
-        exception when query_canceled or others then
+        exception when query_canceled or assert_failure or others then
             perform passbell.put_aside(v_campaign, sqlstate, passbell.refusal('to cancel this campaign, whose program was deleted', sqlstate, sqlerrm));
         end;
     end loop;

@@ -123,7 +123,7 @@ begin
 
             begin
                 select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
-            exception when others then
+            exception when assert_failure or others then
                 if passbell.is_conflict(sqlstate) then
                     raise;
                 end if;
@@ -200,7 +200,7 @@ begin
                    from passbell.recipients r
                   where r.pass_id = v_pass and r.program_id = p_chunk.program_id
                  offset 0;
-            exception when others then
+            exception when assert_failure or others then
                 v_bad := v_bad || v_pass;
                 v_words := v_words || passbell.host_words(sqlerrm);
             end;

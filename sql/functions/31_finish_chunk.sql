@@ -228,8 +228,8 @@ end
 $$;
 
 -- Extends the leases a worker holds and tells what it must stop: a token missing from the answer is lost; one with
--- go_on = false belongs to a campaign that was paused or cancelled, to a program that was suspended, or to one whose quiet
--- hours have begun (test sends excepted): hand back what is unsent. Called about twice a second while chunks are in flight,
+-- go_on = false belongs to a campaign that was paused or cancelled, to a program that was suspended, to one whose quiet
+-- hours have begun (test sends excepted), or it can no longer be read who opted out: hand back what is unsent. Called about twice a second while chunks are in flight,
 -- so that a stop takes effect within one second.
 create or replace function passbell.renew_leases(p_worker uuid, p_claim_tokens uuid[], p_lease_seconds numeric, p_extend boolean default true)
 returns table (claim_token uuid, go_on boolean)
@@ -248,6 +248,7 @@ begin
         return query
             select k.claim_token,
                    c.status = 'PROCESSING' and not coalesce(g.suspended, true)
+                   and (select s.consent_problem from passbell.settings s) is null
                    and coalesce(k.account, '') = g.account and passbell.is_enabled(k.account)     -- the program may have moved
                    and (c.kind = 'TEST' or g.push_window_start is null
                         or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
@@ -288,7 +289,7 @@ begin
                 offset 0) r on true
          where k.worker = p_worker and k.claim_token = any (p_claim_tokens) and r.wanted is not true
          group by k.claim_token;
-exception when others then      -- a member that cannot be read, a table under a migration: no reason to lose the leases
+exception when assert_failure or others then      -- a member that cannot be read, a table under a migration: no reason to lose the leases
     return;
 end
 $$;

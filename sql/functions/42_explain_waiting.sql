@@ -85,7 +85,7 @@ begin
                     perform passbell.engine_begins();
                     update public.push_campaigns c set status_detail = v_words where c.id = v_campaign.id;
                     perform passbell.engine_ends();
-                exception when others then      -- words are not worth stopping for; passbell.set_aside has them
+                exception when assert_failure or others then      -- words are not worth stopping for; passbell.set_aside has them
                     null;
                 end;
             end if;

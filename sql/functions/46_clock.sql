@@ -47,6 +47,21 @@ begin
        set not_before = case when l.not_before > v_now then l.not_before - v_jump else l.not_before end,
            lease_until = case when l.lease_until > v_now then l.lease_until - v_jump else l.lease_until end
      where l.not_before > v_now or l.lease_until > v_now;
+    update passbell.import_leases l
+       set not_before = case when l.not_before > v_now then l.not_before - v_jump else l.not_before end,
+           lease_until = case when l.lease_until > v_now then l.lease_until - v_jump else l.lease_until end
+     where l.not_before > v_now or l.lease_until > v_now;
+    update passbell.birthday_runs r
+       set not_before = case when r.not_before > v_now then r.not_before - v_jump else r.not_before end,
+           lease_until = case when r.lease_until > v_now then r.lease_until - v_jump else r.lease_until end
+     where r.completed_at is null and (r.not_before > v_now or r.lease_until > v_now);
+    update passbell.automation_runs r
+       set not_before = case when r.not_before > v_now then r.not_before - v_jump else r.not_before end,
+           lease_until = case when r.lease_until > v_now then r.lease_until - v_jump else r.lease_until end
+     where r.completed_at is null and (r.not_before > v_now or r.lease_until > v_now);
+    update passbell.api_requests r set lease_until = r.lease_until - v_jump where r.lease_until > v_now;
+    update passbell.web_sessions s set ends_at = s.ends_at - v_jump where s.ends_at > v_now;
+    update passbell.owed_logs o set next_try_at = o.next_try_at - v_jump where o.next_try_at > v_now;
     update passbell.set_aside a set next_look_at = a.next_look_at - v_jump where a.next_look_at > v_now;
     update passbell.workers w set heartbeat_at = v_now where w.heartbeat_at > v_now;
     update passbell.settings

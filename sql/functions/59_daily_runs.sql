@@ -136,9 +136,10 @@ begin
             end if;
             outcome := 'timed_out';
             reason := 'the award took too long';
-        when others then
+        when assert_failure or others then
             outcome := 'failed';
-            reason := coalesce(nullif(btrim(sqlerrm), ''), sqlstate);
+            reason := case when sqlstate = '55P03' then passbell.refusal('to give these points', sqlstate, sqlerrm)
+                           else coalesce(nullif(btrim(sqlerrm), ''), sqlstate) end;
             locked := sqlstate = '55P03';
     end;
 end

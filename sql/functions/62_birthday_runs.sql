@@ -109,7 +109,7 @@ begin
             if v_run.campaign_id is not null then
                 perform passbell.release_day_campaign(v_run.campaign_id, passbell.now());
             end if;
-        exception when others then      -- one campaign's trouble; the run comes up again at the next tick
+        exception when assert_failure or others then      -- one campaign's trouble; the run comes up again at the next tick
             continue;
         end;
         if v_run.over then
@@ -299,7 +299,7 @@ begin
                 v_run := passbell.end_birthday_pass(v_program.program_id, run_birthdays_by_hand.local_date, passbell.now());
             end if;
             campaign_id := v_run.campaign_id;
-        exception when others then
+        exception when assert_failure or others then
             -- This program's trouble is not the others'.
             if p_program is not null then
                 raise;

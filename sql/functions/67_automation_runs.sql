@@ -216,7 +216,7 @@ begin
             elsif v_done.remaining = 0 then
                 perform passbell.note_run(v_automation.id, local_date);     -- that day is still to come, with more
             end if;
-        exception when others or query_canceled then
+        exception when query_canceled or assert_failure or others then
             get stacked diagnostics v_words = message_text;
             if sqlstate = '57014' then
                 -- The caller's own time-out; it does not ring twice in one statement. Anything else is a person's cancel.

@@ -67,7 +67,7 @@ begin
         region := passbell.import_region(v_import);
         date_order := v_import.date_order;
         today := passbell.import_today(v_import.program_id);
-    exception when query_canceled or others then
+    exception when query_canceled or assert_failure or others then
         -- The import's own trouble (a rule of the host's, a lock): it rests, the others go on.
         detail := passbell.refusal('to begin this import', sqlstate, sqlerrm);
         insert into passbell.import_leases as l (import_id, attempt, not_before)

@@ -17,6 +17,18 @@ begin
           from passbell.programs g
          where nullif(btrim(g.timezone), '') is not null and passbell.known_zone(g.timezone) is null
          group by g.timezone;
+    if passbell.is_open_schema('public') then
+        return query
+            select format('Everybody may create objects in the schema public, so passbell does not look into it when the platform''s triggers run. '
+                          'Those that name tables without a schema fail then, and stop campaigns: %s. Run `revoke create on schema public from public`, then `passbell migrate`.',
+                          string_agg(format('%s on %s', t.tgname, t.tgrelid::regclass), ', ' order by t.tgname))
+              from pg_catalog.pg_trigger t
+              join pg_catalog.pg_proc p on p.oid = t.tgfoid
+             where t.tgrelid in (to_regclass('public.push_campaigns'), to_regclass('public.notification_logs'), to_regclass('public.birthday_logs'))
+               and not t.tgisinternal and t.tgenabled <> 'D' and p.pronamespace <> 'passbell'::regnamespace
+               and not exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path='))
+            having count(*) > 0;
+    end if;
     if passbell.consent_trouble() is not null then
         return query select passbell.consent_trouble();
     end if;

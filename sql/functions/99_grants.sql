@@ -228,10 +228,7 @@ begin
       into v_host_path
       from pg_catalog.pg_namespace n
      where n.nspname in ('public', 'extensions')
-       and not exists (select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
-                        where a.privilege_type = 'CREATE'
-                          and (a.grantee = 0 or exists (select from pg_catalog.pg_roles r
-                                                         where r.oid = a.grantee and r.rolname in ('anon', 'authenticated'))));
+       and not passbell.is_open_schema(n.nspname);
     for v_function in
         select f.signature
           from passbell.own_functions() f

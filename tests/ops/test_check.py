@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from psycopg import sql
 
 from support.pages import free_port
 from support.pooler import DeafPooler
@@ -42,6 +43,43 @@ def test_all_is_well(shop: Shop) -> None:
     assert named["rights"][0]["ok"] is True
     assert named["notifications"][0]["ok"] is True
     assert "passbell run" in named["daemons"][0]["detail"]
+
+
+def test_settings_of_the_role_that_are_in_the_way(shop: Shop) -> None:
+    """Read-only, cut off after two seconds, arrays without NULL: each is named with what it does and the remedy."""
+    database = sql.Identifier(urlsplit(shop.url).path.removeprefix("/"))
+    for setting in (
+        "array_nulls = off",
+        "statement_timeout = '2s'",
+        "default_transaction_isolation = serializable",
+    ):
+        shop.conn.execute(sql.SQL("alter database {} set " + setting).format(database))  # type: ignore[arg-type]
+    with role_url(shop.url, "passbell_daemon"), role_url(shop.url, "passbell_web"):
+        for setting in (
+            "passbell_daemon in database {} set statement_timeout = '1min'",
+            "passbell_web in database {} set default_transaction_read_only = on",
+        ):
+            shop.conn.execute(sql.SQL("alter role " + setting).format(database))  # type: ignore[arg-type]
+        code, named = check(shop.url)
+    assert code == 1
+    told = {finding["detail"].partition(":")[0]: finding["ok"] for finding in named["session settings"]}
+    told.pop("synchronous_commit is off for the role postgres", None)  # as the server of the tests has it
+    assert told == {
+        "array_nulls is off for the role postgres": False,
+        "statement_timeout is 2000 for the role postgres": None,
+        "default_transaction_isolation is serializable for the role postgres": None,
+        "default_transaction_read_only is on for the role passbell_web": False,
+    }
+    assert all("alter role" in finding["detail"] for finding in named["session settings"])
+
+
+def test_a_database_that_is_read_only_by_default(shop: Shop) -> None:
+    """Nothing could be sent: said once, and what cannot be tried without writing is no traceback."""
+    database = sql.Identifier(urlsplit(shop.url).path.removeprefix("/"))
+    shop.conn.execute(sql.SQL("alter database {} set default_transaction_read_only = on").format(database))
+    code, named = check(shop.url)
+    assert code == 1
+    assert any("nothing is sent" in finding["detail"] for finding in named["session settings"])
 
 
 def test_missing_columns_are_told_with_what_follows(make_shop: MakeShop) -> None:

@@ -11,7 +11,8 @@ import click
 import psycopg
 
 from passbell.cli.database import connect, one, resolve_program
-from passbell.cli.findings import Finding, look_at_database
+from passbell.cli.finding import Finding
+from passbell.cli.findings import look_at_database
 from passbell.cli.findings_accounts import AccountRow, look_at_accounts, read_accounts
 from passbell.cli.findings_passkit import Program
 from passbell.cli.output import as_json, json_option

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
+
+from passbell.cli.finding import Finding
+from passbell.cli.findings_session import look_at_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,23 +15,15 @@ if TYPE_CHECKING:
     from passbell.cli.database import Connection
     from passbell.settings import Settings
 
-__all__ = ["Finding", "look_at_database"]
+__all__ = ["look_at_database"]
 
 ECHO_SECONDS: Final = 3.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: `ok` None means that it could not be looked at, or is only worth knowing."""
-
-    name: str
-    ok: bool | None
-    detail: str
 
 
 def look_at_database(settings: Settings, connection: Connection) -> Iterator[Finding]:
     """Everything beyond connection and schema version; the connection stays usable."""
     yield from _rights(connection)
+    yield from look_at_session(connection)
     unread = []
     for name, look in (
         ("host tables", _host),
@@ -47,6 +41,8 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
             yield from look(connection)
         except psycopg.errors.InsufficientPrivilege:
             unread.append(name)
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            yield Finding(name, ok=False, detail=f"{error.diag.message_primary}: the database is read-only")
     if unread:  # passbell_daemon and passbell_web cannot read members, and need not
         yield Finding(
             "not looked at",
@@ -224,8 +220,9 @@ def _warnings(connection: Connection) -> Iterator[Finding]:
     for row in connection.execute("select warning from passbell.migration_warnings()").fetchall():
         if row["warning"].startswith("Opt-outs cannot be read"):
             continue  # told already
-        zone = row["warning"].startswith("The time zone")  # works, if not as meant
-        yield Finding("installation", ok=None if zone else False, detail=row["warning"])
+        # The zone works, if not as meant; triggers may name their schemas, which only a campaign can tell.
+        maybe = row["warning"].startswith(("The time zone", "Everybody may create"))
+        yield Finding("installation", ok=None if maybe else False, detail=row["warning"])
 
 
 _RIGHTS: Final[LiteralString] = """

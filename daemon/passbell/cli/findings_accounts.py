@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple
 import psycopg
 
 from passbell.account_secrets import account_secrets, suffix_of, suffixes
-from passbell.cli.findings import Finding
+from passbell.cli.finding import Finding
 from passbell.cli.findings_passkit import ask_account, look_at_passkit
 from passbell.errors import ConfigurationError
 from passbell.passkit.credentials import Credentials

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from passbell.cli.findings import Finding
+from passbell.cli.finding import Finding
 from passbell.settings import Need
 
 if TYPE_CHECKING:
