@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     metadata: Annotated[Literal["merge", "replace"], BeforeValidator(_lower)] = "merge"
     """Read a record's `metaData`, add our key, write; or `replace`, for passes that carry nothing else."""
     same_text: Annotated[Literal["vary", "skip", "send"], BeforeValidator(_lower)] = "vary"
-    """When a pass already shows the text: `vary` it invisibly, `skip` the pass, `send` anyway (nobody is buzzed)."""
+    """When a pass already shows the text: `vary` it invisibly, `skip` the pass, `send` anyway (phones stay silent)."""
     daily_cap: int = Field(default=3, ge=0, le=1000)
     """Messages per pass in 24 hours; 0 is no cap."""
 
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
             lines.extend(self._proxy_trouble())
         if Need.WEB in need and not self.api_keys:
             lines.append(
-                "PASSBELL_API_KEYS is not set: the API serves nobody without a key; "
+                "PASSBELL_API_KEYS is not set: the API answers no request without a key; "
                 "example: the output of `openssl rand -hex 24`"
             )
         return lines

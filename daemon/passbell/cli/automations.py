@@ -83,7 +83,7 @@ def run(connection: Connection, program: UUID | None, day: date | None) -> list[
 def print_due(rows: list[Row]) -> None:
     """One line per person."""
     if not rows:
-        click.echo("Nobody is due.")
+        click.echo("No member is due.")
         return
     print_table(
         ["program", "automation", "member", "occasion", "due on"],

@@ -97,7 +97,7 @@ def birthdays(
 
 
 def give(connection: Connection, program: UUID | None, day: date | None) -> list[Row]:
-    """Run until everybody was tried: a call stops by itself before its time limit and keeps what it gave."""
+    """Run until each member was tried: a call stops before its time limit and keeps the gifts that it gave."""
     total: dict[UUID, Row] = {}
     while True:
         with connection.transaction():

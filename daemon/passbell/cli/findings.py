@@ -69,7 +69,7 @@ def _host(connection: Connection) -> Iterator[Finding]:
         f"{row['opted_out']:,} of them opted out"
     )
     if not row["reachable"]:
-        detail += "; nobody can be buzzed. Is this the platform's database, and do its passes have status INSTALLED?"
+        detail += "; no member can be reached. Is this the platform's database, and have its passes status INSTALLED?"
     yield Finding("host tables", ok=True if row["reachable"] else None, detail=detail)
     if row["unprovisioned"]:
         yield Finding(
@@ -85,20 +85,20 @@ _MEANING: Final = {
     "programs.passkit_program_id": "nothing can be sent: fill it with PassKit's id of each program",
     "programs.is_suspended": "there is no kill switch per program",
     "programs.timezone": "quiet hours and birthdays use America/New_York",
-    "passes_master.passkit_internal_id": "nobody counts as being in a wallet",
+    "passes_master.passkit_internal_id": "no pass counts as being in a wallet",
     "passes_master.external_id": "lists and tests cannot name members",
     "passes_master.user_id": "names, birthdays and opt-outs of users are not known",
     "passes_master.is_active": "every installed pass counts as active",
-    "passes_master.status": "nobody counts as being in a wallet",
+    "passes_master.status": "no pass counts as being in a wallet",
     "passes_master.points_balance": "{points} and WHALE read protocol_membership.points_balance",
-    "passes_master.last_updated": "SLUMBER matches nobody",
+    "passes_master.last_updated": "SLUMBER matches no member",
     "users.birth_date": "there are no birthdays",
-    "users.marketing_opt_in": "everybody counts as opted in",
-    "users.zip": "LOCAL matches nobody",
-    "users.city": "CITY matches nobody",
+    "users.marketing_opt_in": "every member counts as opted in",
+    "users.zip": "LOCAL matches no member",
+    "users.city": "CITY matches no member",
     "protocol_membership.tier_points": "VIP and TIER count the balance",
-    "protocol_coupon.expiry_date": "EXPIRING matches nobody",
-    "protocol_event_ticket.checked_in_at": "CHECKED_IN matches nobody",
+    "protocol_coupon.expiry_date": "EXPIRING matches no member",
+    "protocol_event_ticket.checked_in_at": "CHECKED_IN matches no member",
 }
 _MISSING: Final = """
     select split_part(w.name, '.', 1) as relation, w.name,
@@ -180,8 +180,8 @@ def _consent(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             "opt-outs",
             ok=None,
-            detail=f"{row['strict']:,} programs want an explicit yes (push_consent OPT_IN); nobody can tell where TRUE "
-            "in users.marketing_opt_in comes from: the column's own default is TRUE",
+            detail=f"{row['strict']:,} programs want an explicit yes (push_consent OPT_IN), but a TRUE in "
+            "users.marketing_opt_in may be no answer: the column's own default is TRUE",
         )
 
 

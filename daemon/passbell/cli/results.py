@@ -34,8 +34,8 @@ def results(
 ) -> None:
     """Say what a campaign brought, or all of a program's together.
 
-    A campaign is counted when its window has closed: measure_days after its last message. Without people held back
-    (holdout_percent) nobody can know how many would have come anyway.
+    A campaign is counted when its window has closed: measure_days after its last message. If no share was held
+    back (holdout_percent), it cannot be known how many would have come anyway.
     """
     if (campaign is None) == (program is None):
         raise click.UsageError("Name a campaign, or a program with --program.")

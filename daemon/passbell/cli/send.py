@@ -146,8 +146,8 @@ def send(
 ) -> None:
     """Create a campaign. The daemon (`passbell run`) sends it.
 
-    On a terminal the count is shown and a question asked first. Elsewhere, as in a script, the audience must be
-    named: --target ALL is everybody. Ends with 1 if the answer is no, or if --wait sees the campaign fail or pause.
+    On a terminal it shows the count and asks. Elsewhere, as in a script, the audience must be named: --target ALL for
+    everybody. Exit code 1 if the answer is no, or if --wait sees the campaign fail or pause.
     """
     asking = sys.stdin is not None and sys.stdin.isatty() and not yes and not dry_run
     if target is None and file is None and not asking and not dry_run:
@@ -239,7 +239,7 @@ def _question(order: Order, program: str, phones: int) -> str:
 def _create(connection: Connection, order: Order, expected: int | None) -> dict[str, Any]:
     """Create the campaign; the audience must still be as many as were shown."""
     made: dict[str, Any]
-    with connection.transaction():  # nobody starts it before it is complete
+    with connection.transaction():  # no daemon starts it before it is complete
         if order.file is not None:
             made = asdict(create_list_campaign(connection, order.listed, order.file))
         else:
@@ -289,7 +289,7 @@ def rehearse(connection: Connection, order: Order, outlook: Row, *, json_wanted:
         return
     print_preview(count)
     click.echo(
-        "\nNothing was sent. It would read:" if samples else "\nNothing was sent. Nobody would be reached."
+        "\nNothing was sent. It would read:" if samples else "\nNothing was sent. No member would be reached."
     )
     for sample in samples:
         click.echo(f"  {sample['external_id']}: {sample['message']}")

@@ -1,4 +1,4 @@
-"""`passbell verify`: nobody was lost, nobody is counted twice."""
+"""`passbell verify`: each recipient is either waiting or has one outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from passbell.cli.output import as_json, json_option
 def verify(ctx: click.Context, *, campaign: str | None, json_wanted: bool) -> None:
     """Check the conservation law for every campaign, or for one.
 
-    Everybody a campaign was meant for is either still waiting or has an outcome, and never both. Exit code 1
+    Each recipient of a campaign is either still waiting or has an outcome, and never both. Exit code 1
     with the campaigns that break it. CAMPAIGN is an id or the beginning of one.
     """
     with connect() as connection:

@@ -1,4 +1,4 @@
-"""Which encoding a file is in: what somebody said, byte-order mark, strict UTF-8, UTF-16 by its NULs, a code page.
+"""Which encoding a file is in: the one that was named, byte-order mark, strict UTF-8, UTF-16 by its NULs, a code page.
 
 UTF-8 is decided on the whole file, in one streaming pass, because the one `é` may be in the last row. A file that
 is UTF-8 except for a few bytes (two exports glued together) is read as UTF-8 with those bytes taken from the code
@@ -137,7 +137,7 @@ def _beyond_ascii(source: Source) -> bytes:
 
 
 def said(encoding: str) -> str:
-    """Give the codec of an encoding that somebody named; raises `CsvError` if there is none."""
+    """Give the codec of an encoding that was named; raises `CsvError` if there is none."""
     name = encoding.strip().casefold()
     name = _ALIASES.get(re.sub(r"[\s_-]", "", name), name)
     try:
@@ -156,7 +156,7 @@ def detect(  # noqa: PLR0911 -- a ladder
 ) -> Charset:
     """Decide the encoding of the whole file. Reads it once, and again only when it is not clean UTF-8.
 
-    `encoding` is what somebody said; only a byte-order mark is believed more. `region`, the program's country,
+    `encoding` is the one that a person has named; only a byte-order mark overrides it. `region`, the program's country,
     and `code_page`, what a file usually is, help where the bytes could be in several pages.
     """
     head = source.head(HEAD_BYTES)

@@ -1,10 +1,10 @@
 """Who may be sent marketing, as the columns of an export say it: yes, no, or no answer.
 
 Consent is never guessed. A column of an opt-in says yes or no. A column of an opt-out (Email Opt Out, UNSUB,
-do_not_email, BOUNCE) can only say no: a box that was not ticked is no consent. One that holds when or why
-somebody left (UNSUB_TIME, Bounce reason) says no where it is filled. A column `Status` means consent only by the
+do_not_email, BOUNCE) can only say no: a box that was not ticked is no consent. If a column holds when or why
+a member left (UNSUB_TIME, Bounce reason), a filled cell says no. A column `Status` means consent only by the
 words of consent, and so does the cell "Unsubscribed" of any column: there it can only say no. A column about SMS,
-calls or letters cannot say yes to anything else, and its plain "no" (the default of shops for everybody without a
+calls or letters cannot say yes to anything else, and its plain "no" (the default of shops for members without a
 phone) only counts where no other column says yes.
 
 Of several columns any no wins, else any yes. The words are data: consent.tsv.

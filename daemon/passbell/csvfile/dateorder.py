@@ -162,7 +162,7 @@ class DateRule:
     decision: Decision | None
 
     def read(self, text: str) -> date | Unreadable:
-        """Read one cleaned, non-missing cell: a date that can be somebody's birthday, or why not."""
+        """Read one cleaned, non-missing cell: a date that can be a birthday, or why not."""
         reading = dates.read(text)
         if isinstance(reading, Unreadable):
             return reading

@@ -174,7 +174,7 @@ def sniff(
 ) -> Layout:
     """Find out how the file is laid out. Reads all of it once (for the encoding) and keeps none of it.
 
-    `encoding` is what somebody said the file is in; `region` helps to guess it, `code_page` is the last resort.
+    `encoding` is the one that a person has named; `region` helps to guess it, `code_page` is the last resort.
     Raises `NotCsv` if it is not a CSV. A table without one known column gives a layout with empty `columns`.
     """
     source = Source(file)

@@ -70,7 +70,7 @@ def read_members(
         date_order: the program's setting, used only if the dates themselves allow more than one order.
         today: the local date of the program; later birth dates are refused.
         code_page: what a file is taken for that has no mark, is not UTF-8, and looks like nothing else.
-        encoding: what somebody said the file is in.
+        encoding: the encoding that a person has named.
         max_rows: more rows raise `TooManyRows`.
 
     Raises:

@@ -48,7 +48,7 @@ MEMORY_NEEDED: Final = 4 * 2**30  # bytes; containers often have 64 MB there
 
 # $1 is the directory to remove after the pipe was closed ("" = keep it), the rest is the server's command.
 # A server that ends by itself leaves its directory to us: to read the log, and perhaps to start it again.
-# SIGINT is PostgreSQL's "fast" stop: roll back, disconnect everybody, write a checkpoint.
+# SIGINT is PostgreSQL's "fast" stop: roll back, end all connections, write a checkpoint.
 LEASH: Final = r"""
 leftover=$1; shift
 exec 3<&0
@@ -64,7 +64,7 @@ exit "$code"
 """
 
 DURABLE_SETTINGS: Final = {"fsync": "on", "synchronous_commit": "on", "max_wal_size": "4GB"}
-# For data that nobody will miss after a power cut: tests.
+# For data that need not survive a power cut: tests.
 FLEETING_SETTINGS: Final = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -173,7 +173,7 @@ class EmbeddedPostgres:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _run(self) -> None:
-        # Somebody else may take the port between our look and the server's bind.
+        # Another process may take the port between our look and the server's bind.
         for _ in range(PORT_ATTEMPTS):
             self.port = _free_port()
             self._leash = leash = self._launch()
@@ -192,7 +192,7 @@ class EmbeddedPostgres:
         else:
             # A copy of the programs may have to live here too, and /dev/shm is often mounted noexec.
             in_memory = not self._durable and may_run(self._binaries, self._account)
-            # Root's TMPDIR may be closed to the server's account; /tmp is everybody's.
+            # Root's TMPDIR may be closed to the server's account; /tmp is open to all.
             for parent in (_memory_folder() if in_memory else None, "/tmp"):  # noqa: S108
                 self.directory = Path(tempfile.mkdtemp(prefix="passbell-postgres-", dir=parent))
                 if self._hand_over():

@@ -64,7 +64,7 @@ _NOT_PUBLIC_V6 = tuple(
 # prefix is judged by the IPv4 address inside. The local-use prefix 64:ff9b:1::/48 is not public.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
-# Refused even where private networks are allowed: nobody keeps a CSV there, and what answers hands out
+# Refused even where private networks are allowed: no CSV is kept there, and the service behind it hands out
 # credentials.
 _NEVER_V4 = tuple(
     map(
@@ -109,7 +109,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def is_host_name(host: str) -> bool:
-    """Whether `host` (lower-case ASCII, no trailing dot) is a name, and nobody could take it for an address.
+    """Whether `host` (lower-case ASCII, no trailing dot) is a name, and no program could take it for an address.
 
     The last label must not be a number, as in the WHATWG URL standard: inet_aton(3) and getaddrinfo(3) read
     2130706433, 0x7f.1, 0177.0.0.1 and 127.1 as 127.0.0.1, other programs do not.

@@ -62,7 +62,7 @@ async def download(url: str, into: BinaryIO, policy: FetchPolicy, *, network: Ne
     would resolve the name again.
 
     Args:
-        url: as somebody pasted it; share links of Google Sheets, Google Drive and Dropbox are understood.
+        url: as it was pasted; share links of Google Sheets, Google Drive and Dropbox are understood.
         into: where the bytes go; writes block, as they do on a local file.
         policy: the rules.
         network: other ways to resolve and connect. What they return is checked all the same.

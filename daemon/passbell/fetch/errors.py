@@ -5,7 +5,7 @@
         ├── FetchRefused   the link breaks a rule of ours, nothing was sent there: the person must change it
         └── FetchFailed    the server, the network or the file: `temporary` says whether trying again may help
 
-`str(error)` is one plain sentence that goes into `status_detail` for somebody who sees a form, not a log. It
+`str(error)` is one plain sentence that goes into `status_detail` for a person who sees a form, not a log. It
 may name the server that the person named; never a query string, a path, or an address that a name resolved
 to.
 """

@@ -1,4 +1,4 @@
-"""From what somebody pasted into a form to a place that a download may connect to.
+"""From a link that was pasted into a form to a place that a download may connect to.
 
 Everything that can be decided without a network is decided here, for the first link and again for each
 redirect. The host is reduced to a lower-case ASCII name or one proper IP address; any other spelling is
@@ -88,7 +88,7 @@ def check_link(link: str, policy: FetchPolicy, trail: Sequence[httpx.URL] = ()) 
     """Check a link, or the place a redirect leads to, by everything but DNS.
 
     Args:
-        link: as somebody wrote it; behind a redirect, as the Location header says (it may be relative).
+        link: as it was written; behind a redirect, as the Location header says (it may be relative).
         policy: the rules.
         trail: the places that redirected us so far, oldest first; empty for the link itself.
 

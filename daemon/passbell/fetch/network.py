@@ -63,8 +63,8 @@ async def checked_addresses(
 ) -> tuple[Address, ...]:
     """Return the addresses that a connection to `target` may use, in the resolver's order.
 
-    One forbidden address among many public ones is enough to refuse: whoever controls the name would only
-    have to ask again until the right one comes first.
+    One forbidden address among many public ones is enough to refuse: otherwise the owner of the name could ask again
+    until the forbidden one comes first.
 
     Raises:
         FetchRefused: an answer is not allowed.

@@ -1,4 +1,4 @@
-"""Answers and errors of the network, in words for somebody who cannot see the network."""
+"""Answers and errors of the network, in words for a person who cannot see the network."""
 
 from __future__ import annotations
 

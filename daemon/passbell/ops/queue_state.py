@@ -102,7 +102,7 @@ _STATE: Final = {
     ),
     "blocked": AccountGauge(
         "passbell_throttled_seconds",
-        "For how long PassKit's last 429 still stops everybody.",
+        "Seconds until sending goes on after PassKit's last 429.",
         ["account"],
         registry=REGISTRY,
     ),

@@ -35,7 +35,7 @@ class ApiKeys:
             self._known.append((name, _digest(key)))
             material.append(key)
         # Sessions are signed with what only the server can derive; changing any key ends all sessions. Scrypt,
-        # because a signature that somebody gets hold of must not help in guessing a weak key.
+        # because a stolen signature must not help to guess a weak key.
         self.signing_key: Final = hashlib.scrypt(
             "\n".join(material).encode(), salt=b"passbell web session", n=2**14, r=8, p=1, dklen=32
         )

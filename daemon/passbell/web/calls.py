@@ -178,7 +178,7 @@ class Calls:
         return UUID(str(value))
 
     async def discard_draft(self, campaign: UUID) -> None:
-        """Drop a draft that nobody confirmed."""
+        """Drop a draft that was not confirmed."""
         await self._database.fetch("select passbell.discard_draft(%s)", (campaign,))
 
     async def verb(self, owner: str, verb: str, campaign: UUID) -> shapes.CampaignCard:
@@ -228,7 +228,7 @@ class Calls:
         )
 
     async def list_reasons(self, campaign: UUID) -> list[shapes.ListReason]:
-        """Rows of the list that reach nobody, by reason."""
+        """Rows of the list that reach no member, by reason."""
         return await self._rows(
             shapes.ListReason, "select * from passbell.list_reasons(%s)", (campaign,), AUDIENCE_SECONDS
         )

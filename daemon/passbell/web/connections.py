@@ -89,7 +89,7 @@ class Bounded(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nobody works on a request of this connection."""
+        """Whether no request of this connection is being answered."""
         return bool(getattr(self.cycle, "response_complete", True))
 
     def _make_room(self) -> None:

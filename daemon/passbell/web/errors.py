@@ -86,7 +86,7 @@ def translate(error: PassbellError) -> ApiError:  # noqa: PLR0911 - one line per
     if isinstance(error, DatabaseRefused) and error.sqlstate.startswith(_BY_THE_HOST):
         return ApiError(409, "REFUSED_BY_DATABASE", str(error))
     if isinstance(error, LeaseLost):
-        return ApiError(409, "CONFLICT", "Somebody else is working on that: try again.")
+        return ApiError(409, "CONFLICT", "Another request is working on that: try again.")
     if isinstance(error, DatabaseUnavailable):
         return ApiError(
             503,
@@ -102,7 +102,7 @@ def translate(error: PassbellError) -> ApiError:  # noqa: PLR0911 - one line per
 
 
 def defect() -> ApiError:
-    """Return the answer for what nobody has thought of."""
+    """Return the answer to an unexpected error."""
     return ApiError(500, "INTERNAL_ERROR", "Something went wrong here. The log has the details.")
 
 

@@ -32,7 +32,7 @@ __all__ = ["MAX_BODY", "MAX_FORM", "MAX_UPLOAD", "Gate", "TooLarge"]
 log = structlog.get_logger()
 
 MAX_FORM: Final = 8 << 10
-"""Bytes of the form that signs in: all that is read of somebody who is not known yet."""
+"""Bytes of the form that signs in: all that is read from a caller that is not known yet."""
 MAX_BODY: Final = 1 << 20
 MAX_UPLOAD: Final = 50 << 20
 """Bytes of a request with a file; the same as for lists by URL."""
@@ -42,7 +42,7 @@ FAILURE_LIMIT: Final = Limit(burst=10, per_second=1 / 6)
 _UPLOADS: Final = re.compile(
     r"/api/notifications/(blast|targeted)|/api/members/import|/compose/confirm|/compose/draft|/imports"
 )
-# Open to everybody, and nothing there takes a body.
+# Open to all callers; no body is read there.
 _OPEN: Final = re.compile(r"/live|/ready|/openapi\.json|/static/.*")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # No script, style, font or frame but our own files; nothing inline but the style of the month's report, by its digest.

@@ -147,7 +147,7 @@ class Outlook(Shape):
 
 
 class ListPreview(Preview):
-    """The count for an uploaded list: its rows, and those that are nobody we know."""
+    """The count for an uploaded list: its rows, and how many match no member."""
 
     listed: int
     unmatched: int
@@ -210,7 +210,7 @@ class Reason(Shape):
 
 
 class ListReason(Shape):
-    """How many rows of a list reach nobody for this reason, with the first few values."""
+    """How many rows of a list reach no member for this reason, with the first few values."""
 
     reason: str
     n: int
@@ -255,7 +255,7 @@ class GivenBirthdays(Shape):
 
 
 class Birthday(Shape):
-    """Somebody whose birthday it is."""
+    """A member whose birthday it is."""
 
     pass_id: UUID
     program_id: UUID

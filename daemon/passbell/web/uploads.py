@@ -57,7 +57,7 @@ async def order_list(
 
     Raises:
         CsvError: the file is not a list.
-        CampaignError: the order is refused, or nobody on the list is a member.
+        CampaignError: the order is refused, or no entry of the list is a member.
     """
     order = (owner, key, program, message, name, scheduled_at)
     return await asyncio.to_thread(_order, dsn, upload.file, order, submit=submit)
@@ -106,7 +106,7 @@ async def import_members(
     Raises:
         CsvError: the file is no member list.
         CampaignError: no such program.
-        LeaseLost: somebody cancelled it.
+        LeaseLost: it was cancelled.
     """
     order = ImportOrder(
         program=program,

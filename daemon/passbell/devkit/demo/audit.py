@@ -1,7 +1,7 @@
 """Is it true? What the demo says at its end, checked against the phones, PassKit's records and the database.
 
-The phones are asked for every alert they showed; the platform's tables said before whom each campaign must
-reach, and with which words. Nothing here trusts passbell's own counters: they are among what is checked.
+The phones are asked for every alert they showed; the platform's tables said before which members each
+campaign must reach, and with which words. Nothing here trusts passbell's own counters: they are among what is checked.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Report:
         buzzes: alerts that phones showed.
         twice: alerts beyond one per campaign and phone.
         missing: phones that should have shown a text and did not.
-        unexpected: alerts that nobody ordered: wrong words, or somebody who must not be buzzed.
+        unexpected: alerts that were not ordered: wrong words, or a member who must not be buzzed.
         sent_again: pushes repeated after the crash, with the same bytes.
         busiest_second: most calls to PassKit in any sliding second.
         records: records of which everything but the message was compared.

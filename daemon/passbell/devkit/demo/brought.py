@@ -1,7 +1,7 @@
 """`--results`: a campaign that brings guests and one that brings none, and what passbell says of both.
 
-Phones that rang visit with a probability, everybody else as often as ever. The visits are rows of the platform's
-`transactions`, as a till would write them; a week passes by passbell's own clock.
+Members whose phones rang visit with a probability, all others as often as before. The visits are rows of the
+platform's `transactions`, as a till would write them; a week passes by passbell's own clock.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def brought(stage: Stage, screen: Screen) -> list[Brought]:
         ).fetchone()
         assert row is not None  # noqa: S101 - counts always answer
         planted.append(row["planted"])
-    screen.say("A week passes: phones that rang visit with a probability, everybody else as often as ever")
+    screen.say("A week passes: phones that rang visit with a probability, all others as often as before")
     database.execute("select set_config('passbell.now', (now() + interval '8 days')::text, false)")
     found = []
     for campaign, (name, _, _), guests in zip(campaigns, CAMPAIGNS, planted, strict=True):

@@ -1,4 +1,4 @@
-"""The guest list of the demo, as a link that somebody pasted into a form."""
+"""The guest list of the demo, as a link that was pasted into a form."""
 
 from __future__ import annotations
 

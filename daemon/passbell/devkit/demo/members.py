@@ -249,7 +249,7 @@ def populate(
         memberships = _MEMBERSHIPS if generation.startswith("1") else _STALE_MEMBERSHIPS
         inserts = (
             _INSERTS if generation == "4" else (*_INSERTS, memberships)
-        )  # 4: nobody writes there any more
+        )  # 4: the platform no longer writes there
         for insert in inserts:
             _fill(conn, types[insert.table], insert)
         conn.execute("drop table pg_temp.people")

@@ -1,6 +1,6 @@
-"""The five campaigns of the show: the SQL that orders each, and whom it must reach with which words.
+"""The five campaigns of the show: the SQL that orders each, and which members it must reach with which words.
 
-Whom it must reach is asked of the platform's own tables, not of passbell: the claims at the end are checked
+The members it must reach are read from the platform's own tables, not from passbell: the claims at the end are checked
 against this. A text is written out here a second time in Python for the same reason.
 """
 
@@ -25,7 +25,7 @@ LIST_TEXT: Final = "Doors open at 19:00. Have this pass at hand at gate B."
 SEGMENT_TEXT: Final = "Thank you, {first_name|friend}: your next cup on the West Coast is free."
 BIRTHDAY_TEXT: Final = "Happy birthday, {first_name|friend}! {points} points are yours."
 
-# Everybody of a program who may be buzzed, with what a text may need.
+# All members of a program that may be reached, with what a text may need.
 REACHABLE: Final[LiteralString] = """
 select p.passkit_internal_id as record, p.points_balance as points,
        coalesce(nullif(u.first_name, ''), p.member_first_name) as first_name
@@ -57,10 +57,10 @@ class Order:
         program: whose members.
         statement: the SQL exactly as it is run.
         words: how it is ordered, for the person who watches.
-        narrowed: whom it is for, as a condition on the platform's tables.
+        narrowed: the audience, as a condition on the platform's tables.
         text: the words for one member.
         extra: parameters of `narrowed`.
-        after: whom it reaches and what it says depend on what the SQL does: measured after it.
+        after: audience and text depend on what the SQL does: measured after it.
         expected: filled when it is ordered: PassKit's record id → what its phone must say.
         funnel: filled when it is ordered: how many are matched, not_in_wallet, opted_out.
         campaign: filled when it is ordered.
@@ -79,7 +79,7 @@ class Order:
     campaign: UUID | None = None
 
     def measure(self, stage: Stage) -> None:
-        """Ask the platform's tables whom this must reach."""
+        """Ask the platform's tables which members this must reach."""
         parameters = {"program": self.program, **self.extra}
         narrowed = sql.SQL(self.narrowed)
         rows = stage.database.execute(sql.SQL(REACHABLE).format(narrowed=narrowed), parameters).fetchall()

@@ -39,7 +39,7 @@ BIRTHDAYS: Final = 12
 UNKNOWN: Final = ("VIP-GUEST", "tbc", "4711", "see next sheet", "N0RTH-17", "old card", "0")
 WALLET_TOKEN: Final = "sandbox-token"  # noqa: S105 - the sandbox's own, made up
 
-# The platform says no birthday gifts are given until somebody switches them on; the show does.
+# The platform gives no birthday gifts until they are switched on; the show does that.
 PREPARE_BIRTHDAYS: Final = """
 with chosen as (
     select distinct on (p.user_id) p.user_id

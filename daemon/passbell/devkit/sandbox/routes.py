@@ -1,6 +1,6 @@
 """The paths of PassKit's REST API that the sandbox knows.
 
-Paths and verbs follow PassKit's published descriptors. A path that nobody knows answers 404; a known one
+Paths and verbs follow PassKit's published descriptors. An unknown path answers 404; a known one
 with another verb, or one that the sandbox knows of but does not act out, answers 501.
 """
 

@@ -108,7 +108,7 @@ class World:
     def add(
         self, owner: Owner, record_id: str, external: str, phones: tuple[Phone, ...], wall: float
     ) -> Record:
-        """A new record; an empty id is made up. Whoever calls has looked for duplicates."""
+        """A new record; an empty id is made up. The caller has looked for duplicates."""
         record = Record(
             record_id or new_id(self.rng), external, owner, index=len(self.records), phones=phones, now=wall
         )

@@ -1,8 +1,8 @@
-"""Whom an order is for, in ours and in the words of the platform's own service.
+"""The audience of an order, in our words and in those of the platform's own service.
 
 The service named a segment and put its values beside it: `{"segment": "GEO", "segmentConfig": {"zipCodes": [...]}}`.
-Each value belongs to one segment. A value that the named segment does not use is refused rather than dropped, for it
-would have narrowed the order.
+Each value belongs to one segment. A value that the named segment does not use is refused, not dropped, because
+dropping it could widen the order.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ _CSV_PAGE = 5000
 
 
 class CampaignDetail(CampaignCard):
-    """A campaign with its outcomes by reason, and the rows of its list that reach nobody."""
+    """A campaign with its outcomes by reason, and the rows of its list that reach no member."""
 
     reasons: list[Reason]
     list: list[ListReason]
@@ -93,7 +93,7 @@ async def page_of_campaigns(
     "/{id}", response_model=Result[CampaignDetail], summary="One campaign with its progress and reasons"
 )
 async def campaign(web: Web, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
-    """Return the campaign; `reasons` counts outcomes, `list` the rows of a list that reach nobody."""
+    """Return the campaign; `reasons` counts outcomes, `list` the rows of a list that reach no member."""
     card = await web.calls.campaign(campaign_id)
     result = card.model_dump(mode="json", by_alias=True) | {
         "reasons": await web.calls.reasons(campaign_id),
@@ -179,11 +179,11 @@ async def resume(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(ali
 
 @router.post("/{id}/cancel", response_model=Result[CampaignCard], summary="Cancel")
 async def cancel(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
-    """End it for good: whoever was not reached yet is skipped."""
+    """End it for good: members not reached yet are skipped."""
     return json_answer({"success": True, "result": await web.calls.verb(caller, "cancel", campaign_id)})
 
 
 @router.post("/{id}/retry-failed", response_model=Result[CampaignCard], summary="Retry failures")
 async def retry_failed(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
-    """Try the failed passes of a completed campaign again, and nobody else."""
+    """Try the failed passes of a completed campaign again, and no others."""
     return json_answer({"success": True, "result": await web.calls.verb(caller, "retry-failed", campaign_id)})

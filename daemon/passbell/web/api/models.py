@@ -94,7 +94,7 @@ Message = Annotated[
 
 
 def _given(value: Any) -> Any:
-    """An audience that is null or blank is a variable that was not set, and not everybody."""
+    """Refuse an audience that is null or blank: it is usually a variable that was not set."""
     if value is None or (isinstance(value, str) and is_blank(value)):
         raise ValueError("must name an audience, such as ALL; leave it out for everybody")
     return value
@@ -155,7 +155,7 @@ class Audience(Scope):
 
 
 class Broadcast(Audience):
-    """An order: what to say in which program, to whom, and when.
+    """An order: program, message, audience and time.
 
     The one place that decides what an order may say: /broadcast, its rehearsal and the calls of the platform's own
     service read this model. A new field is a line here.
@@ -235,7 +235,7 @@ class BirthdayOrder(Known):
 
 
 class PreviewOrder(Audience):
-    """Whom to count."""
+    """The audience to count."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -249,7 +249,7 @@ class PreviewOrder(Audience):
 
 
 class PlanOrder(Audience):
-    """Whom an order would reach, and the share that it would hold back."""
+    """The audience of an order, and the share that it would hold back."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -262,7 +262,7 @@ class PlanOrder(Audience):
 
 
 class ListOrder(Known):
-    """A form: what to say in which program, and the list of those to whom. Blast goes to everybody without a list."""
+    """A form: program, message, and a list of members. Without a list, blast goes to all members."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["programId", "message"]})
 
@@ -326,7 +326,7 @@ class Rehearsed(Counted):
 
 
 class Targeted(Shape):
-    """A campaign from an uploaded list: whom it reaches, and rows that are nobody we know."""
+    """A campaign from an uploaded list: how many members it reaches, and how many rows match none."""
 
     success: Literal[True] = True
     targeted: int = Field(examples=[500])

@@ -88,7 +88,7 @@ async def moment(web: Context, program: UUID, at: datetime | None) -> datetime |
 async def broadcast(
     body: Broadcast, web: Web, caller: Caller, wait: Wait = None, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Create a campaign for everybody in the program, or for a segment. The daemon sends it.
+    """Create a campaign for all members of the program, or for a segment. The daemon sends it.
 
     `result` is `{campaignId, total, status}`; with `wait` also `sent`, `failed`, `skipped`.
     """
@@ -209,7 +209,7 @@ async def rehearse(body: Broadcast, web: Web) -> Response:
 async def birthday_run(
     web: Web, caller: Caller, body: BirthdayOrder | None = None, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Give gifts now, whatever the hour, in one program or in all whose bot is on. Nobody gets a gift twice."""
+    """Give gifts now, whatever the hour, in one program or in all whose bot is on. No member gets a gift twice."""
     order = body or BirthdayOrder()
 
     async def work() -> tuple[int, dict[str, Any]]:

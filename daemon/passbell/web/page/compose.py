@@ -179,7 +179,7 @@ async def screen(request: Request, web: Web, session: Writing, draft: Fields) ->
             shown = await web.calls.screen(draft.program, draft.message, draft.target, _uuid(draft.member))
             warnings = await web.calls.warnings(draft.message)
             if shown is None:
-                problem = "Nobody in this program can be reached."
+                problem = "No member of this program can be reached."
         except CampaignError as error:
             problem = str(error)
     return page(request, "_screen.html", session, screen=shown, problem=problem, warnings=warnings)

@@ -89,7 +89,7 @@ def _audience(target: str, longest: int) -> str:
 
 
 def _shorter(text: str, longest: int) -> str:
-    """Cut a text that nobody would read to its end."""
+    """Cut a text that is too long to be read on a page."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

@@ -46,7 +46,7 @@ async def sign_in(
         return page(request, "login.html", code=403, next=after, error="Please sign in from this page.")
     name = web.keys.name_of(key.strip())
     if name is None:
-        # The right key is never made to wait, whoever else guesses from the same address.
+        # The right key never has to wait, not even while others guess from the same address.
         if wait := web.failures.seconds_to_wait(address):
             error = f"Too many wrong keys from this address. Try again in {ceil(wait)} seconds."
             return page(request, "login.html", code=429, next=after, error=error)
