@@ -21,7 +21,7 @@ from passbell.account_secrets import account_secret_values, has_account_secrets
 from passbell.errors import ConfigurationError
 from passbell.settings_problems import EXAMPLES, misspelled, one_line_each
 from passbell.settings_sources import SecretFiles
-from passbell.urls import DatabaseUrl, check_http_url, redact_url
+from passbell.urls import DatabaseUrl, check_http_url, is_loopback, redact_url
 
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
@@ -295,7 +295,16 @@ class Settings(BaseSettings):
                 f"PASSBELL_LEASE_SECONDS ({self.lease_seconds:g}) is shorter than PASSBELL_REQUEST_TIMEOUT "
                 f"({self.request_timeout:g}): a slow request can outlive its lease and be repeated."
             )
-        host = urlsplit(self.passkit_url).hostname or ""
-        if self.passkit_url.startswith("http:") and host not in {"localhost", "127.0.0.1", "::1"}:
-            found.append("PASSBELL_PASSKIT_URL is plain http: credentials travel unencrypted.")
+        if self.unencrypted:
+            found.append(self.unencrypted)
         return tuple(found)
+
+    @property
+    def unencrypted(self) -> str | None:
+        """The sentence about a PassKit address that is neither https nor http on loopback; None if it is."""
+        parts = urlsplit(self.passkit_url)
+        if parts.scheme != "http" or is_loopback(parts.hostname or ""):
+            return None
+        return (
+            "PASSBELL_PASSKIT_URL is plain http beyond this machine: credentials travel unencrypted. Use https."
+        )

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
-__all__ = ["DatabaseUrl", "check_database_url", "check_http_url", "redact_url"]
+__all__ = ["DatabaseUrl", "check_database_url", "check_http_url", "is_loopback", "redact_url"]
 
 # Parameters that other tools put into a PostgreSQL URL (Prisma's, as Supabase's dashboard shows them) and
 # that libpq refuses to see.
@@ -59,6 +59,11 @@ def check_http_url(value: object) -> object:
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("must be a plain base URL: no user, no ?query, no #fragment")
     return url
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host of a URL is this machine itself; the names are those that passbell.accounts takes."""
+    return re.fullmatch(r"localhost|127(\.\d{1,3}){3}|::1", host.casefold()) is not None
 
 
 def redact_url(url: str) -> str:

@@ -222,3 +222,21 @@ def test_row_level_security_that_was_switched_off(make_shop: MakeShop) -> None:
     told = " ".join(finding["detail"] for finding in named["rights"])
     assert "row level security of push_campaigns is off: run `passbell migrate`" in told
     assert "service_role may not write push_campaigns: run `passbell migrate`" in told
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        ("http://passkit.invalid", True),
+        ("http://localhost.invalid:1", True),
+        ("http://127.0.0.1:1", False),
+        ("http://[::1]:1", False),
+        ("https://passkit.invalid", False),
+    ],
+)
+def test_plain_http_beyond_this_machine(shop: Shop, address: str, *, refused: bool) -> None:
+    """Credentials in clear over a network fail the check, for the own account as for named ones."""
+    code, named = check(shop.url, DRY_RUN="false", PASSKIT_URL=address)
+    told = [finding for finding in named["configuration"] if "plain http" in finding["detail"]]
+    assert [finding["ok"] for finding in told] == [False] * refused
+    assert code == 1
