@@ -41,7 +41,7 @@ begin
         -- Columns that we write.
         for v_found in
             select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, w.wanted, a.attgenerated <> '' as generated
-              from (values ('name', 'text'), ('message_text', 'text'), ('message', 'text'), ('target_query', 'text'), ('csv_upload_url', 'text'), ('status', 'text'),
+              from (values ('name', 'text'), ('message_text', 'text'), ('message', 'text'), ('target_query', 'text'), ('csv_upload_url', 'text'), ('csv_encoding', 'text'), ('status', 'text'),
                            ('status_detail', 'text'), ('kind', 'text'), ('created_by', 'text'), ('sent_count', 'integer'), ('failed_count', 'integer'),
                            ('recipient_count', 'integer'), ('skipped_count', 'integer'), ('rate_per_second', 'numeric'), ('created_at', 'timestamptz'),
                            ('scheduled_at', 'timestamptz'), ('started_at', 'timestamptz'), ('completed_at', 'timestamptz'), ('updated_at', 'timestamptz'),

@@ -305,6 +305,4 @@ class Settings(BaseSettings):
         parts = urlsplit(self.passkit_url)
         if parts.scheme != "http" or is_loopback(parts.hostname or ""):
             return None
-        return (
-            "PASSBELL_PASSKIT_URL is plain http beyond this machine: credentials travel unencrypted. Use https."
-        )
+        return "PASSBELL_PASSKIT_URL is plain http beyond this machine: credentials travel unencrypted. Use https."

@@ -54,6 +54,10 @@ begin
         if new.csv_upload_url is distinct from old.csv_upload_url then
             perform passbell.require_length('csv_upload_url', new.csv_upload_url, 4000);
         end if;
+        if new.csv_encoding is distinct from old.csv_encoding then
+            perform passbell.require_length('csv_encoding', new.csv_encoding, 40);
+            new.csv_encoding := nullif(btrim(new.csv_encoding), '');
+        end if;
         new.created_by := left(new.created_by, 200);
     end if;
 
@@ -94,8 +98,8 @@ begin
         raise exception 'Campaign "%" has started: how many are held back, and how long is measured, can no longer be changed.', old.name using errcode = 'PB422';
     end if;
     if old.started_at is not null
-       and (new.program_id, new.message_text, new.target_query, new.csv_upload_url)
-           is distinct from (old.program_id, old.message_text, old.target_query, old.csv_upload_url) then
+       and (new.program_id, new.message_text, new.target_query, new.csv_upload_url, new.csv_encoding)
+           is distinct from (old.program_id, old.message_text, old.target_query, old.csv_upload_url, old.csv_encoding) then
         raise exception 'Campaign "%" has started: its text and audience can no longer be changed.', old.name using errcode = 'PB422';
     end if;
     new.automation_id := old.automation_id;  new.measure_days := coalesce(new.measure_days, 7);  new.priority := coalesce(new.priority, 5);

@@ -47,7 +47,8 @@ set search_path = ''
 as $$
     select exists (select from passbell.list_loads l
                     where l.campaign_id = p_campaign.id and l.loaded
-                      and l.url is not distinct from nullif(btrim(p_campaign.csv_upload_url), ''))
+                      and l.url is not distinct from nullif(btrim(p_campaign.csv_upload_url), '')
+                      and (l.url is null or l.encoding is not distinct from p_campaign.csv_encoding))
 $$;
 
 -- What the campaign's list holds, one row per id: the pages of its CSV; without a CSV the ids of the first IDS: part.

@@ -47,7 +47,19 @@ begin
         raise exception 'the lease on the list of campaign % is lost', p_campaign using errcode = 'PB412';
     end if;
     delete from passbell.list_pages g where g.campaign_id = p_campaign;
+    update passbell.list_loads l
+       set encoding = c.csv_encoding
+      from public.push_campaigns c
+     where l.campaign_id = p_campaign and c.id = p_campaign;
 end
+$$;
+
+-- The encoding that the order of a list names, for the daemon that has begun it: its role reads no order.
+create or replace function passbell.list_encoding(p_campaign uuid, p_claim_token uuid) returns text
+language sql stable
+set search_path = ''
+as $$
+    select l.encoding from passbell.list_loads l where l.campaign_id = p_campaign and l.claim_token = p_claim_token
 $$;
 
 -- The loader has staged every page of the campaign's list (in this same transaction): the next claim expands it.

@@ -76,6 +76,7 @@ declare
         'import_encoding',
         'import_failed',
         'import_staged',
+        'list_encoding',
         'list_failed',
         'list_loaded',
         'look_again',

@@ -202,3 +202,39 @@ def test_d5_status_in_a_pipe_has_whole_lines_without_colour(passbell: Passbell, 
     assert "A name that is rather long, as people write them, number 2 · Tea Club" in shown
     (first, *_) = passbell("status", "--json").document
     assert first["waits_for"] == "No daemon is running: start one with `passbell run`."
+
+
+def test_d9_a_list_says_which_rows_reach_nobody_and_why(
+    passbell: Passbell, club: Club, tmp_path: Any
+) -> None:
+    """D9: ids that are not found come with the advice that fits, and how the file was read, on standard error."""
+    file = tmp_path / "list.csv"
+    file.write_text("member_id;note\nM-Ann;a\n#M-Bo;b\nX-9;c\n")
+    run = passbell("send", "--program", club.program, "--message", "Hi", "--csv", str(file))
+    assert run.code == 0
+    assert 'row 3, "#M-Bo": not found: M-Bo exists: remove the #' in run.err
+    assert 'row 4, "X-9": not found' in run.err
+    assert "Columns not used: note." in run.err
+    run = passbell(
+        "send", "--program", club.program, "--message", "Yo", "--csv", str(file), "--dry-run", "--json"
+    )
+    document = json.loads(run.out)
+    assert [problem["value"] for problem in document["problems"]] == ["#M-Bo", "X-9"]
+
+
+def test_d9_the_encoding_of_a_list_can_be_said(passbell: Passbell, club: Club, tmp_path: Any) -> None:
+    """D9: a list in another code page names it; a word that is no encoding is refused, and so is one without a list."""
+    club.connection.execute("update passes_master set external_id = 'Łódź-1' where external_id = 'M-Ann'")
+    file = tmp_path / "list.csv"
+    file.write_bytes("member_id\nŁódź-1\n".encode("cp1250"))
+    order = ("send", "--program", club.program, "--message", "Hi", "--csv", str(file))
+    assert "1 of 1 matched" in passbell(*order, "--encoding", "cp1250", "--dry-run").out
+    assert "Nobody on the list was found" in passbell(*order, "--encoding", "cp1251", "--dry-run").err
+    assert 'There is no encoding "klingon"' in passbell(*order, "--encoding", "klingon").err
+    assert (
+        passbell(
+            "send", "--program", club.program, "--message", "Hi", "--target", "ALL", "--encoding", "utf-8"
+        ).code
+        == 2
+    )
+    assert campaigns(club) == []

@@ -203,3 +203,21 @@ def test_send_csv_of_nobody(shop: Shop, tmp_path: Path) -> None:
             "passbell: Nobody on the list was found in this program (0 of 1 matched; 1 not found)."
         )
     assert shop.value("select count(*) from push_campaigns") == 0
+
+
+def test_d9_the_encoding_of_a_list_by_url_can_be_said(shop: Shop, host: FileHost) -> None:
+    """D9: csv_encoding decides how the file is read; another one, while the campaign waits, reads it anew."""
+    program = shop.program()
+    shop.member(program, external_id="Łódź-1")
+    host.files["list.csv"] = "member_id\nŁódź-1\n".encode("cp1250")
+    link = host.link("list.csv")
+    right = shop.campaign(program, csv_upload_url=link, csv_encoding=" CP1250 ")
+    wrong = shop.campaign(program, message="x", csv_upload_url=link, csv_encoding="cp1251")
+    none = shop.campaign(program, message="y", csv_upload_url=link, csv_encoding="klingon")
+    with daemon(shop):
+        assert ended(shop, right) == "COMPLETED"
+        assert ended(shop, wrong) == "FAILED"
+        assert ended(shop, none) == "FAILED"
+    assert shop.order(right)["sent_count"] == 1
+    assert "Nobody on the list was found" in shop.order(wrong)["status_detail"]
+    assert 'There is no encoding "klingon"' in shop.order(none)["status_detail"]

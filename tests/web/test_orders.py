@@ -10,6 +10,8 @@ import pytest
 from support.wait import wait_until
 
 if TYPE_CHECKING:
+    import httpx
+
     from support.shop import Shop
     from support.web import Api, Club
 
@@ -224,3 +226,25 @@ def test_a_rule_of_the_host_is_said_in_its_own_words(api: Api, club: Club) -> No
         club.shop.conn.execute("drop function public.no_tea cascade")
     assert (answer.status_code, answer.json()["code"]) == (409, "REFUSED_BY_DATABASE")
     assert "No tea on Saturdays" in answer.json()["error"]
+
+
+def test_d9_the_encoding_of_an_uploaded_list_can_be_said(api: Api, club: Club) -> None:
+    """D9: the part `encoding` overrules the guess; without a list it is refused, for a list was meant."""
+    club.shop.conn.execute(
+        "update passes_master set external_id = 'Łódź-7' where id ="
+        " (select pass_id from passbell.recipients where program_id = %s and reachable and opted_in limit 1)",
+        [club.id],
+    )
+    files = {"csvFile": ("list.csv", "member_id\nŁódź-7\n".encode("cp1250"), "text/csv")}
+
+    def sent(encoding: str, call: str = "targeted") -> httpx.Response:
+        order = club.order | {"encoding": encoding}
+        return api.http.post(f"/api/notifications/{call}", data=order, files=files)
+
+    assert (sent("cp1251").status_code, sent("klingon").json()["code"]) == (400, "UNUSABLE_CSV")
+    assert (sent("cp1250").status_code, sent("cp1250").json()["targeted"]) == (202, 1)
+    answer = api.http.post(
+        "/api/notifications/blast",
+        files={n: (None, v) for n, v in (club.order | {"encoding": "cp1250"}).items()},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "CSV_REQUIRED")

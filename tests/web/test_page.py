@@ -218,3 +218,25 @@ def test_a_defect_answers_programs_with_json(api: Api, shop: Shop) -> None:
         shop.conn.execute("grant execute on function passbell.program_list() to passbell_web")
     assert answer.status_code == 500
     assert answer.json()["code"] == "INTERNAL_ERROR"
+
+
+def test_d9_the_page_takes_the_encoding_of_a_file(signed_in: httpx.Client, club: Club) -> None:
+    """D9: both forms with a file have a field for its encoding, and read the file by it."""
+    assert 'name="encoding"' in signed_in.get("/").text
+    assert 'name="encoding"' in signed_in.get("/imports").text
+    shop = club.shop
+    shop.conn.execute(
+        "update passes_master set external_id = 'Łódź-8' where id ="
+        " (select id from passes_master where program_id = %s order by id limit 1)",
+        [club.id],
+    )
+    listed = {"csvFile": ("list.csv", "member_id\nŁódź-8\n".encode("cp1250"), "text/csv")}
+    form = {"program": str(club.id), "message": "Hello", "audience": "csv", "encoding": "cp1250"}
+    assert signed_in.post("/compose/confirm", data=form, files=listed).status_code == 200
+    refused = signed_in.post("/compose/confirm", data=form | {"encoding": "klingon"}, files=listed)
+    assert (refused.status_code, "There is no encoding" in refused.text) == (400, True)
+    members = {
+        "csvFile": ("members.csv", "email,first_name\nlodz@example.com,Żółć\n".encode("cp1250"), "text/csv")
+    }
+    signed_in.post("/imports", data={"program": str(club.id), "encoding": "cp1250"}, files=members)
+    assert shop.value("select first_name from users where email = 'lodz@example.com'") == "Żółć"

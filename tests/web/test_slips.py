@@ -77,7 +77,7 @@ def test_b1_an_unknown_form_part_is_refused(api: Api, club: Club, path: str, par
         api.http.post(f"/api/notifications/{path}", data={**club.order, part: "VIP"}),
     ):
         body = refused(answer, club, 422, "UNKNOWN_FIELD")
-        assert body["details"][0]["known"] == ["csvFile", "message", "programId"]
+        assert body["details"][0]["known"] == ["csvFile", "encoding", "message", "programId"]
 
 
 @pytest.mark.parametrize(

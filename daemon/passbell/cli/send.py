@@ -15,7 +15,7 @@ from passbell.cli.database import connect, one, resolve_program
 from passbell.cli.output import as_json, json_option, number
 from passbell.cli.preview import OUTLOOK, PREVIEW, TARGETS, print_preview, program_option
 from passbell.cli.watch import watch
-from passbell.db.lists import ListOrder, create_list_campaign
+from passbell.db.lists import MAX_PROBLEMS, ListOrder, create_list_campaign
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -29,6 +29,7 @@ LEFT_OUT = {
     "too_often": "had enough messages lately",
     "suppressed": "left in peace",
 }
+REACHES_NOBODY = {"unknown_member": "not found", "other_program": "of another program"}
 MEASURE = """
     update public.push_campaigns c
        set holdout_percent = coalesce(%s, c.holdout_percent),
@@ -67,6 +68,7 @@ class Order(NamedTuple):
     name: str | None
     at: datetime | None
     file: Path | None
+    encoding: str | None
     measure: tuple[float | None, int | None, int | None]
     """Percent held back, days measured, priority; None as everywhere else."""
 
@@ -79,6 +81,7 @@ class Order(NamedTuple):
             target=self.target,
             name=self.name,
             scheduled_at=self.at,
+            encoding=self.encoding,
         )
 
 
@@ -96,6 +99,11 @@ class Order(NamedTuple):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Only to the members listed in this file; a --target narrows the list further.",
+)
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    help="The list's encoding, such as cp1250 or Shift_JIS, where it was guessed wrong.",
 )
 @click.option("--name", help="A name for the campaign, for lists and reports.")
 @click.option(
@@ -134,6 +142,7 @@ def send(
     message: str,
     target: str | None,
     file: Path | None,
+    encoding: str | None,
     name: str | None,
     at: datetime | None,
     holdout: float | None,
@@ -150,12 +159,7 @@ def send(
     everybody. Exit code 1 if the answer is no, or if --wait sees the campaign fail or pause.
     """
     asking = sys.stdin is not None and sys.stdin.isatty() and not yes and not dry_run
-    if target is None and file is None and not asking and not dry_run:
-        raise click.UsageError(
-            "Name the audience: --target ALL for everybody, another --target, or --csv FILE."
-        )
-    if target is not None and is_blank(target):
-        raise click.UsageError("--target is empty: write ALL for everybody.")
+    _require_audience(target, file, encoding, unasked=not asking and not dry_run)
     with connect() as connection:
         order = Order(
             resolve_program(connection, program),
@@ -164,6 +168,7 @@ def send(
             name,
             at,
             file,
+            encoding,
             (holdout, measure_days, priority),
         )
         one(connection, "select passbell.require_order(%s, %s, %s)", (order.program, order.target, at))
@@ -189,8 +194,22 @@ def send(
         return
     if file is not None:
         click.echo(f"{made['summary']} {number(made['targeted'])} would be buzzed now.")
+        if not asking:
+            _explain(made)
     click.echo(f"Campaign {made['campaign_id']} is queued.")
     click.echo(f"Follow it with: passbell status {made['campaign_id']}", err=True)
+
+
+def _require_audience(target: str | None, file: Path | None, encoding: str | None, *, unasked: bool) -> None:
+    """Refuse an order whose audience is not named."""
+    if target is None and file is None and unasked:
+        raise click.UsageError(
+            "Name the audience: --target ALL for everybody, another --target, or --csv FILE."
+        )
+    if target is not None and is_blank(target):
+        raise click.UsageError("--target is empty: write ALL for everybody.")
+    if encoding is not None and file is None:
+        raise click.UsageError("--encoding is the encoding of a list: it needs --csv FILE.")
 
 
 def _say(order: Order, outlook: Row) -> None:
@@ -204,10 +223,23 @@ def _say(order: Order, outlook: Row) -> None:
         click.echo(outlook["notice"], err=True)
 
 
+def _explain(made: dict[str, Any]) -> None:
+    """Say on standard error how the list was read, and the rows that reach nobody, with what is wrong with them."""
+    for note in made["notes"]:
+        click.echo(f"  {note}", err=True)
+    for row in made["problems"]:
+        why = REACHES_NOBODY.get(row["reason"], "cannot be used")
+        advice = f": {row['detail']}" if row["detail"] else ""
+        click.echo(f'  row {row["row_number"]}, "{row["value"]}": {why}{advice}', err=True)
+    if len(made["problems"]) == MAX_PROBLEMS:
+        click.echo("  All such rows are in public.push_list_problems.", err=True)
+
+
 def _count(connection: Connection, order: Order) -> tuple[int, str]:
     """How many phones the order reaches now, and the sentence about it."""
     if order.file is not None:
         made = create_list_campaign(connection, order.listed, order.file, dry_run=True)
+        _explain(asdict(made))
         return made.targeted, made.summary
     row = _preview(connection, order)
     left_out = [f"{number(row[column])} {words}" for column, words in LEFT_OUT.items() if row.get(column)]
@@ -268,6 +300,7 @@ def rehearse(connection: Connection, order: Order, outlook: Row, *, json_wanted:
             )
             return
         click.echo(f"{made.summary} {made.targeted:,} would be buzzed now.")
+        _explain(asdict(made))
         _say(order, outlook)
         click.echo("Nothing was sent.")
         return

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, Final
 from uuid import UUID  # noqa: TC003 - a dataclass's annotation, for readers at run time
 
 import psycopg
 from psycopg.rows import tuple_row
 
-from passbell.csvfile import read_ids
+from passbell.csvfile import read_ids, sniff
+from passbell.csvfile.source import Source
 from passbell.db.database import CONNECTION_OPTIONS
 from passbell.errors import LeaseLost, from_database
 
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from passbell.csvfile import ListedId
+    from passbell.csvfile import Layout, ListedId
 
 __all__ = [
     "MAX_ROWS",
     "ListCampaign",
     "ListOrder",
+    "ListProblem",
     "create_list_campaign",
     "create_list_campaign_async",
     "stage_list",
@@ -49,11 +51,19 @@ _SUBMIT: Final = """
     select rows, matched, targeted, unmatched, reasons, summary, status
       from passbell.submit_list_campaign(%s, %s)
 """
+MAX_PROBLEMS: Final = 20
+_PROBLEMS: Final = """
+    select row_number, value, reason, detail
+      from passbell.list_entries
+     where campaign_id = %s and reason in ('unusable', 'unknown_member', 'other_program')
+     order by row_number
+     limit %s
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListOrder:
-    """A campaign to the members of a list. A `target` other than ALL narrows the list further."""
+    """A campaign to the members of a list. A `target` other than ALL narrows it, `encoding` overrules the guess."""
 
     program: UUID
     message: str
@@ -61,6 +71,7 @@ class ListOrder:
     name: str | None = None
     scheduled_at: datetime | None = None
     created_by: str | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,8 @@ class ListCampaign:
     """What became of the order, counted in rows of the list; None as id: it was a rehearsal.
 
     `targeted` members would be buzzed as things stand, `unmatched` rows name nobody new in the program
-    (rows - matched), `reasons` counts the rows that reach nobody: `{"unknown_member": 12}`.
+    (rows - matched), `reasons` counts the rows that reach nobody: `{"unknown_member": 12}`. `notes` tell how the
+    file was read, `problems` the first rows that reach nobody, with what is probably wrong with an unknown id.
     """
 
     campaign_id: UUID | None
@@ -79,6 +91,18 @@ class ListCampaign:
     reasons: dict[str, int]
     summary: str
     status: str
+    notes: list[str] = field(default_factory=list)
+    problems: list[ListProblem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ListProblem:
+    """A row of the list that reaches nobody. `detail` is the advice, where there is some."""
+
+    row_number: int
+    value: str
+    reason: str
+    detail: str | None
 
 
 class _Rehearsed(Exception):
@@ -111,10 +135,14 @@ def create_list_campaign(
                 order.created_by,
             )
             campaign = _row(cursor.execute(_DRAFT, parameters))[0]
-            _, digest = stage_list(connection, campaign, file)
+            source = Source(file)
+            layout = sniff(source, encoding=order.encoding)
+            _, digest = stage_list(connection, campaign, source, layout=layout)
             made = ListCampaign(
                 None if dry_run else campaign, *_row(cursor.execute(_SUBMIT, (campaign, digest)))
             )
+            found = cursor.execute(_PROBLEMS, (campaign, MAX_PROBLEMS)).fetchall()
+            made = replace(made, notes=layout.notes, problems=[ListProblem(*row) for row in found])
             if dry_run:
                 raise _Rehearsed  # noqa: TRY301 - leaving the block with an exception is what rolls back
     except _Rehearsed:
@@ -143,9 +171,11 @@ async def create_list_campaign_async(
 def stage_list(
     connection: psycopg.Connection[Any],
     campaign: UUID,
-    file: str | os.PathLike[str] | IO[bytes],
+    file: str | os.PathLike[str] | IO[bytes] | Source,
     *,
     max_rows: int = MAX_ROWS,
+    encoding: str | None = None,
+    layout: Layout | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[int, str]:
     """Copy the ids of a CSV into the campaign's pages; return their number and the digest of the list.
@@ -158,7 +188,7 @@ def stage_list(
         psycopg.Error: as the driver says it.
     """
     count, digest = 0, hashlib.sha256()
-    ids = read_ids(file, max_rows)
+    ids = read_ids(file, max_rows, encoding=encoding, layout=layout)
     with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         for number, page in enumerate(_pages(ids)):
             if stop is not None and stop.is_set():

@@ -170,7 +170,9 @@ def _stage(url: str, campaign: ClaimedCampaign, file: IO[bytes], stop: threading
         with psycopg.connect(url, **CONNECTION_OPTIONS) as connection, connection.transaction():
             connection.execute(SHORT_LEASH, (SILENT_MILLISECONDS,))
             connection.execute("select passbell.begin_list(%s, %s)", names)
-            rows, digest = stage_list(connection, campaign.campaign_id, file, stop=stop)
+            said = connection.execute("select passbell.list_encoding(%s, %s)", names).fetchone()
+            encoding = said[0] if said else None
+            rows, digest = stage_list(connection, campaign.campaign_id, file, encoding=encoding, stop=stop)
             connection.execute(
                 "select passbell.list_loaded(%s, %s, %s, %s)", (*names, campaign.csv_url, digest)
             )

@@ -52,6 +52,7 @@ async def order_list(
     name: str | None,
     scheduled_at: datetime | None,
     submit: bool,
+    encoding: str | None = None,
 ) -> UUID:
     """Create a campaign whose audience is the uploaded file; a draft unless `submit`.
 
@@ -60,7 +61,9 @@ async def order_list(
         CampaignError: the order is refused, or no entry of the list is a member.
     """
     order = (owner, key, program, message, name, scheduled_at)
-    return await asyncio.to_thread(_order, dsn, upload.file, order, submit=submit)
+    return await asyncio.to_thread(
+        _order, dsn, upload.file, order, submit=submit, encoding=(encoding or "").strip() or None
+    )
 
 
 def _order(
@@ -69,6 +72,7 @@ def _order(
     order: tuple[str, str | None, UUID, str, str | None, datetime | None],
     *,
     submit: bool,
+    encoding: str | None,
 ) -> UUID:
     try:
         with psycopg.connect(dsn, **CONNECTION_OPTIONS) as connection, connection.transaction():
@@ -78,7 +82,7 @@ def _order(
             assert row is not None  # noqa: S101 - the function has OUT parameters
             campaign, ready = row
             if not ready:
-                _, content = stage_list(connection, campaign, file)
+                _, content = stage_list(connection, campaign, file, encoding=encoding)
                 connection.execute(
                     "select passbell.close_list_order(%s, %s, %s)", (campaign, content, submit)
                 )

@@ -261,6 +261,10 @@ class PlanOrder(Audience):
     holdout_percent: Annotated[float, Field(ge=0, le=50), BeforeValidator(_no_flag)] = 10
 
 
+ENCODING: Final = "Of the file, where it was guessed wrong: cp1250, Shift_JIS …"
+Encoding = Annotated[Text, Field(max_length=40)] | None
+
+
 class ListOrder(Known):
     """A form: program, message, and a list of members. Without a list, blast goes to all members."""
 
@@ -271,6 +275,7 @@ class ListOrder(Known):
     csv_file: UploadFile | None = Field(
         default=None, description="A CSV with a column member_id, external_id or pass_id"
     )
+    encoding: Encoding = Field(default=None, description=ENCODING)
 
 
 class TargetedOrder(ListOrder):
@@ -295,9 +300,7 @@ class ImportOrder(Known):
     program_id: ProgramId | None = None
     csv_file: UploadFile | None = Field(default=None, description="A CSV of members")
     dry_run: bool = Field(default=False, description="Report, and change nothing")
-    encoding: Annotated[Text, Field(max_length=40)] | None = Field(
-        default=None, description="Of the file, where it was guessed wrong: cp1250, Shift_JIS …"
-    )
+    encoding: Encoding = Field(default=None, description=ENCODING)
 
 
 class Ordered(Shape):

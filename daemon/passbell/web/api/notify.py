@@ -255,6 +255,8 @@ async def blast(
     name, text = given(form.program_id, form.message)
     if form.csv_file is not None:
         return await to_list(web, caller, form, idempotency_key)
+    if form.encoding is not None:  # a list was meant, and nobody's list is not everybody
+        raise ApiError(400, "CSV_REQUIRED", "encoding is that of a list, and there is no csvFile.")
 
     async def work() -> tuple[int, dict[str, Any]]:
         program = await web.calls.find_program(name)
@@ -294,11 +296,12 @@ async def to_list(web: Context, caller: str, form: ListOrder, key: str | None) -
             name=None if platform is None else platform.campaign_name,
             scheduled_at=None,
             submit=True,
+            encoding=form.encoding,
         )
         count = await web.calls.preview_list(campaign)
         answer = Targeted(targeted=count.reachable, unmatched=count.unmatched, campaign_id=campaign)
         shown = answer.model_dump(mode="json", by_alias=True, exclude_none=True)
         return 202, shown | await held_back(web, program, None)
 
-    same = fingerprint("list", name, message, await digest(upload))
+    same = fingerprint("list", name, message, form.encoding, await digest(upload))
     return await once(web.calls, caller, key, same, work)

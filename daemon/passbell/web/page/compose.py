@@ -69,6 +69,7 @@ class Draft(BaseModel):
     draft: Annotated[str, Field(max_length=40)] = ""
     kept: Text = ""
     member: str = ""
+    encoding: Annotated[Text, Field(max_length=40)] = ""
 
     @property
     def target(self) -> str:
@@ -285,6 +286,7 @@ async def _stage(
         name=draft.name.strip() or None,
         scheduled_at=at,
         submit=False,
+        encoding=draft.encoding,
     )
 
 

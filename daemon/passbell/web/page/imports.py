@@ -45,6 +45,7 @@ async def upload(
     program: Annotated[UUID | None, Form()] = None,
     csv_file: Annotated[UploadFile | None, File(alias="csvFile")] = None,
     rehearse: Annotated[str, Form(alias="dryRun")] = "",
+    encoding: Annotated[str, Form(max_length=40)] = "",
 ) -> HTMLResponse:
     """Take a file; the daemons go on with a long one."""
     if program is None:
@@ -57,6 +58,7 @@ async def upload(
         owner=session.name,
         program=program,
         dry_run=bool(rehearse),
+        encoding=encoding,
         seconds=2.0,
     )
     return redirect(request, f"/imports/{made}")
