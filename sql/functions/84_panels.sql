@@ -33,16 +33,18 @@ as $$
 $$;
 
 -- Programs as the page and the API list them.
-create or replace function passbell.program_list()
+drop function if exists passbell.program_list();
+create function passbell.program_list()
 returns table (program_id uuid, name text, protocol text, passkit_program_id text, timezone text, suspended boolean,
                birthday_bot_enabled boolean, birthday_reward_points integer, birthday_message text, birthday_send_at text,
-               push_window_start text, push_window_end text)
+               push_window_start text, push_window_end text, push_consent text, push_max integer, push_max_days integer, push_min_hours integer)
 language sql stable
 set search_path = ''
 as $$
     select g.program_id, coalesce(nullif(btrim(g.name), ''), g.program_id::text), g.protocol, g.passkit_program_id, passbell.zone(g.timezone), g.suspended,
            g.birthday_bot_enabled, greatest(g.birthday_reward_points, 0), g.birthday_message, to_char(g.birthday_send_at, 'HH24:MI'),
-           to_char(g.push_window_start, 'HH24:MI'), to_char(g.push_window_end, 'HH24:MI')
+           to_char(g.push_window_start, 'HH24:MI'), to_char(g.push_window_end, 'HH24:MI'),
+           coalesce(g.push_consent, 'OPT_OUT'), g.push_max, g.push_max_days, g.push_min_hours
       from passbell.programs g
      order by lower(g.name), g.program_id
 $$;

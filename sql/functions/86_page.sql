@@ -181,16 +181,17 @@ end
 $$;
 
 -- What a program says about its messages, for its own page and for compose.
-create or replace function passbell.page_program(p_program uuid)
+drop function if exists passbell.page_program(uuid);
+create function passbell.page_program(p_program uuid)
 returns table (program_id uuid, name text, timezone text, suspended boolean, push_window_start text, push_window_end text,
                holdout_percent numeric, holdout_group boolean, average_bill numeric, push_max integer, push_max_days integer, push_min_hours integer,
-               this_month date, daily_cap integer)
+               push_consent text, this_month date, daily_cap integer)
 language sql stable
 set search_path = ''
 as $$
     select g.program_id, coalesce(nullif(btrim(g.name), ''), g.program_id::text), passbell.zone(g.timezone), g.suspended,
            to_char(g.push_window_start, 'HH24:MI'), to_char(g.push_window_end, 'HH24:MI'), coalesce(g.holdout_percent, 0), coalesce(g.holdout_group, false),
-           g.average_bill, g.push_max, g.push_max_days, g.push_min_hours,
+           g.average_bill, g.push_max, g.push_max_days, g.push_min_hours, coalesce(g.push_consent, 'OPT_OUT'),
            date_trunc('month', passbell.local_date(g.program_id)::timestamp)::date, s.daily_cap
       from passbell.programs g
      cross join passbell.settings s
@@ -202,50 +203,6 @@ create or replace function passbell.page_report(p_program uuid, p_month date) re
 language sql
 set search_path = ''
 as $$ select to_jsonb(r) from public.push_report(p_program, p_month) r $$;
-
--- ── members who get no messages for now ──────────────────────────────────────────────────────────────────────
-
-create or replace function passbell.page_suppressions(p_program uuid)
-returns table (id uuid, external_id text, until timestamptz, reason text, created_by text, created_at timestamptz, over boolean)
-language sql stable
-set search_path = ''
-as $$
-    select s.id, left(s.external_id, 200), s.until, left(s.reason, 400), s.created_by, s.created_at, coalesce(s.until <= passbell.now(), false)
-      from public.push_suppressions s
-     where s.program_id = p_program
-     order by s.created_at desc, s.id
-     limit 500
-$$;
-
--- Raises PB404 for a member that the program does not have: a slip would leave the wrong one in peace.
-create or replace function passbell.page_suppress(p_owner text, p_program uuid, p_external_id text, p_until text, p_reason text) returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_known  text;
-begin
-    perform passbell.act_as(p_owner);
-    perform passbell.require_program(p_program);
-    select r.external_id into v_known from passbell.recipients r
-     where r.program_id = p_program and lower(btrim(r.external_id)) = lower(btrim(p_external_id)) limit 1;
-    if not found then
-        raise exception 'There is no member "%" in this program.', left(btrim(p_external_id), 80) using errcode = 'PB404';
-    end if;
-    insert into public.push_suppressions (program_id, external_id, until, reason, created_by)
-    values (p_program, v_known, passbell.program_moment(p_program, p_until), nullif(left(btrim(p_reason), 400), ''), passbell.caller());
-end
-$$;
-
-create or replace function passbell.page_unsuppress(p_owner text, p_id uuid) returns void
-language plpgsql
-set search_path = ''
-as $$
-begin
-    perform passbell.act_as(p_owner);
-    delete from public.push_suppressions s where s.id = p_id;
-end
-$$;
 
 -- The rows of an import that have a problem: those that were rejected first, then those of which cells were left out.
 create or replace function passbell.page_import_rows(p_import uuid, p_rejected boolean, p_after integer, p_limit integer)

@@ -147,9 +147,6 @@ declare
         'page_report',
         'page_save_draft',
         'page_submit_draft',
-        'page_suppress',
-        'page_suppressions',
-        'page_unsuppress',
         'page_verdicts',
         'page_when',
         'preview_list',
@@ -161,7 +158,10 @@ declare
         'sample_message',
         'sample_messages',
         'save_automation',
-        'session_holds'];
+        'session_holds',
+        'suppress',
+        'suppression_list',
+        'unsuppress'];
     v_web_public constant text[] := array['automation_preview', 'automation_results', 'get_birthdays_today', 'push_plan', 'push_preview',
         'push_results', 'push_results_total', 'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.

@@ -13,7 +13,17 @@ from fastapi.staticfiles import StaticFiles
 from passbell import __version__
 from passbell.db.database import Database
 from passbell.web import errors
-from passbell.web.api import automations, campaigns, health, lookup, members, notify, platform, results
+from passbell.web.api import (
+    automations,
+    campaigns,
+    health,
+    lookup,
+    members,
+    notify,
+    platform,
+    results,
+    suppressions,
+)
 from passbell.web.api.models import REFUSALS
 from passbell.web.auth import ApiKeys
 from passbell.web.context import Context
@@ -72,6 +82,7 @@ def create_app(
         results.router,
         automations.router,
         lookup.router,
+        suppressions.router,
         members.router,
         platform.router,
     ):

@@ -375,6 +375,34 @@ class Calls:
         """Delete one that has no campaign under way."""
         await self._database.fetch("select passbell.delete_automation(%s, %s)", (owner, automation))
 
+    # ── members who get no messages for now ──────────────────
+
+    async def suppressions(self, program: UUID) -> list[shapes.Suppression]:
+        """Those of a program, newest first."""
+        return await self._rows(shapes.Suppression, "select * from passbell.suppression_list(%s)", (program,))
+
+    async def suppression(self, row: UUID) -> shapes.Suppression:
+        """One of them."""
+        found = await self._rows(
+            shapes.Suppression, "select * from passbell.suppression_list(null, %s)", (row,)
+        )
+        if not found:
+            raise CampaignError(f"There is no suppression {row}.", "PB404")
+        return found[0]
+
+    async def suppress(
+        self, owner: str, program: UUID, member: str, until: datetime | None, reason: str | None
+    ) -> shapes.Suppression:
+        """Add a member."""
+        made = await self._value(
+            "select passbell.suppress(%s, %s, %s, %s, %s)", (owner, program, member, until, reason)
+        )
+        return await self.suppression(UUID(str(made)))
+
+    async def unsuppress(self, owner: str, row: UUID) -> None:
+        """Remove a row."""
+        await self._database.fetch("select passbell.unsuppress(%s, %s)", (owner, row))
+
     # ── member imports ───────────────────────────────────────
 
     async def imports(self) -> list[shapes.ImportCard]:

@@ -64,6 +64,24 @@ class Program(Shape):
     birthday_send_at: str | None
     push_window_start: str | None
     push_window_end: str | None
+    push_consent: str
+    """OPT_OUT: a member who never answered may be reached. OPT_IN: only an explicit yes may."""
+    push_max: int | None
+    push_max_days: int | None
+    push_min_hours: int | None
+
+
+class Suppression(Shape):
+    """A member who gets no messages for now; `until` null is no end."""
+
+    id: UUID
+    program_id: UUID
+    external_id: str
+    until: datetime | None
+    reason: str | None
+    created_by: str | None
+    created_at: datetime
+    over: bool
 
 
 class Segment(Shape):

@@ -82,20 +82,9 @@ class ProgramPage(Shape):
     push_max: int | None
     push_max_days: int | None
     push_min_hours: int | None
+    push_consent: str
     this_month: date
     daily_cap: int
-
-
-class Suppression(Shape):
-    """A member who gets no messages for now."""
-
-    id: UUID
-    external_id: str
-    until: datetime | None
-    reason: str | None
-    created_by: str | None
-    created_at: datetime
-    over: bool
 
 
 class Occasion(Shape):
@@ -209,22 +198,6 @@ class Asks(Calls):
             "select passbell.page_report(%s, %s)", (program, month), AUDIENCE_SECONDS
         )
         return row | {"month": date.fromisoformat(row["month"])}
-
-    # ── members who get no messages for now ──────────────────
-
-    async def suppressions(self, program: UUID) -> list[Suppression]:
-        """The list."""
-        return await self._rows(Suppression, "select * from passbell.page_suppressions(%s)", (program,))
-
-    async def suppress(self, owner: str, program: UUID, member: str, until: str, reason: str) -> None:
-        """Add a member."""
-        await self._value(
-            "select passbell.page_suppress(%s, %s, %s, %s, %s)", (owner, program, member, until, reason)
-        )
-
-    async def unsuppress(self, owner: str, row: UUID) -> None:
-        """Remove a row."""
-        await self._value("select passbell.page_unsuppress(%s, %s)", (owner, row))
 
     async def import_rows(self, made: UUID, after: int, limit: int, *, rejected: bool) -> list[ImportRow]:
         """Rows with a problem, either the rejected ones or the others."""

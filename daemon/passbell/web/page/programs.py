@@ -118,7 +118,8 @@ async def suppress(
     """Leave a member in peace."""
     if not member.strip():
         raise ApiError(400, "MEMBER_REQUIRED", "Enter the member id.")
-    await web.calls.suppress(session.name, program_id, member, until, reason)
+    end = await web.calls.moment(program_id, until)
+    await web.calls.suppress(session.name, program_id, member, end, reason)
     return await _suppressions(request, web, session, program_id)
 
 

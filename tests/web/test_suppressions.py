@@ -1,0 +1,90 @@
+"""Members who get no messages for now, over HTTP: one more, the list, one less; and what a program's rules are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.web import Api, Club
+
+
+def order(club: Club, **more: Any) -> dict[str, Any]:
+    return {"programId": str(club.id), "externalId": club.member["Ann"], **more}
+
+
+def test_added_listed_skipped_and_removed(api: Api, club: Club) -> None:
+    """A suppressed member is counted apart in the preview, and reached again when the entry is gone."""
+    ann = club.member["Ann"]
+    before = api.post("/api/preview", {"programId": str(club.id)}).json()["result"]
+    until = (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=0)
+    answer = api.post(
+        "/api/suppressions",
+        order(club, externalId=f" {ann.lower()} ", until=until.isoformat(), reason="Staff"),
+    )
+    made = answer.json()["result"]
+    assert answer.status_code == 201
+    assert (made["externalId"], made["reason"], made["over"]) == (ann, "Staff", False)
+    assert (datetime.fromisoformat(made["until"]), made["createdBy"]) == (until, "marketing")
+    assert made["programId"] == str(club.id)
+    listed = api.get("/api/suppressions", params={"programId": club.passkit_id}).json()["result"]
+    assert listed == [made]
+    after = api.post("/api/preview", {"programId": str(club.id)}).json()["result"]
+    assert (after["suppressed"], after["reachable"]) == (1, before["reachable"] - 1)
+    removed = api.http.delete(f"/api/suppressions/{made['id']}")
+    assert removed.json()["result"] == made
+    assert api.get("/api/suppressions", params={"programId": str(club.id)}).json()["result"] == []
+    again = api.post("/api/preview", {"programId": str(club.id)}).json()["result"]
+    assert (again["suppressed"], again["reachable"]) == (0, before["reachable"])
+
+
+def test_the_same_key_suppresses_once(api: Api, club: Club) -> None:
+    """A retried request is answered from memory."""
+    key = {"Idempotency-Key": uuid4().hex}
+    answers = [api.http.post("/api/suppressions", json=order(club), headers=key) for _ in range(2)]
+    assert [one.status_code for one in answers] == [201, 201]
+    assert answers[0].json() == answers[1].json()
+    assert club.shop.value("select count(*) from push_suppressions where program_id = %s", [club.id]) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"externalId": "stranger"}, 404, "There is no member"),
+        ({"externalId": "  "}, 422, "externalId"),
+        ({"until": "2020-01-01T00:00:00Z"}, 400, "past"),
+        ({"untill": "2999-01-01T00:00:00Z"}, 422, "until"),
+        ({"programId": str(uuid4())}, 404, "program"),
+    ],
+)
+def test_a_slip_suppresses_nobody(
+    api: Api, club: Club, fields: dict[str, Any], status: int, words: str
+) -> None:
+    """The answer is a sentence, and the list stays empty."""
+    answer = api.post("/api/suppressions", order(club, **fields))
+    assert (answer.status_code, words in answer.text) == (status, True), answer.text
+    assert club.shop.value("select count(*) from push_suppressions where program_id = %s", [club.id]) == 0
+
+
+def test_an_entry_that_is_not_there_is_404(api: Api) -> None:
+    """Removed twice, or never made."""
+    assert api.http.delete(f"/api/suppressions/{uuid4()}").status_code == 404
+
+
+def test_a_programs_limits_and_consent_are_listed(api: Api, club: Club) -> None:
+    """What a missing answer about messages means, and how often is enough."""
+    club.shop.conn.execute(
+        "update programs set push_consent = 'OPT_IN', push_max = 4, push_max_days = 30, push_min_hours = 24"
+        " where id = %s",
+        [club.id],
+    )
+    (mine,) = [one for one in api.get("/api/programs").json()["result"] if one["programId"] == str(club.id)]
+    assert (mine["pushConsent"], mine["pushMax"], mine["pushMaxDays"], mine["pushMinHours"]) == (
+        "OPT_IN",
+        4,
+        30,
+        24,
+    )
