@@ -61,7 +61,7 @@ begin
                      else format('push_campaigns.%s is %s, and passbell needs %s. Nothing was changed. Remedy: alter table public.push_campaigns alter column %1$I drop default, alter column %1$I type %3$s using %1$I::%3$s; and migrate again.',
                                  v_found.name, v_found.type, v_found.wanted) end;
         end loop;
-        -- Columns that nobody fills in when a campaign is ordered here.
+        -- Columns that stay empty when a campaign is ordered here.
         for v_found in
             select a.attname as name
               from pg_catalog.pg_attribute a
@@ -70,7 +70,7 @@ begin
                                      'recipient_count', 'skipped_count', 'created_at', 'updated_at', 'kind')
              order by a.attnum
         loop
-            raise exception using errcode = 'PB422', message = format('push_campaigns.%s must be filled in and has no default, so that nobody could order a campaign here. Nothing was changed. Remedy: alter table public.push_campaigns alter column %1$I drop not null (or set a default), and migrate again.', v_found.name);
+            raise exception using errcode = 'PB422', message = format('push_campaigns.%s must be filled in and has no default, so that no campaign could be ordered here. Nothing was changed. Remedy: alter table public.push_campaigns alter column %1$I drop not null (or set a default), and migrate again.', v_found.name);
         end loop;
     end if;
 
@@ -89,7 +89,7 @@ begin
                      then format('%s.%s, which passbell reads, is now called %s. Nothing was changed. Remedy: alter table %1$s rename column %3$I to %2$I; or keep both names: alter table %1$s add column %2$I %4$s generated always as (%3$I) stored; and migrate again.',
                                  v_found.relation, v_found.name, v_found.now_called,
                                  (select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a where a.attrelid = to_regclass(v_found.relation) and a.attname = v_found.now_called))
-                     else format('%s.%s, from which passbell reads who opted out, is gone. Nothing was changed. Remedy: put it back; or accept that nobody has opted out: delete from passbell.host_columns where column_name = %3$L; and migrate again.',
+                     else format('%s.%s, from which passbell reads who opted out, is gone. Nothing was changed. Remedy: put it back; or accept that no member has opted out: delete from passbell.host_columns where column_name = %3$L; and migrate again.',
                                  v_found.relation, v_found.name, v_found.name) end;
         end loop;
     elsif to_regclass('passbell.recipients') is not null and to_regclass('public.users') is not null

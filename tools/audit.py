@@ -30,7 +30,7 @@ LAST_LINES = 1
 
 
 class Verdict(NamedTuple):
-    """What an answer means: `asked` False says that nobody could be asked, for the reason in `lines`."""
+    """What an answer means: `asked` False says that no advisory source answered; `lines` has the reason."""
 
     asked: bool
     vulnerable: bool
@@ -114,7 +114,7 @@ def _last_line(text: str) -> str:
 
 
 def _skip(reasons: list[str]) -> int:
-    print("Not audited, because nobody could be asked:")
+    print("Not audited, because no advisory source answered:")
     for reason in reasons:
         print(f"  {reason}")
     return 0

@@ -56,7 +56,7 @@ REASONS = {
     ),
 }
 LIST_REASONS = {
-    "unknown_member": "Nobody in this program has this id.",
+    "unknown_member": "No member of this program has this id.",
     "other_program": "The id belongs to another program.",
     "duplicate": "The same pass stands further up in the list.",
     "not_installed": "The pass is in no wallet.",
@@ -106,7 +106,7 @@ def outcomes_page(connection: psycopg.Connection[Any]) -> str:
             ((f"`{reason}`", f"`{REASONS[reason][0]}`", REASONS[reason][1]) for reason in reasons),
         ),
         "## list_entries.reason",
-        "Rows of a hit list by which nobody is reached (`public.push_list_problems`).",
+        "Rows of a hit list that reach no member (`public.push_list_problems`).",
         pairs(("reason", "meaning"), allowed(connection, "passbell.list_entries", "reason"), LIST_REASONS),
         "## import_rows.result",
         "Rows of a member import (`public.member_import_rows`).",

@@ -41,7 +41,7 @@ ADAPTERS = {
     "passbell.programs": "One row per program, likewise.",
     "passbell.visits": "One row per visit: what a member earned or redeemed, a coupon redeemed, a ticket checked in; "
     "never a gift of passbell's own. Yours may replace it; migrate again afterwards.",
-    "passbell.joins": "Since when somebody is a member, likewise.",
+    "passbell.joins": "Since when a person is a member, likewise.",
     "passbell.events": "When the event of a ticket is, likewise.",
 }
 INTRODUCTION = """\

@@ -49,7 +49,7 @@ begin
 end
 $$;
 
--- What people mean by a zone, as PostgreSQL names it; NULL if nobody can tell. 'GMT+2' and 'UTC-05:30' are hours ahead of and
+-- What people mean by a zone, as PostgreSQL names it; NULL if it is not known. 'GMT+2' and 'UTC-05:30' are hours ahead of and
 -- behind UTC, as people write them: PostgreSQL takes them for POSIX, where the sign is the other way round, and so it
 -- takes any other word with a sign and a number, which is not understood here. The official Etc/GMT-2 stays what it is.
 -- A bare city is the zone that ends in it.

@@ -1,9 +1,9 @@
 -- Reading what a host column says when its type is not the one we work with (text where a date should be, numeric where
 -- an integer should be). What cannot be read is NULL for that member, never an error: one odd cell must not stop a query
--- over everybody. They stand in passbell.recipients, and only for columns of another type (passbell.host_column); no
--- search path of their own, so that they disappear into the query.
+-- over all members. passbell.recipients uses these functions, for columns of another type only (passbell.host_column).
+-- Without a search path of their own they are inlined into the query.
 
--- 'no', 'false', '0', 'unsubscribed' are a no; words that nobody knows are NULL.
+-- 'no', 'false', '0', 'unsubscribed' are a no; unknown words are NULL.
 create or replace function passbell.read_boolean(p_value text) returns boolean
 language sql immutable parallel safe
 as $$
@@ -28,7 +28,7 @@ as $$
     select case when p_value ~ E'^\\s*[+-]?\\d{1,30}(\\.\\d{0,30})?\\s*$' then p_value::numeric end
 $$;
 
--- Dates that begin with the year; which of the others begin with the month, nobody can tell from one cell.
+-- Dates that begin with the year; whether another one begins with the month cannot be told from one cell.
 create or replace function passbell.read_date(p_value text) returns date
 language sql immutable parallel safe
 as $$
@@ -75,7 +75,7 @@ end
 $$;
 
 -- Did the member come? Earning and redeeming are visits; an adjustment, an installation, what was taken back or expired is
--- none, nor is a word that nobody knows.
+-- none, nor is an unknown word.
 create or replace function passbell.is_visit(p_action text) returns boolean
 language sql immutable parallel safe
 as $$

@@ -3,8 +3,8 @@
 -- transaction it stands in. Returns the new balance if the host tells it. Raises PB502 with the host's reason.
 --
 -- Which function works is found out by trying (award_trial): the platform has shipped one that always raises beside a twin
--- that does the work. Where nobody can be tried with, the order is that of the names; and whatever was chosen, one that
--- turns out to name what does not exist (SQLSTATE class 42) is answered for by the next.
+-- that does the work. If there is no member to try it with, the order is that of the names. If the chosen function
+-- turns out to use a name that does not exist (SQLSTATE class 42), the next one is called instead.
 create or replace function passbell.build_award_points() returns void
 language plpgsql
 set search_path = ''
@@ -81,8 +81,8 @@ end
 $fn$;
 
 -- The host's award functions, the lowest place first, each with the call as award_points makes it and what became of a trial: one
--- point to one member, rolled back. works: true, it gave the point; false, it raised, `detail` says what; NULL, nobody is
--- there to try it with, or it refused that member. Preferred among equals: the signature by external id with the most
+-- point to one member, rolled back. works: true, it gave the point; false, it raised, `detail` says what; NULL, there is
+-- no member to try it with, or it refused that member. Preferred among equals: the signature by external id with the most
 -- arguments we know, then the legacy one by member id, then the _atomic twin.
 create or replace function passbell.award_trial()
 returns table (place integer, signature text, call text, works boolean, detail text)

@@ -5,7 +5,7 @@
 --   the column that the adapters read (passbell.host_columns) was renamed or dropped: the platform writes its opt-outs
 --   somewhere else by now, and migrate would add an empty column in its place;
 --   row security on public.users hides rows from the owner (FORCE ROW LEVEL SECURITY, or another owner than passbell's):
---   nobody can be seen there, or passes belong to people who cannot (a sample of a thousand passes is looked at).
+--   no row is visible there, or passes belong to people whose rows are not (a sample of a thousand passes is checked).
 --
 -- Asked by the campaign loop at every turn, at start and hourly by every daemon, by previews, check and migrate. As the
 -- owner, because it is the owner's view that matters.

@@ -36,7 +36,7 @@ values
     ('IDS', 'These members, by external id, else by pass id',
      'lower(btrim(external_id)) = any (passbell.id_list($1)) or pass_id = any (passbell.pass_id_list($1))', null, 'list', '{}', true),
     ('CSV', 'The members listed in the file at csv_upload_url',
-     'false /* lists are matched by passbell.match_list; nobody else''s business may take CSV for everybody */', null, 'none', '{}', true)
+     'false /* lists are matched by passbell.match_list; no other caller may take CSV for all members */', null, 'none', '{}', true)
 on conflict (name) do update
    set description = excluded.description, predicate = excluded.predicate, default_parameter = excluded.default_parameter,
        parameter_kind = excluded.parameter_kind, aliases = excluded.aliases, builtin = true

@@ -39,7 +39,7 @@ begin
                       array_to_string(v_known, '}, {') using errcode = 'PB400';
             end if;
             fields := fields || v_field;
-            -- Points that nobody ever booked are zero; a missing name without a fallback is left out.
+            -- Points that were never booked are zero; a missing name without a fallback is left out.
             fallbacks := fallbacks || case
                 when position('|' in v_token) > 0 then substr(v_token, position('|' in v_token) + 1, length(v_token) - position('|' in v_token) - 1)
                 when v_field in ('points', 'tier_points') then '0'
@@ -74,7 +74,7 @@ begin
                        when 'tier_points' then p_tier_points::text
                        when 'program'     then p_program
                    end;
-        if length(v_value) > 200 then       -- a name that nobody has would fill the record and the screen
+        if length(v_value) > 200 then       -- a longer value would fill the record and the screen
             v_value := left(v_value, 200);
         end if;
         if v_value ~ '[[:cntrl:]]' then

@@ -142,7 +142,7 @@ as $$
                                            ('COMPLETED', 'PROCESSING'))
 $$;
 
--- Refuses (PB400) a text that nobody types: it would be read, shown and copied with every answer.
+-- Refuses (PB400) a text longer than people type: it would be read, shown and copied with every answer.
 create or replace function passbell.require_length(p_name text, p_text text, p_most integer) returns void
 language plpgsql immutable
 set search_path = ''
@@ -169,7 +169,7 @@ end
 $$;
 
 -- After a status changed: wake the daemons (an accelerator only; they poll as well), and if it was cancelled, close
--- what nobody is sending right now.
+-- the chunks that are not being sent right now.
 create or replace function passbell.campaign_changed() returns trigger
 language plpgsql
 security definer

@@ -97,8 +97,8 @@ as $$
      where t.segment <> 'CSV' and not (t.segment = 'IDS' and t.nth = 1 and not passbell.is_list(p_campaign))
 $$;
 
--- What is evidently wrong with ids that nobody in the program has, where exactly one other id is meant: 1042.0 and #1042 and
--- 1,042 for 1042, 42 for 00042. Advice for people; nobody is ever matched by it, for 42 may be somebody else.
+-- What is evidently wrong with ids that no member of the program has, if exactly one other id can be meant: 1042.0 and #1042
+-- and 1,042 for 1042, 42 for 00042. Advice for people: it never matches a member, because 42 may be another member.
 create or replace function passbell.id_advice(p_program uuid, p_values text[]) returns table (value text, advice text)
 language sql stable
 set search_path = ''
@@ -137,10 +137,10 @@ $$;
 -- case; of passes whose ids differ in case alone the one spelt as listed, else the first. Leaves who matched in
 -- pg_temp.passbell_matches until the transaction ends, for expand_campaign:
 --
---     list_row, list_value, pass_id (NULL: nobody), nth (1: the first row that names this pass, else 2),
+--     list_row, list_value, pass_id (NULL: no match), nth (1: the first row that names this pass, else 2),
 --     reachable, opted_in, wanted (the rest of the target holds)
 --
--- and for people only the rows that reach nobody, in passbell.list_entries with the reason, and the totals in
+-- and for people only the rows that reach no member, in passbell.list_entries with the reason, and the totals in
 -- passbell.list_loads. Each id is looked up in the index on folded external ids (passes_master_external_id_folded), so that a
 -- test send beside a million members takes milliseconds; without it (a view of the operator's own), and for hundreds of
 -- thousands of ids, one hash join over the program's members: a million take a few seconds. Returns NULL for a campaign

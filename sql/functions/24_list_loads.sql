@@ -1,5 +1,5 @@
--- Loading lists: by a daemon from a URL (claim_campaign, renew, loaded or failed), or by whoever has the file at hand
--- (draft, pages, submit). Either way every page and the word that they are complete come in one transaction.
+-- Loading lists: by a daemon from a URL (claim_campaign, renew, loaded or failed), or by a caller that has the file
+-- (draft, pages, submit). Either way all pages, and the mark that they are complete, come in one transaction.
 
 -- The loader is still at it. False if another daemon holds the load by now, or the campaign was cancelled.
 create or replace function passbell.renew_list_load(p_campaign uuid, p_claim_token uuid, p_lease_seconds numeric) returns boolean
@@ -114,7 +114,7 @@ $$;
 
 -- First half of a campaign whose list is at hand (passbell send --csv, POST /api/notifications/targeted): checks the
 -- order and makes a DRAFT that waits for its pages. The same transaction then copies them into passbell.list_pages and
--- calls submit_list_campaign, so nobody ever sees half a list.
+-- calls submit_list_campaign, so half a list is never visible.
 create or replace function passbell.draft_list_campaign(
     p_program uuid, p_message text, p_target text default null, p_name text default null, p_scheduled_at timestamptz default null,
     p_created_by text default null) returns uuid
@@ -141,7 +141,7 @@ $$;
 
 -- Second half: matches the list now, so that the caller can say "500 targeted, 12 unmatched", and submits the campaign.
 -- targeted is how many would be buzzed, as things stand; the daemon matches again when it is due. Raises PB400 if
--- nobody is on the list.
+-- no entry of the list is a member.
 create or replace function passbell.submit_list_campaign(p_campaign uuid, p_digest text)
 returns table (rows integer, matched integer, targeted integer, unmatched integer, reasons jsonb, summary text, status text)
 language plpgsql

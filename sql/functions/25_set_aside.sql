@@ -322,7 +322,7 @@ exception when query_canceled or assert_failure or others then
 end
 $$;
 
--- Cancels running campaigns whose program was deleted: nobody can be reached any more, and nobody would end them. Only
+-- Cancels running campaigns whose program was deleted: no member can be reached any more, and no daemon would end them. Only
 -- where the whole table of programs is seen; a row that row security hides is not gone.
 create or replace function passbell.close_deserted() returns void
 language plpgsql

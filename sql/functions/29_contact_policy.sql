@@ -69,7 +69,7 @@ begin
     new.external_id := btrim(coalesce(new.external_id, ''));
     new.reason := nullif(left(btrim(new.reason), 500), '');
     if new.external_id = '' then
-        raise exception 'Whom? external_id is empty.' using errcode = 'PB400';
+        raise exception 'external_id is empty: name the member.' using errcode = 'PB400';
     elsif length(new.external_id) > 500 then
         raise exception 'external_id is longer than 500 characters.' using errcode = 'PB400';
     elsif tg_op = 'UPDATE' and new.program_id is distinct from old.program_id then

@@ -114,8 +114,8 @@ as $$
     select a.account, a.passkit_url, a.message_key, a.rate_per_second from passbell.accounts a where a.enabled order by a.account
 $$;
 
--- Every account: the daemons' own ('' under its row's name), those of passbell.accounts, those that a program names and
--- nobody has entered. For the command line, the page and metrics; secrets are not in the database.
+-- Every account: the daemons' own ('' under its row's name), those of passbell.accounts, those that a program names
+-- without a row. For the command line, the page and metrics; secrets are not in the database.
 create or replace function passbell.account_states(p_own text default '')
 returns table (account text, passkit_url text, programs bigint, served boolean, enabled boolean, rate_per_second numeric, breaker text,
                breaker_kind text, breaker_reason text, opened_at timestamptz, blocked_until timestamptz, trouble text, limit_row text)

@@ -1,10 +1,11 @@
 -- Hands out p_n consecutive slots of an account's rate: GCRA, one row, the database's clock. The limit belongs to the
--- PassKit account, so all daemons draw from the same row. The clock never runs behind the present, so time nobody used is
--- gone and is never caught up in a burst; it never starts before blocked_until (429).
+-- PassKit account, so all daemons draw from the same row. The clock never runs behind the present, so unused time is
+-- lost and is never caught up in a burst; it never starts before blocked_until (429).
 --
--- p_late: seconds that a call of this caller left later than the air of a slot allows for. The clock is moved by as much:
--- the gap lies behind the late call and before the one that it could meet within a second, whoever makes that. A gap behind
--- p_late_at (unix seconds of this clock: no call of the caller's was late after it), whoever asked for it, is part of that.
+-- p_late: by how many seconds a call of this caller left later than the air of a slot allows. The clock moves on by as much.
+-- This gap comes after the late call and before the calls, of any daemon, that it could meet within a second. p_late_at: unix
+-- seconds of this clock; no call of the caller was late after it. If a gap after p_late_at exists already, of any daemon, only
+-- the rest is added.
 --
 -- Returns: when the first slot starts, the database's time now, and the width of a slot in seconds. The caller turns
 -- the first two into its own clock and may start call i at starts_at + i * spacing. A row with a p_rate of its own (a
@@ -31,8 +32,8 @@ begin
      where not exists (select from passbell.rate_limits l where l.account = p_account)
     on conflict do nothing;
 
-    -- Nobody waits for the disk here: of all that is stored, only this may be forgotten. Should the server crash, the clock
-    -- may stand up to 0.6 s back (three turns of the WAL writer); by the time it is up again, the present is further.
+    -- The commit does not wait for the disk: this row is the only one that may lose a change. If the server crashes, the
+    -- clock may be up to 0.6 s behind (three rounds of the WAL writer); when the server is up again, the present is later.
     perform set_config('synchronous_commit', 'off', true);
     if (select t.clock_seen_at from passbell.settings t) > clock_timestamp() + interval '1 second' then
         perform passbell.notice_clock();
@@ -87,8 +88,8 @@ begin
 end
 $$;
 
--- PassKit said 429: nobody of this account sends before Retry-After (a quarter of a second if it named none), then at
--- 80 % of the rate, never less than a fifth of the configured one, healing. Reports within a second count as one.
+-- PassKit answered 429: the account sends nothing before Retry-After (a quarter of a second if there is none), then at 80 % of
+-- the rate, never less than a fifth of the configured one. The cut heals. Reports within a second count as one.
 create or replace function passbell.throttle(p_account text, p_seconds numeric default null) returns void
 language sql
 set search_path = ''

@@ -1,4 +1,4 @@
--- The breaker of a PassKit account. Open: no chunk is claimed by anybody, nothing is failed, campaigns wait and say
+-- The breaker of a PassKit account. Open: no chunk is claimed, no pass is failed, campaigns wait and say
 -- why. One daemon at a time probes (claim_probe); a good probe closes it (close_breaker).
 
 -- Opens it. Kind 'credentials' (401, 403) or 'outage' (many failures in a row and the probe fails as well). The pause

@@ -1,9 +1,9 @@
--- Keeps status_detail true for campaigns that wait: for the hour, for PassKit, for a suspended program; and clears it
--- when they no longer do. Called by the campaign loop at every turn; writes only rows whose words change.
+-- Keeps status_detail true for campaigns that wait (for the hour, for PassKit, for a suspended program), and clears it when
+-- they no longer wait. The campaign loop calls it at every round; it writes only rows whose sentence changes.
 --
--- Most campaigns wait for nothing but their turn and are passed over by the query. The others come program by program,
--- so that its zone and window are looked at once; each is a few microseconds, however many there are (joined as sets,
--- the planner, which knows nothing of their number, compared every campaign with every program: 0.7 s with 1,000).
+-- Most campaigns only wait for their turn, and the query leaves them out. The others are visited program by program, so that
+-- each zone and window is read once. A campaign then costs a few microseconds, however many there are. (As a join of sets, the
+-- planner, which does not know their number, compared every campaign with every program: 0.7 s with 1,000.)
 create or replace function passbell.explain_waiting(p_account text default '') returns void
 language plpgsql
 set search_path = ''
@@ -66,19 +66,19 @@ begin
                  format('Quiet hours: holding until %s %s.', to_char(v_campaign.push_window_start, 'HH24:MI'), v_zone)
             when v_unserved is not null then v_unserved
             when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' and v_limit.breaker_kind = 'credentials' then
-                 format('Waiting: PassKit refuses the credentials%s (%s). Nobody is lost; sending goes on by itself when they work again.', v_whose, v_limit.breaker_reason)
+                 format('Waiting: PassKit refuses the credentials%s (%s). No pass is failed; sending goes on by itself when they work again.', v_whose, v_limit.breaker_reason)
             when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' then
-                 format('Waiting: PassKit does not answer%s (%s). Nobody is lost; sending goes on by itself when it does.', v_whose, v_limit.breaker_reason)
+                 format('Waiting: PassKit does not answer%s (%s). No pass is failed; sending goes on by itself when it does.', v_whose, v_limit.breaker_reason)
             when v_campaign.status = 'PROCESSING' and v_blocked then
-                 format('Waiting: PassKit has told the account%s to pause until %s %s (429, too many requests). Nobody is lost; sending goes on by itself then.',
+                 format('Waiting: PassKit has told the account%s to pause until %s %s (429, too many requests). No pass is failed; sending goes on by itself then.',
                         replace(v_whose, ' for the account', ''), to_char(v_limit.blocked_until at time zone v_zone, 'HH24:MI:SS'), v_zone)
         end;
         if v_words is null and coalesce(v_campaign.status_detail, '') !~ '^(Waiting|Quiet hours|Scheduled for)' then
-            continue;       -- somebody else's words, or none
+            continue;       -- no sentence, or one of another function
         end if;
         v_words := coalesce(v_words, passbell.list_summary(v_campaign.id));
         if v_words is distinct from v_campaign.status_detail then
-            -- SKIP LOCKED: whoever writes the row has news of its own; waiting while holding others could deadlock.
+            -- SKIP LOCKED: the session that writes the row sets newer words; waiting while holding other rows could deadlock.
             perform from public.push_campaigns c where c.id = v_campaign.id and c.status = v_campaign.status for no key update skip locked;
             if found then
                 begin

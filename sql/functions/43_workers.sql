@@ -46,11 +46,17 @@ begin
 end
 $$;
 
--- Frees chunks that are nobody's any more. Those whose worker is not entered: a daemon enters itself before it claims
--- anything and leaves with empty hands, so a dead one claimed them; its last transaction was still under way when it was
--- buried, and came to its end without it. And those whose lease ran out (a machine that vanished): anybody may claim
--- them anyhow, but behind everything that was ready before, which in a huge campaign is hours, and other campaigns wait
--- for their passes. Freed, they come first. Uses chunks_worker, which holds no more than the chunks in somebody's hands.
+-- Frees chunks that no running daemon holds.
+--
+-- A claim of an unregistered worker is treated as abandoned: a daemon registers before it claims, and hands everything back
+-- before it leaves. It happens if a daemon was killed while its last transaction was under way: the transaction committed
+-- after the daemon was buried.
+--
+-- A chunk whose lease has expired (a machine that disappeared) could be claimed without this function, but only behind all
+-- chunks that were ready before; in a huge campaign that takes hours, and other campaigns wait for its passes. Once freed,
+-- it comes first.
+--
+-- Uses the index chunks_worker, which holds claimed chunks only.
 create or replace function passbell.free_ownerless() returns integer
 language plpgsql
 set search_path = ''
@@ -86,8 +92,8 @@ as $$
     select w.id, w.process from passbell.workers w where w.id <> p_worker and starts_with(w.process, p_namespace || ':')
 $$;
 
--- These workers are dead for certain (the caller looked): their chunks and lists are free at once, texts kept.
--- Locks chunks in their primary key's order and skips those somebody is just claiming.
+-- Frees the chunks and lists of workers that are certainly dead (the caller has checked), and keeps their texts. Locks chunks
+-- in the order of their primary key and skips those that are just being claimed.
 create or replace function passbell.bury_workers(p_dead uuid[]) returns integer
 language plpgsql
 set search_path = ''

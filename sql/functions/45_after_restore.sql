@@ -41,8 +41,8 @@ begin
     end if;
     update passbell.secrets s set secret = passbell.new_secret() where s.name = 'engine';     -- a copy of the snapshot knows it
     v_moment := to_char(v_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"');
-    v_held := format('Held after a restore: what was sent after %s is not known here. Resume it: whoever was reached since is pushed again. '
-                     'Cancel it: whoever was not is left out.', v_moment);
+    v_held := format('Held after a restore: what was sent after %s is not known here. Resume it: members reached since then are pushed again. '
+                     'Cancel it: members not reached are left out.', v_moment);
 
     update passbell.chunks k set lease_until = null, claim_token = null, worker = null
      where k.claim_token is not null or k.worker is not null;

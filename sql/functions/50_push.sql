@@ -185,7 +185,7 @@ begin
     if not found then
         raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
     end if;
-    -- Of a program that was deleted nobody is an administrator any more, but its campaigns can be ended.
+    -- A deleted program has no administrators any more, but its campaigns can be ended.
     if not passbell.acts_for_server() then
         perform passbell.require_program(v_campaign.program_id);
     end if;

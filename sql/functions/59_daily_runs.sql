@@ -43,8 +43,8 @@ $$;
 
 -- ── the points ───────────────────────────────────────────────────────────────────────────────────────────────
 
--- Gives people of a run their points, each once, in the order that is given, which is by pass id. Nobody is started after
--- p_until, but for the first one, so that every call gets on. One row per person that was tried:
+-- Gives people of a run their points, each once, in the order that is given, which is by pass id. No person is begun after
+-- p_until, except the first, so that every call makes progress. One row per person that was tried:
 --
 --   given       proof and points are there
 --   already     the proof was there before
@@ -83,9 +83,9 @@ begin
 end
 $$;
 
--- One person of give_each, in a subtransaction, so that an award that fails takes nobody else along. p_automation NULL is
+-- One person of give_each, in a subtransaction, so that an award that fails undoes no other gift. p_automation NULL is
 -- the birthday bot: its proof is a row of birthday_logs, with the text that the member will read. A cancel that is not the
--- time-out's (Ctrl-C, pg_cancel_backend) goes through. `locked`: it failed for a lock that was not to be had within
+-- time-out's (Ctrl-C, pg_cancel_backend) goes through. `locked`: it failed because a lock was not free within
 -- p_lock_milliseconds.
 create or replace function passbell.give_once(
     p_automation public.push_automations, p_program uuid, p_program_name text, p_date date, p_points integer,
@@ -189,8 +189,8 @@ begin
 end
 $$;
 
--- Adds passes to the campaign of a run; recipient_count grows with the chunks. Nobody is in it twice. One that had
--- completed goes on. p_hold_last: the last chunk is held back (not_before infinity) until the next call, or until
+-- Adds passes to the campaign of a run; recipient_count grows with the chunks. No pass is in it twice. If the
+-- campaign had completed, it goes on. p_hold_last: the last chunk is held back (not_before infinity) until the next call, or until
 -- release_day_campaign, so that the campaign cannot complete while more of the run is to come. The caller holds the
 -- campaign's row. Returns how many were added.
 create or replace function passbell.add_to_day_campaign(

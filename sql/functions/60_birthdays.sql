@@ -1,7 +1,7 @@
 -- Whose birthday is it? Everything here only reads.
 
--- Refuses (PB422) unless UNIQUE (pass_id, year) guards birthday_logs: it is the proof that a gift is given once, across
--- restarts, daemons and whoever else writes there. Called before every gift.
+-- Refuses (PB422) unless UNIQUE (pass_id, year) guards birthday_logs: it ensures that a gift is given once, across
+-- restarts, daemons and other writers. Called before every gift.
 create or replace function passbell.require_birthday_guard() returns void
 language plpgsql stable
 set search_path = ''
@@ -99,7 +99,7 @@ begin
     layouts := '{}';
     gaps := '{}';
     for v_mask in 0 .. 15 loop
-        if v_mask & ~v_used <> 0 then       -- lacks something that nobody asks for
+        if v_mask & ~v_used <> 0 then       -- lacks a field that no text uses
             layouts := layouts || layouts[(v_mask & v_used) + 1];
             gaps := gaps || gaps[(v_mask & v_used) + 1];
             continue;
@@ -154,7 +154,7 @@ $$;
 -- that is not on a phone is not there. Of two passes of one person the one that has this year's gift stands for both,
 -- else the one with the lower id. already_gifted: the person has, on whichever pass of this program, the gift of that
 -- year, or one for a birthday less than 300 days away (a birth date corrected to farm points). A gift is dated by
--- local_date, unless the row was written or edited by somebody else: then by created_at.
+-- local_date, unless another program wrote or edited the row: then by created_at.
 --
 -- Every person of the day is looked up once, in users (idx_users_birthday), passes_master (passes_master_user) and
 -- birthday_logs (UNIQUE (pass_id, year)), however many programs there are; points and tiers only with p_values. The

@@ -11,7 +11,7 @@ as $$
       from passbell.programs g where g.program_id = p_program and g.average_bill > 0 limit 1
 $$;
 
--- What a campaign brought: one row. Counts it if its window has closed and nobody has counted it yet; after that the
+-- What a campaign brought: one row. Counts it if its window has closed and it is not counted yet; after that the
 -- numbers never change. `diff`, `diff_lo` and `diff_hi` are fractions, `extra…` people; none is rounded. Before the window
 -- has closed: verdict open. `beside` and `arms_before` are sentences beside the number; money only where the program says
 -- what a guest is worth (average_bill). Raises PB404, PB403.
@@ -52,8 +52,8 @@ begin
          where d.campaign_id = v_campaign.id and passbell.is_measured(d.outcome, d.reason);
         verdict := 'open';
         sentence := case
-            when v_campaign.status in ('COMPLETED', 'CANCELLED', 'FAILED') and ready_at is null then 'It reached nobody, so there is nothing to count.'
-            when passbell.was_pruned(v_campaign.id) then 'Its deliveries were tidied away before it was counted, so nobody knows who came.'
+            when v_campaign.status in ('COMPLETED', 'CANCELLED', 'FAILED') and ready_at is null then 'It reached no member, so there is nothing to count.'
+            when passbell.was_pruned(v_campaign.id) then 'Its deliveries were removed by retention before it was counted, so nobody knows who came.'
             when ready_at is null then 'Can be counted ' || passbell.days(measure_days) || ' after its last message.'
             when ready_at <= passbell.now() then 'It is being counted right now.'
             else 'Can be counted on ' || passbell.short_time(ready_at, v_campaign.program_id) || '.' end;
@@ -98,7 +98,7 @@ security definer
 set search_path = ''
 as $$ select * from passbell.campaign_result($1) $$;
 
--- The results of a program that may be added up: counted, trusted, somebody held back, first message between the two local
+-- The results of a program that may be added up: counted, trusted, with a share held back, first message between the two local
 -- dates; of two whose windows overlap for the same people only the earlier. In one lot for the whole program overlaps do not matter.
 create or replace function passbell.addable_results(p_program uuid, p_since date, p_until date) returns setof passbell.results
 language plpgsql stable
@@ -242,7 +242,7 @@ begin
             sentence := 'Something changed who was held back; this number is not shown.';
         else
             verdict := 'no_holdout';
-            sentence := 'No campaign that held somebody back has been counted in this time.';
+            sentence := 'No campaign with a share held back has been counted in this time.';
         end if;
         return next;
         return;

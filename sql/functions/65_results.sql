@@ -48,8 +48,8 @@ as $$
     select upper(coalesce(p_target, '')) ~ '(^|&)\s*(IDS\s*:|CSV\s*(&|$))'
 $$;
 
--- From when on a campaign can be counted: its last message plus measure_days. NULL while it is not over, and where it
--- reached and held back nobody.
+-- From when on a campaign can be counted: its last message plus measure_days. NULL while it is not over, and if it
+-- neither reached nor held back a member.
 create or replace function passbell.result_ready_at(p_campaign uuid) returns timestamptz
 language plpgsql stable
 set search_path = ''
@@ -118,8 +118,8 @@ end
 $$;
 
 -- Counts a campaign whose window has closed and stores the result for good. False if it is stored already, the window is
--- open, retention has taken rows of it before it was counted, or another session counts it right now. That session is
--- waited for only where p_wait says so (somebody asks for this very result), and then for some seconds.
+-- open, retention has taken rows of it before it was counted, or another session counts it right now. It waits
+-- for that session only if p_wait says so (a person asks for this result), and then for some seconds.
 drop function if exists passbell.count_result(uuid);
 create or replace function passbell.count_result(p_campaign uuid, p_wait boolean default false) returns boolean
 language plpgsql
@@ -171,7 +171,7 @@ begin
 end
 $$;
 
--- Is nothing left to count of a campaign: its result is stored, it measured nobody, or retention had begun before results were
+-- Is nothing left to count of a campaign: its result is stored, it measured no member, or retention had begun before results were
 -- counted?
 create or replace function passbell.is_counted(p_campaign uuid) returns boolean
 language sql stable
@@ -199,7 +199,7 @@ as $$
     select exists (select from passbell.visits)
 $$;
 
--- Other campaigns of the program that held somebody back, whose windows (first message to last plus measure_days) overlap
+-- Other campaigns of the program with a share held back, whose windows (first message to last plus measure_days) overlap
 -- this one's, and that have a person in common with it: their differences are not independent and must not be added up.
 -- Asked of both when they are counted, so that it is known of a pair even where retention has taken one's ledger.
 create or replace function passbell.overlapping(p_campaign uuid, p_program uuid, p_first timestamptz, p_last timestamptz, p_days integer) returns uuid[]
@@ -251,7 +251,7 @@ as $$
 $$;
 
 -- Counts what is due, at most p_limit campaigns, oldest first; says how many. One that cannot be counted now holds up none
--- behind it. With p_program: those of this program that held somebody back. The daemon calls it; retention waits for it.
+-- behind it. With p_program: those of this program with a share held back. The daemon calls it; retention waits for it.
 drop function if exists passbell.count_due_results(integer);
 create or replace function passbell.count_due_results(p_limit integer default 20, p_program uuid default null) returns integer
 language plpgsql

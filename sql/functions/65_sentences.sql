@@ -34,7 +34,7 @@ begin
     else
         v_base := p_held_came::double precision / p_held;
         v_smallest := passbell.smallest_visible(v_base, p_sent, p_held);
-        if p_held < 30 or coalesce(p_sent, 0) = 0 or v_smallest >= v_base then     -- equal where nobody came: nothing is known of the rate
+        if p_held < 30 or coalesce(p_sent, 0) = 0 or v_smallest >= v_base then     -- equal if no member came: nothing is known of the rate
             verdict := 'too_small';
             sentence := concat_ws(' ', format('This campaign was too small to say anything (%s held back).', passbell.thousands(p_held)), p_others);
         else

@@ -117,7 +117,7 @@ begin
                                 where o.automation_id = ($3).id and o.person_id in (p.person_id, p.pass_id)
                                   and (o.occasion = p.occasion or o.moment = p.moment
                                        or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
-               and not exists (select from passbell.occasions o       -- told on this pass when it was somebody else's, or nobody's
+               and not exists (select from passbell.occasions o       -- sent on this pass when it belonged to another person, or to none
                                 where o.automation_id = ($3).id and o.pass_id = p.pass_id and $7
                                   and (o.occasion = p.occasion or o.moment = p.moment
                                        or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))

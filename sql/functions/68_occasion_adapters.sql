@@ -1,7 +1,7 @@
 -- What occasions ask of the host beside visits. Views like those of 01_adapters: built from the columns that are there, and
 -- left alone where an operator has written their own.
 --
---   passbell.joins   (pass_id, program_id, at)       since when somebody is a member
+--   passbell.joins   (pass_id, program_id, at)       since when a person is a member
 --   passbell.events  (pass_id, program_id, on_date)  when the event of a ticket is
 create or replace function passbell.build_occasion_adapters() returns void
 language plpgsql
@@ -49,8 +49,8 @@ begin
 end
 $fn$;
 
--- When somebody was last active: visits; on a host that records none at all, the stand-in of recipients. No search path of
--- its own, so that it disappears into the query that calls it.
+-- When a member was last active: visits; on a host that records none at all, the stand-in of recipients. Without a search
+-- path of its own it is inlined into the query that calls it.
 create or replace function passbell.activity() returns table (pass_id uuid, at timestamptz)
 language sql stable
 as $$

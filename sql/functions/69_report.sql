@@ -1,6 +1,6 @@
 -- The month of a program on one page, for its owner. Campaigns count to the local month in which they started; test sends are
--- in none of the figures. What happened after a message is judged as the tables are now: only somebody who could be reached
--- was sent one, so who cannot be reached today went afterwards.
+-- in none of the figures. What happened after a message is judged by the tables as they are now: only a member who could
+-- be reached was sent one, so a member who cannot be reached today left afterwards.
 drop function if exists public.push_report(uuid, date);
 create function public.push_report(program_id uuid, month date)
 returns table (program_id uuid, program text, month date, timezone text,

@@ -1,8 +1,8 @@
 -- Member imports as a queue. An import is read and checked outside the database, staged as a whole in one transaction,
 -- and applied in batches; each of these writes carries the claim_token.
 
--- Takes the oldest import that nobody works on: new, or with a lease that ran out, or of a worker that is gone. Called by
--- every daemon's import loop. FOR UPDATE SKIP LOCKED, so of two daemons one gets it.
+-- Takes the oldest import that no daemon works on: a new one, or one whose lease has expired or whose worker has ended. Every
+-- daemon's import loop calls it. FOR UPDATE SKIP LOCKED, so of two daemons one gets it.
 --
 --   action 'download'   fetch and check the file with this claim_token, stage its rows, then import_staged()
 --   action 'apply'      its rows are staged: import_batch() until none is left
@@ -183,7 +183,7 @@ begin
 end
 $$;
 
--- Hands it back at a graceful stop: whoever comes next goes on where it stands.
+-- Hands it back at a graceful stop; the next daemon continues with the rest.
 create or replace function passbell.release_import(p_import uuid, p_claim_token uuid) returns void
 language sql
 set search_path = ''

@@ -30,15 +30,15 @@ as $$
                     where a.attrelid = to_regclass('public.users') and a.attname = 'marketing_opt_in' and a.attnotnull and not a.attisdropped)
 $$;
 
--- Users are one table for all programs, so an e-mail address in a file may mean somebody whom the import's program has
--- nothing to do with. In a restricted import (a program's administrator ordered it) a row may change
+-- Users are one table for all programs, so an e-mail address in a file may mean a person outside the import's
+-- program. In a restricted import (a program's administrator ordered it) a row may change
 --
---   a new member, or one whom an earlier import of this program created and who has no pass yet;
+--   a new member, or one that an earlier import of this program created and that has no pass yet;
 --   a member all of whose passes are in this program.
 --
--- A member who is in another program as well keeps all values, and is given passes of this program at most. A row that
--- means anybody else is rejected: no value changed, and no pass linked, for a link would make them a member of this
--- program. What the row says of them is the same whether they are in another program or in none.
+-- If a member is in another program as well, no value is changed; the row can only link passes of this program. A row for
+-- any other person is rejected. It links no pass either, because a link would make the person a member of this program.
+-- Its reason is the same whether the person is in another program or in none.
 create or replace function passbell.spare_others(p_import public.member_imports) returns void
 language plpgsql
 set search_path = ''
@@ -76,7 +76,7 @@ begin
 end
 $$;
 
--- Fills in user_id, pass_id and pass_ids, and rejects rows that mean nobody or somebody a later row means too:
+-- Fills in user_id, pass_id and pass_ids, and rejects rows that mean no person, or the same person as a later row:
 --
 --   1. the pass with the row's external id in this program (case folded; the exact spelling first), else with its PassKit id,
 --      else with its own;
@@ -166,7 +166,7 @@ begin
           from passbell.import_staged s
          where s.import_id = p_import.id and not s.rejected
     ), refused as (
-        -- Whoever said no in one row said no.
+        -- A no in one row is a no.
         update passbell.import_staged s
            set marketing_opt_in = false,
                problems = s.problems || passbell.import_problem('marketing_opt_in', '', format('row %s is the same member and says no', r.row_number), false)

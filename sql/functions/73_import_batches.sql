@@ -1,9 +1,9 @@
--- Applying an import, batch by batch. Work shrinks, history grows: a staged row turns into its row of import_rows in the
--- transaction that changed the member.
+-- Applying an import, batch by batch. A staged row becomes its row of import_rows in the transaction that changed
+-- the member.
 
 -- Applies the next rows of an import, renews its lease and keeps the counters; completes the import with the last one.
--- Called until `remaining` is 0, by whoever holds the claim_token (PB412 for others, and once it was cancelled). A crash
--- loses at most the batch in hand, which was not committed. A dry run does all of it at once and takes it back.
+-- Called with the claim_token until `remaining` is 0 (PB412 without it, and once the import was cancelled). A crash loses at
+-- most the batch in hand, which was not committed. A dry run does all of it at once and rolls it back.
 create or replace function passbell.import_batch(p_import uuid, p_claim_token uuid, p_limit integer default 1000, p_lease_seconds numeric default 60)
 returns table (processed integer, remaining integer, status text)
 language plpgsql
@@ -87,7 +87,7 @@ begin
     exception when sqlstate 'PB200' then
         null;
     end;
-    -- Members that were created are gone again: their ids would name nobody.
+    -- The members that were created are rolled back, so their ids are left out.
     insert into passbell.import_rows
     select r.import_id, r.row_number, r.result, r.column_name, r.value, r.reason, r.problems,
            case when r.result <> 'created' then r.user_id end, r.linked_passes, r.previous_user_id
@@ -181,7 +181,7 @@ begin
         select coalesce(array_agg(k.row_number), '{}') from kept k $q$, v_columns, v_values)
        into v_created using p_import.id, v_first, v_last;
 
-    -- Somebody signed up with this e-mail since the file was read. Whose member that is was not asked: see spare_others.
+    -- A person signed up with this e-mail after the file was read. spare_others has not judged that person.
     update passbell.import_staged s set user_id = u.id
       from public.users u
      where not p_import.restricted and s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null and u.email = s.email;

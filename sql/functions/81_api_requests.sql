@@ -5,7 +5,7 @@
 --
 --   new        work on it, then end_request; campaign_id is set if an attempt that was cut off had created it already
 --   replay     it was answered: status and answer
---   running    somebody is working on it at this moment
+--   running    another request with this key is being worked on
 --   different  the key was used for another request
 create or replace function passbell.begin_request(p_owner text, p_key text, p_fingerprint text, p_lease_seconds integer default 120)
 returns table (state text, campaign_id uuid, status integer, answer json)

@@ -72,7 +72,7 @@ as $$
      order by d.outcome = 'sent' desc, count(*) desc, d.reason
 $$;
 
--- Rows of a campaign's list that reach nobody: how many per reason, with the first few values.
+-- Rows of a campaign's list that reach no member: how many per reason, with the first few values.
 create or replace function passbell.list_reasons(p_campaign uuid)
 returns table (reason text, n bigint, examples text)
 language sql stable

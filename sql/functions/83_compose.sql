@@ -1,6 +1,6 @@
 -- One member of the audience with the text that this member would read: the lock screen of the page. The member of
 -- p_pass if it belongs to the program, else any reachable one of the audience, else any reachable one of the program.
--- Raises the sentences of push_send for a broken message or target. No row: nobody in the program can be reached.
+-- Raises the sentences of push_send for a broken message or target. No row: no member of the program can be reached.
 create or replace function passbell.sample_message(p_program uuid, p_message text, p_target text default 'ALL', p_pass uuid default null)
 returns table (pass_id uuid, external_id text, first_name text, message text, program_name text, in_audience boolean)
 language plpgsql stable
@@ -64,8 +64,8 @@ begin
 end
 $$;
 
--- The pages are staged (in this same transaction): submits the order, or matches it and leaves it a draft that somebody
--- will confirm. Raises PB400 for a list of which nothing matches.
+-- The pages are staged (in this same transaction): submits the order, or matches it and leaves it a draft to be
+-- confirmed. Raises PB400 if no entry of the list matches.
 create or replace function passbell.close_list_order(p_campaign uuid, p_digest text, p_submit boolean) returns void
 language plpgsql
 set search_path = ''
@@ -87,7 +87,7 @@ begin
 end
 $$;
 
--- Nobody confirmed it: drops a draft. Anything that was submitted stays.
+-- Drops a draft that was not confirmed. A submitted campaign stays.
 create or replace function passbell.discard_draft(p_campaign uuid) returns void
 language sql
 set search_path = ''
@@ -95,9 +95,9 @@ as $$
     delete from public.push_campaigns c where c.id = p_campaign and c.status = 'DRAFT'
 $$;
 
--- push_preview for a campaign with a staged list, and how many rows of it name nobody in the program. Matches anew, for
--- members change. Once the audience is frozen: what it was. Matching writes down who was not found, so it waits for the
--- campaign's row: a daemon may be freezing the same list at this moment, or a second preview of it be running.
+-- push_preview for a campaign with a staged list, and how many of its rows match no member of the program. It matches again,
+-- because members change; once the audience is frozen, it returns what was matched. Matching stores the entries that were not
+-- found, so it locks the campaign's row: a daemon may be freezing the same list, or a second preview may run.
 drop function if exists passbell.preview_list(uuid);
 create function passbell.preview_list(p_campaign uuid)
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,

@@ -19,7 +19,7 @@ as $$
      limit least(greatest(p_limit, 1), 200)
 $$;
 
--- The row of one import, for whoever applied it.
+-- The row of one import, for the caller that applied it.
 create or replace function passbell.member_import(p_import uuid) returns setof public.member_imports
 language sql stable
 set search_path = ''

@@ -1,8 +1,8 @@
 -- Who may do what, beyond grants: three questions that the rules and policies ask.
 
--- Does the caller work for the server (its owner, a superuser, service_role, the daemon)? Everybody else acts for a
--- person and only for that person's programs. Asked of the role that the request was made under, which stays visible
--- inside SECURITY DEFINER functions; a role that nobody has thought of is a person's.
+-- Does the caller work for the server (its owner, a superuser, service_role, the daemon)? Every other caller acts for
+-- a person and only for that person's programs. The role that the request was made under decides; it stays visible
+-- inside SECURITY DEFINER functions. An unknown role counts as a person's.
 create or replace function passbell.acts_for_server() returns boolean
 language sql stable
 set search_path = ''
@@ -13,8 +13,8 @@ as $$
 $$;
 
 -- The programs of the signed-in Supabase user, as the platform's own row security sees it: those of which they are the
--- tenant (programs.tenant_id), that of their admin_profiles row, and all for a SUPER_ADMIN who has none there. Nobody
--- else has any. For row level security: used as `program_id in (select passbell.admin_programs())` it runs once per
+-- tenant (programs.tenant_id), that of their admin_profiles row, and all for a SUPER_ADMIN without one there. Other
+-- users have none. For row level security: used as `program_id in (select passbell.admin_programs())` it runs once per
 -- statement, not once per row.
 create or replace function passbell.admin_programs() returns setof uuid
 language plpgsql stable

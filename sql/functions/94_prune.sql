@@ -2,10 +2,10 @@
 -- returns nothing more.
 --
 -- prune looks at one finished campaign that is older than passbell.settings.retention, at most p_limit of its ledger
--- rows, in one short transaction; where it is in the campaign stands in passbell.pruned. It never touches a campaign
+-- rows, in one short transaction; passbell.pruned says how far it is in the campaign. It never touches a campaign
 -- that is not over. A pass's newest sent row stays whatever its age, because the rule that the same text twice must
 -- buzz twice asks what the pass shows. What goes is counted in passbell.pruned, so that the conservation law still
--- holds. A campaign is looked at again after 30 days: rows that were somebody's newest may no longer be.
+-- holds. A campaign is looked at again after 30 days: rows that were a pass's newest may no longer be.
 -- Uses push_campaigns_finished, the ledger's primary key and deliveries_pass.
 
 create or replace function passbell.claim_prune() returns boolean

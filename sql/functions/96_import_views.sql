@@ -7,7 +7,7 @@ select e.campaign_id, c.program_id, e.row_number, e.value, e.reason, e.detail
   join public.push_campaigns c on c.id = e.campaign_id
  where e.reason is not null
    and ((select has_table_privilege('passbell.settings', 'select')) or c.program_id in (select passbell.admin_programs()));
-comment on view public.push_list_problems is 'Rows of hit lists by which nobody is reached, with the reason.';
+comment on view public.push_list_problems is 'Rows of hit lists that reach no member, with the reason.';
 
 create or replace view public.member_import_rows with (security_barrier = true) as
 select r.import_id, i.program_id, r.row_number, r.result, r.column_name, r.value, r.reason, r.problems, r.user_id, r.linked_passes, r.previous_user_id

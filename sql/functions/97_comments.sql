@@ -46,7 +46,7 @@ begin
             ('public.member_imports', 'total_rows',      'Rows of the file.'),
             ('public.member_imports', 'processed_rows',  'Rows done so far: the five counts together.'),
             ('public.member_imports', 'created_count',   'Members who were not there.'),
-            ('public.member_imports', 'updated_count',   'Members of whom something changed.'),
+            ('public.member_imports', 'updated_count',   'Members with a changed value.'),
             ('public.member_imports', 'unchanged_count', 'Rows that said nothing new.'),
             ('public.member_imports', 'rejected_count',  'Rows that were not taken; member_import_rows says why.'),
             ('public.member_imports', 'created_at',      'When it was inserted.'),
@@ -95,7 +95,7 @@ comment on table passbell.turns         is 'Which program was served last, so th
 comment on table passbell.workers       is 'One row per running daemon: who, since when, what it is doing.';
 
 comment on function public.push_preview(uuid, text) is
-    'The honest count of an audience: matched, in_wallet, opted_out, capped, reachable; how long it takes, and when it would be done behind what waits already. Changes nothing.';
+    'The count of an audience: matched, in_wallet, opted_out, capped, reachable; how long it takes, and when it would be done behind what waits already. Changes nothing.';
 comment on function public.push_send(uuid, text, text, text, timestamptz, integer) is
     'Orders a campaign; returns its id. With expected, the number that a preview showed, it refuses with PB409 if the audience has changed since.';
 comment on function public.push_test(uuid, text, text) is
@@ -111,9 +111,9 @@ comment on function public.push_retry_failed(uuid) is
 comment on function public.push_progress(uuid) is
     'How far a campaign is: counts, percent, pushes a second since it started, and when it will be done at that pace.';
 comment on function public.get_birthdays_today(uuid, date) is
-    'Whose birthday it is, in one program or in all whose bot is on, today in each program''s zone or on a local date, with the greeting as that member would read it. Changes nothing.';
+    'The birthdays of a day, in one program or in all whose bot is on, today in each program''s zone or on a local date, with the greeting as that member would read it. Changes nothing.';
 comment on function public.run_birthdays(uuid, date) is
-    'Gives the gifts of a day by hand; as often as you like, everybody is gifted once. Returns what was done per program.';
+    'Gives the gifts of a day by hand; as often as you like: each member gets one gift. Returns what was done per program.';
 comment on function public.push_forget(text) is
     'Erases what passbell keeps about one member, by external id or pass id; says how many rows of which table. The platform''s own tables are the platform''s to erase.';
 comment on function passbell.check_conservation(uuid) is
@@ -123,7 +123,7 @@ comment on function passbell.after_restore(timestamptz) is
 
 comment on table passbell.sighted_programs is 'When passbell last looked for passes that are new in a wallet.';
 comment on table passbell.sightings        is 'When a pass was first seen in a wallet.';
-comment on table passbell.crossings        is 'Where somebody stands at the mark of an automation; only people who are, or once were, inside.';
+comment on table passbell.crossings        is 'On which side of an automation''s mark a person is; only people who are, or once were, inside.';
 
 comment on function public.push_results(uuid) is
     'What a campaign brought: people sent and held back, how many of either came, the difference with its 95 % interval, and a sentence. Counted once, when its window has closed.';
@@ -134,9 +134,9 @@ comment on function public.push_plan(uuid, text, numeric) is
 comment on function public.push_report(uuid, date) is
     'The month of a program in one row: messages, phones, guests brought, who left, which passes reach no phone.';
 comment on function public.get_due(uuid, date) is
-    'Who an automation is due for on a local date, and has had no message for it. Changes nothing.';
+    'The members for whom an automation is due on a local date and who have had no message for it. Changes nothing.';
 comment on function public.run_automations(uuid, date) is
-    'Runs what is due, in one program or in all; as often as you like, everybody has one message per occasion.';
+    'Runs what is due, in one program or in all; as often as you like: each member gets one message per occasion.';
 comment on function public.automation_preview(uuid, integer) is
     'A backtest: how many people the automation would have been due for on each of the last days. Changes nothing.';
 comment on function public.automation_results(uuid) is

@@ -11,7 +11,7 @@
 --
 -- EXECUTE is PUBLIC's by default, so it is revoked from PUBLIC, and by name where old Supabase projects grant it by
 -- default privileges. Since 30 Oct 2026 new tables in `public` need explicit grants for the Data API. The owner of the
--- tables, whom the daemon uses unless told otherwise, is not subject to row level security.
+-- tables is not subject to row level security; the daemon connects as the owner unless its URL names another role.
 
 -- A role that is not there is not granted anything.
 create or replace function passbell.grant_to(p_role text, p_what text) returns void

@@ -1,9 +1,9 @@
 -- The loyalty platform's tables, generation 4: as it is today. The tables of generation 3 under its own row security (TO
--- PUBLIC, by tenant and by admin_profiles), a sync that dates every member it touches, earnings that date nobody, and an
+-- PUBLIC, by tenant and by admin_profiles), a sync that dates every member it touches, earnings that date no member, and an
 -- award function that always raises beside a twin that works.
 -- Stand-in for demo and tests: passbell is installed beside tables like these and owns none of them.
 
--- Whom a request's token names. Supabase has this already; supabase.sql says it again.
+-- The user that a request's token names. Supabase has this already; supabase.sql says it again.
 create schema if not exists auth;
 create or replace function auth.uid() returns uuid
 language sql stable
@@ -75,7 +75,7 @@ create table public.passes_master (
 
 create unique index passes_master_program_passkit_key on public.passes_master (program_id, passkit_internal_id);
 
--- Nobody writes here any more: points are passes_master.points_balance, and new members have no row.
+-- The platform no longer writes here: points are passes_master.points_balance, and new members have no row.
 create table public.protocol_membership (
   pass_id          uuid primary key references public.passes_master (id),
   points_balance   integer not null default 0 check (points_balance >= 0),
@@ -259,7 +259,7 @@ create trigger keep_spend_tier before insert or update of points_balance on publ
   for each row when (new.protocol = 'MEMBERSHIP') execute function public.keep_spend_tier();
 
 -- Its own row security: the tenant's programs, the program of one's admin_profiles row, everything for a SUPER_ADMIN; for
--- all commands and TO PUBLIC. Nobody else sees anything, except the owner and roles that bypass it.
+-- all commands and TO PUBLIC. Other roles see no row, except the owner and roles that bypass it.
 create function public.is_super_admin() returns boolean
 language sql stable
 security definer

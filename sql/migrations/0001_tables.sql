@@ -195,7 +195,7 @@ create table if not exists passbell.list_entries (
     reason       text    check (reason in ('unknown_member', 'other_program', 'duplicate', 'not_installed', 'opted_out', 'unusable')),
     primary key (campaign_id, row_number)
 );
-comment on table passbell.list_entries is 'Hit lists: each row with the pass it matched, or the reason why nobody is reached by it.';
+comment on table passbell.list_entries is 'Hit lists: each row with the pass it matched, or the reason why it reaches no member.';
 create index if not exists list_entries_pass on passbell.list_entries (campaign_id, pass_id) where pass_id is not null;
 
 -- A list that is being downloaded: at most one daemon at a time, leased like a chunk.

@@ -2,7 +2,7 @@
 
 -- The pass number of a run: a failed award is tried once per pass.
 alter table passbell.birthday_runs add column if not exists attempt integer not null default 0;
-comment on table  passbell.birthday_runs is 'One row per program and local date: whoever inserts it, or takes it over once its lease ran out, gives the gifts.';
+comment on table  passbell.birthday_runs is 'One row per program and local date: the daemon that inserts it, or takes it over after its lease, gives the gifts.';
 comment on column passbell.birthday_runs.attempt is 'Pass over the members: goes up when failed awards are to be tried again.';
 comment on column passbell.birthday_runs.completed_at is 'Everybody of that day has the gift. Empty while awards fail; they are tried again for seven days.';
 

@@ -26,7 +26,7 @@ comment on column passbell.list_loads.reasons is 'How many rows per reason in li
 
 alter table passbell.list_entries add column if not exists detail text;
 drop index if exists passbell.list_entries_pass;
-comment on table  passbell.list_entries is 'Hit lists: the rows by which nobody is reached, with the reason. Matched rows leave none.';
+comment on table  passbell.list_entries is 'Hit lists: the rows that reach no member, with the reason. Matched rows leave none.';
 comment on column passbell.list_entries.detail is 'For unusable ids: what is wrong with them.';
 
 -- ── member imports ──────────────────────────────────────────────────────────────────────────────────────────
@@ -127,4 +127,4 @@ comment on table  passbell.import_rows is 'What became of each row of a member i
 comment on column passbell.import_rows.reason is 'Of the first problem; a row that is not rejected was taken without the cell named beside it.';
 comment on column passbell.import_rows.problems is 'All of them, if there are any: [{"column", "value", "reason"}].';
 comment on column passbell.import_rows.linked_passes is 'The passes that were given this member by this row.';
-comment on column passbell.import_rows.previous_user_id is 'Whom the row''s pass belonged to before.';
+comment on column passbell.import_rows.previous_user_id is 'The user that the row''s pass belonged to before.';

@@ -1,5 +1,5 @@
--- 0008: a chunk that came from somebody who never said what became of it stays uncertain in the next hands.
+-- 0008: a chunk whose earlier holder never reported stays uncertain for the next one.
 
 alter table passbell.chunks add column if not exists uncertain boolean not null default false;
 
-comment on column passbell.chunks.uncertain is 'Whoever held it before never reported: what its present holder hands back untouched may be on the phone all the same.';
+comment on column passbell.chunks.uncertain is 'An earlier holder never reported: passes that the present holder hands back untouched may have been sent all the same.';

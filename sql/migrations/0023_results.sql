@@ -39,7 +39,7 @@ begin
 end
 $$;
 
--- One row per campaign that holds somebody back, written when it starts and never changed: the share, and the salt of
+-- One row per campaign with a share held back, written when it starts and never changed: the share, and the salt of
 -- the lot.
 create table if not exists passbell.holdouts (
     campaign_id  uuid     primary key,

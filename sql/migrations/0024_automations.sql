@@ -92,7 +92,7 @@ comment on table  passbell.occasions is 'The proof that an occasion has had its 
 comment on column passbell.occasions.person_id is 'The user, or the pass where it has none.';
 comment on column passbell.occasions.moment is 'The instant that the occasion''s date was read from, so that a program that moves to another zone does not ring twice.';
 
--- One person whom a run is about to pay; see give_each in functions/59_daily_runs.sql.
+-- One person that a run is about to give points to; see give_each in functions/59_daily_runs.sql.
 do $$
 begin
     if to_regtype('passbell.on_occasion') is null then
@@ -114,7 +114,7 @@ create table if not exists passbell.occasion_failures (
 );
 comment on table passbell.occasion_failures is 'Rewards that the platform''s award function refused; tried again until the occasion is over.';
 
--- Where somebody stands at a mark: only people who are, or once were, inside have a row.
+-- On which side of a mark a person is: only people who are, or once were, inside have a row.
 create table if not exists passbell.crossings (
     automation_id  uuid     not null,
     person_id      uuid     not null,
