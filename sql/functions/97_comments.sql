@@ -134,7 +134,7 @@ comment on function public.push_plan(uuid, text, numeric) is
 comment on function public.push_report(uuid, date) is
     'The month of a program in one row: messages, phones, guests brought, who left, which passes reach no phone.';
 comment on function public.get_due(uuid, date) is
-    'The members for whom an automation is due on a local date and who have had no message for it. Changes nothing.';
+    'The members that an automation is due for on a local date, without those that have had its message. Changes nothing.';
 comment on function public.run_automations(uuid, date) is
     'Runs what is due, in one program or in all; as often as you like: each member gets one message per occasion.';
 comment on function public.automation_preview(uuid, integer) is

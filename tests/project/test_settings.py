@@ -66,7 +66,7 @@ def test_our_own_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_listen_url_defaults_to_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LISTEN uses the same connection unless told otherwise."""
+    """LISTEN uses the same connection by default."""
     monkeypatch.setenv("DATABASE_URL", URL)
     assert Settings().listen_dsn == URL
     monkeypatch.setenv("PASSBELL_LISTEN_URL", "postgresql://direct/x")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SANDBOX_CREDENTIALS", "Command", "Daemon", "Sandbox"]
 
 READY_SECONDS: Final = 30.0
-# What `passbell sandbox` accepts unless told otherwise.
+# What `passbell sandbox` accepts by default.
 SANDBOX_CREDENTIALS: Final = {
     "PASSBELL_PASSKIT_API_KEY": "sandbox-key",
     "PASSBELL_PASSKIT_API_SECRET": "sandbox-secret",

@@ -46,7 +46,7 @@ class Scene(Shop):
         super().close()
 
     def daemon(self, url: str | None = None, **settings: object) -> Daemon:
-        """A daemon that is not started yet; fast settings unless told otherwise."""
+        """A daemon that is not started yet; fast settings by default."""
         passkit = str(settings.pop("PASSKIT_URL", self.sandbox.url))
         return Daemon(url or self.url, passkit, **{**FAST, **settings})
 

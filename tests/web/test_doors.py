@@ -159,7 +159,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads the body unless told otherwise, and answers with its length; /much answers with 64 MB."""
+    """Reads the body by default, and answers with its length; /much answers with 64 MB."""
     if scope["type"] != "http":
         return
     length, more = 0, scope["path"] != "/unread"

@@ -1,7 +1,7 @@
 """`/metrics`, `/live` and `/ready` of the daemon, on a port of their own.
 
 A few GETs a minute from a monitoring system do not need a web framework in the daemon's memory: one request per
-connection, a small head, a deadline. It listens on loopback unless told otherwise, and never shows a secret or a
+connection, a small head, a deadline. It listens on loopback by default, and never shows a secret or a
 member. A port that is taken (another daemon on this machine) is worth a warning, not worth stopping for.
 """
 

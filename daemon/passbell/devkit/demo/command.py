@@ -26,7 +26,7 @@ PICTURE = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option(
     "--passes", type=click.IntRange(200, 500_000), help=f"How many passes there are.  [default: {PASSES}]"
 )
-@click.option("--fast", is_flag=True, help=f"A short form, with {FAST_PASSES} passes unless told otherwise.")
+@click.option("--fast", is_flag=True, help=f"A short form, with {FAST_PASSES} passes by default.")
 @click.option(
     "--svg", "picture", type=PICTURE, hidden=True, help="Draw what stays on the screen into this file."
 )
