@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Redaction", "configure_logging"]
 
 # Libraries that say more at INFO than an operator wants to read.
-_QUIET = {"apscheduler": logging.WARNING, "httpx": logging.WARNING, "uvicorn.access": logging.WARNING}
+_QUIET = {"apscheduler": logging.ERROR, "httpx": logging.WARNING, "uvicorn.access": logging.WARNING}
 
 _SECRET_KEY = re.compile(
     r"password|passwd|secret|api_?keys?$|authorization|^token$|(jwt|access|passkit)_token", re.IGNORECASE

@@ -9,11 +9,14 @@
 --
 -- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
 -- A caller whose hands are full of downloads says p_downloads => false and is given none; the others go on.
+-- The claim_token is p_token, chosen anew by the caller for every claim; p_again asks for a lost answer (33_claimed_again).
 drop function if exists passbell.claim_campaign(uuid, integer, integer);
 drop function if exists passbell.claim_campaign(uuid, integer, integer, boolean);
+drop function if exists passbell.claim_campaign(uuid, integer, integer, boolean, text[]);
+drop function if exists passbell.start_campaign(public.push_campaigns, uuid, integer, integer);
 create or replace function passbell.claim_campaign(
     p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120, p_downloads boolean default true,
-    p_accounts text[] default array[''])
+    p_accounts text[] default array[''], p_token uuid default null, p_again boolean default false)
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
@@ -24,8 +27,20 @@ declare
     v_campaign  public.push_campaigns;
     v_sqlstate  text;
     v_message   text;
+    v_token     constant uuid := passbell.enter_claim(p_token);
 begin
     p_chunk_size := least(greatest(coalesce(p_chunk_size, 50), 1), 1000);
+    if p_again then
+        select l.campaign_id, l.program_id, l.csv_url into campaign_id, program_id, csv_url
+          from passbell.list_claimed(p_worker, v_token, p_lease_seconds) l;
+        if campaign_id is not null then
+            action := 'download';
+            recipients := 0;
+            claim_token := v_token;
+            return next;
+            return;
+        end if;
+    end if;
     v_campaign := passbell.next_campaign(p_downloads, p_accounts);
     if v_campaign.id is null then
         return;
@@ -38,7 +53,7 @@ begin
     begin
         set constraints all immediate;      -- a rule that the host has deferred speaks now, while it can be answered
         select s.* into action, detail, recipients, csv_url, claim_token
-          from passbell.start_campaign(v_campaign, p_worker, p_chunk_size, p_lease_seconds) s;
+          from passbell.start_campaign(v_campaign, p_worker, p_chunk_size, p_lease_seconds, v_token) s;
         if action <> 'download' and exists (select from public.push_campaigns c where c.id = v_campaign.id and c.status = 'PENDING') then
             perform passbell.require_change(v_campaign.id);
         end if;
@@ -59,7 +74,7 @@ $$;
 
 -- What becomes of a due campaign, see claim_campaign; the caller has locked its row, and answers whatever this raises.
 create or replace function passbell.start_campaign(
-    p_campaign public.push_campaigns, p_worker uuid, p_chunk_size integer, p_lease_seconds integer,
+    p_campaign public.push_campaigns, p_worker uuid, p_chunk_size integer, p_lease_seconds integer, p_token uuid,
     out action text, out detail text, out recipients integer, out csv_url text, out claim_token uuid)
 language plpgsql
 set search_path = ''
@@ -131,7 +146,7 @@ begin
             raise exception 'The audience is CSV, but csv_upload_url is empty.' using errcode = 'PB400';
         end if;
         insert into passbell.list_loads as l (campaign_id, attempt, lease_until, claim_token, worker)
-        values (v_campaign.id, 1, v_now + passbell.lease(p_lease_seconds), gen_random_uuid(), p_worker)
+        values (v_campaign.id, 1, v_now + passbell.lease(p_lease_seconds), p_token, p_worker)
         on conflict (campaign_id) do update
            set attempt = case when l.loaded then 1 else l.attempt + 1 end, loaded = false, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
         returning l.claim_token into claim_token;

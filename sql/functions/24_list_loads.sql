@@ -25,16 +25,7 @@ as $$
      where l.campaign_id = p_campaign and l.claim_token = p_claim_token
 $$;
 
--- Hands back what stands under the worker's name although it does not know the token: a claim whose answer was lost on
--- the wire. Called between claims, never while one is under way.
-create or replace function passbell.release_list_orphans(p_worker uuid, p_known uuid[]) returns void
-language sql
-set search_path = ''
-as $$
-    update passbell.list_loads l
-       set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
-     where l.worker = p_worker and not l.loaded and l.claim_token <> all (p_known)
-$$;
+drop function if exists passbell.release_list_orphans(uuid, uuid[]);
 
 -- The loader is about to write the pages, in this transaction: what an earlier try has left is gone. Raises PB412 if
 -- another daemon holds the load.

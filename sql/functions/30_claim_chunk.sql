@@ -10,8 +10,9 @@
 -- A campaign with a rate of its own is handed out in parts of some seconds (passbell.part_of), and only when its next slot
 -- is near: it must not occupy a place in which another could be served.
 --
--- What it guarantees. The chunk is leased until now + p_lease_seconds under a fresh claim_token, which every later
--- write must carry (fencing). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
+-- What it guarantees. The chunk is leased until now + p_lease_seconds under a claim_token, which every later write must
+-- carry (fencing): p_token, chosen anew by the caller for every claim. Asked again with the same token after its answer was
+-- lost (p_again), it answers with what stands under it (33_claimed_again). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
 -- the meantime is skipped with the reason. The texts are chosen and stored before anybody is sent anything, so that a
 -- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
 -- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: a pass
@@ -34,6 +35,7 @@
 -- somebody holds come last.
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[]);
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[], text[]);
+drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[], text[], uuid, boolean);
 create function passbell.claim_chunk(
     p_worker          uuid,
     p_account         text    default '',
@@ -42,7 +44,9 @@ create function passbell.claim_chunk(
     p_same_text       text    default 'vary',
     p_busy_programs   uuid[]  default '{}',
     p_busy_campaigns  uuid[]  default '{}',
-    p_accounts        text[]  default array[''])
+    p_accounts        text[]  default array[''],
+    p_token           uuid    default null,
+    p_again           boolean default false)
 returns table (
     campaign_id uuid, chunk_no integer, claim_token uuid, attempt integer, program_id uuid, kind text, rate_per_second numeric,
     pass_ids text[], passkit_ids text[], external_ids text[], protocols text[], passkit_program_id text, message text, texts text[],
@@ -71,11 +75,19 @@ declare
     v_aside     boolean;
     v_open      text[];           -- accounts that may send now
     v_elsewhere uuid[];           -- programs of other accounts
+    v_token     constant uuid := passbell.enter_claim(p_token);
 begin
     if p_worker is null or coalesce(p_same_text, '') not in ('vary', 'skip', 'send') then
         raise exception 'claim_chunk wants a worker, and for p_same_text vary, skip or send.' using errcode = 'PB400';
     end if;
     v_open := passbell.open_accounts(p_accounts, p_account);
+    if p_again then
+        return query select * from passbell.chunk_claimed(p_worker, v_token, p_lease_seconds, v_open);
+        if found then
+            return;
+        end if;
+        v_holding := true;      -- a chunk was handed back, perhaps, and turns are locked
+    end if;
     if v_open = '{}' then
         return;
     end if;
@@ -140,7 +152,7 @@ begin
                 return;
             end if;
 
-            claim_token := gen_random_uuid();
+            claim_token := v_token;
             select g.passkit_program_id, nullif(g.account, '') into passkit_program_id, account from passbell.programs g where g.program_id = v_program;
             update passbell.chunks k
                set pass_ids = case when v_ready.everybody then k.pass_ids else v_ready.pass_ids end,

@@ -92,8 +92,9 @@ as $$
     select w.id, w.process from passbell.workers w where w.id <> p_worker and starts_with(w.process, p_namespace || ':')
 $$;
 
--- Frees the chunks and lists of workers that are certainly dead (the caller has checked), and keeps their texts. Locks chunks
--- in the order of their primary key and skips those that are just being claimed.
+-- Frees the chunks, lists and runs of workers that are certainly dead (the caller has checked), and keeps their texts. An
+-- import is free when its worker is no longer entered (claim_import). Locks chunks in the order of their primary key and
+-- skips those that are just being claimed.
 create or replace function passbell.bury_workers(p_dead uuid[]) returns integer
 language plpgsql
 set search_path = ''

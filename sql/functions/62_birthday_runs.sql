@@ -8,7 +8,12 @@
 -- comes when the clock has jumped over it; one that an overlap shows twice counts once, because the row is there). The
 -- oldest date first. The insert decides who runs: of two daemons one gets the row back. A run whose worker died is
 -- taken over when its lease has run out, one with failed awards when its pause is over.
-create or replace function passbell.claim_birthday_run(p_worker uuid, p_lease_seconds double precision default 60)
+--
+-- p_token, chosen anew by the caller for every claim, is noted on the run. With p_again the caller asks for an answer that
+-- was lost, or goes on after the database was away: the run that stands under the token is answered.
+drop function if exists passbell.claim_birthday_run(uuid, double precision);
+create or replace function passbell.claim_birthday_run(
+    p_worker uuid, p_lease_seconds double precision default 60, p_token uuid default null, p_again boolean default false)
 returns table (program_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
@@ -16,10 +21,20 @@ set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
-    v_now   constant timestamptz := passbell.now();
-    v_due   record;
+    v_now    constant timestamptz := passbell.now();
+    v_token  constant uuid := passbell.enter_claim(p_token);
+    v_due    record;
 begin
     perform passbell.require_birthday_guard();
+    if p_again then
+        update passbell.birthday_runs r set lease_until = v_now + passbell.lease(p_lease_seconds)
+         where r.worker = p_worker and r.claim_token = v_token and r.completed_at is null
+        returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
+        if found then
+            return next;
+            return;
+        end if;
+    end if;
     perform passbell.note_birthday_programs();
     perform passbell.close_birthday_runs();
 
@@ -35,10 +50,10 @@ begin
            and (r.program_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds))
          order by d.local_date, b.program_id
     loop
-        insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until)
-        values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + passbell.lease(p_lease_seconds))
+        insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until, claim_token)
+        values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
         on conflict (program_id, local_date) do update
-           set worker = excluded.worker, lease_until = excluded.lease_until
+           set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
          where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
         returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
         if found then

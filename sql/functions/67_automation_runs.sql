@@ -4,8 +4,10 @@
 -- Takes the next run that is due, or nothing; called by every daemon. Due is today's local date of each automation that is
 -- on, from send_at on; an earlier date needs no run of its own, because an occasion stays due for catch_up_days. The insert
 -- decides who runs. A run whose worker died is taken over when its lease has run out; one whose rewards failed, when its
--- pause is over.
-create or replace function passbell.claim_automation_run(p_worker uuid, p_lease_seconds double precision default 60)
+-- pause is over. p_token and p_again: as in claim_birthday_run.
+drop function if exists passbell.claim_automation_run(uuid, double precision);
+create or replace function passbell.claim_automation_run(
+    p_worker uuid, p_lease_seconds double precision default 60, p_token uuid default null, p_again boolean default false)
 returns table (automation_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
@@ -14,8 +16,18 @@ as $$
 #variable_conflict use_column
 declare
     v_now    constant timestamptz := passbell.now();
+    v_token  constant uuid := passbell.enter_claim(p_token);
     v_due    record;
 begin
+    if p_again then
+        update passbell.automation_runs r set lease_until = v_now + passbell.lease(p_lease_seconds)
+         where r.worker = p_worker and r.claim_token = v_token and r.completed_at is null
+        returning r.automation_id, r.local_date, r.attempt into automation_id, local_date, attempt;
+        if found then
+            return next;
+            return;
+        end if;
+    end if;
     for v_due in
         select a.id, a.program_id, w.local_now::date as local_date
           from public.push_automations a
@@ -29,10 +41,10 @@ begin
            and (r.automation_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds))
          order by a.id
     loop
-        insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, worker, lease_until)
-        values (v_due.id, v_due.local_date, v_due.program_id, v_now, p_worker, v_now + passbell.lease(p_lease_seconds))
+        insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, worker, lease_until, claim_token)
+        values (v_due.id, v_due.local_date, v_due.program_id, v_now, p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
         on conflict (automation_id, local_date) do update
-           set worker = excluded.worker, lease_until = excluded.lease_until
+           set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
          where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
         returning r.automation_id, r.local_date, r.attempt into automation_id, local_date, attempt;
         if found then

@@ -7,7 +7,12 @@
 --   action 'download'   fetch and check the file with this claim_token, stage its rows, then import_staged()
 --   action 'apply'      its rows are staged: import_batch() until none is left
 --   action 'failed'     the order is broken; status_detail says how
-create or replace function passbell.claim_import(p_worker uuid, p_lease_seconds numeric default 60)
+--
+-- The claim_token is p_token, chosen anew by the caller for every claim. With p_again the caller asks for an answer that was
+-- lost, or goes on after the database was away: an import that stands under the token is answered, as the same try.
+drop function if exists passbell.claim_import(uuid, numeric);
+create or replace function passbell.claim_import(
+    p_worker uuid, p_lease_seconds numeric default 60, p_token uuid default null, p_again boolean default false)
 returns table (import_id uuid, action text, program_id uuid, csv_url text, claim_token uuid, region text, date_order text, today date, detail text)
 language plpgsql
 set search_path = ''
@@ -18,11 +23,19 @@ declare
     v_now     constant timestamptz := passbell.now();
     v_import  public.member_imports;
     v_staged  boolean;
+    v_token   constant uuid := passbell.enter_claim(p_token);
+    v_again   uuid;     -- what stands under the token already
 begin
+    if p_again then
+        update passbell.import_leases l set attempt = l.attempt - 1, lease_until = null, claim_token = null, worker = null, not_before = '-infinity'
+         where l.claim_token = v_token and l.worker = p_worker
+        returning l.import_id into v_again;
+    end if;
     select i.* into v_import
       from public.member_imports i
       left join passbell.import_leases l on l.import_id = i.id
      where i.status in ('PENDING', 'PROCESSING')
+       and i.id = coalesce(v_again, i.id)
        and (l.import_id is null
             or l.not_before <= v_now
                and (coalesce(l.lease_until, v_now) <= v_now
@@ -53,7 +66,7 @@ begin
         end if;
 
         insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
-        values (v_import.id, 1, v_now + passbell.lease(p_lease_seconds), gen_random_uuid(), p_worker)
+        values (v_import.id, 1, v_now + passbell.lease(p_lease_seconds), v_token, p_worker)
         on conflict (import_id) do update
            set attempt = l.attempt + 1, lease_until = excluded.lease_until, claim_token = excluded.claim_token, worker = excluded.worker
         returning l.claim_token into claim_token;
@@ -183,6 +196,8 @@ begin
 end
 $$;
 
+drop function if exists passbell.release_imports(uuid);
+
 -- Hands it back at a graceful stop; the next daemon continues with the rest.
 create or replace function passbell.release_import(p_import uuid, p_claim_token uuid) returns void
 language sql
@@ -191,17 +206,6 @@ as $$
     update passbell.import_leases l
        set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
      where l.import_id = p_import and l.claim_token = p_claim_token
-$$;
-
--- The database went away under this worker, perhaps with the answer to its claim: whatever stands under its name is handed
--- back. It works on one import at a time and calls this between two.
-create or replace function passbell.release_imports(p_worker uuid) returns void
-language sql
-set search_path = ''
-as $$
-    update passbell.import_leases l
-       set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
-     where l.worker = p_worker
 $$;
 
 -- The file cannot be had or read. A trouble that may pass is tried again, three times in all; then the import fails with

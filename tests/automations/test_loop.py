@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from passbell.db.database import Database
-from passbell.engine.automations import AutomationLoop
+from passbell.engine.automations import Automations
 from support.shop import utc
 
 if TYPE_CHECKING:
@@ -33,8 +33,11 @@ def test_slow_and_wrong_rules_stop_only_themselves(shop: Shop) -> None:
 
     async def work() -> list[int]:
         async with Database(shop.url, size=1) as database:
-            loop = AutomationLoop(database, shop.url, uuid4(), lambda: None, statement_seconds=1)
-            return [await loop.work_off(), await loop.work_off()]
+            automations = Automations(database, shop.url, uuid4(), statement_seconds=1)
+            await automations.fire()
+            first = automations.fired
+            await automations.fire()
+            return [first, automations.fired - first]
 
     assert asyncio.run(work()) == [3, 0]
     rows = shop.rows("select occasion, status_detail from push_automations")

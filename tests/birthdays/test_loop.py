@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -9,28 +10,24 @@ import pytest
 from structlog.testing import capture_logs
 
 from passbell.db.database import Database
-from passbell.engine.birthdays import run_birthdays_loop
-from passbell.engine.wakeups import Bell
+from passbell.engine.birthdays import Birthdays
+from passbell.engine.schedule import Duty, Schedule
 from support.holdup import Holdup
 from support.proxy import Proxy
 from support.wait import wait_until_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from conftest import Host
 
 
 @asynccontextmanager
 async def daemon(host: Host, worker: UUID | None = None, **options: Any) -> AsyncIterator[asyncio.Event]:
-    """The birthday loop of one daemon; yields an event that is set when it has greetings for the queue."""
+    """The birthday duty of one daemon; yields an event that is set when it has greetings for the queue."""
     greeted = asyncio.Event()
     async with Database(host.url, size=2) as database:
-        loop = asyncio.create_task(
-            run_birthdays_loop(
-                database, host.url, worker or uuid4(), greeted.set, **({"tick_seconds": 0.2} | options)
-            )
-        )
+        loop = asyncio.create_task(_ticks(database, host.url, worker or uuid4(), greeted.set, **options))
         try:
             yield greeted
             assert not loop.done(), loop
@@ -121,12 +118,10 @@ async def test_the_refusal_is_said_once(modern: Host) -> None:
     """Without UNIQUE (pass_id, year) the daemon gives nothing and says so once, not at every tick."""
     modern.fetch("alter table birthday_logs drop constraint birthday_logs_pass_id_year_key")
     modern.member(modern.program(), "1990-05-05")
-    bell = Bell()
+    turns: Counter[str] = Counter()
     with capture_logs() as logs:
-        async with daemon(modern, tick_seconds=0.05, bell=bell):
-            for turn in range(5):
-                beat = bell.beat
-                await wait_until_async(lambda beat=beat: bell.beat > beat, f"turn {turn} of the loop")
+        async with daemon(modern, tick_seconds=0.05, turns=turns):
+            await wait_until_async(lambda: turns["birthdays"] >= 5, "five turns")
     assert [log["event"] for log in logs] == ["birthdays_refused"]
     assert modern.logs() == []
 
@@ -196,4 +191,27 @@ async def test_a_daemon_that_vanishes_with_a_batch_open_holds_up_nobody_for_long
 
 async def _loop(host: Host, dsn: str, **options: Any) -> None:
     async with Database(dsn, size=2) as database:
-        await run_birthdays_loop(database, dsn, uuid4(), tick_seconds=0.2, **options)
+        await _ticks(database, dsn, uuid4(), lambda: None, **options)
+
+
+async def _ticks(
+    database: Database,
+    dsn: str,
+    worker: UUID,
+    greeted: Callable[[], None],
+    *,
+    tick_seconds: float = 0.2,
+    turns: Counter[str] | None = None,
+    **options: Any,
+) -> None:
+    birthdays = Birthdays(database, dsn, worker, greeted, **options)
+
+    async def give() -> None:
+        await birthdays.give()
+        if turns is not None:
+            turns["birthdays"] += 1
+
+    async def is_fatal(_error: Exception) -> bool:
+        return False
+
+    await Schedule([Duty("birthdays", tick_seconds, give, birthdays.end)], is_fatal).run()

@@ -213,7 +213,7 @@ class Worker(Session):
             self.part,
             self.tick,
             self.renew,
-            self.orphans,
+            self.again,
             self.prune,
         )
 
@@ -256,13 +256,13 @@ class Worker(Session):
         tokens = [chunk["claim_token"] for chunk in self.held]
         self.shop.rows("select * from passbell.renew_leases(%s, %s::uuid[], 60)", [self.shop.worker, tokens])
 
-    def orphans(self) -> None:
-        """Forget one that is held, as after a lost answer."""
-        self._take()
-        self.shop.rows(
-            "select passbell.release_orphans(%s, %s::uuid[])",
-            [self.shop.worker, [chunk["claim_token"] for chunk in self.held]],
-        )
+    def again(self) -> None:
+        """Ask again for one that is held, as after a lost answer."""
+        chunk = self._take()
+        if chunk is None:
+            return
+        if (found := self.shop.chunk(cap=0, again=chunk["claim_token"])) is not None:
+            self.held.append(found)
 
     def prune(self) -> None:
         """Retention."""

@@ -174,11 +174,13 @@ class Shop:
         cap: int = 3,
         same_text: str = "vary",
         busy: Iterable[UUID] = (),
+        again: UUID | None = None,
     ) -> Chunk | None:
-        """Claim the next chunk; `pass_ids` come as UUIDs."""
+        """Claim the next chunk; `pass_ids` come as UUIDs. `again`: ask once more for a claim with this token."""
         found = self.rows(
-            "select * from passbell.claim_chunk(%s, 'test', %s::numeric, %s, %s, %s::uuid[])",
-            [worker or self.worker, lease, cap, same_text, list(busy)],
+            "select * from passbell.claim_chunk(%s, 'test', %s::numeric, %s, %s, %s::uuid[],"
+            " p_token => %s, p_again => %s)",
+            [worker or self.worker, lease, cap, same_text, list(busy), again, again is not None],
         )
         if not found:
             return None

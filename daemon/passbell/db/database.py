@@ -17,7 +17,7 @@ import structlog
 from passbell.errors import DatabaseUnavailable, from_database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from types import TracebackType
 
 __all__ = ["CONNECTION_OPTIONS", "SHORT_LEASH", "Database"]
@@ -40,8 +40,10 @@ CONNECTION_OPTIONS: dict[str, Any] = {
 }
 
 SHORT_LEASH: LiteralString = """
-    select set_config('idle_in_transaction_session_timeout', %s, true), set_config('tcp_keepalives_idle', '10', true),
-           set_config('tcp_keepalives_interval', '5', true), set_config('tcp_keepalives_count', '3', true)
+    select set_config('idle_in_transaction_session_timeout', %(silent)s, true),
+           set_config('tcp_keepalives_idle', '10', true),
+           set_config('tcp_keepalives_interval', '5', true),
+           set_config('tcp_keepalives_count', '3', true)
 """
 """First statement of a transaction of several, with the milliseconds that its client may be silent in between.
 
@@ -78,12 +80,12 @@ class Database:
         await self._pool.close(timeout=_CLOSE_SECONDS)
 
     async def fetch(
-        self, query: LiteralString, params: Sequence[Any] = (), *, deadline: float = 10.0
+        self, query: LiteralString, params: Sequence[Any] | Mapping[str, Any] = (), *, deadline: float = 10.0
     ) -> list[tuple[Any, ...]]:
         """Run one statement in its own transaction and return its rows.
 
         Args:
-            query: SQL with %s placeholders.
+            query: SQL with %(name)s or %s placeholders.
             params: one value per placeholder.
             deadline: seconds for everything, waiting for a connection included.
 
@@ -108,7 +110,7 @@ class Database:
             raise from_database(error) from error
 
     async def row(
-        self, query: LiteralString, params: Sequence[Any] = (), *, deadline: float = 10.0
+        self, query: LiteralString, params: Sequence[Any] | Mapping[str, Any] = (), *, deadline: float = 10.0
     ) -> tuple[Any, ...] | None:
         """Like `fetch`, for statements that return one row or none."""
         rows = await self.fetch(query, params, deadline=deadline)

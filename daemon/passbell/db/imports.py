@@ -1,6 +1,7 @@
 """Member lists on their way into the database: checked rows copied as a whole, then applied batch by batch.
 
-    stage_members(connection, held, file)     read, check, COPY, resolve; in the caller's transaction
+    load_members(dsn, held, file)             read, check, COPY, resolve, over a connection of its own
+    stage_members(connection, held, file)     the same in the caller's transaction
     open_import(connection, order, file)      the order and its rows in one transaction
     apply_import(connection, held)            whole batches until nothing is left
 
@@ -10,14 +11,16 @@ The rules are in sql/functions/71_import_claims.sql to 73_import_batches.sql.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, cast
 from uuid import UUID  # noqa: TC003 - shown by the dataclasses' repr, and used by callers
 
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
 from passbell.csvfile import MemberFile, read_members
+from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
+from passbell.db.importqueue import BATCH, IMPORT_BATCH
 from passbell.errors import CampaignError, LeaseLost, from_database
 
 if TYPE_CHECKING:
@@ -27,11 +30,18 @@ if TYPE_CHECKING:
     from datetime import date
 
     from passbell.csvfile import Decision, MemberRow
+    from passbell.db.importqueue import ClaimedImport
 
-__all__ = ["BATCH", "HeldImport", "ImportOrder", "apply_import", "open_import", "read_file", "stage_members"]
+__all__ = [
+    "HeldImport",
+    "ImportOrder",
+    "apply_import",
+    "load_members",
+    "open_import",
+    "read_file",
+    "stage_members",
+]
 
-BATCH: Final = 1_000
-"""Rows per transaction: what a crash can lose at most, and what other writers of these members may wait for."""
 LEASE_SECONDS: Final = 60
 LOOK_EVERY: Final = 1_000
 """Rows between looks whether staging is to be stopped."""
@@ -40,9 +50,21 @@ _COPY: Final = """
     copy passbell.import_staged (import_id, row_number, external_id, email, first_name, last_name, phone, birth_date,
                                  zip, city, marketing_opt_in, problems, rejected, unsure) from stdin
 """
-_OPEN: Final = "select * from passbell.open_import(%s, %s, %s, %s, %s, %s, %s, p_encoding => %s)"
-_STAGED: Final = "select passbell.import_staged(%s, %s, %s, %s::numeric)"
-_BATCH: Final = "select processed, remaining from passbell.import_batch(%s, %s, %s, %s)"
+_OPEN: Final = """
+    select import_id, claim_token, region, date_order, today
+      from passbell.open_import(
+           p_program => %(program)s, p_name => %(name)s, p_dry_run => %(dry_run)s, p_region => %(region)s,
+           p_date_order => %(date_order)s, p_created_by => %(created_by)s, p_lease_seconds => %(lease)s,
+           p_encoding => %(encoding)s)
+"""
+_STAGED: Final = """
+    select passbell.import_staged(
+           p_import => %(import_id)s, p_claim_token => %(token)s, p_notes => %(notes)s,
+           p_lease_seconds => %(lease)s::numeric)
+"""
+_DONE: Final = "select * from passbell.member_import(%(import_id)s)"
+SILENT_MILLISECONDS: Final = "60000"
+"""Between two statements of the staging transaction; see SHORT_LEASH."""
 
 DateOrder = Literal["DMY", "MDY", "YMD"]
 
@@ -70,6 +92,19 @@ class HeldImport(NamedTuple):
     today: date
     encoding: str | None = None
 
+    @classmethod
+    def of(cls, claimed: ClaimedImport) -> Self:
+        """What a daemon has claimed to download or to apply."""
+        _, _, _, token, region, date_order, today, _, encoding = claimed
+        return cls(
+            claimed.import_id,
+            cast("UUID", token),
+            cast("str", region),
+            cast("Any", date_order),
+            cast("date", today),
+            encoding,
+        )
+
 
 def open_import(
     connection: psycopg.Connection[Any], order: ImportOrder, file: str | os.PathLike[str] | IO[bytes]
@@ -86,19 +121,7 @@ def open_import(
     """
     try:
         with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
-            row = cursor.execute(
-                _OPEN,
-                (
-                    order.program,
-                    order.name,
-                    order.dry_run,
-                    order.region,
-                    order.date_order,
-                    order.created_by,
-                    LEASE_SECONDS,
-                    order.encoding,
-                ),
-            ).fetchone()
+            row = cursor.execute(_OPEN, {**asdict(order), "lease": LEASE_SECONDS}).fetchone()
             held = HeldImport(*cast("tuple[Any, Any, Any, Any, Any]", row), order.encoding)
             members = read_file(held, file)
             stage_members(connection, held, members)
@@ -150,8 +173,30 @@ def stage_members(
             *(_sentence(decision) for decision in members.decisions),
             *members.notes,
         ]
-        row = cursor.execute(_STAGED, (held.import_id, held.claim_token, notes, lease_seconds)).fetchone()
+        row = cursor.execute(
+            _STAGED,
+            {"import_id": held.import_id, "token": held.claim_token, "notes": notes, "lease": lease_seconds},
+        ).fetchone()
     return int(row[0]) if row else 0
+
+
+def load_members(
+    dsn: str, held: HeldImport, file: IO[bytes], stop: threading.Event, lease_seconds: float
+) -> int:
+    """Read, check and stage a downloaded file, over a connection of its own; returns the number of rows.
+
+    Raises:
+        CsvError: it is no member list.
+        LeaseLost: the import is another's by now, or `stop` was set.
+        DatabaseUnavailable: no connection.
+    """
+    members = read_file(held, file)
+    try:
+        with psycopg.connect(dsn, **CONNECTION_OPTIONS) as connection, connection.transaction():
+            connection.execute(SHORT_LEASH, {"silent": SILENT_MILLISECONDS})
+            return stage_members(connection, held, members, stop, lease_seconds)
+    except psycopg.Error as error:
+        raise from_database(error) from error
 
 
 def apply_import(
@@ -173,12 +218,18 @@ def apply_import(
         while remaining > 0:
             with connection.cursor(row_factory=tuple_row) as cursor:
                 row = cursor.execute(
-                    _BATCH, (held.import_id, held.claim_token, BATCH, LEASE_SECONDS)
+                    IMPORT_BATCH,
+                    {
+                        "import_id": held.import_id,
+                        "token": held.claim_token,
+                        "batch": BATCH,
+                        "lease": LEASE_SECONDS,
+                    },
                 ).fetchone()
             processed, remaining = row or (0, 0)
             progress(processed)
         with connection.cursor(row_factory=dict_row) as rows:
-            done = rows.execute("select * from passbell.member_import(%s)", (held.import_id,)).fetchone()
+            done = rows.execute(_DONE, {"import_id": held.import_id}).fetchone()
     except psycopg.Error as error:
         raise from_database(error) from error
     assert done is not None  # noqa: S101 - it was there a moment ago

@@ -1,5 +1,6 @@
 """Hit lists on their way into the database: ids copied in pages, and campaigns made from a file at hand.
 
+    load_list(dsn, load, file)                     COPY and "loaded" in one transaction, over a connection of its own
     stage_list(connection, campaign, file)         COPY into passbell.list_pages, in the caller's transaction
     create_list_campaign(connection, order, file)  draft, pages and submission in one transaction
     create_list_campaign_async(dsn, order, file)   the same from an event loop, in a thread of its own
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, Final
 from uuid import UUID  # noqa: TC003 - a dataclass's annotation, for readers at run time
 
@@ -20,7 +21,7 @@ from psycopg.rows import tuple_row
 
 from passbell.csvfile import read_ids, sniff
 from passbell.csvfile.source import Source
-from passbell.db.database import CONNECTION_OPTIONS
+from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
 from passbell.errors import LeaseLost, from_database
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from passbell.csvfile import Layout, ListedId
+    from passbell.db.listqueue import ListLoad
 
 __all__ = [
     "MAX_ROWS",
@@ -38,6 +40,7 @@ __all__ = [
     "ListProblem",
     "create_list_campaign",
     "create_list_campaign_async",
+    "load_list",
     "stage_list",
 ]
 
@@ -46,19 +49,31 @@ PAGE: Final = 1_000
 """Ids per row of passbell.list_pages: what is held in memory, and what a row costs is shared by."""
 
 _COPY: Final = "copy passbell.list_pages (campaign_id, page_no, row_numbers, ids, problems) from stdin"
-_DRAFT: Final = "select passbell.draft_list_campaign(%s, %s, %s, %s, %s, %s)"
+_DRAFT: Final = """
+    select passbell.draft_list_campaign(
+           p_program => %(program)s, p_message => %(message)s, p_target => %(target)s, p_name => %(name)s,
+           p_scheduled_at => %(scheduled_at)s, p_created_by => %(created_by)s)
+"""
 _SUBMIT: Final = """
     select rows, matched, targeted, unmatched, reasons, summary, status
-      from passbell.submit_list_campaign(%s, %s)
+      from passbell.submit_list_campaign(p_campaign => %(campaign)s, p_digest => %(digest)s)
 """
 MAX_PROBLEMS: Final = 20
 _PROBLEMS: Final = """
     select row_number, value, reason, detail
       from passbell.list_entries
-     where campaign_id = %s and reason in ('unusable', 'unknown_member', 'other_program')
+     where campaign_id = %(campaign)s and reason in ('unusable', 'unknown_member', 'other_program')
      order by row_number
-     limit %s
+     limit %(limit)s
 """
+_BEGIN: Final = "select passbell.begin_list(p_campaign => %(campaign)s, p_claim_token => %(token)s)"
+_ENCODING: Final = "select passbell.list_encoding(p_campaign => %(campaign)s, p_claim_token => %(token)s)"
+_LOADED: Final = """
+    select passbell.list_loaded(
+           p_campaign => %(campaign)s, p_claim_token => %(token)s, p_url => %(url)s, p_digest => %(digest)s)
+"""
+SILENT_MILLISECONDS: Final = "60000"
+"""Between two statements of the staging transaction; see SHORT_LEASH."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +120,28 @@ class ListProblem:
     detail: str | None
 
 
+def load_list(dsn: str, load: ListLoad, file: IO[bytes], stop: threading.Event) -> int:
+    """Write the list's pages and say that they are complete, all or nothing; returns the number of ids.
+
+    Raises:
+        CsvError: the file is no hit list.
+        LeaseLost: another daemon has the load by now, or `stop` was set.
+        DatabaseUnavailable: no connection.
+    """
+    names = {"campaign": load.campaign, "token": load.token}
+    try:
+        with psycopg.connect(dsn, **CONNECTION_OPTIONS) as connection, connection.transaction():
+            connection.execute(SHORT_LEASH, {"silent": SILENT_MILLISECONDS})
+            connection.execute(_BEGIN, names)
+            said = connection.execute(_ENCODING, names).fetchone()
+            encoding = said[0] if said else None
+            rows, digest = stage_list(connection, load.campaign, file, encoding=encoding, stop=stop)
+            connection.execute(_LOADED, {**names, "url": load.url, "digest": digest})
+            return rows
+    except psycopg.Error as error:
+        raise from_database(error) from error
+
+
 class _Rehearsed(Exception):
     pass
 
@@ -126,22 +163,15 @@ def create_list_campaign(
     made: ListCampaign | None = None
     try:
         with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
-            parameters = (
-                order.program,
-                order.message,
-                order.target,
-                order.name,
-                order.scheduled_at,
-                order.created_by,
-            )
-            campaign = _row(cursor.execute(_DRAFT, parameters))[0]
+            campaign = _row(cursor.execute(_DRAFT, asdict(order)))[0]
             source = Source(file)
             layout = sniff(source, encoding=order.encoding)
             _, digest = stage_list(connection, campaign, source, layout=layout)
             made = ListCampaign(
-                None if dry_run else campaign, *_row(cursor.execute(_SUBMIT, (campaign, digest)))
+                None if dry_run else campaign,
+                *_row(cursor.execute(_SUBMIT, {"campaign": campaign, "digest": digest})),
             )
-            found = cursor.execute(_PROBLEMS, (campaign, MAX_PROBLEMS)).fetchall()
+            found = cursor.execute(_PROBLEMS, {"campaign": campaign, "limit": MAX_PROBLEMS}).fetchall()
             made = replace(made, notes=layout.notes, problems=[ListProblem(*row) for row in found])
             if dry_run:
                 raise _Rehearsed  # noqa: TRY301 - leaving the block with an exception is what rolls back

@@ -15,7 +15,7 @@ import structlog
 
 from passbell.engine.backoff import Backoff
 from passbell.engine.wakeups import SELDOM
-from passbell.errors import DatabaseRefused, DatabaseUnavailable, PassbellError
+from passbell.errors import DatabaseRefused, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -63,9 +63,7 @@ class CampaignLoops:
         self._expanded = expanded
         self._lists = lists
         self._baton = asyncio.Lock()
-        self._gate = asyncio.Lock()
         self._claiming = 0
-        self._interrupted = False
         bell.ring()  # at the start somebody looks at once
 
     def loops(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
@@ -96,17 +94,8 @@ class CampaignLoops:
                     break
 
     async def _claim(self) -> bool:
-        """Claim one campaign; false when none is due.
-
-        The answer to a claim may be lost after it was entered, and a list then stands under our name that nobody
-        loads. It is handed back before the next claim, but never while another is under way, whose list would look
-        just the same: then the lease has to run out.
-        """
-        async with self._gate:
-            if self._interrupted and not self._claiming:
-                await self._lists.release_orphans()
-                self._interrupted = False
-            self._claiming += 1
+        """Claim one campaign; false when none is due. A claim whose answer was lost is asked for again."""
+        self._claiming += 1
         try:
             campaign = await self._queue.claim_campaign(
                 self._settings.chunk_size,
@@ -115,9 +104,6 @@ class CampaignLoops:
             )
             if campaign is not None:
                 self._claimed(campaign)
-        except PassbellError:
-            self._interrupted = True
-            raise
         finally:
             self._claiming -= 1
         return campaign is not None

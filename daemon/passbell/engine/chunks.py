@@ -85,23 +85,17 @@ class ChunkLoop:
     async def run(self) -> None:
         """Claim while there is room. Ends after `stop()`, when the last chunk is reported."""
         backoff = Backoff()
-        orphans = False
         while not self._stopping:
             self._bell.beat = time.monotonic()
             try:
-                if orphans:
-                    await self._queue.release_orphans(list(self._held))
-                    orphans = False
                 claimed = await self._claim()
                 backoff.reset()
             except DatabaseUnavailable as error:
-                # The claim may have been entered although its answer was lost.
-                orphans = True
+                # The claim may have been entered although its answer was lost: the next one asks for it again.
                 log.warning("database_unavailable", where="claim_chunk", reason=str(error))
                 await self._bell.wait(backoff.next())
                 continue
             except DatabaseRefused as error:
-                orphans = True
                 log.warning("claim_refused", where="claim_chunk", reason=str(error))
                 await asyncio.sleep(backoff.next())
                 continue

@@ -18,20 +18,21 @@ from passbell.db.database import Database
 from passbell.db.migrate import check
 from passbell.engine import systemd
 from passbell.engine.accounts import Accounts
-from passbell.engine.automations import AutomationLoop
+from passbell.engine.automations import COUNT_SECONDS, LOOK_SECONDS, Automations
 from passbell.engine.backoff import Backoff
-from passbell.engine.birthdays import run_birthdays_loop
+from passbell.engine.birthdays import TICK_SECONDS, Birthdays
 from passbell.engine.campaigns import CampaignLoops
 from passbell.engine.chunks import ChunkLoop
 from passbell.engine.imports import run_imports
 from passbell.engine.listener import run_listener
 from passbell.engine.lists import ListLoader
 from passbell.engine.poll import run_poll
+from passbell.engine.schedule import Duty, Schedule
 from passbell.engine.supervision import Loops, ends_the_process
 from passbell.engine.wakeups import Bell
 from passbell.engine.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, PassbellError, SchemaBehind
-from passbell.ops.retention import run_retention
+from passbell.ops import retention
 from passbell.ops.status import StatusLine
 from passbell.ops.watch import Watch
 
@@ -58,16 +59,13 @@ class Daemon:
         self.watch_bell = Bell()
         self.health_bell = Bell()
         self.heartbeat_bell = Bell()
-        self.birthday_bell = Bell()
         self.import_bell = Bell()
-        self.automation_bell = Bell()
         self._watch = Watch(
             settings,
             self.chunk_bell,
             {
                 "campaigns": self.campaign_bell,
                 "heartbeat": self.heartbeat_bell,
-                "birthdays": self.birthday_bell,
             },
         )
 
@@ -125,7 +123,7 @@ class Daemon:
                 dry_run=settings.dry_run,
             )
             campaigns = CampaignLoops(settings, queue, self.campaign_bell, self.chunk_bell.ring, lists)
-            automations = AutomationLoop(database, settings.database_dsn, self._worker, self._resume)
+            schedule = self._schedule(database)
             sending: asyncio.Task[None] | None = None
 
             async def send() -> None:
@@ -143,17 +141,13 @@ class Daemon:
                     "health": lambda: accounts.watch(self.health_bell, settings.poll_seconds),
                     "accounts": accounts.run,
                     "heartbeat": lambda: run_heartbeat(
-                        settings, queue, self.heartbeat_bell, lambda: chunks.doing
+                        settings, queue, self.heartbeat_bell, lambda: chunks.doing, buried=schedule.now
                     ),
                     "listener": lambda: run_listener(settings.listen_dsn, database, self.heard),
-                    "birthdays": lambda: run_birthdays_loop(
-                        database, settings.database_dsn, self._worker, self._resume, bell=self.birthday_bell
-                    ),
-                    "automations": lambda: automations.run(self.automation_bell),
-                    "retention": lambda: run_retention(database),
+                    "schedule": schedule.run,
                     "systemd": lambda: self._feed_systemd(chunks),
                 },
-                fatal=lambda error: ends_the_process(error, settings.database_dsn),
+                fatal=self._is_fatal,
             )
             try:
                 # What is loaded by now stays, and need not be looked through at every collection.
@@ -175,6 +169,27 @@ class Daemon:
                 await queue.unregister()
         log.info("daemon_stopped", sent=chunks.sent)
         return code or 0
+
+    def _schedule(self, database: Database) -> Schedule:
+        """The timed duties."""
+        dsn = self._settings.database_dsn
+        birthdays = Birthdays(database, dsn, self._worker, self._resume)
+        automations = Automations(database, dsn, self._worker, self._resume)
+        gifts = Duty("birthdays", TICK_SECONDS, birthdays.give, birthdays.end)
+        self._watch.also(gifts.name, gifts)
+        return Schedule(
+            [
+                gifts,
+                Duty("automations", LOOK_SECONDS, automations.fire, automations.end),
+                Duty("wallets", LOOK_SECONDS, automations.watch_wallets),
+                Duty("results", COUNT_SECONDS, automations.count_results),
+                Duty("retention", retention.LOOK_SECONDS, lambda: retention.prune_when_due(database)),
+            ],
+            fatal=self._is_fatal,
+        )
+
+    async def _is_fatal(self, error: Exception) -> bool:
+        return await ends_the_process(error, self._settings.database_dsn)
 
     async def _ready(self) -> bool:
         """Wait for the database and look at its schema; false if we were stopped meanwhile."""

@@ -10,25 +10,25 @@ one, and it is 15 MB.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 import threading
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-import psycopg
 import structlog
 
-from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
+from passbell.db.claims import Claims
+from passbell.db.importqueue import ImportQueue
 from passbell.engine.backoff import Backoff
-from passbell.engine.leased import in_thread, while_leased
 from passbell.engine.wakeups import SELDOM
-from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError, from_database
+from passbell.engine.work import in_thread, work_off
+from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from passbell.db.claims import Claim
     from passbell.db.database import Database
-    from passbell.db.imports import HeldImport
+    from passbell.db.importqueue import ClaimedImport
     from passbell.engine.wakeups import Bell
     from passbell.settings import Settings
 
@@ -36,20 +36,14 @@ __all__ = ["run_imports"]
 
 log = structlog.get_logger()
 
-BATCH_SECONDS: Final = 600.0
-"""Deadline of a batch; a dry run is a single one."""
-SILENT_MILLISECONDS: Final = "60000"
-"""Between two statements of the staging transaction; see SHORT_LEASH."""
-
 
 async def run_imports(settings: Settings, database: Database, worker: UUID, bell: Bell) -> None:
     """Work off the imports one after the other, then wait to be rung; until cancelled."""
-    imports = _Imports(settings, database, worker)
+    imports, claims = _Imports(settings, database, worker), Claims()
     backoff = Backoff()
     while True:
         try:
-            while await imports.work_one():
-                pass
+            await work_off(imports, claims)
             backoff.reset()
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", where="imports", reason=str(error))
@@ -59,122 +53,73 @@ async def run_imports(settings: Settings, database: Database, worker: UUID, bell
 
 
 class _Imports:
-    """One daemon's part in the imports."""
+    """The imports as a kind of work, see engine/work.py."""
 
     def __init__(self, settings: Settings, database: Database, worker: UUID) -> None:
-        self._database = database
-        self._worker = worker
         self._dsn = settings.database_dsn
         self._lease = max(60.0, settings.lease_seconds)
         self._settings = settings
-        self._interrupted = False
+        self._imports = ImportQueue(database, worker, self._lease)
+        self.renew_every: float | None = self._lease / 3
 
-    async def work_one(self) -> bool:
-        """Claim one import and work it off; false if there was none."""
-        if self._interrupted:  # what stands under our name need not wait for its lease
-            await self._database.fetch("select passbell.release_imports(%s)", (self._worker,))
-        self._interrupted = True
-        row = await self._database.row(
-            "select c.import_id, c.action, c.csv_url, c.claim_token, c.region, c.date_order, c.today, c.detail,"
-            "       passbell.import_encoding(c.import_id, c.claim_token)"
-            "  from passbell.claim_import(%s, %s::numeric) c",
-            (self._worker, self._lease),
-        )
-        worked = row is not None and await self._work_on(row)
-        self._interrupted = False
-        return worked
+    def names(self, held: ClaimedImport) -> dict[str, str]:
+        """The import's id."""
+        return {"id": str(held.import_id), "where": "import"}
 
-    async def _work_on(self, row: tuple[Any, ...]) -> bool:
-        import_id, action, csv_url, claim_token, region, date_order, today, detail, encoding = row
-        log.info("import_claimed", id=str(import_id), action=action, detail=detail)
-        if action != "failed":
-            from passbell.db.imports import HeldImport  # noqa: PLC0415 - see the module's docstring
+    async def claim(self, claim: Claim) -> ClaimedImport | None:
+        """Take the next one."""
+        return await self._imports.claim(claim)
 
-            await self._work(
-                HeldImport(import_id, claim_token, region, date_order, today, encoding), action, csv_url
-            )
-        return True
+    async def renew(self, held: ClaimedImport) -> bool:
+        """Extend the lease."""
+        return await self._imports.renew(held)
 
-    async def _work(self, held: HeldImport, action: str, csv_url: str | None) -> None:
+    async def release(self, held: ClaimedImport) -> None:
+        """A graceful stop: the next daemon goes on at once where it stands."""
+        await self._imports.release(held)
+
+    async def work(self, held: ClaimedImport) -> None:
+        """Stage its rows and apply them, or record why that is impossible."""
+        log.info("import_claimed", id=str(held.import_id), action=held.action, detail=held.detail)
+        if held.action == "failed":
+            return
         from passbell.csvfile import CsvError  # noqa: PLC0415 - see the module's docstring
         from passbell.fetch import FetchError  # noqa: PLC0415
 
-        name = str(held.import_id)
         try:
-            if action == "download":
-                await while_leased(
-                    self._stage(held, csv_url or ""), lambda: self._renew(held), self._lease / 3
-                )
-            await while_leased(self._apply(held), lambda: self._renew(held), self._lease / 3)
-        except LeaseLost:
-            log.warning("lease_lost", id=name, where="import")
+            if held.action == "download":
+                await self._stage(held)
+            while await self._imports.batch(held) > 0:
+                pass
         except (FetchError, CsvError, CampaignError) as error:
             await self._failed(held, error, again=isinstance(error, FetchError) and error.temporary)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, LeaseLost):
             raise
         except PassbellError as error:
             await self._failed(held, error, again=True)
         except Exception as error:
             # Of our own making, or a file that nobody has thought of: it concerns this import alone.
-            log.exception("import_broke", id=name)
+            log.exception("import_broke", id=str(held.import_id))
             await self._failed(
                 held, PassbellError(f"An unexpected error ({type(error).__name__})."), again=True
             )
-        except asyncio.CancelledError:
-            # A graceful stop: the next daemon goes on at once where it stands.
-            with contextlib.suppress(PassbellError):
-                await self._database.fetch(
-                    "select passbell.release_import(%s, %s)", (held.import_id, held.claim_token), deadline=3
-                )
-            raise
+        else:
+            log.info("import_completed", id=str(held.import_id))
 
-    async def _stage(self, held: HeldImport, url: str) -> None:
+    async def _stage(self, held: ClaimedImport) -> None:
+        from passbell.db.imports import HeldImport, load_members  # noqa: PLC0415 - see the module's docstring
         from passbell.fetch import FetchPolicy, download  # noqa: PLC0415
 
         settings = self._settings
         policy = FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
         stop = threading.Event()
         with tempfile.TemporaryFile(prefix="passbell-import-") as file:
-            await download(url, file, policy)
-            rows = await in_thread(stop, _stage, self._dsn, held, file, stop, self._lease)
+            await download(held.csv_url or "", file, policy)
+            rows = await in_thread(
+                stop, load_members, self._dsn, HeldImport.of(held), file, stop, self._lease
+            )
         log.info("import_staged", id=str(held.import_id), rows=rows)
 
-    async def _apply(self, held: HeldImport) -> None:
-        from passbell.db.imports import BATCH  # noqa: PLC0415
-
-        remaining = 1
-        while remaining > 0:
-            row = await self._database.row(
-                "select remaining from passbell.import_batch(%s, %s, %s, %s::numeric)",
-                (held.import_id, held.claim_token, BATCH, self._lease),
-                deadline=BATCH_SECONDS,
-            )
-            remaining = row[0] if row else 0
-        log.info("import_completed", id=str(held.import_id))
-
-    async def _renew(self, held: HeldImport) -> bool:
-        row = await self._database.row(
-            "select passbell.renew_import(%s, %s, %s::numeric)",
-            (held.import_id, held.claim_token, self._lease),
-        )
-        return bool(row and row[0])
-
-    async def _failed(self, held: HeldImport, error: PassbellError, *, again: bool) -> None:
+    async def _failed(self, held: ClaimedImport, error: PassbellError, *, again: bool) -> None:
         log.warning("import_failed", id=str(held.import_id), reason=str(error), again=again)
-        await self._database.fetch(
-            "select passbell.import_failed(%s, %s, %s, %s)",
-            (held.import_id, held.claim_token, str(error), again),
-        )
-
-
-def _stage(dsn: str, held: HeldImport, file: IO[bytes], stop: threading.Event, lease: float) -> int:
-    from passbell.db.imports import read_file, stage_members  # noqa: PLC0415
-
-    members = read_file(held, file)
-    options: dict[str, Any] = CONNECTION_OPTIONS
-    try:
-        with psycopg.connect(dsn, **options) as connection, connection.transaction():
-            connection.execute(SHORT_LEASH, (SILENT_MILLISECONDS,))
-            return stage_members(connection, held, members, stop, lease)
-    except psycopg.Error as error:
-        raise from_database(error) from error
+        await self._imports.failed(held, str(error), again=again)

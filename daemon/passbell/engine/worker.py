@@ -79,8 +79,14 @@ async def register(settings: Settings, queue: Queue) -> None:
     await queue.register(_own_process()[1], settings.rate_per_second, settings.daily_cap)
 
 
-async def run_heartbeat(settings: Settings, queue: Queue, bell: Bell, doing: Callable[[], str]) -> None:
-    """Beat; free what dead neighbours held."""
+async def run_heartbeat(
+    settings: Settings,
+    queue: Queue,
+    bell: Bell,
+    doing: Callable[[], str],
+    buried: Callable[[], None] = lambda: None,
+) -> None:
+    """Beat; free what dead neighbours held, and say so with `buried()`."""
     namespace, _ = _own_process()
     backoff = Backoff()
     known = True
@@ -96,6 +102,7 @@ async def run_heartbeat(settings: Settings, queue: Queue, bell: Bell, doing: Cal
                     log.warning(
                         "dead_worker_found", workers=[str(worker) for worker in dead], chunks_freed=freed
                     )
+                    buried()
             backoff.reset()
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", where="heartbeat", reason=str(error))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from prometheus_client import Gauge
 
+from passbell.db.upkeep import Upkeep
 from passbell.errors import PassbellError
 from passbell.ops.metrics import REGISTRY
 
@@ -162,7 +163,7 @@ class QueueState:
 
     def __init__(self, database: Database, account: str) -> None:
         """`account`: whose breaker and rate."""
-        self._database = database
+        self._upkeep = Upkeep(database)
         self._account = account
         self._until = 0.0
         self._lock = asyncio.Lock()
@@ -185,7 +186,7 @@ class QueueState:
 
     async def _answers(self) -> bool:
         try:
-            await self._database.row("select 1", deadline=PROBE_SECONDS)
+            await self._upkeep.answers(PROBE_SECONDS)
         except PassbellError:
             return False
         return True
@@ -193,18 +194,14 @@ class QueueState:
     async def _read(self) -> list[tuple[str, str | None, float]] | None:
         """The numbers; None if they cannot be read, and then the log says why, once until they can be again."""
         try:
-            rows = await self._database.fetch(
-                "select metric, label, value from passbell.queue_state(%s)",
-                (self._account,),
-                deadline=DEADLINE,
-            )
+            rows = await self._upkeep.queue_state(self._account, DEADLINE)
         except PassbellError as error:
             if not self._failing:
                 log.warning("queue_state_unreadable", reason=str(error))
             self._failing = True
             return None
         self._failing = False
-        return [(metric, label, value) for metric, label, value in rows]
+        return rows
 
 
 def _show(rows: list[tuple[str, str | None, float]]) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from passbell.db.bundle import read_bundle
+from passbell.db.upkeep import Upkeep
 from passbell.errors import PassbellError
 from passbell.ops.metrics import LOOP_AGE, TASKS
 from passbell.ops.queue_state import DEADLINE, QueueState
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from passbell.db.database import Database
-    from passbell.engine.wakeups import Bell
     from passbell.settings import Settings
 
 __all__ = ["Watch"]
@@ -30,19 +30,29 @@ __all__ = ["Watch"]
 STUCK_SECONDS: Final = 60.0
 
 
+class Beats(Protocol):
+    """A loop or a duty that says when it last went round (time.monotonic)."""
+
+    beat: float
+
+
 class Watch:
     """Looks at one daemon from the outside."""
 
-    def __init__(self, settings: Settings, chunk_loop: Bell, others: Mapping[str, Bell]) -> None:
+    def __init__(self, settings: Settings, chunk_loop: Beats, others: Mapping[str, Beats]) -> None:
         """`chunk_loop` decides liveness; `others` by name are shown beside it."""
         self._settings = settings
         self._chunk_loop = chunk_loop
-        self._others = others
+        self._others = dict(others)
         self._wanted = read_bundle().version
         self._queue_state: QueueState | None = None
         self._database: Database | None = None
         self.phase = "starting"
         """starting (waiting for the database), running, stopping."""
+
+    def also(self, name: str, beats: Beats) -> None:
+        """Show one more beside the others."""
+        self._others[name] = beats
 
     @property
     def limit(self) -> float:
@@ -87,10 +97,9 @@ class Watch:
         if self._database is None or self.phase != "running":
             return Verdict(good=False, facts={"phase": self.phase, "schema_wanted": self._wanted})
         try:
-            row = await self._database.row("select schema_version from passbell.settings", deadline=DEADLINE)
+            schema = await Upkeep(self._database).schema_version(DEADLINE)
         except PassbellError as error:
             return Verdict(good=False, facts={"phase": self.phase, "database": str(error)})
-        schema = row[0] if row else 0
         return Verdict(
             schema == self._wanted and self.chunk_loop_turns,
             {"phase": self.phase, "database": "ok", "schema": schema, "schema_wanted": self._wanted},

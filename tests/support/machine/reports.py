@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
@@ -12,8 +13,6 @@ from .claims import Claims
 from .ground import ATTEMPTS, LEASE, which
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from support.model import Campaign, Claim
 
 
@@ -167,19 +166,31 @@ class Reports(Claims):
         assert dict(found) == expected  # type: ignore[arg-type]
         self.agree()
 
-    @rule(worker=st.integers(0, 2), known=which)
-    def release_orphans(self, worker: int, known: int) -> None:
-        """Claims whose answer was lost on the wire are free at once."""
-        own = [one for one in self.model.claims.values() if one.worker == self.workers[worker] and one.valid]
-        kept = [one for n, one in enumerate(own) if known >> n & 1]
+    @rule(number=which)
+    def claim_again(self, number: int) -> None:
+        """A claim whose answer was lost is asked for again: the same passes, the same texts, a fresh lease."""
+        claim = self.a_claim(number)
+        if claim is None or not claim.valid or not claim.remaining:
+            return
+        campaign, passes = self.model.campaigns[claim.campaign], self.model.passes
+        if (
+            campaign.status != "PROCESSING"
+            or self.model.suspended[campaign.program]
+            or not all(passes[one].reachable and passes[one].opted_in for one in claim.remaining)
+        ):
+            return  # handed back, and claimed like any other: test_claimed_again.py
         self.tick()
-        ((freed,),) = self.call(
-            "select passbell.release_orphans(%s, %s::uuid[])",
-            [self.workers[worker], [one.token for one in kept]],
+        ((chunk_no, token, pass_ids, texts),) = self.call(
+            "select chunk_no, claim_token, pass_ids,"
+            " coalesce(texts, array_fill(to_jsonb(c) ->> 'message', array[cardinality(pass_ids)]))"
+            " from passbell.claim_chunk(%s, '', %s, 3, 'vary', p_token => %s, p_again => true) c",
+            [claim.worker, LEASE, claim.token],
         )
-        assert freed == len(own) - len(kept)
-        for one in own:
-            one.valid = one in kept
+        assert (chunk_no, token) == (claim.chunk_no, claim.token)
+        assert dict(zip(map(UUID, pass_ids), texts, strict=True)) == {
+            one: claim.texts[one] for one in claim.remaining
+        }
+        claim.lease_until = self.model.now + timedelta(seconds=LEASE)
         self.agree()
 
     @rule(worker=st.integers(0, 2))

@@ -1,0 +1,41 @@
+"""The token of a claim, chosen by its caller.
+
+A claim whose answer was lost may have been entered or not. Its token is known either way, so the claim is asked for
+again under the same token, and the database answers with what stands under it (sql/functions/33_claimed_again.sql).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+__all__ = ["Claim", "Claims"]
+
+
+class Claim(NamedTuple):
+    """The token of one claim. `again`: an earlier call with it had no answer, or its work was interrupted."""
+
+    token: UUID
+    again: bool = False
+
+
+class Claims:
+    """Chooses the tokens of one kind of claim; any number of claims may be under way at once."""
+
+    def __init__(self) -> None:
+        self._open: list[UUID] = []
+
+    @contextlib.contextmanager
+    def next(self) -> Iterator[Claim]:
+        """A token for the block. If the block raises, the token is handed out again, for the same claim."""
+        claim = Claim(self._open.pop(), again=True) if self._open else Claim(uuid.uuid4())
+        try:
+            yield claim
+        except BaseException:
+            self._open.append(claim.token)
+            raise
