@@ -28,6 +28,7 @@ import psycopg
 from passbell.db.calls import Queue
 from passbell.db.database import Database
 from passbell.db.imports import ImportOrder, apply_import, open_import
+from passbell.db.listqueue import ListLoad
 from passbell.db.migrate import migrate
 from passbell.devkit.demo.members import DemoProgram, populate
 from passbell.devkit.postgres import EmbeddedPostgres
@@ -144,7 +145,10 @@ async def load(dsn: str, url: str) -> None:
         begun = time.perf_counter()
         claimed = await queue.claim_campaign(50, 60)
         assert claimed is not None, url  # noqa: S101
-        await ListLoader(settings, queue).load(claimed)
+        assert claimed.claim_token is not None and claimed.csv_url is not None, claimed  # noqa: S101, PT018
+        await ListLoader(settings, queue).work(
+            ListLoad(claimed.campaign_id, claimed.claim_token, claimed.csv_url)
+        )
         loaded = time.perf_counter()
         await queue.claim_campaign(50, 60)
         frozen = time.perf_counter()

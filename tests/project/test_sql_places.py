@@ -1,0 +1,85 @@
+"""Where the daemon's SQL is: in `passbell.db`, with named parameters, and nowhere else."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import passbell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(passbell.__file__).parent
+STATEMENT = re.compile(
+    r"\s*(select\s|insert\s+into\s|update\s+[\w.]+\s+set\s|delete\s+from\s|with\s+\w+\s+as\s"
+    r"|copy\s+[\w.]+|listen\s+\w|notify\s+\w|set\s+(local\s+)?[\w.]+\s*=\s)",
+    re.IGNORECASE,
+)
+CALL = re.compile(r"\b(?:passbell|public)\.[a-z_]+\(([^()]*)")
+
+
+def statements(file: Path) -> Iterator[tuple[int, str]]:
+    """SQL in the string literals of a module, docstrings excepted, each with its line."""
+    tree = ast.parse(file.read_text("utf-8"))
+    documents = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in documents
+            and STATEMENT.match(node.value)
+        ):
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("folder", ["engine", "ops", "passkit", "fetch", "csvfile"])
+def test_the_daemon_has_no_sql_of_its_own(folder: str) -> None:
+    """Every call of the database is a method in `passbell.db`."""
+    found = [
+        f"{file.relative_to(ROOT)}:{line}: {text.strip()[:60]}"
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for line, text in statements(file)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_sql_functions_are_called_by_the_names_of_their_parameters() -> None:
+    """A parameter that is appended, or two of one type that change places, cannot be mistaken for another."""
+    calls = [
+        (f"{file.relative_to(ROOT)}:{line}", argument.strip())
+        for file in sorted((ROOT / "db").glob("*.py"))
+        for line, text in statements(file)
+        for arguments in CALL.findall(text)
+        for argument in arguments.split(",")
+        if "%" in argument
+    ]
+    assert len(calls) > 80, "the search has found the calls"
+    unnamed = [
+        f"{place}: {argument}" for place, argument in calls if "=>" not in argument or "%s" in argument
+    ]
+    assert not unnamed, "\n".join(unnamed)
+
+
+def test_the_search_finds_sql(tmp_path: Path) -> None:
+    """A statement in a call, in an f-string, and none in a docstring or in a sentence for people."""
+    module = tmp_path / "module.py"
+    module.write_text(
+        '"""select nothing from here"""\n'
+        'fetch("select passbell.tick()")\n'
+        'name = "x"\n'
+        'fetch(f"delete from passbell.chunks where id = {name}")\n'
+        'say("set PASSBELL_LISTEN_URL to a direct connection")\n'
+        'say("selects nothing")\n'
+    )
+    assert sorted(line for line, _ in statements(module)) == [2, 4]
