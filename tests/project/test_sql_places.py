@@ -20,6 +20,7 @@ STATEMENT = re.compile(
     r"|copy\s+[\w.]+|listen\s+\w|notify\s+\w|set\s+(local\s+)?[\w.]+\s*=\s)",
     re.IGNORECASE,
 )
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 CALL = re.compile(r"\b(?:passbell|public)\.[a-z_]+\(([^()]*)")
 
 
@@ -60,14 +61,12 @@ def test_sql_functions_are_called_by_the_names_of_their_parameters() -> None:
         (f"{file.relative_to(ROOT)}:{line}", argument.strip())
         for file in sorted((ROOT / "db").glob("*.py"))
         for line, text in statements(file)
-        for arguments in CALL.findall(text)
+        for arguments in CALL.findall(PLACEHOLDER.sub(r"$\1", text))
         for argument in arguments.split(",")
-        if "%" in argument
+        if "$" in argument or "%s" in argument
     ]
     assert len(calls) > 80, "the search has found the calls"
-    unnamed = [
-        f"{place}: {argument}" for place, argument in calls if "=>" not in argument or "%s" in argument
-    ]
+    unnamed = [f"{place}: {argument}" for place, argument in calls if "=> $" not in argument]
     assert not unnamed, "\n".join(unnamed)
 
 

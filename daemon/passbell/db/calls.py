@@ -424,7 +424,7 @@ _CLAIM_CHUNK: Final[LiteralString] = """
 _TICK: Final[tuple[LiteralString, ...]] = (
     "select passbell.drain_cancelled()",
     "select passbell.look_again()",
-    "select passbell.explain_waiting(%(account)s)",
+    "select passbell.explain_waiting(p_account => %(account)s)",
 )
 _FINISH_CHUNK: Final[LiteralString] = """
     select remaining, status, sent, failed, skipped, reasons, postponed

@@ -62,7 +62,7 @@ _STAGED: Final = """
            p_import => %(import_id)s, p_claim_token => %(token)s, p_notes => %(notes)s,
            p_lease_seconds => %(lease)s::numeric)
 """
-_DONE: Final = "select * from passbell.member_import(%(import_id)s)"
+_DONE: Final = "select * from passbell.member_import(p_import => %(import_id)s)"
 SILENT_MILLISECONDS: Final = "60000"
 """Between two statements of the staging transaction; see SHORT_LEASH."""
 
