@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from passbell.db.calls import ClaimedChunk, Decided
 from passbell.engine.chunks import MAX_HELD, ChunkLoop
+from passbell.engine.outcomes import Outcome
 from passbell.engine.wakeups import Bell
 from passbell.settings import Settings
 
@@ -47,7 +48,7 @@ def chunk(account: str, program: UUID) -> ClaimedChunk:
 
 
 class PassKitOf:
-    """An account; PassKit answers the slow one never, the quick one at once."""
+    """An account; PassKit answers the slow one when the daemon stops, the quick one at once."""
 
     enough = Settings(dry_run=True).concurrency
 
@@ -56,6 +57,7 @@ class PassKitOf:
         self.sender = self
         self.taken: Counter[str] = Counter()
         self.changed = asyncio.Condition()
+        self.answers = asyncio.Event()
 
     async def send(self, held: HeldChunk, _own_rate: Any) -> None:
         """Push all of a chunk."""
@@ -63,11 +65,9 @@ class PassKitOf:
             self.taken[self.name] += 1
             self.changed.notify_all()
         while (index := held.pick()) is not None:
-            held.decide(index, "sent", 200, "")
+            held.decide(index, Outcome.SENT, 200, "")
         if self.name == "slow":
-            stopped = asyncio.Event()
-            held.when_stopped = stopped.set
-            await stopped.wait()
+            await self.answers.wait()
 
     async def has_taken(self, count: int) -> None:
         """Wait until so many chunks were handed to this account."""
@@ -85,5 +85,6 @@ async def test_a_slow_account_with_many_programs_keeps_no_other_waiting() -> Non
         await accounts["quick"].has_taken(20)
         assert accounts["slow"].taken["slow"] <= MAX_HELD
         loop.stop()
+        accounts["slow"].answers.set()
         await running
     assert sum(account == "slow" for account, _ in town.left) >= 20

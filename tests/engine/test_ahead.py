@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from passbell.db.calls import ClaimedChunk, Decided
 from passbell.engine.chunks import ChunkLoop
+from passbell.engine.outcomes import Outcome
 from passbell.engine.wakeups import Bell
 from passbell.settings import Settings
 
@@ -68,7 +69,7 @@ class SlowPassKit:
             if index == SIZE - 1 and held.chunk.chunk_no < CHUNKS:
                 async with self._backlog.claimed:
                     await self._backlog.claimed.wait_for(lambda: self._backlog.claims > held.chunk.chunk_no)
-            held.decide(index, "sent", 200, "")
+            held.decide(index, Outcome.SENT, 200, "")
             self.sent += 1
             if self.sent == CHUNKS * SIZE:
                 self.all_sent.set()

@@ -23,6 +23,7 @@ from passbell.engine.backoff import Backoff
 from passbell.engine.caller import Call
 from passbell.engine.dryrun import DryTransport
 from passbell.engine.health import Health
+from passbell.engine.outcomes import Stop
 from passbell.engine.pacing import Pacer
 from passbell.engine.sending import Sender
 from passbell.engine.wakeups import SELDOM
@@ -96,7 +97,7 @@ class Accounts:
         self._settings = settings
         self._queue = queue
         self._served: dict[str, Account] = {}
-        self._stop: Callable[[Account, str], None] = lambda _account, _why: None
+        self._stop: Callable[[Account, Stop], None] = lambda _account, _why: None
         self._in_use: Callable[[], Collection[Account]] = list
         self._resume: Callable[[], None] = lambda: None
         self._closing: set[asyncio.Task[None]] = set()
@@ -119,7 +120,7 @@ class Accounts:
     def attach(
         self,
         *,
-        stop: Callable[[Account, str], None],
+        stop: Callable[[Account, Stop], None],
         resume: Callable[[], None],
         in_use: Callable[[], Collection[Account]],
     ) -> None:
@@ -210,7 +211,7 @@ class Accounts:
         for name in [name for name, account in self._served.items() if wanted.get(name) != account.made_of]:
             changed = True
             old = self._served.pop(name)
-            self._stop(old, "account")
+            self._stop(old, Stop.ACCOUNT)
             task = asyncio.create_task(self._close(old), name=f"close {name}")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)

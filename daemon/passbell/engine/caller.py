@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from passbell.engine.held import SendStopped
 from passbell.engine.pacing import ALLOWANCE
 from passbell.ops.metrics import LIMITER_WAIT
 
@@ -14,11 +15,7 @@ if TYPE_CHECKING:
     from passbell.engine.held import HeldChunk
     from passbell.engine.pacing import Pacer
 
-__all__ = ["Call", "SendStopped"]
-
-
-class SendStopped(Exception):
-    """Raised instead of a request when its chunk was stopped while it waited for its slot."""
+__all__ = ["Call"]
 
 
 class Call:

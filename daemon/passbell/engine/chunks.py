@@ -12,6 +12,7 @@ import structlog
 
 from passbell.engine.backoff import Backoff
 from passbell.engine.held import HeldChunk, lease_clock
+from passbell.engine.outcomes import Stop
 from passbell.engine.pacing import Pacer
 from passbell.engine.wakeups import SELDOM
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
@@ -67,12 +68,12 @@ class ChunkLoop:
         whose = f"campaign {next(iter(campaigns))}" if len(campaigns) == 1 else f"{len(campaigns)} campaigns"
         return f"sending {whose}, {len(self._held)} chunks in hand"
 
-    def stop_all(self, why: str) -> None:
+    def stop_all(self, why: Stop) -> None:
         """Send nothing more from the chunks in hand; what is in flight ends, the rest is handed back."""
         for held in self._held.values():
             held.stop(why)
 
-    def stop_account(self, account: Account, why: str) -> None:
+    def stop_account(self, account: Account, why: Stop) -> None:
         """The same for the chunks of one account."""
         for held in self._held.values():
             if held.account is account:
@@ -107,7 +108,7 @@ class ChunkLoop:
     def stop(self) -> None:
         """Claim no more and hand back what is unsent."""
         self._stopping = True
-        self.stop_all("stopping")
+        self.stop_all(Stop.STOPPING)
         self._bell.ring()
 
     async def _claim(self) -> bool:
@@ -140,7 +141,7 @@ class ChunkLoop:
         enough = held.account.enough if held.account else 1
         held.low_mark, held.when_low = max(1, held.size - enough + 1), self._bell.ring
         if self._stopping:
-            held.stop("stopping")
+            held.stop(Stop.STOPPING)
         self._held[chunk.claim_token] = held
         task = asyncio.create_task(self._work(held), name=f"chunk {chunk.campaign_id}/{chunk.chunk_no}")
         CHUNKS_HELD.set(len(self._held))
@@ -184,12 +185,12 @@ class ChunkLoop:
         chunk = held.chunk
         try:
             if held.account is None:  # served when it was claimed, and not any more
-                held.stop("account")
+                held.stop(Stop.ACCOUNT)
             else:
                 await held.account.sender.send(held, self._own_rate(held))
         except Exception:
             log.exception("chunk_failed", campaign=str(chunk.campaign_id), chunk=chunk.chunk_no)
-            held.stop("error")
+            held.stop(Stop.ERROR)
         finally:
             await self._finish(held)
             self._held.pop(chunk.claim_token, None)
@@ -218,7 +219,7 @@ class ChunkLoop:
             try:
                 await self._report(held, release=True)
             except LeaseLost:
-                held.stop("lost")
+                held.stop(Stop.LOST)
             except DatabaseUnavailable as error:
                 # Perhaps it is a rule of the host's that hangs: then what became of the passes is stored without it.
                 held.ask_host = held.ask_host and not (error.timed_out and backoff.failures)
@@ -244,16 +245,7 @@ class ChunkLoop:
             taken = len(held.outcomes)
             if not taken and not release:
                 return
-            outcomes = list(held.outcomes)
-            if held.stopped == "breaker":
-                # It was PassKit, not these passes: no attempt is burnt. But who knows what arrived.
-                outcomes = [
-                    (pass_id, "maybe" if outcome in {"retry", "server_error"} else outcome, status, detail)
-                    for pass_id, outcome, status, detail in outcomes
-                ]
-            elif held.stopped == "error" and release:
-                known = {pass_id for pass_id, _, _, _ in outcomes}
-                outcomes += [(i, "maybe", None, "") for i in held.chunk.pass_ids if i not in known]
+            outcomes = held.report(release=release)
             decided = await self._queue.finish_chunk(
                 held.chunk,
                 outcomes,
@@ -265,7 +257,7 @@ class ChunkLoop:
             del held.outcomes[:taken]
             held.first_unreported = time.monotonic()
         self.sent += decided.sent
-        count_outcomes(decided.sent, decided.reasons, decided.postponed)
+        count_outcomes(decided)
         if release:
             log.info(
                 "chunk_finished",
@@ -283,7 +275,7 @@ class ChunkLoop:
     def _trouble_pause(self, held: HeldChunk) -> float:
         """Seconds for which a chunk rests whose sending ended with an unexpected error: longer with each in a row."""
         campaign = held.chunk.campaign_id
-        if held.stopped != "error":
+        if held.stopped is not Stop.ERROR:
             self._troubled.pop(campaign, None)
             return 0.0
         return self._troubled.setdefault(campaign, Backoff(limit=TROUBLE_LIMIT, first=1.0)).next()
@@ -317,12 +309,12 @@ class ChunkLoop:
             if token not in self._held:
                 continue  # reported meanwhile
             if token not in answer:
-                held.stop("lost")
+                held.stop(Stop.LOST)
             else:
                 go_on, withdrawn = answer[token]
                 held.withdraw(withdrawn)
                 if not go_on:
-                    held.stop("paused")
+                    held.stop(Stop.PAUSED)
             if extend and token in answer and begun < held.lease_ends:
                 held.renewed_at = begun
                 held.lease_ends = begun + lease

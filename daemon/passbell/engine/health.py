@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from passbell.engine.outcomes import Stop
 from passbell.errors import PassbellError
 from passbell.ops.metrics import BREAKER_OPENED, THROTTLED
 from passbell.passkit import Verdict
@@ -45,7 +46,7 @@ class Health:
         self._log = log.bind(account=account) if account else log
         self._queue = queue
         self._passkit = passkit
-        self._stop_all: Callable[[str], None] = lambda _why: None
+        self._stop_all: Callable[[Stop], None] = lambda _why: None
         self._resume: Callable[[], None] = lambda: None
         self._failures = 0
         self._refused: set[str] = set()
@@ -54,7 +55,7 @@ class Health:
         self.broken = False
         """Whether the breaker is open, as far as we know."""
 
-    def attach(self, *, stop_all: Callable[[str], None], resume: Callable[[], None]) -> None:
+    def attach(self, *, stop_all: Callable[[Stop], None], resume: Callable[[], None]) -> None:
         """`stop_all(why)` is called when the breaker opens, `resume()` when it closes."""
         self._stop_all = stop_all
         self._resume = resume
@@ -114,7 +115,7 @@ class Health:
         if self.broken:
             return
         self.broken = True
-        self._stop_all("breaker")
+        self._stop_all(Stop.BREAKER)
         try:
             if await self._queue.open_breaker(kind, reason):
                 BREAKER_OPENED.labels(kind).inc()
@@ -133,7 +134,7 @@ class Health:
         if await self._queue.claim_probe():
             if not self.broken:
                 self.broken = True
-                self._stop_all("breaker")
+                self._stop_all(Stop.BREAKER)
             await self._probe()
         elif self.broken and await self._queue.is_closed():
             self._recover()

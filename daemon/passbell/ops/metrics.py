@@ -21,10 +21,11 @@ from prometheus_client import (
 )
 
 from passbell import __version__
+from passbell.engine.outcomes import POSTPONING, Outcome
 from passbell.ops.durations import Durations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from passbell.db.calls import Decided
 
 __all__ = ["REGISTRY", "count_outcomes", "observe_request"]
 
@@ -98,7 +99,6 @@ TASKS: Final = Gauge(
     registry=REGISTRY,
 )
 
-_POSTPONED: Final = ("retry", "server_error", "maybe", "back")
 # Series exist from the start, so that a rate() over the first event is not lost.
 for _outcome, _reason in (
     ("sent", ""),
@@ -107,7 +107,7 @@ for _outcome, _reason in (
     ("failed", "attempts_exhausted"),
 ):
     DELIVERIES.labels(_outcome, _reason)
-for _outcome in _POSTPONED:
+for _outcome in POSTPONING:
     POSTPONED.labels(_outcome)
 for _kind in ("credentials", "outage"):
     BREAKER_OPENED.labels(_kind)
@@ -123,18 +123,13 @@ def _request_labels(method: str, status: int | None) -> tuple[str, str]:
     return method, "none" if status is None else str(status)
 
 
-def count_outcomes(sent: int, reasons: Mapping[str, int], postponed: Mapping[str, int]) -> None:
-    """Count what finish_chunk decided.
-
-    Args:
-        sent: how many were recorded as sent.
-        reasons: of those recorded as failed or skipped, how many for which reason.
-        postponed: of those that stay for another attempt, how many were reported as what.
-    """
-    if sent:
-        DELIVERIES.labels("sent", "").inc(sent)
-    for reason, count in reasons.items():
+def count_outcomes(decided: Decided) -> None:
+    """Count what `passbell.finish_chunk` decided, in its words."""
+    if decided.sent:
+        DELIVERIES.labels(Outcome.SENT, "").inc(decided.sent)
+    for reason, count in decided.reasons.items():
         if reason != "cancelled":  # skipped: this daemon did not decide it
             DELIVERIES.labels("failed", reason).inc(count)
-    for outcome, count in postponed.items():
-        POSTPONED.labels(outcome if outcome in _POSTPONED else "back").inc(count)
+    for outcome, count in decided.postponed.items():
+        # Where a campaign is held because nearly all of it is 404, those go back, too.
+        POSTPONED.labels(outcome if outcome in POSTPONING else Outcome.BACK).inc(count)
