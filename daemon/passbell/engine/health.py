@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from passbell.db.calls import Queue
     from passbell.passkit import Answer, PassKit
+    from passbell.passkit.wire import Caller
 
 __all__ = ["Health"]
 
@@ -67,15 +68,18 @@ class Health:
             self._refused.clear()
             self._taken_at = time.monotonic()
 
-    async def is_down(self, answer: Answer) -> bool:
-        """After a failure that may pass: whether it is PassKit as a whole. Opens the breaker if so."""
+    async def is_down(self, answer: Answer, caller: Caller) -> bool:
+        """After a failure that may pass: whether it is PassKit as a whole. Opens the breaker if so.
+
+        The probe is made for `caller`, whose request failed: what is stopped asks nothing more either.
+        """
         self._failures += 1
         if self.broken:
             return True
         if self._failures < SUSPICIOUS_FAILURES:
             return False
         if self._verdict is None:
-            self._verdict = asyncio.create_task(self._judge(answer), name="probe")
+            self._verdict = asyncio.create_task(self._judge(answer, caller), name="probe")
         task = self._verdict
         try:
             return await asyncio.shield(task)
@@ -83,7 +87,7 @@ class Health:
             if task.done():
                 self._verdict = None
 
-    async def is_refused(self, answer: Answer, who: str) -> bool:
+    async def is_refused(self, answer: Answer, who: str, caller: Caller) -> bool:
         """After a 401 or 403 for `who`: whether it is the account. Opens the breaker if so: nobody is failed."""
         self._refused.add(who)
         if self.broken:
@@ -91,18 +95,18 @@ class Health:
         if (
             time.monotonic() - self._taken_at < TRUSTED_SECONDS
             and len(self._refused) < SUSPICIOUS_FAILURES
-            and (await self._passkit.probe()).verdict is not Verdict.REFUSED
+            and (await self._passkit.probe(caller=caller)).verdict is not Verdict.REFUSED
         ):
             return False
         await self._open("credentials", answer.detail)
         return True
 
-    async def _judge(self, answer: Answer) -> bool:
+    async def _judge(self, answer: Answer, caller: Caller) -> bool:
         probe = answer
         for turn in range(PROBES):
             if turn:
                 await asyncio.sleep(PROBE_PAUSE)
-            probe = await self._passkit.probe()
+            probe = await self._passkit.probe(caller=caller)
             if probe.verdict not in {Verdict.RETRY, Verdict.SERVER_ERROR, Verdict.REFUSED}:
                 self._failures = 0
                 return False

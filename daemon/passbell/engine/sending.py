@@ -91,7 +91,7 @@ class Sender:
             left, answer = list(halted), next(iter(halted.values()))
             if answer.verdict is Verdict.THROTTLED:
                 await self._throttled(held, answer)
-            elif await self._health.is_refused(answer, "list"):
+            elif await self._health.is_refused(answer, "list", call):
                 held.stop(Stop.BREAKER)
             else:
                 await asyncio.sleep(REPEAT_PAUSE)
@@ -123,7 +123,7 @@ class Sender:
                 answer = await self._passkit.push(recipient, held.chunk.texts[nth], metadata, call)
             if answer.verdict in _TROUBLE:
                 failures += 1
-                if await self._stops(held, recipient.pass_id, answer) or held.is_over():
+                if await self._stops(held, recipient.pass_id, answer, call) or held.is_over():
                     return answer
                 if failures == REPEATS:
                     # Refused, and yet the account works: an attempt like any other that failed.
@@ -141,13 +141,13 @@ class Sender:
                 self._health.succeeded(answer)
                 return answer
 
-    async def _stops(self, held: HeldChunk, pass_id: str, answer: Answer) -> bool:
+    async def _stops(self, held: HeldChunk, pass_id: str, answer: Answer, call: Call) -> bool:
         """Whether it is PassKit or the account, rather than this pass; then nothing more is sent."""
         if answer.verdict is Verdict.REFUSED:
-            stops = await self._health.is_refused(answer, pass_id)
+            stops = await self._health.is_refused(answer, pass_id, call)
         else:
             held.doubtful.add(pass_id)
-            stops = await self._health.is_down(answer)
+            stops = await self._health.is_down(answer, call)
         if stops:
             held.stop(Stop.BREAKER)
         return stops

@@ -173,7 +173,7 @@ class PassKit:
         if distrust is not None:  # a transport that was handed in need not have connections
             distrust()
 
-    async def probe(self, program_id: str | None = None) -> Answer:
+    async def probe(self, program_id: str | None = None, *, caller: Caller | None = None) -> Answer:
         """Ask whether PassKit is up and accepts our credentials, touching no member.
 
         The question is for a member who cannot exist, so "not found" is the good answer and becomes SENT; its
@@ -182,7 +182,7 @@ class PassKit:
         path = f"/members/member/id/{NOBODY}"
         if program_id and program_id not in {".", ".."}:
             path = f"/members/member/externalId/{quote(program_id, safe='')}/{NOBODY}"
-        answer = (await self._ask("GET", path, None)).answer
+        answer = (await self._ask("GET", path, None, caller)).answer
         if (
             answer.verdict in {Verdict.NOT_FOUND, Verdict.REJECTED}
             and answer.http_status != HTTPStatus.NOT_IMPLEMENTED
