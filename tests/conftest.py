@@ -20,6 +20,7 @@ from support.servers import server_choice
 from support.spread import (
     pytest_collection_modifyitems,
     pytest_configure_node,
+    pytest_ignore_collect,
     pytest_make_parametrize_id,
     pytest_runtest_protocol,
     pytest_unconfigure,
@@ -29,6 +30,7 @@ from support.spread import (
 __all__ = [
     "pytest_collection_modifyitems",
     "pytest_configure_node",
+    "pytest_ignore_collect",
     "pytest_make_parametrize_id",
     "pytest_runtest_protocol",
     "pytest_unconfigure",

@@ -7,7 +7,6 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 if TYPE_CHECKING:
     import psycopg
@@ -62,12 +61,14 @@ def random_counts(seed: int, count: int) -> list[tuple[int, int, int, int]]:
 
 def test_wilson_and_newcombe_agree_with_statsmodels(numbers: psycopg.Connection) -> None:
     """Two hundred random pairs, arms of one included."""
+    from statsmodels.stats import proportion as other  # noqa: PLC0415 - takes two seconds to import
+
     for k1, n1, k0, n0 in random_counts(1, 200):
-        wanted = proportion_confint(k1, n1, method="wilson")
+        wanted = other.proportion_confint(k1, n1, method="wilson")
         assert row(numbers, "select * from passbell.wilson(%s, %s)", k1, n1) == pytest.approx(
             wanted, abs=1e-6
         )
-        wanted = confint_proportions_2indep(k1, n1, k0, n0, method="newcomb", compare="diff")
+        wanted = other.confint_proportions_2indep(k1, n1, k0, n0, method="newcomb", compare="diff")
         found = row(numbers, "select lo, hi from passbell.newcombe(%s, %s, %s, %s)", k1, n1, k0, n0)
         assert found == pytest.approx(wanted, abs=1e-6)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "pytest_collection_modifyitems",
     "pytest_configure_node",
+    "pytest_ignore_collect",
     "pytest_make_parametrize_id",
     "pytest_runtest_protocol",
     "pytest_unconfigure",
@@ -73,6 +74,20 @@ def pytest_make_parametrize_id(val: object) -> str | None:
         return "bytes"
     text = str(val) if isinstance(val, UUID) else val
     return ANY_UUID.sub("UUID", text) if isinstance(text, str) and ANY_UUID.search(text) else None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out folders without a `unit` test when `-m unit` asks for nothing else: reading them takes longest."""
+    if (
+        config.option.markexpr != "unit"
+        or not collection_path.is_dir()
+        or TESTS not in collection_path.parents
+    ):
+        return None
+    folder = f"{collection_path.relative_to(TESTS).as_posix()}/"
+    return (
+        None if any(f"{unit}/".startswith(folder) or folder.startswith(f"{unit}/") for unit in UNIT) else True
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
