@@ -111,12 +111,14 @@ values
      where e.program_id = $1 and e.on_date between $3 - $2::integer and $4 - $2::integer
        and ($2::integer > 0 or e.on_date >= ($6 at time zone $5)::date) $q$, null, true),
 ('EVERY', 'Again and again: FRI, MON,FRI or a day of the month', 'weekdays', null, $q$
-    select r.pass_id, d.day::date::text, d.day::date, null::timestamptz
-      from generate_series($3::timestamp, $4::timestamp, interval '1 day') as d (day)
-      join passbell.recipients r on r.program_id = $1 and r.reachable
-     where passbell.comes_up_on($2, d.day::date)
-       and (d.day = $4 or not exists (select from passbell.automation_runs n       -- that day has been worked off
-                                       where n.automation_id = $7 and n.local_date between d.day::date and $4 - 1 and n.completed_at is not null)) $q$, null, true),
+    select r.pass_id, d.key, d.day, null::timestamptz
+      from (select g.day::date as day, g.day::date::text as key
+              from generate_series($3::timestamp, $4::timestamp, interval '1 day') as g (day)
+             where passbell.comes_up_on($2, g.day::date)
+               and (g.day = $4 or not exists (select from passbell.automation_runs n       -- that day has been worked off
+                                               where n.automation_id = $7 and n.local_date between g.day::date and $4 - 1 and n.completed_at is not null))
+            offset 0) d
+      join passbell.recipients r on r.program_id = $1 and r.reachable $q$, null, true),
 ('REACHED', 'The balance crossed a mark upwards', 'points', null, null, 'r.points >= $2::bigint', true),
 ('ALMOST', 'The balance came near a mark, or near the next tier (90%)', 'mark', null, null, 'passbell.is_near(r.points, r.tier_points, r.program_id, $2)', true),
 ('ENTERS', 'Came into an audience', 'segment', null, null, 'true', true)

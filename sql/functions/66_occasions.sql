@@ -91,6 +91,9 @@ declare
     v_condition   text;
     v_parameters  text[];
     v_since       constant date := coalesce(p_automation.switched_on_on, p_date);
+    v_days        date[];
+    v_told        boolean;
+    v_due         record;
 begin
     if not passbell.is_send_day(p_automation.send_days, p_date)
        or p_proofs and (p_date < p_automation.starts_on or p_date > p_automation.ends_on) then
@@ -98,16 +101,26 @@ begin
     end if;
     select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = p_automation.program_id limit 1;
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_automation.target_query) a;
+    -- The days whose occasions count today, each asked once, not once per row: the rule is asked for no others.
+    select array_agg(n.day order by n.day) into v_days
+      from (select p_date - d as day, passbell.first_send_day(p_automation.send_days, p_date - d) as sent_on
+              from generate_series(0, p_automation.catch_up_days + 6) d) n
+     where case when p_proofs then n.day >= v_since and n.sent_on >= p_date - p_automation.catch_up_days else n.sent_on = p_date end;
+    if v_days is null then
+        return;
+    end if;
+    -- As arrays, whose length the planner knows: some people are looked up, a million are joined.
+    select array_agg(d.pass_id) as passes, array_agg(d.occasion) as occasions, array_agg(d.due_on) as days, array_agg(d.moment) as moments into v_due
+      from passbell.due_rows(p_automation, v_days[1], p_date, v_zone, p_as_of) d
+     where d.due_on = any (v_days);
+    if v_due.passes is null then
+        return;
+    end if;
+    v_told := p_proofs and exists (select from passbell.occasions o where o.automation_id = p_automation.id);
     return query execute $q$
-        with due as materialized (
-            select d.pass_id, d.occasion, d.due_on, d.moment
-              from passbell.due_rows($3, $4 - ($3).catch_up_days - 6, $4, $5, $6) d
-             where d.due_on <= $4
-               and case when $7 then d.due_on >= $8 and passbell.first_send_day(($3).send_days, d.due_on) >= $4 - ($3).catch_up_days
-                        else passbell.first_send_day(($3).send_days, d.due_on) = $4 end
-        ), people as (
+        with people as (
             select r.pass_id, coalesce(r.user_id, r.pass_id) as person_id, r.user_id, r.external_id, r.opted_in, d.occasion, d.due_on, d.moment
-              from due d
+              from unnest($5, $6, $8, $9) as d (pass_id, occasion, due_on, moment)
               join passbell.recipients r on r.pass_id = d.pass_id and r.program_id = $1
              where r.reachable and (r.opted_in or ($3).reward_points > 0) and ($q$ || v_condition || $q$)
         ), fresh as (
@@ -117,22 +130,22 @@ begin
                                 where o.automation_id = ($3).id and o.person_id in (p.person_id, p.pass_id)
                                   and (o.occasion = p.occasion or o.moment = p.moment
                                        or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
-               and not exists (select from passbell.occasions o       -- sent on this pass when it belonged to another person, or to none
-                                where o.automation_id = ($3).id and o.pass_id = p.pass_id and $7
-                                  and (o.occasion = p.occasion or o.moment = p.moment
-                                       or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
-               and (p.user_id is null or not $7
-                    or not exists (select from passbell.occasions o
-                                     join passbell.recipients x on x.pass_id = o.pass_id
-                                    where o.automation_id = ($3).id and x.user_id = p.user_id
-                                      and (o.occasion = p.occasion or o.moment = p.moment
-                                           or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days)))
+               and case when p.user_id is null          -- sent on this pass as another person's, or on another pass
+                        then not exists (select from passbell.occasions o
+                                          where o.automation_id = ($3).id and o.pass_id = p.pass_id
+                                            and (o.occasion = p.occasion or o.moment = p.moment
+                                                 or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
+                        else not exists (select from passbell.recipients x
+                                           join passbell.occasions o on o.pass_id = x.pass_id
+                                          where x.user_id = p.user_id and o.automation_id = ($3).id
+                                            and (o.occasion = p.occasion or o.moment = p.moment
+                                                 or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days)) end
         )
         select distinct on (f.person_id) f.pass_id, f.person_id, f.external_id, f.opted_in, f.occasion, f.due_on, f.moment,
                array_agg(f.occasion) over (partition by f.person_id)
           from fresh f
          order by f.person_id, f.due_on desc, f.opted_in desc, f.pass_id $q$
-       using p_automation.program_id, v_parameters, p_automation, p_date, v_zone, p_as_of, p_proofs, v_since;
+       using p_automation.program_id, v_parameters, p_automation, p_date, v_due.passes, v_due.occasions, v_told, v_due.days, v_due.moments;
 end
 $$;
 
