@@ -153,7 +153,7 @@ def test_a_program_whose_account_is_not_served_waits_and_says_so(town: Town) -> 
 
 
 def test_one_account_that_refuses_leaves_the_others_at_work(town: Town) -> None:
-    """A wrong key of one: its campaign waits and names the account, nobody is failed; the other one completes."""
+    """A wrong key of one: its campaign waits and names the account, no pass is failed; the other one completes."""
     good, bad = town.campaign(town.club("Blue Bottle", 60)), town.campaign(town.club("pub2-west", 60))
     daemon = town.start("", *NAMES)
     daemon.settings["PASSBELL_PASSKIT_API_SECRET__PUB2_WEST"] = "another"
@@ -190,7 +190,7 @@ def test_a_key_is_rotated_without_a_restart(town: Town, tmp_path: Path) -> None:
 def test_the_own_key_is_rotated_and_an_account_moves_while_calls_are_under_way(
     town: Town, tmp_path: Path
 ) -> None:
-    """The own secret changes in its file; another account gets another address: both go on, nobody twice."""
+    """The own secret changes in its file; another account gets another address: both go on, no pass twice."""
     secret = tmp_path / "secret"
     secret.write_text("wrong")
     own, other = town.campaign(town.club("", 60)), town.campaign(town.club("Blue Bottle", 200))
@@ -225,7 +225,7 @@ def test_a_dry_run_needs_no_key_of_any_account(town: Town) -> None:
 
 
 def test_a_program_moves_to_another_account_while_it_sends(town: Town) -> None:
-    """What was handed out ends under the old account, the rest goes under the new one; nobody twice, no wrong key."""
+    """What was handed out ends under the old account, the rest goes under the new one; no pass twice, no wrong key."""
     program = town.club("Blue Bottle", 400)
     owner = town.value("select passkit_program_id from programs where id = %s", [program])
     rows = town.rows(
@@ -259,8 +259,8 @@ def test_a_program_moves_to_another_account_while_it_sends(town: Town) -> None:
 def test_two_accounts_have_a_bad_day(town: Town) -> None:
     """One is refused, one is down, one works: that one goes on at its own limit. Later all work, and everything ends.
 
-    With kill -9 on the way, and daemons that have one key, the other, or both: nobody lost, nobody twice, no attempt
-    burnt, and not one call with another account's key.
+    With kill -9 on the way, and daemons that have one key, the other, or both: no member missed, no pass twice, no
+    attempt counted, and not one call with another account's key.
     """
     programs, passes, rate = (10, 6667, 500) if LONG else (3, 67, 100)
     patience = 1200 if LONG else 60

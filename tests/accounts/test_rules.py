@@ -1,4 +1,4 @@
-"""What the database keeps of accounts, who may write it, and what a program says whose account nobody serves."""
+"""What the database keeps of accounts, who may write it, and what a program says if no daemon serves its account."""
 
 from __future__ import annotations
 

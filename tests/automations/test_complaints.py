@@ -136,7 +136,7 @@ def test_mautic_7881_reentry_sends_nothing_again(shop: Shop) -> None:
 
 @pytest.mark.parametrize("occasion", ["REACHED:100", "ALMOST:100", "ENTERS:WHALE:99"])
 def test_mautic_16026_16075_reentry_fires(shop: Shop, occasion: str) -> None:
-    """Whoever falls below the mark and crosses it again is told again: at each crossing once."""
+    """A member who falls below the mark and crosses it again gets the message again: once per crossing."""
     shop.clock(NOON)
     program = shop.program()
     one = shop.member(program, points=50)

@@ -117,7 +117,7 @@ def test_suppressed_members_get_nothing_until_their_day(shop: Shop) -> None:
     ],
 )
 def test_a_suppression_that_cannot_be_is_refused(shop: Shop, columns: dict[str, Any], words: str) -> None:
-    """A form that leaves out whom or where is told so."""
+    """A form that leaves out member or program gets a sentence that says so."""
     row = {"program_id": shop.program(), "external_id": "guest-1", **columns}
     with pytest.raises(psycopg.Error, match=words):
         shop.conn.execute(

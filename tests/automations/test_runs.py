@@ -75,7 +75,7 @@ def days(count: float) -> timedelta:
 
 @pytest.mark.parametrize("points", [0, 7])
 def test_a_run_that_breaks_off_at_any_write_is_done_once(shop: Shop, points: int) -> None:
-    """The process dies at the first write of a run, at the second, and so on: nobody is told or paid twice or never."""
+    """The process dies at each write of a run in turn: every member gets message and points once."""
     shop.clock(NOON)
     program = shop.program(timezone="Europe/Berlin")
     members = [shop.member(program, points=0) for _ in range(5)]

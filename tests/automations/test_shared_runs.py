@@ -32,7 +32,7 @@ CLAIM = {
 
 @pytest.fixture(params=["automation", "birthday"])
 def kind(request: pytest.FixtureRequest, shop: Shop) -> str:
-    """Twenty-four members of whom each is due 7 points at noon, by an automation or by the birthday bot."""
+    """Twenty-four members, each of them due 7 points at noon, by an automation or by the birthday bot."""
     shop.clock(NOON)
     birthday = request.param == "birthday"
     program = shop.program(
@@ -104,7 +104,7 @@ def test_a_dead_daemons_run_is_free_at_once(shop: Shop, kind: str) -> None:
 
 
 def test_a_person_who_has_the_automation_open_stops_nothing(shop: Shop) -> None:
-    """Somebody edits the row, and waits for what the run holds: both come through, and the run is completed later."""
+    """A session edits the row, and waits for what the run holds: both come through, and the run is completed later."""
     shop.clock(NOON)
     program = shop.program(timezone="UTC")
     shop.members(program, 3)

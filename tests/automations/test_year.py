@@ -81,7 +81,7 @@ class Restaurant:
         )
 
     def arrive(self, joined: datetime, *, late: bool) -> None:
-        """Somebody joins, with one pass or with two; `late` ones were not there when automations began."""
+        """A member joins, with one pass or with two; `late` ones were not there when automations began."""
         user = None
         two = self.draw.random() < 0.3
         passes = []
@@ -108,7 +108,7 @@ class Restaurant:
             self.oracle.passes.append(one)
 
     def live(self, until: datetime) -> None:
-        """Visits up to `until`, each with points; now and then somebody spends them."""
+        """Visits up to `until`, each with points; now and then a member spends them."""
         span = (until - self.now).total_seconds()
         rows = []
         for n, one in enumerate(self.oracle.passes):
@@ -153,7 +153,7 @@ class Restaurant:
                 self.oracle.run(rule, self.now)
 
     def edit(self) -> None:
-        """Somebody changes something: the zone, a parameter, the words, or whether it is on."""
+        """A setting changes: the zone, a parameter, the words, or whether it is on."""
         rule = self.draw.choice(self.oracle.rules)
         what = self.draw.randrange(4)
         execute = self.shop.conn.execute

@@ -318,7 +318,7 @@ def test_failed_awards_are_tried_again_for_a_week_then_given_up(modern: Host, wo
 
 
 def test_a_run_by_hand_before_the_hour_does_not_end_the_day(modern: Host, worker: UUID) -> None:
-    """Gifts given by hand at seven: who joins at eight is gifted at nine, nobody twice."""
+    """Gifts given by hand at seven: a member who joins at eight gets the gift at nine, none gets two."""
     program = modern.program()
     modern.clock("2026-05-05 07:00:00+00")
     early = modern.member(program, BIRTHDAY)

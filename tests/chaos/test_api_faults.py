@@ -1,7 +1,7 @@
 """A bad day at PassKit: every fault of the sandbox, alone and mixed, on reads and writes, and whole outages.
 
-Nobody lost, nobody buzzed twice, what else a record carries never wiped, an audience never burnt; and how many calls
-it cost. The least is one call per pass, and with `merge` one list per chunk.
+No member missed, no phone buzzed twice, the other keys of a record never wiped, an audience never failed; and how many
+calls it cost. The least is one call per pass, and with `merge` one list per chunk.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def test_all_faults_together_lose_and_double_nobody(scene: Scene, report: Report
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in HALTING] if LONG else ["500"])
 def test_reads_that_fail_lose_nothing(scene: Scene, report: Report, name: str) -> None:
-    """Only the list of what records hold is hit, every second time; nobody's other keys are wiped for it."""
+    """Only the list of what records hold is hit, every second time; no record's other keys are wiped for it."""
     fault = {**FAULTS[name], "probability": 0.5, "method": "POST"}
     run(scene, report, f"{name} at 50 % of the lists", fault, CHUNK_SIZE=20)
 
@@ -205,7 +205,7 @@ REGIONS = [{"METADATA": "replace"}, {"RATE_PER_SECOND": 40}]
 def test_a_wrong_region_pauses_the_campaign_by_itself(
     scene: Scene, report: Report, settings: dict[str, Any]
 ) -> None:
-    """Everything is 404: the campaign holds, nobody is failed; after the mistake is mended a resume reaches all."""
+    """Everything is 404: the campaign holds, no pass is failed; after the mistake is mended a resume reaches all."""
     program = scene.plain(80)
     fault = scene.remote.fault("wrong_region")["number"]
     with scene.daemon(**settings):
@@ -264,7 +264,7 @@ def test_a_lone_refusal_stops_nobody_else(scene: Scene, report: Report) -> None:
 
 
 def test_a_record_that_is_always_refused_fails_alone(scene: Scene) -> None:
-    """403 for one record for ever: the campaign goes on and ends, nobody else waits for it."""
+    """403 for one record for ever: the campaign goes on and ends, no other pass waits for it."""
     program = scene.plain(120)
     (victim,) = sorted(passes(scene))[60:61]
     scene.remote.fault(
@@ -329,7 +329,7 @@ def test_passkit_that_is_not_there_at_all_burns_nobody(scene: Scene) -> None:
 
 
 def test_passkit_restarted_with_empty_hands_is_noticed(database: MakeDatabase, scene: Scene) -> None:
-    """Another PassKit that knows nobody (a wrong account) pauses the campaign instead of failing everybody."""
+    """A PassKit without any of the records (a wrong account) pauses the campaign instead of failing all passes."""
     program = scene.plain(100)
     with Sandbox() as other, scene.daemon(PASSKIT_URL=other.url):
         campaign = scene.campaign(program)
@@ -339,7 +339,7 @@ def test_passkit_restarted_with_empty_hands_is_noticed(database: MakeDatabase, s
 
 @pytest.mark.parametrize("seconds", [120, -120] if LONG else [-120])
 def test_a_clock_that_is_wrong_is_forgiven(scene: Scene, seconds: int) -> None:
-    """PassKit's clock is two minutes off: tokens are signed by its clock, nobody is failed."""
+    """PassKit's clock is two minutes off: tokens are signed by its clock, no pass is failed."""
     program = scene.plain(20)
     scene.remote.fault("clock_skew", seconds=seconds)
     with scene.daemon():

@@ -168,7 +168,7 @@ def test_a_small_campaign_of_another_program(huge: Huge, report: Report, daemons
 
 
 def test_test_sends_of_the_same_program_go_first(huge: Huge, report: Report) -> None:
-    """Whoever wrote the huge campaign tries the next one on a pass of the same program, and need not wait."""
+    """The author of the huge campaign tests the next one on a pass of the same program, and need not wait."""
     scene, seen = huge.scene, []
     with scene.daemon(**SETTINGS):
         campaign = huge.under_way("Huge, tests beside it")

@@ -91,7 +91,7 @@ class Session(threading.Thread):
 
 
 class Person(Session):
-    """Somebody at the page, in Studio or with a form."""
+    """A person at the page, in Studio or with a form."""
 
     def actions(self) -> tuple[Callable[[], None], ...]:
         """Every public function, and the table."""
@@ -278,7 +278,7 @@ def ground(database: MakeDatabase) -> Iterator[Ground]:
 
 @pytest.mark.timeout(SECONDS + 120)
 def test_twenty_sessions_on_everything_that_is_public(ground: Ground, report: Report) -> None:
-    """No deadlock, no SQLSTATE beyond the documented ones, the law at every look; nobody erased is handed out again."""
+    """No deadlock, only documented SQLSTATEs, the law at every look; no erased member is handed out again."""
     sessions: list[Session] = [Person(ground, seed) for seed in range(PEOPLE)]
     sessions += [Worker(ground, 100 + seed) for seed in range(WORKERS)]
     with Law(ground.shop.url) as law:

@@ -1,4 +1,4 @@
-"""kill -9 at every named point, at random moments, and at everybody at once: nobody lost, nobody buzzed twice."""
+"""kill -9 at every named point, at random moments, and of all at once: no member missed, no phone buzzed twice."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Act(NamedTuple):
         self.prove(report, scenario)
 
     def prove(self, report: Report, scenario: str) -> None:
-        """Nobody lost, nobody buzzed twice, nothing repeated that need not be."""
+        """No member missed, no phone buzzed twice, nothing repeated that need not be."""
         self.scene.everybody_once(self.campaign, self.everybody)
         repeats = self.flights.check()
         report(f"kill, {scenario}", PROMISE, f"{figures(self.flights)}, {repeats} calls repeated")
@@ -234,7 +234,7 @@ def test_a_claim_that_commits_after_its_daemons_funeral(scene: Scene, report: Re
 
 
 def test_nothing_is_claimed_before_the_daemon_is_entered(scene: Scene) -> None:
-    """Killed at its first claim, a daemon that nobody knows of could not be seen to be dead."""
+    """Killed at its first claim, an unregistered daemon could not be recognised as dead."""
     play = act(scene)
     with Holdup(scene.url, "register") as holdup:
         daemon = scene.daemon()
@@ -292,7 +292,7 @@ if LONG:
 @pytest.mark.parametrize(("point", "why"), RESCUES)
 def test_killed_while_it_takes_over_from_the_dead(scene: Scene, report: Report, point: str, why: str) -> None:
     """The second victim dies while it rescues what the first left; the third brings it to an end."""
-    elsewhere = why == "lease ran out"  # on another machine nobody sees that the process is dead
+    elsewhere = why == "lease ran out"  # from another machine the dead process cannot be seen
     play = act(scene)
     lease = 2 if elsewhere else 60
     scene.remote.fault("slow", seconds=0.5)
@@ -326,7 +326,7 @@ def test_a_rescuer_that_is_stopped_hands_back_the_dead_ones_words(scene: Scene, 
             first.kill()
         play.killed()
         scene.remote.faults_off()
-        # The account's own limit lets nobody send for now, so the successor holds the chunk and waits for its turn.
+        # The account's own limit lets no daemon send for now, so the successor holds the chunk and waits for its turn.
         scene.rows("update passbell.rate_limits set next_slot = clock_timestamp() + interval '5 s'")
         with scene.daemon(CHUNK_SIZE=60) as second:
             wait_until(

@@ -1,7 +1,7 @@
 """One limit for all daemons: never above it in any sliding second, and nearly all of it used while work waits.
 
-Every call counts, reads and repeats as well. Utilisation is measured while nobody is killed: a kill costs the dead
-daemon's slots until somebody draws them anew. The highest sliding second is measured throughout.
+Every call counts, reads and repeats as well. Utilisation is measured while no daemon is killed: a kill costs the dead
+daemon's slots until another one draws new ones. The highest sliding second is measured throughout.
 
 A sandbox that waits for a processor stamps calls together that came in evenly, and a daemon's start keeps processors
 busy. So it runs before all others where the system allows it. (Seen beside a capture of the wire: 499 calls in its

@@ -1,4 +1,4 @@
-"""A huge campaign on a full ledger, with and without somebody who holds an old snapshot: nothing grows with it.
+"""A huge campaign on a full ledger, with and without a session that holds an old snapshot: nothing grows with it.
 
 The short form counts what a claim and a report read, in rows; the long form (1,000,000 passes, 10,000,000 rows of
 ledger) also takes times, and a daemon's memory.
@@ -62,7 +62,7 @@ def full() -> Iterator[tuple[Shop, UUID]]:
 
 @contextlib.contextmanager
 def old_snapshot(url: str, held: bool) -> Iterator[None]:  # noqa: FBT001
-    """Somebody began to read, hours ago, and is still there: idle in transaction, repeatable read."""
+    """A session that began to read hours ago: idle in transaction, repeatable read."""
     with contextlib.ExitStack() as stack:
         if held:
             conn = stack.enter_context(psycopg.connect(url))
@@ -109,7 +109,7 @@ def sent(shop: Shop, chunks: int) -> Tenth:
 @pytest.mark.timeout(3_600 if LONG else 300)
 @pytest.mark.parametrize("held", [False, True], ids=["alone", "beside an old snapshot"])
 def test_claims_do_not_grow_with_the_campaign(full: Any, report: Report, held: bool) -> None:  # noqa: FBT001
-    """The last chunk costs what an early one costs, whatever lies behind them and whoever reads meanwhile."""
+    """The last chunk costs what an early one costs, whatever is stored behind them and however many sessions read."""
     shop, program = full
     where = "with an old snapshot held" if held else "alone"
     campaign = shop.campaign(program, f"Hello, {where}")

@@ -1,4 +1,4 @@
-"""Half an hour of mixed work in bad weather: nobody lost, nobody buzzed twice, and nothing in the daemon grows.
+"""Half an hour of mixed work with faults: no member missed, no phone buzzed twice, and nothing in the daemon grows.
 
 Two daemons. One lives through all of it and is looked at; the other is stopped, killed and started again. The short
 form is the same for some seconds, without judging growth.

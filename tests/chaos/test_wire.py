@@ -131,7 +131,7 @@ def test_the_wire_to_the_database_is_half_open(scene: Scene, report: Report) -> 
 
 
 def test_answers_of_the_database_are_lost(scene: Scene, report: Report) -> None:
-    """What was asked takes effect and nobody hears of it: claims, reports and slots, one after the other."""
+    """A statement takes effect and its answer is lost: claims, reports and slots, one after the other."""
     turns = 12 * ROUNDS
     program = scene.plain(50 * turns)
     with Law(scene.url), Proxy.before(scene.url) as wire, scene.daemon(wire.url(scene.url), **HALF) as daemon:

@@ -41,7 +41,7 @@ def test_unknown_program_is_one_sentence_with_the_known_ones(passbell: Passbell,
 
 
 def test_unknown_target_is_one_sentence(passbell: Passbell, club: Club) -> None:
-    """A target that nobody knows is refused with what is known, and no campaign is created."""
+    """An unknown target is refused with the known ones, and no campaign is created."""
     answer = passbell("send", "--program", "Tea Club", "--message", "Hi", "--target", "RICH")
     assert answer.code == 1
     assert answer.err.count("\n") == 1
@@ -164,7 +164,7 @@ def pause_when_created(url: str) -> None:
 
 
 def test_verify_is_silent_about_nothing_and_names_what_breaks_the_law(passbell: Passbell, club: Club) -> None:
-    """`verify` exits 0 when everybody is accounted for, 1 with the campaign when somebody is not."""
+    """`verify` exits 0 if every recipient is accounted for, else 1 with the campaign."""
     assert passbell("verify").out == "Every recipient is accounted for.\n"
     campaign = passbell("send", "--target", "ALL", "--program", "pkTea", "--message", "x", "--json").document[
         "campaign_id"

@@ -101,7 +101,7 @@ def test_b7_a_list_is_counted_before_the_question(club: Club, tmp_path: Any) -> 
 
 
 def test_b6_a_time_in_the_past_is_refused(passbell: Passbell, club: Club) -> None:
-    """A slip of the date sends to nobody, in a dry run too, and the sentence names the zone."""
+    """A wrong date sends nothing, in a dry run too, and the sentence names the zone."""
     for more in ((), ("--dry-run",)):
         answer = passbell(*SEND, "--target", "ALL", "--at", "2020-01-01T09:00+00:00", *more)
         assert answer.code == 1

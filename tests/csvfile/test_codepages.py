@@ -88,7 +88,7 @@ def test_no_wrong_name_is_sure(page: str, names: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("said", ["cp1254", "windows-1254", " CP1254 ", "iso8859-9"])
 def test_the_encoding_may_be_said(said: str) -> None:
-    """What somebody says counts, under any of its names, and then nothing is unsure."""
+    """A named encoding counts, under any of its names, and then nothing is unsure."""
     (row,) = read_members(CASES / "tr1254.csv", today=TODAY, encoding=said)
     assert (row.first_name, row.city, row.unsure) == ("Şule", "İzmir", ())
 

@@ -116,7 +116,7 @@ def _says(text: str) -> list[bool | None]:
 
 @pytest.mark.parametrize(("column", "value"), NO.items())
 def test_an_opt_out_of_any_export_is_an_opt_out(column: str, value: str) -> None:
-    """Whoever unsubscribed, bounced, was cleaned or never subscribed is not opted in, in any of 18 languages."""
+    """A member who unsubscribed, bounced, was cleaned or never subscribed is not opted in, in any of 18 languages."""
     assert _says(f"email,{column}\na@example.com,{value}\n") == [False]
 
 
@@ -128,7 +128,7 @@ def test_an_explicit_yes_opts_in(column: str, value: str) -> None:
 
 @pytest.mark.parametrize(("column", "value"), UNANSWERED.items())
 def test_what_is_no_explicit_yes_is_no_answer(column: str, value: str) -> None:
-    """A box that was not ticked, a status of something else, another channel: nobody is opted in by these."""
+    """A box that was not ticked, a status of something else, another channel: none of these opts a member in."""
     assert _says(f"email,{column}\na@example.com,{value}\n") == [None]
 
 
@@ -222,5 +222,5 @@ def test_b2_never_subscribed_to_texts_does_not_outweigh_a_yes_to_mail() -> None:
 
 
 def test_b2_consent_to_be_measured_is_none_to_be_written_to() -> None:
-    """Campaign Monitor's "Consent to track: Yes" opts nobody in."""
+    """Campaign Monitor's "Consent to track: Yes" opts no member in."""
     assert _says("email,Consent to track\na@example.com,Yes\n") == [None]

@@ -165,7 +165,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(
     assert {path.name for path in folder.iterdir()} == {"out", "err"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the account")
 def test_an_ordinary_user_can_run_it_too() -> None:
     """Without any right but a temporary directory of their own."""
     account = server_account()

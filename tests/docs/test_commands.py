@@ -102,7 +102,7 @@ class Example(Shop):
 
 
 def test_every_block_is_run_or_says_why_not() -> None:
-    """No language that nobody knows how to check, and a marker only where something would be run."""
+    """No language without a check, and a marker only where something would be run."""
     for block in all_blocks():
         assert block.language in RUNNABLE | LOOKED_AT, (
             f"{block}: a block of {block.language!r}; what a program prints is `text`"

@@ -35,7 +35,7 @@ NOBODY = {
 
 
 def test_every_table_is_accounted_for(database: MakeDatabase) -> None:
-    """A new table is either explained to the members' lawyer or known to hold nobody."""
+    """A new table is either explained to the members' lawyer or known to hold no member."""
     page = (ROOT / "docs" / "data-protection.md").read_text("utf-8")
     with psycopg.connect(database("3")) as connection:
         tables = {
@@ -47,7 +47,7 @@ def test_every_table_is_accounted_for(database: MakeDatabase) -> None:
         assert tables >= NOBODY
         for name in sorted(tables - NOBODY):
             assert f"`passbell.{name}`" in page, name
-        # Whoever is counted among those without members has no column that could hold one.
+        # A table counted among those without members has no column that could hold one.
         suspicious = connection.execute(
             "select attrelid::regclass::text, attname from pg_attribute where attnum > 0 and not attisdropped"
             " and attrelid = any (select ('passbell.' || t)::regclass from unnest(%s::text[]) as t)"

@@ -35,7 +35,7 @@ def stored(scene: Scene) -> dict[str, tuple[dict[str, str], float]]:
 def test_a_row_by_psql_buzzes_every_reachable_member_once(
     make_scene: Callable[..., Scene], generation: Generation
 ) -> None:
-    """Members, coupons and tickets: exactly once, the right text; nobody else; nothing else on a record moves."""
+    """Members, coupons and tickets: exactly once, the right text; no other phone; nothing else in a record changes."""
     scene = make_scene(generation)
     programs = scene.populate(300)
     text = "Doors open at 9 👋"
@@ -157,7 +157,7 @@ def test_the_first_push_leaves_within_a_poll_without_listen(scene: Scene) -> Non
 
 
 def test_a_dry_run_does_everything_but_sending(scene: Scene) -> None:
-    """PASSBELL_DRY_RUN goes through every step and reaches nobody."""
+    """PASSBELL_DRY_RUN goes through every step and sends nothing."""
     program = scene.plain(30)
     with scene.daemon(DRY_RUN=True):
         order = scene.until(scene.campaign(program))

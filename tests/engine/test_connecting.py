@@ -22,7 +22,7 @@ ANSWER = b'HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{"id":"abc"}'
 
 
 async def test_the_first_calls_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit, far away, nothing connected yet: whoever had to connect first takes another turn."""
+    """The limit, far away, nothing connected yet: a call that had to connect takes another slot."""
     arrivals: list[float] = []
 
     async def passkit_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

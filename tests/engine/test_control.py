@@ -49,7 +49,7 @@ def test_pause_stops_within_a_second_and_resume_reaches_exactly_the_rest(scene: 
 
 
 def test_cancel_stops_within_a_second_and_the_counts_add_up(scene: Scene) -> None:
-    """Whoever was not reached is skipped as cancelled; the ledger says of each phone what really happened."""
+    """Members not reached are skipped as cancelled; the ledger says of each phone what really happened."""
     program = scene.plain(400)
     with scene.daemon(**SLOW):
         campaign = scene.campaign(program)
@@ -81,7 +81,7 @@ def test_a_suspended_program_falls_silent_within_a_second(scene: Scene) -> None:
 
 
 def test_sigterm_ends_what_is_in_flight_and_hands_back_the_rest(scene: Scene) -> None:
-    """Exit code 0; no attempt is burnt, nobody is sent twice, the next daemon goes on."""
+    """Exit code 0; no attempt is counted, no pass is sent twice, the next daemon goes on."""
     program = scene.plain(250)
     everybody = {row["id"] for row in scene.rows("select id from passes_master")}
     scene.remote.fault("slow", seconds=0.2)
@@ -104,7 +104,7 @@ def test_sigterm_ends_what_is_in_flight_and_hands_back_the_rest(scene: Scene) ->
 
 
 def test_a_second_signal_cuts(scene: Scene) -> None:
-    """Who cannot wait sends a second one: the process ends at once, and nobody is lost by it."""
+    """A second signal ends the process at once, and no member is missed."""
     program = scene.plain(200)
     everybody = {row["id"] for row in scene.rows("select id from passes_master")}
     number = scene.remote.fault("timeout")["number"]
@@ -124,7 +124,7 @@ def test_a_second_signal_cuts(scene: Scene) -> None:
 
 
 def test_refused_credentials_fail_nobody_and_sending_resumes_by_itself(scene: Scene) -> None:
-    """401 in the middle of a campaign: it says why, loses nobody, and goes on when the key works again."""
+    """401 in the middle of a campaign: it says why, misses no member, and goes on when the key works again."""
     program = scene.plain(400)
     everybody = {row["id"] for row in scene.rows("select id from passes_master")}
     with scene.daemon(**SLOW):
@@ -143,7 +143,7 @@ def test_refused_credentials_fail_nobody_and_sending_resumes_by_itself(scene: Sc
 
 
 def test_a_wrong_key_from_the_start_waits_too(scene: Scene) -> None:
-    """A daemon with a wrong secret sends nothing, fails nobody, and another one with the right secret goes on."""
+    """A daemon with a wrong secret sends nothing, fails no pass, and another one with the right secret goes on."""
     program = scene.plain(10)
     campaign = scene.campaign(program)
     with scene.daemon(PASSKIT_API_SECRET="wrong"):

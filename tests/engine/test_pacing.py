@@ -100,7 +100,7 @@ async def test_one_payment_is_enough_for_all_late_calls_before_it() -> None:
 
 
 async def test_a_slot_missed_by_too_much_is_forfeited() -> None:
-    """Also by whoever comes when nobody is in line."""
+    """Also by the next caller if no other one is in line."""
     clock = Clock(0.05)
     lanes = [asyncio.create_task(clock.pacer.wait()) for _ in range(3)]
     await lanes[0]
@@ -134,7 +134,7 @@ async def test_who_misses_slots_beside_others_asks_for_shorter_blocks() -> None:
     for _ in range(3):
         await blocks.ask(1000)
         blocks.was_used(0.1)
-    assert blocks.size() == 1000, "each begins where the last one ended: nobody else is there"
+    assert blocks.size() == 1000, "each begins where the last one ended: there is no other daemon"
     for _ in range(2):
         await blocks.ask(1000)
         blocks.was_used(0.1)
@@ -156,7 +156,7 @@ async def test_a_payment_of_our_own_is_no_other_daemon() -> None:
 
 
 async def test_at_a_rate_that_is_reached_blocks_stay_whole() -> None:
-    """Fifty per second: a block is five slots, whoever else is there."""
+    """Fifty per second: a block is five slots, however many daemons there are."""
 
     async def take(*_: object) -> Slots:
         now = time.monotonic()

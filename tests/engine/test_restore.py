@@ -47,7 +47,7 @@ def snapshot() -> Iterator[Callable[[Scene], str]]:
 def test_a_restored_snapshot_buzzes_nobody_again(scene: Scene, snapshot: Callable[[Scene], str]) -> None:
     """The snapshot is of the middle of a campaign, and before another; both ended meanwhile.
 
-    After the restore nothing goes out by itself. The running one, resumed, is pushed again to those whom the snapshot
+    After the restore nothing is sent by itself. The running one, resumed, is pushed again to those that the snapshot
     does not know: with identical bytes, so that no phone shows it twice. The other, cancelled, is never sent.
     """
     running = scene.campaign(scene.plain(PASSES), "Pumpkin spice is back.")

@@ -1,4 +1,4 @@
-"""A web server that plays file host, and a canary that nobody may ever reach."""
+"""A web server that plays file host, and a canary that must never be reached."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ async def test_a_name_that_moves_inside_behind_a_redirect_is_refused(
 
 
 async def test_the_system_resolver_cannot_lead_inside(fetch: Fetcher, canary: Canary) -> None:
-    """A name that passes the spelling rules, but that getaddrinfo turns into loopback, reaches nobody."""
+    """A name that passes the spelling rules, but that getaddrinfo turns into loopback, is not connected to."""
 
     async def resolve(_name: str) -> Sequence[str]:
         return await SYSTEM.resolve("localhost")

@@ -47,7 +47,7 @@ def test_populate_fills_every_generation(database: MakeDatabase, every: Generati
             (coupons, "EXPIRING:30"), (tickets, "CHECKED_IN"), (tickets, "NOT_CHECKED_IN"),
         ]:  # fmt: skip
             if every == "4" and target in {"TIER:3", "TIER:4"}:
-                continue  # there the tier is that of the balance, and nobody has saved up so much
+                continue  # there the tier is that of the balance, and no member has so many points
             named = expected(conn, every, program, target)
             assert named, target
             assert named < reachable(conn, every, program), target

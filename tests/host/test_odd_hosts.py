@@ -77,7 +77,7 @@ def test_a2_a_balance_that_is_no_number_is_unknown_for_that_member(
 
 
 def test_c9_birth_dates_and_answers_as_text(bare: Shop) -> None:
-    """Case 04: an ISO date is a date, a no is a no in many words, and what nobody can read is no answer."""
+    """Case 04: an ISO date is a date, a no is a no in many words, and an unreadable value is no answer."""
     bare.conn.execute("alter table users alter birth_date type text")
     bare.conn.execute(
         "alter table users alter marketing_opt_in drop default, alter marketing_opt_in type text using 'subscribed'"
@@ -353,7 +353,7 @@ def test_c8_what_cannot_be_mapped_is_refused_before_anything_changes(
 
 
 def test_migrate_waits_in_short_tries_so_that_readers_pass(bare: Shop) -> None:
-    """While somebody's open transaction holds programs, others go on reading it beside the migration that waits."""
+    """While an open transaction holds programs, others go on reading it beside the migration that waits."""
     failed: list[BaseException] = []
 
     def install() -> None:

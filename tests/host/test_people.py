@@ -97,7 +97,7 @@ def test_c10_a_campaign_names_its_program(tenants: Tenants) -> None:
 
 
 def test_c10_the_relations_are_as_postgrest_wants_them(tenants: Tenants) -> None:
-    """One unnamed composite argument, SETOF a table, ROWS 1 for to-one; nobody but people and servers may call them."""
+    """One unnamed composite argument, SETOF a table, ROWS 1 for to-one; only people and servers may call them."""
     rows = tenants.rows(
         "select p.oid::regprocedure::text as signature, p.proretset, p.prorows, p.provolatile::text as volatile,"
         "       has_function_privilege('anon', p.oid, 'execute') as anon,"

@@ -123,7 +123,7 @@ def test_the_server_goes_when_its_owner_dies(number: signal.Signals) -> None:
     )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs under another account")
 @pytest.mark.skipif(not wheel_binaries(), reason="the wheel is not installed")
 def test_copied_programs_go_as_well_when_the_owner_dies(tmp_path: Path) -> None:
     """From a virtualenv in root's own home the programs are copied; after kill -9 the copy is removed, too."""
@@ -160,9 +160,9 @@ def test_each_database_of_a_test_is_its_own(database: MakeDatabase) -> None:
         assert conn.execute("select count(*) from campaign_runs").fetchone() == (0,)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs under another account")
 def test_a_private_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root's TMPDIR that nobody else may enter is passed over: the cluster lies where the server can go."""
+    """Root's TMPDIR that is closed to other accounts is passed over: the cluster lies where the server can go."""
     tmp_path.chmod(0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with EmbeddedPostgres(durable=True) as postgres:

@@ -42,7 +42,7 @@ def celebrate(shop: Shop, count: int) -> tuple[UUID, list[UUID]]:
 
 
 def test_the_first_award_function_raises_and_its_twin_works(shop: Shop) -> None:
-    """As migration 015 of the platform leaves it; earning dates nobody, the sync dates everybody."""
+    """As migration 015 of the platform leaves it; an earning dates no member, the sync dates all of them."""
     club = shop.program()
     pass_id = shop.member(club, points=1, external_id="M-1", last_updated="2026-01-01")
     with pytest.raises(psycopg.errors.UndefinedColumn):
@@ -95,7 +95,7 @@ def test_c3_where_no_function_works_check_fails(shop: Shop) -> None:
         assert "program_id" in command.output
 
 
-# ── C4: whom the platform's own row security lets in ────────────
+# ── C4: users that the platform's own row security lets in ────────────
 
 
 def user(shop: Shop) -> UUID:

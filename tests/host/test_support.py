@@ -103,7 +103,7 @@ def test_a_command_is_run_with_a_clean_environment(monkeypatch: pytest.MonkeyPat
 
 
 def test_two_sessions_on_one_server_do_not_collide() -> None:
-    """Two test runs at the same moment, both with Supabase's cluster-wide roles, get in nobody's way."""
+    """Two test runs at the same moment, both with Supabase's cluster-wide roles, do not disturb each other."""
     with server_choice().start() as server:
         shared = ServerChoice("the same server", lambda: nullcontext(server), shared=True)
         urls: list[str] = []

@@ -77,7 +77,7 @@ def test_a_visit_counts_before_what_the_sync_says(shop: Shop) -> None:
 
 
 def test_without_a_visit_the_platforms_date_stands_in(shop: Shop) -> None:
-    """A member of whom nothing is recorded is as old as the platform's own date, and is in no visit."""
+    """A member without any record is as old as the platform's own date, and is in no visit."""
     pass_id = shop.member(shop.program())
     synced(shop, pass_id, 40)
     assert away(shop, pass_id) == 40.0
@@ -114,7 +114,7 @@ def test_installing_is_no_visit(shop: Shop) -> None:
     ],
 )
 def test_words_for_what_happened(databases: Any, action: str | None, *, is_one: bool | None) -> None:
-    """Spellings of the platform's action; one that nobody knows is no visit."""
+    """Spellings of the platform's action; an unknown one is no visit."""
     shop = Shop(databases.create("1"))
     try:
         assert shop.value("select passbell.is_visit(%s)", [action]) is is_one
@@ -123,7 +123,7 @@ def test_words_for_what_happened(databases: Any, action: str | None, *, is_one: 
 
 
 def test_coupons_and_tickets_are_visits_of_their_own(shop: Shop) -> None:
-    """A redeemed coupon and a ticket that was checked in say when somebody came."""
+    """A redeemed coupon and a ticket that was checked in say when a member came."""
     deli, hall = shop.program("Deli", "COUPON"), shop.program("Hall", "EVENT_TICKET")
     coupon, ticket = shop.member(deli, protocol="COUPON"), shop.member(hall, protocol="EVENT_TICKET")
     shop.conn.execute(

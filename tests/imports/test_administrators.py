@@ -85,7 +85,7 @@ def test_their_own_members_and_new_ones(tenants: Tenants) -> None:
     )
     assert owner_of(tenants, loose) == user(tenants, "bo@a.example")["id"]
     assert told(tenants, by_admin(tenants, text)) == [("unchanged", None)] * 3
-    # Somebody whom their own import made, and who has no pass yet, stays theirs to correct.
+    # A member that their own import made, without a pass so far, stays theirs to correct.
     assert told(tenants, by_admin(tenants, "email,city\nnew@a.example,Basel\n")) == [("updated", None)]
 
 
@@ -103,14 +103,14 @@ def test_members_of_another_program_are_out_of_reach(tenants: Tenants, spelling:
 
 
 def test_nobodys_members_are_out_of_reach_too(tenants: Tenants) -> None:
-    """Somebody who signed up at the platform and has no pass is answered for alike: the answer does not say which."""
+    """A person who signed up at the platform without a pass gets the same answer: it does not say which case it is."""
     tenants.conn.execute("insert into users (email, city) values ('new@x.example', 'Rome')")
     assert told(tenants, by_admin(tenants, "email,city\nnew@x.example,Oslo\n")) == [("rejected", TAKEN)]
     assert user(tenants, "new@x.example")["city"] == "Rome"
 
 
 def test_a_pass_that_carries_anothers_address_opens_no_door(tenants: Tenants) -> None:
-    """Anybody can be enrolled at A's own page: a pass of A with B's member's address makes nobody a member of A."""
+    """Any address can be enrolled at A's page: a pass of A with the address of B's member makes no member of A."""
     tenants.member(tenants.b, user={"email": "vic@b.example", "city": "Rome"})
     bait = tenants.member(tenants.a, external_id="BAIT", member_email="vic@b.example")
     for text in ("member_id,city\nBAIT,Oslo\n", "email,city\nvic@b.example,Oslo\n"):
@@ -136,7 +136,7 @@ def test_a_member_of_both_keeps_every_value(tenants: Tenants) -> None:
 
 
 def test_a_member_without_an_address_is_not_given_one_by_the_other_program(tenants: Tenants) -> None:
-    """Whoever sets the address of a person of both programs would be that person: it stays empty."""
+    """An address set for a person of both programs would give access to that person: it stays empty."""
     mine = tenants.member(tenants.a, external_id="MINE", user={"email": None})
     elsewhere = tenants.member(tenants.b)
     tenants.conn.execute(
@@ -148,7 +148,7 @@ def test_a_member_without_an_address_is_not_given_one_by_the_other_program(tenan
 
 
 def test_somebody_who_signs_up_meanwhile(tenants: Tenants) -> None:
-    """The address was free when the file was read and is somebody's when the row is applied: rejected, not adopted."""
+    """The address was free when the file was read and is in use when the row is applied: rejected, not adopted."""
     with tenants.acting("authenticated", tenants.admin_a) as conn:
         conn.execute(INSERT, [tenants.a, URL])
     claimed = tenants.row("select * from passbell.claim_import(%s)", [tenants.worker])

@@ -57,7 +57,7 @@ def test_a_program_and_a_link_are_a_complete_order(shop: Shop, host: FileHost) -
 
 
 def test_killed_in_the_middle(shop: Shop, host: FileHost) -> None:
-    """Kill -9 between two batches and inside one: whole batches stay, the rest is done later, nobody is doubled.
+    """Kill -9 between two batches and inside one: whole batches stay, the rest is done later, no member is doubled.
 
     The file is not asked for again: what is left of it stands in the database.
     """

@@ -1,4 +1,4 @@
-"""What an import must not do: opt somebody in who did not say yes, or overwrite with a guess."""
+"""What an import must not do: opt a member in who did not say yes, or overwrite with a guess."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ ADVICE = {
 
 
 def test_an_id_that_is_not_found_says_what_is_wrong_with_it(shop: Shop) -> None:
-    """Ids as spreadsheets leave them get the advice that fits; nobody is matched by it."""
+    """Ids as spreadsheets leave them get the advice that fits; it matches no member."""
     program = shop.program()
     for external_id in ("1042", "00042", "07", "007", "M-1"):
         shop.member(program, external_id=external_id)

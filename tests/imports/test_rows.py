@@ -273,7 +273,7 @@ def test_a_cancelled_import_stops_between_batches(shop: Shop) -> None:
 
 
 def test_two_workers_never_hold_one_import(shop: Shop) -> None:
-    """While a lease runs nobody else gets the import; when it ran out another does, and the first can write nothing."""
+    """While a lease runs no other daemon gets the import; after it another one does, and the first cannot write."""
     program = shop.program()
     held, _ = open_import(shop.conn, ImportOrder(program=program), io.BytesIO(b"email\na@example.com\n"))
     claim = "select * from passbell.claim_import(%s)"

@@ -184,7 +184,7 @@ def test_a_member_that_cannot_be_read(house: House) -> None:
 
 
 def test_a_trigger_that_names_its_tables_without_a_schema(house: House) -> None:
-    """As people write it in Supabase Studio: it finds its table whoever changes the row, and nothing is refused."""
+    """As people write it in Supabase Studio: it finds its table under every role, and nothing is refused."""
     scene = house.scene
     # Where everybody may create in public, as on PostgreSQL 14: the remedy that `check` names (test_refusals.py).
     if scene.value("select passbell.is_open_schema('public')"):

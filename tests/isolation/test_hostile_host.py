@@ -183,7 +183,7 @@ def test_the_others_are_served_whatever_the_host_does(
             assert ended["status"] == ("FAILED" if message == "{nonsense}" else "COMPLETED"), ended
     finally:
         house.mend()
-    # Whatever it was, it has passed: nothing is stuck for good, and nobody was lost.
+    # Whatever it was, it has passed: nothing is stuck for good, and no member was missed.
     wait_until(lambda: settled(house, campaign), "it goes on by itself", 40)
     assert house.daemon.running
     assert not scene.violations()

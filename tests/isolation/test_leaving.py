@@ -43,7 +43,7 @@ def test_everything_in_one_transaction(house: House) -> None:
 
 
 def test_a_program_deleted_under_a_running_campaign(house: House) -> None:
-    """Nobody cancelled it: it is cancelled by itself and says why."""
+    """No person cancels it: it is cancelled by itself and says why."""
     scene = house.scene
     program, campaign = sending(house)
     with psycopg.connect(scene.url) as conn:

@@ -1,4 +1,4 @@
-"""What somebody keeps locked holds up what it concerns, and nothing else."""
+"""A lock of another session holds up the campaign it concerns, and nothing else."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_row_that_refers_to_a_campaign(house: House) -> None:
 
 
 def test_a_program_and_its_passes_in_an_open_transaction(house: House) -> None:
-    """Somebody edits a program and its members and does not commit: everybody is served, that program too."""
+    """A session edits a program and its members and does not commit: all programs are served, that one too."""
     program = house.program()
     session = house.hold("update programs set name = 'Renamed' where id = %s", [program])
     session.execute("update passes_master set last_updated = now() where program_id = %s", [program])
@@ -68,7 +68,7 @@ def test_an_audit_table_under_a_migration_of_the_host(house: House) -> None:
 
 
 def test_a_table_of_members_under_a_migration_of_the_host(house: House) -> None:
-    """passes_master is locked as a whole: everybody waits, nobody fails, and all go on when it is free."""
+    """passes_master is locked as a whole: all campaigns wait, no pass fails, and all go on when it is free."""
     scene = house.scene
     house.hold("lock table passes_master in access exclusive mode")
     campaign = scene.campaign(house.others, "Hello behind the lock")

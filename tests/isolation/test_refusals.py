@@ -1,4 +1,4 @@
-"""Rules of the host's in the database alone, without a daemon: what they refuse is said, and hinders nobody else."""
+"""The host's rules, without a daemon: what they refuse is said, and hinders no other campaign."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def daemon(shop: Shop, **settings: object) -> Daemon:
-    """A daemon that sends to nobody and may download from loopback."""
+    """A daemon that sends nothing and may download from loopback."""
     return Daemon(
         shop.url,
         NOWHERE,
@@ -31,7 +31,7 @@ def daemon(shop: Shop, **settings: object) -> Daemon:
 
 
 def listed(shop: Shop, program: UUID, host: FileHost, name: str, more: str = "", **columns: object) -> UUID:
-    """A campaign to everybody in the program, by a list, and to `more`, which nobody is."""
+    """A campaign to all members of the program, by a list that also names `more`, an unknown id."""
     ids = [row["external_id"] for row in shop.rows("select external_id from passes_master")]
     host.files[name] = ("member_id\n" + "\n".join(ids) + f"\n{more}\n").encode()
     return shop.campaign(program, target_query="CSV", csv_upload_url=host.link(name), **columns)
@@ -102,7 +102,7 @@ def test_killed_while_staging_or_expanding(shop: Shop, host: FileHost, table: st
     with daemon(shop, CHUNK_SIZE=500) as running:
         with psycopg.connect(shop.url) as blocker:
             blocker.execute(f"lock table passbell.{table} in share mode")
-            wait_until(lambda: waiting_for(shop, table), f"somebody waits for {table}")
+            wait_until(lambda: waiting_for(shop, table), f"a session waits for {table}")
             running.kill()
         running.start()
         assert ended(shop, campaign) == "COMPLETED"
@@ -121,7 +121,7 @@ def waiting_for(shop: Shop, table: str) -> bool:
 
 
 def test_killed_while_downloading(shop: Shop, host: FileHost) -> None:
-    """Kill -9 in the middle of a download: the restarted daemon does not wait for the lease and loses nobody."""
+    """Kill -9 in the middle of a download: the restarted daemon does not wait for the lease and misses no member."""
     program = shop.program()
     shop.members(program, 50)
     host.held.add("list.csv")
@@ -191,7 +191,7 @@ def test_send_csv_from_a_terminal(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_send_csv_of_nobody(shop: Shop, tmp_path: Path) -> None:
-    """A file in which nobody is found is refused with exit code 1, and no campaign is created."""
+    """A file without any known member is refused with exit code 1, and no campaign is created."""
     program = shop.program()
     shop.members(program, 4)
     file = tmp_path / "list.csv"

@@ -1,4 +1,4 @@
-"""Whom a list reaches, and what it says of the others. The list is staged as `passbell send --csv` does it."""
+"""The members that a list reaches, and what it says of the other rows. Staged as by `passbell send --csv`."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_list_of_nobody_creates_no_campaign(shop: Shop, ids: list[str]) -> Non
 
 @pytest.mark.parametrize("ids", [[], ["nobody", "no-one"]])
 def test_a_list_by_url_of_nobody_fails_the_campaign(shop: Shop, ids: list[str]) -> None:
-    """The campaign fails with a detail, its rows stay readable, and nobody is reached."""
+    """The campaign fails with a detail, its rows stay readable, and no member is reached."""
     program = shop.program()
     shop.members(program, 3)
     campaign = shop.campaign(program, target_query="CSV", csv_upload_url="https://example.com/l.csv")
@@ -142,7 +142,7 @@ def load(shop: Shop, campaign: UUID, ids: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("target", [None, "ALL", "VIP:100", "CSV & VIP:100"])
 def test_a_url_always_narrows(shop: Shop, target: str | None) -> None:
-    """Whatever the target says beside it, a campaign with a list reaches nobody who is not on it."""
+    """Whatever the target says beside it, a campaign with a list reaches no member that is not on it."""
     program = shop.program()
     poor = shop.member(program, tier_points=1, external_id="poor")
     rich = shop.member(program, tier_points=500, external_id="rich")
@@ -208,7 +208,7 @@ def test_a_rehearsal_leaves_nothing(shop: Shop) -> None:
 
 
 def test_hostile_ids_are_only_text(shop: Shop) -> None:
-    """Quotes, backslashes, braces, formulas and SQL in ids match whom they name and harm nobody."""
+    """Quotes, backslashes, braces, formulas and SQL in ids match the members they name and harm nothing."""
     program = shop.program()
     names = ['a"b', "c\\d", "{e,f}", "g'; drop table users; --", "=cmd|calc", "NULL-1", "ünï 7", "a,b9"]
     passes = {shop.member(program, external_id=name) for name in names}
@@ -252,7 +252,7 @@ def test_a_list_may_be_counted_while_it_is_being_frozen_or_counted(shop: Shop, o
 
 
 def is_waiting(connection: psycopg.Connection[Any]) -> bool:
-    """Whether somebody waits for a lock that this connection's transaction holds."""
+    """Whether another session waits for a lock that this connection's transaction holds."""
     query = "select from pg_locks l where not l.granted and pg_backend_pid() = any (pg_blocking_pids(l.pid))"
     return bool(connection.execute(query).fetchall())
 
@@ -275,7 +275,7 @@ def test_a_stale_loader_writes_nothing(shop: Shop) -> None:
 
 
 def test_an_admin_reads_the_problems_of_their_own_program(make_shop: MakeShop) -> None:
-    """The administrator of the program sees the rows, another one does not, and nobody sees the table itself."""
+    """The administrator of the program sees the rows, another one does not, and neither sees the table itself."""
     shop = make_shop("3", supabase=True)
     program, other = shop.program(), shop.program("Other")
     shop.member(program, external_id="a")

@@ -139,7 +139,7 @@ def test_an_old_schema_ends_the_look(make_shop: MakeShop) -> None:
     ],
 )
 def test_a_template_that_does_not_ring(shop: Shop, message: str | None, ok: bool, words: str) -> None:  # noqa: FBT001
-    """The pass design is read through PassKit: without a field of ours, or without %@ in it, nobody is buzzed."""
+    """The pass design is read through PassKit: without a field of ours, or without %@ in it, no phone buzzes."""
     shop.program(passkit_program_id="pkTea")
     fields = [{"name": "person.displayName"}]
     if message is not None:
@@ -213,7 +213,7 @@ def test_missing_grants(shop: Shop) -> None:
 
 
 def test_row_level_security_that_was_switched_off(make_shop: MakeShop) -> None:
-    """Somebody switched it off, or took service_role its rights: told, with the command that mends it."""
+    """If it is switched off, or service_role lacks its rights, check says so, with the command that mends it."""
     shop = make_shop("3", supabase=True)
     shop.conn.execute("alter table push_campaigns disable row level security")
     shop.conn.execute("revoke all on push_campaigns from service_role")

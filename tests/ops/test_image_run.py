@@ -195,7 +195,7 @@ def test_the_services_of_compose_work_together(composed: tuple[Composed, Shop]) 
 
 
 def test_compose_asks_for_what_the_services_need() -> None:
-    """The database's login is the one in the services' URL, and nobody starts before what it needs is there."""
+    """The database's login is the one in the services' URL, and no service starts before what it needs is there."""
     db = SERVICES["db"]["environment"]
     for name in ("migrate", "members", "sandbox", "daemon", "web"):
         service = SERVICES[name]

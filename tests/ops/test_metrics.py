@@ -168,7 +168,7 @@ def test_a_daemon_that_waits_for_its_database_is_live_and_not_ready() -> None:
 
 
 def test_a_newer_schema_makes_it_unready(shop: Shop, start_daemon: StartDaemon) -> None:
-    """A database that somebody migrated further makes the running daemon unready, and says which version it wants."""
+    """After a newer migration the running daemon is unready, and says which version it wants."""
     port = port_of(start_daemon())
     shop.conn.execute("update passbell.settings set schema_version = 9999")
 

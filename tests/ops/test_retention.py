@@ -56,7 +56,7 @@ def test_old_rows_go_in_batches_and_the_newest_of_each_pass_stays(shop: Shop) ->
     assert ledger_size(shop, second) == 25
     assert shop.violations() == []
     assert shop.order(first)["sent_count"] == 25
-    # The same text again must differ, or nobody is buzzed: the rule still knows.
+    # The same text again must differ, or no phone buzzes: the rule still knows.
     third = shop.campaign(program, "Second")
     shop.start(third)
     chunk = shop.chunk()
@@ -223,7 +223,7 @@ def test_forgetting_the_last_one_waiting_completes_the_campaign(shop: Shop) -> N
 
 
 def test_while_a_push_is_in_flight_it_says_so(shop: Shop) -> None:
-    """A member to whom a daemon is sending this moment is erased a minute later."""
+    """If a daemon is sending to a member, the member is erased a minute later."""
     program = shop.program()
     shop.member(program, external_id="BUSY")
     campaign = shop.campaign(program, "Hello")

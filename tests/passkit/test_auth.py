@@ -163,7 +163,7 @@ async def test_skew_is_zero_with_a_right_clock(client: MakeClient, server: Serve
 
 
 async def test_small_skew_is_measured_and_not_reported(client: MakeClient) -> None:
-    """Four seconds of skew are known to `passbell check`, and nobody is woken for them."""
+    """Four seconds of skew are known to `passbell check`, and no alert is raised."""
     passkit = client(clock=Clock(4.0))
     with capture_logs() as logs:
         await passkit.push(MEMBER, "Hello", None)

@@ -186,7 +186,7 @@ async def test_bytes_that_wait_unread_close_a_connection_before_it_is_used(serve
 
 
 async def test_a_cancelled_request_takes_its_connection_along(transport: Transport, server: Server) -> None:
-    """The answer to a request that nobody waits for any more is not given to the next."""
+    """The answer to an abandoned request is not given to the next."""
 
     async def slow(request: Request) -> Reply:
         if request.path == "/slow":
@@ -223,7 +223,7 @@ async def test_what_is_no_http(transport: Transport, server: Server, raw: bytes)
 
 
 async def test_another_protocol_is_trouble_that_passes(client: MakeClient, server: Server) -> None:
-    """101 is no answer of PassKit's: asked again later, nobody failed."""
+    """101 is no answer of PassKit's: asked again later, no pass failed."""
     server.script = lambda _: Reply(
         raw=b"HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", cut=True
     )

@@ -76,7 +76,7 @@ def verbs(server: Server) -> list[str]:
 
 
 def answers(maps: dict[str, dict[str, str] | Answer]) -> list[Answer]:
-    """Everybody's answer, where nobody has a map."""
+    """The answer for every record, none of which has a map."""
     found = [answer for answer in maps.values() if isinstance(answer, Answer)]
     assert len(found) == len(maps)
     return found
@@ -206,7 +206,7 @@ async def test_one_programs_list_does_not_spoil_anothers(
 async def test_a_list_of_another_shape(
     client: MakeClient, server: Server, records: Records, body: Any
 ) -> None:
-    """A list nobody can read is replaced by single reads and remembered."""
+    """An unreadable list is replaced by single reads and remembered."""
     records.on_list = lambda _: Reply(body=body)
     passkit = client()
     assert (await passkit.read_metadata([member(1)])) == {"pass1": {"n": "1", "vip": "yes"}}

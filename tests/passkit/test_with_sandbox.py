@@ -85,7 +85,7 @@ async def test_every_phone_rings_once(
     filter_by_id: bool,
     credentials: Credentials,
 ) -> None:
-    """Each phone shows the text once, a repeat rings nobody, and the other keys of the record stay."""
+    """Each phone shows the text once, a repeat rings no phone, and the other keys of the record stay."""
     await remote.options(filter_by_id=filter_by_id)
     people = recipients(by_id=by_id)
     async with PassKit(sandbox.url, credentials, http_client=http_client) as passkit:

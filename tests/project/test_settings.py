@@ -137,7 +137,7 @@ def test_wrong_value_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, val
 
 
 def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sets up a server does not want to find three mistakes in three starts."""
+    """All mistakes are reported at one start, not one per start."""
     monkeypatch.setenv("PASSBELL_RATE_PER_SECOND", "0")
     monkeypatch.setenv("PASSBELL_CHUNK_SIZE", "0")
     monkeypatch.setenv("PASSBELL_METADATA", "x")

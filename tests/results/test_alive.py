@@ -1,4 +1,4 @@
-"""A holdout with real daemons and phones: nobody who is held back is ever buzzed, whatever happens to the daemons."""
+"""A holdout with real daemons and phones: no member held back is ever buzzed, whatever happens to the daemons."""
 
 from __future__ import annotations
 

@@ -484,7 +484,7 @@ def test_the_preview_is_what_is_sent(shop: Shop) -> None:
 
 
 def test_a_plan_says_what_would_be_seen(town: Shop) -> None:
-    """3,000 members of whom many come: how many more or fewer a tenth held back would show."""
+    """3,000 members, many of them come: how many more or fewer a tenth held back would show."""
     program = year(town, "plan", campaigns=1, members=3000, percent=0, base=0.3)
     town.clock(START + timedelta(days=8 + 7, minutes=2))
     plan = town.row("select * from push_plan(%s)", [program])

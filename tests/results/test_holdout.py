@@ -1,4 +1,4 @@
-"""Who is held back, and that somebody held back is never sent anything."""
+"""Which members are held back, and that those are never sent anything."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_lot_decides_and_the_counts_add_up(shop: Shop) -> None:
 
 
 def test_the_programs_share_is_stored_when_the_campaign_starts(shop: Shop) -> None:
-    """Nothing given: the program's share, as it was at the start; a later change holds nobody more."""
+    """Nothing given: the program's share, as it was at the start; a later change holds back no further member."""
     program = shop.program(push_holdout_percent=30)
     members = shop.members(program, 200)
     campaign = shop.campaign(program)
@@ -145,7 +145,7 @@ def test_held_back_is_neither_a_message_of_the_day_nor_a_text_on_the_phone(shop:
 
 
 def test_two_workers_share_one_lot(shop: Shop) -> None:
-    """Chunks claimed by turns by two daemons: held is who would have been held by one, and nobody is both."""
+    """Chunks claimed by turns by two daemons: the same members are held back as by one, and none is both."""
     program = shop.program()
     members = shop.members(program, 300)
     campaign = shop.campaign(program, holdout_percent=30)
@@ -220,7 +220,7 @@ def test_an_erased_member_leaves_no_name_and_no_hole(shop: Shop) -> None:
 
 
 def test_after_a_restore_the_same_people_are_held(shop: Shop) -> None:
-    """The lot needs no memory: a campaign that is resumed after a restore holds back whom it would have held."""
+    """The lot needs no memory: a campaign that is resumed after a restore holds back the same members as before."""
     program = shop.program()
     members = shop.members(program, 120)
     campaign = shop.campaign(program, holdout_percent=30)

@@ -102,7 +102,7 @@ def test_mantel_haenszel_agrees_with_a_second_implementation(numbers: psycopg.Co
 
 
 def test_strata_without_a_comparison_add_nothing(numbers: psycopg.Connection) -> None:
-    """A campaign that held nobody back changes neither the difference nor its interval."""
+    """A campaign without a share held back changes neither the difference nor its interval."""
     query = "select * from passbell.mantel_haenszel(%s, %s, %s, %s)"
     assert row(numbers, query, [9, 50], [100, 500], [3, 0], [50, 0]) == row(
         numbers, query, [9], [100], [3], [50]

@@ -175,7 +175,7 @@ def test_retention_takes_nothing_early(daemon: tuple[Shop, psycopg.Connection[An
 def test_a_worker_without_an_id_or_with_a_policy_that_is_none(
     daemon: tuple[Shop, psycopg.Connection[Any]],
 ) -> None:
-    """Nobody could renew or report such a claim: refused."""
+    """No worker could renew or report such a claim: refused."""
     _, conn = daemon
     assert refused(conn, "select * from passbell.claim_chunk(null)") == "PB400"
     for policy in ("'anything'", "null"):

@@ -79,7 +79,7 @@ def test_it_can_do_nothing_else(daemon_url: tuple[Shop, str]) -> None:
 
 @pytest.mark.parametrize("name", ["uuid", "text", "integer", "timestamptz"])
 def test_a_leaked_password_is_not_the_owners(daemon_url: tuple[Shop, str], name: str) -> None:
-    """Whoever has the daemon's password cannot slip code of theirs into functions that run as the owner."""
+    """With the daemon's password no code can be slipped into functions that run as the owner."""
     shop, url = daemon_url
     real = {"integer": "int4"}.get(name, name)
     shop.conn.execute("create table public.caught (who text); grant insert on public.caught to public")

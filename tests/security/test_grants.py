@@ -167,7 +167,7 @@ def test_log_tables_on_a_bare_host_are_secured(database: MakeDatabase) -> None:
 
 
 def test_functions(project: Shop) -> None:
-    """EXECUTE is nobody's but theirs: push_ for people, all of public for servers, a few that change nothing."""
+    """EXECUTE is theirs only: push_ for people, all of public for servers, a few that change nothing."""
     functions = project.rows(FUNCTIONS)
     assert len(functions) > 60
     wrong = []
@@ -306,7 +306,7 @@ def test_nothing_else_runs_as_the_owner(project: Shop) -> None:
 
 
 def test_no_function_carries_a_setting_of_our_own(project: Shop) -> None:
-    """Only a superuser may attach an unknown setting to a function: with one, nobody on Supabase could install."""
+    """Only a superuser may attach an unknown setting to a function: with one, no install on Supabase."""
     settings = {
         setting.partition("=")[0]
         for function in project.rows(FUNCTIONS)

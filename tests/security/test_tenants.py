@@ -105,7 +105,7 @@ def test_an_administrator_has_the_use_of_their_own(tenants: Tenants) -> None:
             " returning created_by",
             [tenants.a],
         ).fetchone()
-        assert made == (f"{tenants.admin_a}@example.com",)  # nobody signs in another's name
+        assert made == (f"{tenants.admin_a}@example.com",)  # created_by cannot be another person
 
 
 @pytest.mark.parametrize("claims", [None, "nobody", "broken"])

@@ -1,4 +1,4 @@
-"""Names and texts that nobody types: refused or cut before they are copied into every answer."""
+"""Names and texts longer than people type: refused or cut before they are copied into every answer."""
 
 from __future__ import annotations
 

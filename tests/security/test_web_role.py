@@ -60,7 +60,7 @@ def test_it_can_do_nothing_else(web_url: tuple[Shop, str]) -> None:
 
 @pytest.mark.parametrize("name", ["uuid", "text", "integer", "timestamptz", "jsonb"])
 def test_a_leaked_password_is_not_the_owners(web_url: tuple[Shop, str], name: str) -> None:
-    """Whoever has the page's password cannot slip code of theirs into functions that run as the owner."""
+    """With the page's password no code can be slipped into functions that run as the owner."""
     shop, url = web_url
     real = {"integer": "int4"}.get(name, name)
     program = shop.program()

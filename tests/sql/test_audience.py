@@ -1,4 +1,4 @@
-"""Whom a target reaches, beside what an independent query names; and what a typed text can never do."""
+"""The members that a target reaches, compared with an independent query; and what a typed text can never do."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def inventory(shop: Shop) -> Any:
 
 
 def test_no_text_that_a_person_types_is_ever_executed(shop: Shop) -> None:
-    """Some four hundred hostile targets: nothing happens, nobody wrong is reached, no odd error surfaces."""
+    """Some four hundred hostile targets: nothing happens, no wrong member is reached, no unexpected error surfaces."""
     program = shop.program()
     victim = shop.member(program, user={"zip": "90210", "city": "Reno"}, points=5)
     shop.conn.execute("insert into passbell.segments (name, predicate) values ('OWN', 'first_name = $1')")

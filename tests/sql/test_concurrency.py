@@ -1,4 +1,4 @@
-"""Several sessions at the same moment: nobody twice, one completion, no deadlock."""
+"""Several sessions at the same moment: no pass twice, one completion, no deadlock."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_no_deadlock_whatever_many_sessions_do(shop: Shop) -> None:
     assert [error for hunter in hunters for error in hunter.errors] == []
     assert looks > 3
     assert sum(hunter.done for hunter in hunters) > 100
-    # And nobody is lost: everything ends when it is let end.
+    # And no member is missed: everything ends when nothing holds it up.
     shop.conn.execute("update programs set push_window_start = null, push_window_end = null")
     for row in shop.rows("select id from push_campaigns where status = 'PAUSED'"):
         shop.verb("resume", row["id"])

@@ -121,7 +121,7 @@ def test_beside_reports_cancels_and_retries(shop: Shop) -> None:
 
 
 def test_a_late_report_brings_nobody_back(shop: Shop) -> None:
-    """A worker whose lease has run out reports a chunk out of which somebody was erased meanwhile."""
+    """A worker whose lease has run out reports a chunk from which a member was erased meanwhile."""
     members = people(shop, 3)
     campaign = shop.campaign(program_of(shop))
     shop.start(campaign)

@@ -263,7 +263,7 @@ def as_role(shop: Shop, role: str, admin: Any = None) -> psycopg.Connection[Any]
 
 
 def test_an_administrator_acts_for_their_own_program_only(tenant: Any) -> None:
-    """Rows and functions alike: one's own program, nobody else's."""
+    """Rows and functions alike: only the own program."""
     shop, mine, theirs, admin = tenant
     foreign = shop.campaign(theirs, "Foreign")
     with as_role(shop, "authenticated", admin) as conn:

@@ -96,7 +96,7 @@ def test_people_move_a_campaign_along_the_legal_edges_only(make_shop: MakeShop, 
 
 @pytest.mark.parametrize("status", ["PROCESSING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"])
 def test_a_new_campaign_is_a_draft_or_pending(shop: Shop, status: str) -> None:
-    """Nobody inserts a campaign in the middle of its life."""
+    """A campaign cannot be inserted in the middle of its life."""
     with pytest.raises(psycopg.Error, match="A new campaign is DRAFT or PENDING"):
         shop.campaign(shop.program(), status=status)
 
@@ -140,7 +140,7 @@ def test_statuses_are_read_as_people_type_them(shop: Shop, status: str) -> None:
 
 @pytest.mark.parametrize("name", [None, "", "  "])
 def test_a_campaign_without_a_name_is_given_one(shop: Shop, name: str | None) -> None:
-    """Nobody's order fails for want of a name."""
+    """An order without a name does not fail."""
     campaign = shop.campaign(shop.program(), name=name)
     assert shop.order(campaign)["name"].startswith("Broadcast 20")
 
@@ -426,7 +426,7 @@ def test_the_same_order_a_minute_later_is_a_new_one(shop: Shop) -> None:
 
 
 def test_a_double_submit_of_a_cancelled_order_is_not_held(shop: Shop) -> None:
-    """Cancelling and ordering again at once is what somebody does who mistyped nothing but the hour."""
+    """A person who mistyped only the hour cancels and orders again at once: that is no double submit."""
     program = shop.program()
     shop.member(program)
     first = shop.campaign(program)

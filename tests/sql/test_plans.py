@@ -157,7 +157,7 @@ def looked_through(read: Counter[str]) -> dict[str, int]:
 
 
 def test_named_members_are_looked_up_one_by_one(shop: Shop) -> None:
-    """An IDS: audience, counted, shown and frozen; by external id, by pass id, and one that nobody has."""
+    """An IDS: audience, counted, shown and frozen; by external id, by pass id, and one that no member has."""
     program, _ = crowd(shop)
     rows = shop.rows("select id, external_id from passes_master where program_id = %s limit 4", [program])
     target = "IDS:" + ",".join(
@@ -261,7 +261,7 @@ def test_a_freed_chunk_is_found_before_the_rest(shop: Shop) -> None:
 
 
 def test_a_chunk_that_was_locked_when_a_claim_passed_it_is_not_forgotten(shop: Shop) -> None:
-    """Somebody held its row for a moment: it is found as soon as nothing is ready behind it."""
+    """Another session locked its row for a moment: it is found as soon as nothing is ready behind it."""
     program = shop.program()
     shop.members(program, 6)
     shop.start(shop.campaign(program, "Now"), 2)

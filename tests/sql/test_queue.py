@@ -121,7 +121,7 @@ def test_a_renewed_lease_holds(shop: Shop) -> None:
 
 
 def test_members_are_looked_at_again_when_their_chunk_is_claimed(shop: Shop) -> None:
-    """Whoever left between the start and their turn is skipped with the reason."""
+    """A member who left between the start and the claim is skipped with the reason."""
     program = shop.program()
     stays, gone, silent, deleted, inactive = (
         shop.member(program, user={"marketing_opt_in": True}) for _ in range(5)
@@ -226,7 +226,7 @@ def test_a_partial_report_keeps_the_rest_in_hand(shop: Shop) -> None:
     assert shop.finish(chunk, "sent", passes=chunk["pass_ids"][:2], release=False) == (3, "PROCESSING")
     assert shop.chunk(worker=uuid4()) is None
     assert not shop.violations()
-    # Repeating a report whose answer was lost counts nobody twice.
+    # Repeating a report whose answer was lost counts no pass twice.
     shop.finish(chunk, "sent", passes=chunk["pass_ids"][:3], release=False)
     assert shop.order(campaign)["sent_count"] == 3
     shop.finish(chunk, "sent")
@@ -246,7 +246,7 @@ def test_outcomes_for_somebody_elses_passes_are_ignored(shop: Shop) -> None:
 
 
 def test_nearly_all_404_pauses_instead_of_failing(shop: Shop) -> None:
-    """A wrong region looks like nobody exists: the campaign holds, nobody is failed, a resume insists."""
+    """In a wrong region no record exists: the campaign holds, no pass is failed, a resume insists."""
     program = shop.program()
     shop.members(program, 40)
     campaign = shop.campaign(program)
@@ -538,7 +538,7 @@ def test_the_same_text_again_differs_invisibly(shop: Shop) -> None:
 
 
 def test_a_text_that_may_have_arrived_is_varied_as_well(shop: Shop) -> None:
-    """After a failure nobody knows what the phone shows, so both possibilities are avoided."""
+    """After a failure it is not known what the phone shows, so both possibilities are avoided."""
     program = shop.program()
     shop.member(program)
     (first,) = shown(shop, program, "Hello")
@@ -647,7 +647,7 @@ def test_control_characters_in_a_name_become_spaces(shop: Shop) -> None:
 
 
 def test_a_message_of_which_nothing_is_left_fails_that_pass_only(shop: Shop) -> None:
-    """Nobody is sent an empty text."""
+    """No member is sent an empty text."""
     program = shop.program()
     named = shop.member(program, user={"first_name": "Ada"})
     nameless = shop.member(program)
@@ -715,7 +715,7 @@ def test_a_repeat_goes_out_when_the_later_campaign_sent_nothing(shop: Shop) -> N
 
 @pytest.mark.parametrize("how", ["paused", "failed"])
 def test_a_repeat_is_left_to_a_person_when_a_later_text_may_have_landed(shop: Shop, how: str) -> None:
-    """The later campaign vanished and is paused, or gave up after time-outs: nobody knows what the phone shows."""
+    """The later campaign vanished and is paused, or gave up after time-outs: it is not known what the phone shows."""
     program = shop.program()
     member = shop.member(program)
     first, _ = died(shop, "First", program)
@@ -756,7 +756,7 @@ def test_a_retry_that_was_split_off_is_a_repeat_too(shop: Shop) -> None:
 
 @pytest.mark.parametrize("end", ["cancelled", "uninstalled", "cancelled at the report"])
 def test_what_a_dead_worker_may_have_sent_counts_as_shown(shop: Shop, end: str) -> None:
-    """Nobody knows whether it landed before the campaign was closed: the same words again are varied, and buzz."""
+    """If a push may have arrived before the campaign was closed, the same words again are varied, and buzz."""
     program = shop.program()
     member = shop.member(program)
     first, held = died(shop, "Hello", program)

@@ -39,7 +39,7 @@ def test_blocks_follow_each_other_without_a_gap_or_an_overlap(shop: Shop) -> Non
 
 
 def test_a_late_call_leaves_a_gap_for_everybody(shop: Shop) -> None:
-    """Who was late says so; the next block, whoever takes it, begins later by as much."""
+    """A late call is reported; the next block, of any daemon, begins later by as much."""
     before = slots(shop, 5)
     shop.row("select * from passbell.take_slots('acme', 0, 50, 0.03)")
     after = slots(shop, 5)
@@ -47,7 +47,7 @@ def test_a_late_call_leaves_a_gap_for_everybody(shop: Shop) -> None:
 
 
 def test_one_gap_serves_the_late_calls_of_all_daemons(shop: Shop) -> None:
-    """Whoever was late before it began asks for no more than what it is too narrow."""
+    """A call that was late before the gap began adds only what the gap is too narrow."""
     before = slots(shop, 5)
     end = before["start"] + 5 * before["spacing"]
 
@@ -105,7 +105,7 @@ def test_accounts_do_not_share(shop: Shop) -> None:
 
 
 def test_a_changed_rate_holds_from_the_next_block_on(shop: Shop) -> None:
-    """Somebody changed the setting: the next block is as wide as the new rate says."""
+    """After the setting changes, the next block is as wide as the new rate says."""
     assert slots(shop, 1, 50)["spacing"] == pytest.approx(0.02, rel=0.02)
     assert slots(shop, 1, 500)["spacing"] == pytest.approx(0.002, rel=0.02)
     assert slots(shop, 1, None)["spacing"] == pytest.approx(0.002, rel=0.02)
@@ -135,7 +135,7 @@ def test_being_throttled_again_and_again_never_stops_the_sending(shop: Shop) -> 
 
 
 def test_an_open_breaker_hands_out_nothing_and_says_why(shop: Shop) -> None:
-    """One daemon probes at a time; closing goes on by itself, and nobody was failed."""
+    """One daemon probes at a time; the breaker closes by itself, and no pass was failed."""
     program = shop.program()
     shop.members(program, 3)
     campaign = shop.campaign(program)

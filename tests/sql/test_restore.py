@@ -86,7 +86,7 @@ def test_what_would_go_out_by_itself_waits_for_a_person(restored: Shop) -> None:
 
 
 def test_a_person_lets_one_go_on_and_ends_another(restored: Shop) -> None:
-    """Resumed, a campaign reaches those whom the snapshot does not know as reached; cancelled, nobody."""
+    """Resumed, a campaign reaches the members without an outcome in the snapshot; cancelled, it reaches none."""
     program = restored.program()
     restored.members(program, 60)
     begun = restored.campaign(program, "One")
@@ -171,7 +171,7 @@ def test_the_last_heartbeat_stands_for_the_snapshots_time(restored: Shop) -> Non
 
 
 def test_a_second_call_changes_nothing(restored: Shop) -> None:
-    """Whoever calls it twice in their trouble finds the same campaigns, held once."""
+    """A second call finds the same campaigns, held once."""
     program = birthday_program(restored)
     birthday_member(restored, program)
     restored.campaign(program)
@@ -228,13 +228,13 @@ def test_gifts_come_back_and_greetings_wait(restored: Shop) -> None:
     restored.send_chunks()
     assert restored.order(held["id"])["sent_count"] == 1
 
-    restored.clock("2026-05-06 09:00+00")  # the next day is nobody's memory
+    restored.clock("2026-05-06 09:00+00")  # the snapshot does not know the next day
     assert run_due(restored) == 1
     assert len(restored.send_chunks()) == 1
 
 
 def test_a_birthday_whose_hour_has_not_come_is_not_held(restored: Shop) -> None:
-    """Nobody can have been greeted before the program's hour."""
+    """No member can have been greeted before the program's hour."""
     program = birthday_program(restored, birthday_send_at="18:00")
     birthday_member(restored, program)
     restored.clock(RESTORED)
@@ -289,7 +289,7 @@ def test_on_the_other_generations_too(make_shop: MakeShop, generation: str) -> N
 
 
 def test_imports_are_listed_and_go_on(restored: Shop) -> None:
-    """The same rows again change nothing, so they need nobody's word."""
+    """The same rows again change nothing, so no person has to decide."""
     program = restored.program()
     made = restored.value(
         "insert into member_imports (program_id, csv_upload_url) values (%s, 'https://x.example/a.csv') returning id",

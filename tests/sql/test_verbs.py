@@ -226,7 +226,7 @@ def test_cancel_closes_what_is_left_and_the_counts_add_up(shop: Shop) -> None:
 
 
 def test_a_cancelled_campaign_whose_worker_died_is_closed_when_the_lease_ends(shop: Shop) -> None:
-    """Nobody is lost between a cancel and a crash."""
+    """No member is missed between a cancel and a crash."""
     program = shop.program()
     shop.members(program, 3)
     shop.clock("2026-07-01 12:00+00")

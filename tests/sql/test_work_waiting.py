@@ -72,7 +72,7 @@ def test_an_import_is_seen(shop: Shop) -> None:
 
 
 def test_an_open_breaker_wakes_only_its_own_account(shop: Shop) -> None:
-    """Somebody has to probe."""
+    """While the breaker is open, one daemon has to probe."""
     shop.conn.execute("select passbell.open_breaker('test', 'outage', 'PassKit answered 503')")
     assert waiting(shop) == {**NOTHING, "breaker": True}
     assert waiting(shop, "other") == NOTHING

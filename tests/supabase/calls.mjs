@@ -1,4 +1,4 @@
-// What an application does with supabase-js, in the name of a server, of people who sign in, and of nobody.
+// What an application does with supabase-js, as a server, as people who sign in, and without signing in.
 // Started by test_supabase_js.py in a folder with the package; prints one JSON line per call.
 import { createClient } from '@supabase/supabase-js'
 
@@ -113,7 +113,7 @@ await call('run_automations everywhere', 'service', c => c.rpc('run_automations'
 await call('push_forget', 'service', c => c.rpc('push_forget', { external_id: 'NOBODY' }), r => r.error === null || r.error.code.startsWith('PB'))
 await call('delete drafts', 'service', c => c.from('push_campaigns').delete().eq('status', 'DRAFT').select('id'), some)
 
-// ── what is somebody else's ─────────────────────────────────────────────────
+// ── what belongs to others ─────────────────────────────────────────────────
 for (const [who, program_id] of [['tenant', east], ['admin', north], ['stranger', north]]) {
   const t = (name, request, expected = DENIED) => call(`another's program: ${name}`, who, request, expected)
   await t('push_send', c => c.rpc('push_send', { program_id, message: 'x' }))

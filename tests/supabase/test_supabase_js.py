@@ -60,7 +60,7 @@ def client() -> Path:
 
 
 def person(shop: Shop, program: UUID | None = None, role: str | None = None) -> UUID:
-    """Somebody who can sign in; with a role, an administrator."""
+    """A person who can sign in; with a role, an administrator."""
     who = uuid4()
     shop.conn.execute("insert into auth.users (id, email) values (%s, %s)", [who, f"{who}@example.com"])
     if role is not None:
@@ -71,7 +71,7 @@ def person(shop: Shop, program: UUID | None = None, role: str | None = None) -> 
 
 
 def furnish(shop: Shop) -> dict[str, str]:
-    """Three programs with members, a campaign that was sent and one whose list names nobody; and people."""
+    """Three programs with members, a campaign that was sent and one whose list matches no member; and people."""
     tenant = person(shop)
     programs = {
         "north": shop.program("North", tenant_id=tenant),

@@ -145,7 +145,7 @@ def make_root(unit: dict[str, list[str]], credentials: dict[str, str]) -> Path:
     """Mount what the program may see, everything read-only but /tmp and /var/tmp."""
     libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS)
     libc.mount("none", "/", None, MS_REC | MS_PRIVATE, None)
-    root = Path("/run/passbell-test-root")  # seen by nobody else: the mount is private
+    root = Path("/run/passbell-test-root")  # not visible elsewhere: the mount is private
     root.mkdir(exist_ok=True)
     libc.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     # First, so that a checkout that lies in /tmp is shown there all the same.

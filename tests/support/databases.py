@@ -50,7 +50,7 @@ class Databases:
         return set(self._made) - set(self._templates.values())
 
     def drop(self, name: str) -> None:
-        """Drop a database, whoever is connected to it."""
+        """Drop a database, with its connections."""
         _, admin = self._server(self._made.pop(name))
         admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 

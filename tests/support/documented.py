@@ -36,7 +36,7 @@ HEREDOC = re.compile(r"<<'(\w+)'")
 
 
 def filled(block: Block, values: Mapping[str, str]) -> str:
-    """The text of a block with the reader's own things in it. What nobody knows how to fill is an error."""
+    """The text of a block with the reader's own things in it. An unknown placeholder is an error."""
     text = URL.sub(values["database url"], block.text)
     text = text.replace("https://api.pub1.passkit.io", values.get("passkit", ""))
     for name, value in values.items():
@@ -45,7 +45,7 @@ def filled(block: Block, values: Mapping[str, str]) -> str:
     for port in ("8090", "8080"):
         text = re.sub(rf"(?<=[ :]){port}\b", values[port], text)
     unknown = PLACEHOLDER.findall(text)
-    assert not unknown, f"{block}: nobody knows what {unknown} is"
+    assert not unknown, f"{block}: unknown placeholder {unknown}"
     return text
 
 
@@ -65,7 +65,7 @@ def script(blocks: Iterable[Block], values: Mapping[str, str]) -> str:
 
 
 class Reader:
-    """Somebody at a shell, in a folder that looks like a checkout and is nobody's."""
+    """A person at a shell, in a folder that looks like a checkout."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder

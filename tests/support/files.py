@@ -65,5 +65,5 @@ class FileHost:
         return f"http://127.0.0.1:{self._server.server_port}/{name}"
 
     def let_go(self) -> None:
-        """Answer whoever waits for a held file, and from now on at once."""
+        """Answer requests that wait for a held file, and from now on at once."""
         self._go.set()

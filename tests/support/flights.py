@@ -1,4 +1,4 @@
-"""Who was handed to PassKit while nobody knew the outcome: the only passes that may ever be sent twice."""
+"""The passes in flight, with no outcome yet: the only ones that may ever be sent twice."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Flights:
         return flying
 
     def check(self) -> int:
-        """Nobody was repeated who was not in flight, nor more often, and all bytes were the same; how many repeats."""
+        """No pass was repeated that was not in flight, nor more often, and the bytes were the same; how many repeats."""
         self._read()
         over = {
             record: (pushes - 1, self.allowed[record])

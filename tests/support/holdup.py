@@ -1,4 +1,4 @@
-"""Holding a transaction of somebody else in the middle of its work, to do something terrible meanwhile."""
+"""Holding another session's transaction in the middle of its work, to cause a fault meanwhile."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PLACES: dict[str, LiteralString] = {
     # Outcomes are in the ledger, the chunk still holds the same passes.
     "report": "create trigger test_holdup after insert on passbell.deliveries"
     " execute function public.test_holdup()",
-    # A member is being given the birthday gift; nobody may be held up for three seconds there.
+    # A member is being given the birthday gift; no session may be held up for three seconds there.
     "gift": "create trigger test_holdup after insert on public.birthday_logs"
     " execute function public.test_holdup()",
     # Everything is done but the commit itself.
@@ -51,7 +51,7 @@ select pid from pg_locks
 
 
 class Holdup:
-    """Whoever gets to `place` waits there until the block is left or `release` is called.
+    """A session that gets to `place` waits there until the block is left or `release` is called.
 
     Places: register, expansion, large expansion, claim, report, commit (of a report), gift.
     """
@@ -73,13 +73,13 @@ class Holdup:
         self._conn.close()
 
     def wait(self) -> int:
-        """Wait until somebody stands there; the process id of their backend."""
+        """Wait until a session is held there; the process id of its backend."""
         return wait_until(
-            lambda: next((pid for (pid,) in self._conn.execute(_WAITING)), 0), "somebody is held up"
+            lambda: next((pid for (pid,) in self._conn.execute(_WAITING)), 0), "a session is held up"
         )
 
     def release(self) -> None:
-        """Let them go on, and hold up nobody else. The transaction goes on although its client may be dead."""
+        """Let the session go on, and hold up no other. The transaction goes on although its client may be dead."""
         self._conn.execute("select pg_advisory_unlock_all()")
 
     def terminate(self) -> None:

@@ -1,4 +1,4 @@
-"""The oracle: whom each segment of the contract must reach, asked of the host's own tables.
+"""The oracle: the members that each segment of the contract must reach, read from the host's own tables.
 
 Nothing here goes through passbell: one query per generation and segment, written from the contract's words.
 

@@ -63,7 +63,7 @@ class Member:
     delivered: bool = False
     handed: bool = False
     unsettled: bool = False
-    """Handed out by a claim of which nobody knows the end."""
+    """Handed out by a claim whose end is unknown."""
     buzzes: int = 0
     allowed: int = 1
 
@@ -229,7 +229,7 @@ class Model:
         member.result, member.unsettled = Result(outcome, reason, self.now), False
 
     def cancel_free(self, campaign: Campaign, closed: set[UUID] | None = None) -> None:
-        """Close what nobody holds of a cancelled campaign, or of that what was `closed`."""
+        """Close what no worker holds of a cancelled campaign, or of that what was `closed`."""
         for one in campaign.todo:
             if self.holder(campaign.id, one) is None and (closed is None or one in closed):
                 self.decide(campaign, one, "skipped", "cancelled")

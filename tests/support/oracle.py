@@ -91,12 +91,12 @@ class Oracle:
         return moment.astimezone(ZoneInfo(self.zone))
 
     def switch_on(self, rule: Rule, now: datetime) -> None:
-        """From today on; whoever is inside a mark already was so all along."""
+        """From today on; a person inside a mark already does not count as crossing it."""
         rule.is_on, rule.switched_on = True, self.local(now).date()
         self.look(rule, None)
 
     def run(self, rule: Rule, now: datetime) -> None:
-        """One run of a rule: whom it tells goes into `told`."""
+        """One run of a rule: the people it messages go into `told`."""
         today = self.local(now).date()
         self.look(rule, today)
         if sendable(rule.send_days, today):

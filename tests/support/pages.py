@@ -44,7 +44,7 @@ def get(port: int, path: str, method: str = "GET") -> Page:
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago: the setting has no word for "any", 0 means off."""
+    """A port that was free a moment ago: the setting has no word for "any", 0 means off."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

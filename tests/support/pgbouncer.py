@@ -48,7 +48,7 @@ class PgBouncer:
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="passbell-pgbouncer-")
         folder = Path(self._folder.name)
-        folder.chmod(0o755)  # PgBouncer refuses to run as root, so somebody else must read its files
+        folder.chmod(0o755)  # PgBouncer refuses to run as root, so another account must read its files
         user = self._there.username
         (folder / "users").write_text(f'"{user}" "{self._there.password or ""}"\n')
         lines = {

@@ -1,6 +1,6 @@
 """A transaction pooler as far as LISTEN is concerned: everything goes through but notifications.
 
-PgBouncer and Supavisor take a session's LISTEN and give the connection to somebody else, so that NotificationResponse
+PgBouncer and Supavisor take a session's LISTEN and give the connection to another client, so that NotificationResponse
 never reaches who asked. This proxy speaks enough of the wire protocol (5 bytes of header: type, length) to do the same
 without either of them being installed.
 """

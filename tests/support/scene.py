@@ -144,7 +144,7 @@ class Scene(Shop):
     # ── the proof ───────────────────────────────────────────────
 
     def everybody_once(self, campaign: UUID, passes: set[UUID], text: str | None = None) -> dict[str, Any]:
-        """Nobody lost, nobody buzzed twice, counts and audit row right; the campaign's row."""
+        """No member missed, no phone buzzed twice, counts and audit row right; the campaign's row."""
         order = self.order(campaign)
         assert order["status"] == "COMPLETED", order
         assert not self.violations()

@@ -1,4 +1,4 @@
-"""A Supabase project with two tenants, and statements tried in somebody's name."""
+"""A Supabase project with two tenants, and statements tried as one of their users."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ class Town:
         self._verb("pause", self._one("PROCESSING"))
 
     def resume(self) -> None:
-        """Let one go on, whoever held it, and every program."""
+        """Let one go on, whatever held it, and every program."""
         self.scene.conn.execute("update programs set is_suspended = false where is_suspended")
         self._verb("resume", self._one("PAUSED"))
 
@@ -295,7 +295,7 @@ class Town:
         wait_until(through, "all campaigns, gifts and imports end", deadline)
 
     def prove(self) -> dict[str, int]:
-        """Nobody lost, nobody buzzed twice; what was counted."""
+        """No member missed, no phone buzzed twice; what was counted."""
         assert not self.scene.violations()
         records = {
             one: member.record for members in self._programs.values() for one, member in members.items()

@@ -105,7 +105,7 @@ class Club:
 
     @property
     def order(self) -> dict[str, str]:
-        """A message that nobody has sent before."""
+        """A message that was not sent before."""
         return {"programId": str(self.id), "message": f"Tea is ready {uuid4().hex[:6]}"}
 
     def csv(self, *more: str) -> dict[str, tuple[str, str, str]]:

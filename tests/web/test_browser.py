@@ -228,7 +228,7 @@ def test_d3_a_long_program_name_fits_a_phone(stage: Stage) -> None:
 
 
 def test_csv_upload(stage: Stage) -> None:
-    """An uploaded list says whom it reaches before anything is sent, and buzzes exactly those."""
+    """An uploaded list says how many it reaches before anything is sent, and buzzes exactly those."""
     rows = stage.scene.rows(
         "select external_id from passes_master where program_id = %s order by external_id limit 150",
         [stage.program],

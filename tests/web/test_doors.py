@@ -279,7 +279,7 @@ def test_e_an_answer_that_is_not_read_is_ended(hasty: None) -> None:
 
 
 def test_e_the_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the places the connection goes that has waited longest: a flood of half requests shuts nobody out."""
+    """Beyond the limit the longest waiting connection is closed: a flood of half requests locks no caller out."""
     monkeypatch.setattr(connections.Bounded, "places", 8)
 
     async def scenario() -> tuple[bytes, int]:

@@ -114,7 +114,7 @@ def test_request_ids_and_security_headers(api: Api) -> None:
 
 
 def test_wrong_keys_are_slowed_and_keys_stay_out_of_the_log(shop: Shop) -> None:
-    """After ten wrong keys their sender waits, and nobody else at the address; no log line ever holds a key."""
+    """After ten wrong keys their sender waits, and no other caller at the address; no log line ever holds a key."""
     with Web(shop.url, LOG_LEVEL="debug") as own, own.client("wrong-key-wrong-key") as guesser:
         statuses = [guesser.get("/api/programs").status_code for _ in range(12)]
         assert statuses[:10] == [401] * 10

@@ -102,7 +102,7 @@ def test_blast_to_all_and_to_a_list(api: Api, club: Club) -> None:
 
 
 def test_targeted_counts_whom_it_reaches(api: Api, club: Club) -> None:
-    """A list answers with how many are targeted and how many rows are nobody we know."""
+    """A list answers with how many are targeted and how many rows match no member."""
     answer = api.http.post(
         "/api/notifications/targeted", data=club.order, files=club.csv("nobody", "stranger")
     )
@@ -123,7 +123,7 @@ def test_targeted_counts_whom_it_reaches(api: Api, club: Club) -> None:
     ],
 )
 def test_unusable_lists(api: Api, club: Club, content: str, code: str) -> None:
-    """A file of which nobody is found never becomes a campaign to everybody: nothing is created at all."""
+    """A file without any known member never becomes a campaign to all members: nothing is created."""
     files = {"csvFile": ("list.csv", content, "text/csv")}
     answer = api.http.post("/api/notifications/targeted", data=club.order, files=files)
     assert (answer.status_code, answer.json()["code"]) == (400, code)

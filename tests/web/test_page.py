@@ -158,7 +158,7 @@ def test_b1_a_slip_in_the_form_is_not_everybody_at_once(
 
 
 def test_b1_a_slip_in_the_import_form_imports_nothing(signed_in: httpx.Client, club: Club) -> None:
-    """A misspelt "only check" is refused, and nobody is imported."""
+    """A misspelt "only check" is refused, and no member is imported."""
     files = {"csvFile": ("members.csv", "email\nzoe-of-the-page@example.com\n", "text/csv")}
     form = {"program": str(club.id), "dryrun": "1"}
     answer = signed_in.post("/imports", data=form, files=files)
@@ -186,7 +186,7 @@ def test_errors_are_for_people(signed_in: httpx.Client) -> None:
 
 @pytest.fixture
 def broken(shop: Shop) -> Iterator[None]:
-    """Something that nobody has thought of: the list of daemons cannot be had, and it is not for lack of a database."""
+    """An unexpected error: the list of daemons cannot be read although the database answers."""
     shop.conn.execute("revoke execute on function passbell.daemon_list() from passbell_web")
     yield
     shop.conn.execute("grant execute on function passbell.daemon_list() to passbell_web")

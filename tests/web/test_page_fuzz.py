@@ -139,7 +139,7 @@ HOSTILE: Final = (
 
 @pytest.fixture(scope="module")
 def visitor(web: Web) -> Iterator[httpx.Client]:
-    """Somebody who is signed in."""
+    """A person who is signed in."""
     with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as client:
         assert client.post("/login", data={"key": KEY}).status_code == 303
         token = re.search(r'"X-CSRF-Token": "(\w+)"', client.get("/").text)

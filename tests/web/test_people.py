@@ -261,7 +261,7 @@ def test_d3_a_draft_with_a_list_stays_with_its_list(signed_in: httpx.Client, clu
 
 
 def test_d8_merge_tags_of_other_tools_are_named_at_compose(signed_in: httpx.Client, club: Club) -> None:
-    """Whoever writes {{first_name}} or *|FNAME|* reads so beside the lock screen and before confirming."""
+    """A message with {{first_name}} or *|FNAME|* gets a warning beside the lock screen and before confirming."""
     for message in ("Hi {{first_name}}", "Hi *|FNAME|*"):
         for path in ("screen", "confirm"):
             said = signed_in.post(f"/compose/{path}", data=form(club, message=message)).text

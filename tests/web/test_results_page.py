@@ -23,7 +23,7 @@ def words(text: str) -> str:
 
 @pytest.fixture
 def counted(club: Club) -> UUID:
-    """A campaign of a fortnight ago: 400 sent of whom 80 came, 100 held back of whom 5 came."""
+    """A campaign of a fortnight ago: 400 sent, 80 of them came; 100 held back, 5 of them came."""
     shop = club.shop
     passes = shop.members(club.id, 500)
     campaign = shop.campaign(club.id, "Second coffee free", name="Coffee", holdout_percent=20, status="DRAFT")
@@ -162,7 +162,7 @@ def test_the_backtest_is_drawn(signed_in: httpx.Client, club: Club) -> None:
 
 
 def test_a_member_is_left_in_peace_and_taken_off_the_list(signed_in: httpx.Client, club: Club) -> None:
-    """Suppressed members are listed, counted out of a preview, and can be removed; a slip names nobody."""
+    """Suppressed members are listed, counted out of a preview, and can be removed; an unknown id is refused."""
     where = f"/programs/{club.id}/suppressions"
     htmx = {"HX-Request": "true"}
     added = signed_in.post(

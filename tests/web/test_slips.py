@@ -55,7 +55,7 @@ def refused(answer: httpx.Response, club: Club, status: int, code: str) -> dict[
 def test_b1_an_unknown_field_is_refused(
     api: Api, club: Club, path: str, slip: dict[str, Any], nearest: str | None
 ) -> None:
-    """A field that is nearly right is named with the nearest that is known, and nobody is reached."""
+    """A field that is nearly right is named with the nearest that is known, and no member is reached."""
     body = refused(api.post(path, {**club.order, **slip}), club, 422, "UNKNOWN_FIELD")
     if nearest is not None:
         assert f'"{nearest}"' in body["error"]
@@ -108,7 +108,7 @@ def test_b1_an_empty_list_is_not_everybody(
 )
 @pytest.mark.parametrize("path", ["blast", "targeted"])
 def test_b1_a_form_that_was_cut_off_is_not_everybody(api: Api, club: Club, path: str, lost: str) -> None:
-    """A proxy or a script loses the end of a form, and with it the list: nobody is reached."""
+    """A proxy or a script loses the end of a form, and with it the list: no member is reached."""
     fields = "".join(
         f'--b\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
         for key, value in club.order.items()
@@ -371,7 +371,7 @@ def test_c7_the_other_addresses(api: Api, club: Club) -> None:
 
 
 def test_c7_a_list_of_ids_as_json(api: Api, club: Club) -> None:
-    """/broadcast/csv takes the ids in JSON as well; without any it reaches nobody."""
+    """/broadcast/csv takes the ids in JSON as well; without any it reaches no member."""
     for said in (
         {},
         {"memberIds": []},

@@ -48,7 +48,7 @@ async def test_pages_of_a_list(api: httpx.AsyncClient) -> None:
 
 
 async def test_an_empty_list_is_an_empty_body(api: httpx.AsyncClient) -> None:
-    """Nobody matches: 200 and no line at all."""
+    """No record matches: 200 and no line at all."""
     group = {"condition": "AND", "fieldFilters": [where("externalId", "nobody")]}
     assert await listed(api, filterGroups=[group]) == []
 

@@ -21,7 +21,7 @@ async def texts(remote: AsyncRemote, **values: Any) -> list[str]:
 
 
 async def test_a_changed_message_buzzes_once(remote: AsyncRemote, push: Push) -> None:
-    """A new text rings; the same text again, byte for byte, rings nobody."""
+    """A new text rings; the same text again, byte for byte, rings no phone."""
     for _ in range(3):
         assert (await push("id-1", "Sale!")).status_code == 200
     (buzz,) = await remote.buzzes()
@@ -32,7 +32,7 @@ async def test_a_changed_message_buzzes_once(remote: AsyncRemote, push: Push) ->
 
 
 async def test_a_value_without_change_message_is_silent(api: httpx.AsyncClient, remote: AsyncRemote) -> None:
-    """Points change, nobody is rung."""
+    """Points change, no phone rings."""
     await api.put("/members/member/points/earn", json={"id": "id-1", "points": 5})
     await api.put("/members/member", json={"id": "id-1", "points": 7})
     assert await texts(remote) == []
@@ -86,7 +86,7 @@ async def test_google_counts_three_a_day(remote: AsyncRemote, push: Push) -> Non
 
 
 async def test_an_offline_phone_catches_up_once(remote: AsyncRemote, push: Push) -> None:
-    """Updates while it was away collapse into the newest; the same value as before rings nobody."""
+    """Updates while it was away collapse into the newest; the same value as before rings no phone."""
     await push("id-1", "first")
     await remote.phone("id-1", online=False)
     await push("id-1", "second")

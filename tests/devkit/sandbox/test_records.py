@@ -76,7 +76,7 @@ async def test_falsy_fields_are_ignored_unless_put_is_asked_for(api: httpx.Async
 
 
 async def test_unknown_fields_are_dropped_without_a_word(api: httpx.AsyncClient) -> None:
-    """ChangeMessage and text in passOverrides answer 200, and nobody is told anything."""
+    """ChangeMessage and text in passOverrides answer 200, and no phone is told."""
     body = {"id": "id-1", "changeMessage": "Hi", "passOverrides": {"marketingMessage": "Hi", "links": []}}
     assert (await api.put("/members/member", json=body)).status_code == 200
     member = await read(api, "id-1")

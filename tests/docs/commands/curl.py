@@ -49,7 +49,7 @@ def main() -> None:
             )
         except httpx.ConnectError:
             if time.monotonic() > deadline:
-                sys.exit(f"curl: nobody listens at {url}")
+                sys.exit(f"curl: no server listens at {url}")
             time.sleep(0.1)
         else:
             break

@@ -30,7 +30,7 @@ class Birthdays(Reports):
         if self.model.suspended[program]:
             assert not found
         else:
-            assert all(self.model.birthday_people(program, day).values()), "somebody got no gift"
+            assert all(self.model.birthday_people(program, day).values()), "a member got no gift"
             assert found[0][2] == 0
         self.agree()
 
@@ -79,7 +79,7 @@ class Birthdays(Reports):
         ]
         for pass_id, year in new:
             assert year == day.year
-            assert people.get(pass_id) is False, "a gift to somebody who has it, or whose day it is not"
+            assert people.get(pass_id) is False, "a second gift, or a gift on another day"
             assert not model.suspended[program]
             model.gifts[pass_id, year] = day
             model.passes[pass_id].points += REWARD

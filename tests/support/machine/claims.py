@@ -20,7 +20,7 @@ class Claims(Orders):
 
     @rule(worker=st.integers(0, 2), same=st.sampled_from(("vary", "vary", "vary", "skip")))
     def claim_chunk(self, worker: int, same: str) -> None:
-        """A worker takes what is next; whoever may not be buzzed is skipped with the right reason."""
+        """A worker takes what is next; a member that may not be buzzed is skipped with the right reason."""
         self.take(self.workers[worker], same)
 
     def take(self, worker: UUID, same: str = "vary") -> Claim | None:
@@ -44,7 +44,7 @@ class Claims(Orders):
         return claim
 
     def lost_by_expiry(self, after: Look) -> None:
-        """Only a lease that ran out may be gone after somebody else's claim."""
+        """Only an expired lease may be gone after another worker's claim."""
         for claim in self.model.claims.values():
             row = after.chunks.get((claim.campaign, claim.chunk_no))
             there = row is not None and row["token"] == str(claim.token)

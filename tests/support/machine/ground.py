@@ -23,7 +23,7 @@ REWARD = 10
 ATTEMPTS = 5
 MESSAGES = ("Hello", "Hi {first_name|you}", "{points} points for you")
 BIRTHDAYS = ((7, 1), (7, 1), (7, 2), (7, 9), (3, 3), (7, 1))
-"""Of the six people of program 0, in order; nobody in program 1 has one."""
+"""Of the six people of program 0, in order; no member of program 1 has one."""
 LOOK = """
     select json_build_object(
         'campaigns', (select json_agg(json_build_object('id', c.id, 'status', c.status, 'kind', c.kind,
@@ -81,7 +81,7 @@ class Ground(RuleBasedStateMachine):
         self.runs: list[tuple[UUID, UUID, date]] = []
 
     def people(self) -> None:
-        """Program 0 with six people, one of whom has two passes; program 1 with three, one of them the same."""
+        """Program 0 with six people, one of them with two passes; program 1 with three, one of them the same."""
         call = self.conn.execute
         call("select set_config('passbell.now', %s, false), setseed(0.5)", [START.isoformat()])
         call(EMPTY)
@@ -171,7 +171,7 @@ class Ground(RuleBasedStateMachine):
             if row["token"] is None:
                 continue
             claim = held.pop(UUID(row["token"]), None)
-            assert claim is not None, f"held under a token that nobody knows: {row}"
+            assert claim is not None, f"held under an unknown token: {row}"
             assert (claim.campaign, claim.chunk_no) == (campaign_id, chunk_no)
             assert claim.remaining == {UUID(one) for one in row["passes"]}, (claim, row)
             assert moment(row["lease"]) == claim.lease_until, (claim, row)

@@ -106,7 +106,7 @@ class Orders(People):
 
     @rule(number=which)
     def cancel(self, number: int) -> None:
-        """push_cancel closes what nobody holds."""
+        """push_cancel closes what no worker holds."""
         campaign = self.a_campaign(number, "PENDING", "PROCESSING", "PAUSED")
         if number % 3 == 0 and campaign is not None:
             was = campaign.status

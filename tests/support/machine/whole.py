@@ -22,7 +22,7 @@ class Machine(Erasing):
     """All of it, and the end, where everything must come to one."""
 
     def teardown(self) -> None:
-        """Whatever happened: when everything is let go, everything ends, and nobody is left behind."""
+        """Whatever happened: when nothing is held up any more, everything ends, and no member is missed."""
         if not self.model.passes:
             return
         for program in self.programs:
@@ -49,7 +49,7 @@ class Machine(Erasing):
         )
 
     def let_go(self) -> None:
-        """One turn of a healthy daemon that nobody disturbs."""
+        """One turn of a healthy, undisturbed daemon."""
         worker = self.workers[0]
         for campaign in list(self.model.campaigns.values()):
             if campaign.status == "PAUSED":
