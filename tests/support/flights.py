@@ -73,7 +73,7 @@ class Flights:
         return flying
 
     def check(self) -> int:
-        """No pass was repeated that was not in flight, nor more often, and the bytes were the same; how many repeats."""
+        """No pass was repeated that was not in flight, nor more often, and the bytes were equal; how many repeats."""
         self._read()
         over = {
             record: (pushes - 1, self.allowed[record])
