@@ -13,8 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
+from psycopg import AsyncTransaction
+
 from passbell.cli import main
 from passbell.db.calls import Queue
+from passbell.db.runs import AutomationRuns
 from passbell.engine import worker
 from passbell.engine.chunks import ChunkLoop
 from passbell.passkit import PassKit
@@ -61,6 +64,10 @@ POINTS = {
     "report begins": Point(Queue, "finish_chunk", "before", _tells),
     "part reported": Point(Queue, "finish_chunk", "after", _partly),
     "reported": Point(Queue, "finish_chunk", "after", _tells),
+    "run claimed": Point(AutomationRuns, "claim", "after", _took),
+    "batch begins": Point(AutomationRuns, "batch", "before", _any),
+    "batch not committed": Point(AsyncTransaction, "__aexit__", "before", _any),
+    "batch done": Point(AutomationRuns, "batch", "after", _any),
     "dead neighbour found": Point(Queue, "bury", "before", _any),
     "dead neighbour buried": Point(Queue, "bury", "after", _any),
     "stop begins": Point(ChunkLoop, "stop", "after", _any),
