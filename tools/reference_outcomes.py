@@ -29,7 +29,7 @@ STATUSES = {
         "PENDING": "Waits for a daemon.",
         "PROCESSING": "Being read, then applied a thousand rows at a time.",
         "COMPLETED": "Every row is decided.",
-        "FAILED": "The file could not be had or read; nothing was changed. `status_detail` says why.",
+        "FAILED": "The file could not be downloaded or read; nothing was changed. `status_detail` says why.",
         "CANCELLED": "Ended by a person; what was applied stays.",
     },
 }
@@ -44,7 +44,7 @@ REASONS = {
     "unknown_member": ("skipped", "The pass is gone from the platform's tables."),
     "duplicate": (
         "skipped",
-        "Kept for other writers: twice in a list is one recipient, and is told in list_entries.",
+        "Kept for other writers: a member listed twice is one recipient; list_entries has the second row.",
     ),
     "cancelled": ("skipped", "The campaign was cancelled before its turn."),
     "render_error": ("failed", "The member's text could not be made."),
@@ -58,10 +58,10 @@ REASONS = {
 LIST_REASONS = {
     "unknown_member": "No member of this program has this id.",
     "other_program": "The id belongs to another program.",
-    "duplicate": "The same pass stands further up in the list.",
+    "duplicate": "An earlier row names the same pass.",
     "not_installed": "The pass is in no wallet.",
     "opted_out": "The member wants no messages.",
-    "unusable": "What stands there is no id; `detail` says why.",
+    "unusable": "The row holds no id; `detail` says why.",
 }
 IMPORT_RESULTS = {
     "created": "A member who was not there.",

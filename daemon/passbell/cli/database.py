@@ -65,7 +65,7 @@ def resolve_program(connection: Connection, name: str) -> UUID:
     """Return the id of the program with this uuid, PassKit program id or exact name.
 
     Raises:
-        CampaignError: PB404 with the known names; PB409 if a name stands for several programs.
+        CampaignError: PB404 with the known names; PB409 if several programs have that name.
     """
     rows = connection.execute(
         """

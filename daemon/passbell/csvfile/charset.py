@@ -142,7 +142,7 @@ def said(encoding: str) -> str:
     name = _ALIASES.get(re.sub(r"[\s_-]", "", name), name)
     try:
         found = codecs.lookup(name)
-        "".encode(found.name)  # not one of the codecs that are none of text
+        "".encode(found.name)  # refuses codecs that are not text encodings
     except (LookupError, ValueError, TypeError):
         raise CsvError(
             f'There is no encoding "{encoding}". Known are, among others: UTF-8, UTF-16, cp1250, cp1251, cp1252, '

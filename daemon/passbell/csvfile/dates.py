@@ -1,4 +1,4 @@
-"""Reading one birth date as it stands in a cell, without yet deciding between day first and month first.
+"""Reading one birth date from a cell, without yet deciding between day first and month first.
 
 `read` gives what the cell can mean; `passbell.csvfile.dateorder` decides for the whole column. No general
 date parser is used: they read 1990-04-03 as 4 March when told "day first", and make a date of "Friday" or

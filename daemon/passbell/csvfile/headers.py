@@ -20,7 +20,7 @@ FALL_BACK: Final = ("email", "phone", "zip", "city", "country", "first_name", "l
 """Fields whose other columns are read where the first is empty; ids never are: they may be of another kind."""
 
 _EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;]{2,}")
-# What stands beside a payment card, never beside the card of a shop.
+# Words that occur beside a payment card, never beside the card of a shop.
 _PAYMENT = re.compile(
     r"^(card(brand|type|last4|expiry|expiration|country|exp|network|issuer|fingerprint|funding|cvc)\w*|last4(digits)?|defaultcard|cardlast4digits|paymentmethod)$"
 )

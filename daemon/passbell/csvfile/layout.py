@@ -1,8 +1,8 @@
 """How a file is laid out: encoding, delimiter, header, and which column is which.
 
 The delimiter is the one that yields known headers; statistics over the data are only asked when no header is
-known. The header is the first row that names columns: a row of data with the words Email or City in it is none,
-because what stands below an e-mail header are addresses, and because only titles may stand above a header.
+known. The header is the first row that names columns. A row of data with the words Email or City in it is not taken for
+one, because the cells below an e-mail header are addresses, and because only titles may come before a header.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ _INSIDE = (  # the folder that each program makes inside its zip
 
 
 def _inside(head: bytes, source: Source | None) -> str:
-    """Say what a zip is. Its list of names stands at the end of the file; without it the beginning has to do."""
+    """Say what a zip is. Its list of names is at the end of the file; if that is missing, the beginning decides."""
     names: list[str] = []
     if source is not None:
         try:

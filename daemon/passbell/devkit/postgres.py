@@ -86,7 +86,7 @@ class EmbeddedPostgres:
         settings: further server settings, such as `{"max_connections": "50"}`.
 
     Raises:
-        PostgresUnavailableError: there is no server to be had; says why in one plain sentence.
+        PostgresUnavailableError: no server can be started; says why in one plain sentence.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The daemon's metrics, and nothing else: counting costs a microsecond and never fails.
 
-They are of this process. What lies in the database is the same for every daemon and is asked for at scrape time; see
+They describe this process. The state of the database is the same for every daemon and is read at scrape time; see
 `passbell.ops.queue_state`. Names follow Prometheus' conventions: base units, `_total` for counters, labels from short
 closed lists (never a campaign, program or pass). docs/metrics.md lists them all; a test compares.
 """

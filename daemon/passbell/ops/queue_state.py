@@ -1,4 +1,4 @@
-"""What lies in the database, as metrics: asked at scrape time, at most every few seconds.
+"""The state of the database as metrics: read at scrape time, at most every few seconds.
 
 One query, `passbell.queue_state`, reads the unfinished campaigns and a few single rows, never the ledger or the queue.
 Every daemon gives the same numbers here: aggregate them with max(), not sum().

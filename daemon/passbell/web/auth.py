@@ -1,6 +1,6 @@
 """API keys: who is calling, in constant time, and how often they may.
 
-Keys come from PASSBELL_API_KEYS, `key` or `name:key`. The name stands in logs and in `created_by`; the key never
+Keys come from PASSBELL_API_KEYS, `key` or `name:key`. The name is shown in logs and in `created_by`; the key never
 leaves this module. Limits live in the memory of one process: they protect this process.
 """
 

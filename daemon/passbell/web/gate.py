@@ -1,4 +1,4 @@
-"""What stands before the framework, so that nothing of a request is read before the caller is known.
+"""The layer in front of the framework: no part of a request is read before the caller is known.
 
 Plain ASGI: a request id, the API key or the session of the page, rate and size limits, security headers, one log line,
 and the answer to defects. The framework reads and spools a body before it asks who sent it. So a caller without a key

@@ -56,7 +56,7 @@ update users u
                     - make_interval(years => 24 + 4 * (ascii(u.first_name) %% 8))
   from chosen c where u.id = c.user_id
 """
-# Who stands on the guest list: ticket holders as they come, on a phone or not, opted out or not.
+# The guest list: ticket holders as they come, on a phone or not, opted out or not.
 GUESTS: Final = """
 select external_id from passes_master where program_id = %s order by external_id limit (select count(*) / 2
   from passes_master where program_id = %s)

@@ -254,7 +254,7 @@ def parse(fields: Fields, body: bytes) -> dict[str, Any]:
 
 
 def _place(body: bytes, value: Any) -> int:
-    """Where a value stands in the body, counted from 1: the last place that reads like it."""
+    """The position of a value in the body, counted from 1: the last place that reads like it."""
     opening = orjson.dumps(value)
     if isinstance(value, dict | list):
         opening = opening[:1]

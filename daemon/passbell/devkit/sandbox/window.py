@@ -38,7 +38,7 @@ def certain_peak(times: array[float], stalls: list[Stall], width: float = 1.0) -
     """The highest number of calls that certainly arrived within one `width` of each other.
 
     A call stamped during a stall may have arrived at any moment since the stall began. It counts in a window
-    only if that whole span lies in it.
+    only if it contains that whole span.
     """
     earliest = array("d", times)
     at = 0

@@ -58,7 +58,7 @@ async def program_results(
     since: Annotated[date | None, Query(description="The first date, in the program's zone")] = None,
     until: Annotated[date | None, Query(description="The last date, inclusive")] = None,
 ) -> Response:
-    """Return the campaigns whose first message lies between two dates, added up."""
+    """Return the campaigns whose first message was between two dates, added up."""
     program = await web.calls.find_program(program_id)
     return _answer(request, await web.calls.results_total(program, since, until))
 

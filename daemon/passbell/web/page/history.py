@@ -33,7 +33,7 @@ VERDICTS: Final = {
     "open": "open",
     "untrusted": "not shown",
 }
-"""One word or two for the list; the sentence stands on the campaign's page."""
+"""One word or two for the list; the sentence is on the campaign's page."""
 STATES: Final = ("DRAFT", "PENDING", "PROCESSING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED")
 
 Id = Annotated[UUID, Path(alias="id")]
