@@ -74,7 +74,7 @@ def birthdays(
     """Give today's birthday gifts now, whatever the hour, or list them.
 
     The daemon does it by itself at each program's birthday_send_at. Running it again gives nothing twice.
-    Ends with 1 where an award failed.
+    Exit code 1 if an award failed.
     """
     with connect() as connection:
         program_id = None if program is None else resolve_program(connection, program)

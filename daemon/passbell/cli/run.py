@@ -24,7 +24,7 @@ from passbell.settings import Need, Settings  # noqa: E402
 def run(ctx: click.Context) -> None:
     """Run the daemon, all loops, until SIGTERM or Ctrl-C.
 
-    The first signal lets calls in flight end and hands the rest back; the second cuts.
+    The first signal lets calls in flight end and hands the rest back; the second one ends the process at once.
     """
     settings = Settings.for_command(Need.DATABASE | Need.PASSKIT)
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)

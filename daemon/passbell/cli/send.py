@@ -116,19 +116,19 @@ class Order(NamedTuple):
     "--holdout",
     type=click.FloatRange(0, 50),
     metavar="PERCENT",
-    help="Hold back so many, drawn by lot, to see what the message brings (`passbell results`).",
+    help="Hold back this share, drawn by lot, to see what the message brings (`passbell results`).",
 )
 @click.option(
     "--measure-days",
     type=click.IntRange(1, 60),
     metavar="DAYS",
-    help="How long visits count for it; 7 by itself.",
+    help="Days in which visits count for it; 7 by default.",
 )
 @click.option(
     "--priority",
     type=click.IntRange(0, 9),
     metavar="0-9",
-    help="Of two that are due, the higher goes first; 5.",
+    help="Of two that are due, the higher goes first; 5 by default.",
 )
 @click.option("--dry-run", is_flag=True, help="Send nothing: show the count and five rendered messages.")
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
