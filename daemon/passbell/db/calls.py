@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Final, LiteralString
 
 from passbell import __version__
+from passbell.db.answers import (
+    OWN,
+    AccountSettings,
+    ClaimedCampaign,
+    ClaimedChunk,
+    Decided,
+    Slots,
+    WorkWaiting,
+    rate_key,
+)
+from passbell.db.arrays import report_arrays
 from passbell.db.claims import Claims
 from passbell.errors import DatabaseUnavailable, PassbellError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from passbell.db.database import Database
@@ -36,93 +46,6 @@ EXPAND_SECONDS: Final = 600.0
 """Deadline for freezing an audience; a million members take a few seconds."""
 REPORT_SECONDS: Final = 15.0
 """Deadline of a report. It waits half a second for a lock; what takes this long is a rule of the host."""
-DETAIL_LENGTH: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedCampaign:
-    """What claim_campaign did: action is expanded, failed, held, set_aside or download."""
-
-    campaign_id: UUID
-    action: str
-    detail: str | None
-    recipients: int
-    program_id: UUID | None
-    csv_url: str | None
-    claim_token: UUID | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedChunk:
-    """Passes to push now, as parallel lists, under a lease that every report must prove with `claim_token`."""
-
-    campaign_id: UUID
-    chunk_no: int
-    claim_token: UUID
-    attempt: int
-    program_id: UUID
-    kind: str
-    rate_per_second: float | None
-    pass_ids: list[str]
-    passkit_ids: list[str | None]
-    external_ids: list[str | None]
-    protocols: list[str]
-    passkit_program_id: str | None
-    texts: list[str]
-    account: str = ""
-    """The PassKit account whose program this is; empty is the daemon's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What finish_chunk made of a report."""
-
-    remaining: int = 0
-    status: str = ""
-    sent: int = 0
-    failed: int = 0
-    skipped: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    """Of those that failed or were skipped, how many for which reason."""
-    postponed: dict[str, int] = field(default_factory=dict)
-    """Of those that stay for another attempt, how many were reported as what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """A block of the account's rate: first start, the clock it refers to (both unix seconds), width (seconds)."""
-
-    starts_at: float
-    clock: float
-    spacing: float
-
-
-OWN: Final = ""
-"""The account of programs that name none."""
-
-
-def rate_key(account: str, own: str) -> str:
-    """Name the row of an account's limit and breaker, as `passbell.rate_key` does."""
-    return own if account == OWN else f"account:{account}"
-
-
-class AccountSettings(NamedTuple):
-    """A row of `passbell.accounts` that is switched on; None: the daemon's own setting holds."""
-
-    account: str
-    passkit_url: str
-    message_key: str | None
-    rate_per_second: float | None
-
-
-class WorkWaiting(NamedTuple):
-    """For which loops there may be something to do. False is certain, true may mean "not yet"."""
-
-    campaigns: bool
-    chunks: bool
-    imports: bool
-    breaker: bool
-    """The account's breaker is open: somebody must probe."""
 
 
 class Queue:
@@ -242,7 +165,7 @@ class Queue:
         Raises:
             LeaseLost: another worker holds the chunk; nothing was written.
         """
-        pass_ids, words, statuses, details = _report(chunk, outcomes, release=release)
+        pass_ids, words, statuses, details = report_arrays(chunk, outcomes, release=release)
         row = await self.database.row(
             _FINISH_CHUNK,
             {
@@ -454,36 +377,3 @@ _REGISTER: Final[LiteralString] = """
            p_version => %(version)s, p_account => %(account)s, p_rate => %(rate)s::numeric,
            p_daily_cap => %(daily_cap)s)
 """
-
-
-def _report(
-    chunk: ClaimedChunk, outcomes: Sequence[tuple[str, str, int | None, str]], *, release: bool
-) -> tuple[str | None, str | None, str, list[str | None] | None]:
-    """Outcomes as finish_chunk's parallel arrays: pass ids, outcomes, HTTP statuses, details.
-
-    The usual report, everybody sent with the same status, names nobody.
-    """
-    _, _, status, _ = outcomes[0] if outcomes else ("", "", None, "")
-    whole = release and bool(outcomes) and len(outcomes) == len(chunk.pass_ids)
-    if whole and all(what == "sent" and code == status for _, what, code, _ in outcomes):
-        return None, None, _array([_number(status)]), None
-    # PostgreSQL's text knows neither NUL nor half a surrogate pair, and PassKit's words come from anywhere.
-    details = [
-        detail.replace("\0", "").encode("utf-8", "replace").decode()[:DETAIL_LENGTH] or None
-        for _, _, _, detail in outcomes
-    ]
-    return (
-        _array(pass_id for pass_id, _, _, _ in outcomes),
-        _array(what for _, what, _, _ in outcomes),
-        _array(_number(code) for _, _, code, _ in outcomes),
-        details if any(details) else None,
-    )
-
-
-def _array(words: Iterable[str]) -> str:
-    """PostgreSQL's text form of an array of uuids, numbers or our own words: four times as fast as a list."""
-    return f"{{{','.join(words)}}}"
-
-
-def _number(status: int | None) -> str:
-    return "NULL" if status is None else str(status)
