@@ -1,4 +1,4 @@
-"""Where the daemon's SQL is: in `passbell.db`, with named parameters, and nowhere else."""
+"""Where SQL is: the daemon's in `passbell.db`, the page's in `passbell.web.calls`; with named parameters."""
 
 from __future__ import annotations
 
@@ -59,13 +59,14 @@ def test_sql_functions_are_called_by_the_names_of_their_parameters() -> None:
     """A parameter that is appended, or two of one type that change places, cannot be mistaken for another."""
     calls = [
         (f"{file.relative_to(ROOT)}:{line}", argument.strip())
-        for file in sorted((ROOT / "db").glob("*.py"))
+        for folder in ("db", "web")
+        for file in sorted((ROOT / folder).rglob("*.py"))
         for line, text in statements(file)
         for arguments in CALL.findall(PLACEHOLDER.sub(r"$\1", text))
         for argument in arguments.split(",")
         if "$" in argument or "%s" in argument
     ]
-    assert len(calls) > 80, "the search has found the calls"
+    assert len(calls) > 200, "the search has found the calls"
     unnamed = [f"{place}: {argument}" for place, argument in calls if "=> $" not in argument]
     assert not unnamed, "\n".join(unnamed)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from passbell.db.claims import Claim
     from passbell.db.database import Database
 
-__all__ = ["BATCH", "IMPORT_BATCH", "ClaimedImport", "ImportQueue"]
+__all__ = ["BATCH", "IMPORT_BATCH", "RELEASE_IMPORT", "ClaimedImport", "ImportQueue"]
 
 BATCH: Final = 1_000
 """Rows per transaction: what a crash can lose at most, and what other writers of these members may wait for."""
@@ -66,7 +66,7 @@ class ImportQueue:
 
     async def release(self, held: ClaimedImport) -> None:
         """Hand it back: not a failed try."""
-        await self._database.fetch(_RELEASE, _named(held), deadline=3)
+        await self._database.fetch(RELEASE_IMPORT, _named(held), deadline=3)
 
     async def failed(self, held: ClaimedImport, detail: str, *, again: bool) -> None:
         """It could not be done; `again`: it may work later."""
@@ -93,7 +93,9 @@ _RENEW: Final = """
     select passbell.renew_import(
            p_import => %(import_id)s, p_claim_token => %(token)s, p_lease_seconds => %(lease)s::numeric)
 """
-_RELEASE: Final = "select passbell.release_import(p_import => %(import_id)s, p_claim_token => %(token)s)"
+RELEASE_IMPORT: Final = (
+    "select passbell.release_import(p_import => %(import_id)s, p_claim_token => %(token)s)"
+)
 _FAILED: Final = """
     select passbell.import_failed(
            p_import => %(import_id)s, p_claim_token => %(token)s, p_detail => %(detail)s, p_again => %(again)s)

@@ -20,7 +20,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from passbell.csvfile import MemberFile, read_members
 from passbell.db.database import CONNECTION_OPTIONS, SHORT_LEASH
-from passbell.db.importqueue import BATCH, IMPORT_BATCH
+from passbell.db.importqueue import BATCH, IMPORT_BATCH, RELEASE_IMPORT
 from passbell.errors import CampaignError, LeaseLost, from_database
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "HeldImport",
     "ImportOrder",
     "apply_import",
+    "hand_over",
     "load_members",
     "open_import",
     "read_file",
@@ -234,6 +235,12 @@ def apply_import(
         raise from_database(error) from error
     assert done is not None  # noqa: S101 - it was there a moment ago
     return done
+
+
+def hand_over(connection: psycopg.Connection[Any], held: HeldImport) -> None:
+    """Leave the rest to the daemons, at once."""
+    connection.execute(RELEASE_IMPORT, {"import_id": held.import_id, "token": held.claim_token})
+    connection.execute("select pg_notify('passbell', 'imports')")
 
 
 def _staged_row(import_id: UUID, member: MemberRow) -> tuple[Any, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import psycopg
 
 from passbell.db.database import CONNECTION_OPTIONS
-from passbell.db.imports import ImportOrder, apply_import, open_import
+from passbell.db.imports import ImportOrder, apply_import, hand_over, open_import
 from passbell.db.lists import stage_list
 from passbell.errors import from_database
 
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["digest", "import_members", "order_list"]
 
+_OPEN: Final = """
+    select campaign, ready
+      from passbell.open_list_order(
+           p_owner => %(owner)s, p_key => %(key)s, p_program => %(program)s, p_message => %(message)s,
+           p_name => %(name)s, p_scheduled_at => %(scheduled_at)s)
+"""
+_CLOSE: Final = """
+    select passbell.close_list_order(p_campaign => %(campaign)s, p_digest => %(digest)s, p_submit => %(submit)s)
+"""
 _BLOCK: Final = 1 << 18
 IMPORT_SECONDS: Final = 20.0
 """How long a request applies rows itself; the daemons go on with the rest."""
@@ -60,7 +69,14 @@ async def order_list(
         CsvError: the file is not a list.
         CampaignError: the order is refused, or no entry of the list is a member.
     """
-    order = (owner, key, program, message, name, scheduled_at)
+    order = {
+        "owner": owner,
+        "key": key,
+        "program": program,
+        "message": message,
+        "name": name,
+        "scheduled_at": scheduled_at,
+    }
     return await asyncio.to_thread(
         _order, dsn, upload.file, order, submit=submit, encoding=(encoding or "").strip() or None
     )
@@ -69,23 +85,19 @@ async def order_list(
 def _order(
     dsn: str,
     file: IO[bytes],
-    order: tuple[str, str | None, UUID, str, str | None, datetime | None],
+    order: dict[str, Any],
     *,
     submit: bool,
     encoding: str | None,
 ) -> UUID:
     try:
         with psycopg.connect(dsn, **CONNECTION_OPTIONS) as connection, connection.transaction():
-            row = connection.execute(
-                "select campaign, ready from passbell.open_list_order(%s, %s, %s, %s, %s, %s)", order
-            ).fetchone()
+            row = connection.execute(_OPEN, order).fetchone()
             assert row is not None  # noqa: S101 - the function has OUT parameters
             campaign, ready = row
             if not ready:
                 _, content = stage_list(connection, campaign, file, encoding=encoding)
-                connection.execute(
-                    "select passbell.close_list_order(%s, %s, %s)", (campaign, content, submit)
-                )
+                connection.execute(_CLOSE, {"campaign": campaign, "digest": content, "submit": submit})
             return UUID(str(campaign))
     except psycopg.Error as error:
         raise from_database(error) from error
@@ -135,10 +147,7 @@ def _import(dsn: str, file: IO[bytes], order: ImportOrder, seconds: float) -> UU
             try:
                 apply_import(connection, held, look)
             except _LateError:
-                connection.execute(
-                    "select passbell.release_import(%s, %s)", (held.import_id, held.claim_token)
-                )
-                connection.execute("select pg_notify('passbell', 'imports')")
+                hand_over(connection, held)
             return held.import_id
     except psycopg.Error as error:
         raise from_database(error) from error

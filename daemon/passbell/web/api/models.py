@@ -356,7 +356,9 @@ class ErrorBody(BaseModel):
     success: Literal[False] = False
     error: str = Field(examples=["Message and Program ID required"])
     code: str = Field(examples=["MESSAGE_AND_PROGRAM_REQUIRED"])
-    details: Any = None
+    details: dict[str, Any] | list[dict[str, Any]] | None = Field(
+        default=None, description="What was moved or is missing; or a problem per field: `field`, `problem`"
+    )
 
 
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = {

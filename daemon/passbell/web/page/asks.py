@@ -110,12 +110,20 @@ class Asks(Calls):
         """A moment in the program's zone, with the zone named."""
         if at is None:
             return None
-        return str(await self._value("select passbell.page_when(%s, %s)", (program, at)))
+        return str(
+            await self._value(
+                "select passbell.page_when(p_program => %(program)s, p_at => %(at)s)",
+                {"program": program, "at": at},
+            )
+        )
 
     async def moment_of(self, campaign: UUID) -> Moment:
         """All numbers of a campaign's page, of one moment."""
         found = await self._rows(
-            Moment, "select * from passbell.page_campaign(%s)", (campaign,), AUDIENCE_SECONDS
+            Moment,
+            "select * from passbell.page_campaign(p_campaign => %(campaign)s)",
+            {"campaign": campaign},
+            AUDIENCE_SECONDS,
         )
         if not found:
             raise CampaignError(f"There is no campaign {campaign}.", "PB404")
@@ -126,7 +134,12 @@ class Asks(Calls):
     async def draft(self, campaign: UUID) -> DraftRow:
         """A draft."""
         return (
-            await self._rows(DraftRow, "select * from passbell.page_draft(%s)", (campaign,), AUDIENCE_SECONDS)
+            await self._rows(
+                DraftRow,
+                "select * from passbell.page_draft(p_campaign => %(campaign)s)",
+                {"campaign": campaign},
+                AUDIENCE_SECONDS,
+            )
         )[0]
 
     async def save_draft(
@@ -142,8 +155,20 @@ class Asks(Calls):
     ) -> UUID:
         """Keep the form as a draft."""
         value = await self._value(
-            "select passbell.page_save_draft(%s, %s, %s, %s, %s, %s, %s, %s::numeric)",
-            (owner, campaign, program, message, target, name, scheduled_at, holdout),
+            "select passbell.page_save_draft(p_owner => %(owner)s, p_campaign => %(campaign)s,"
+            " p_program => %(program)s, p_message => %(message)s, p_target => %(target)s,"
+            " p_name => %(name)s, p_scheduled_at => %(scheduled_at)s,"
+            " p_holdout => %(holdout)s::numeric)",
+            {
+                "owner": owner,
+                "campaign": campaign,
+                "program": program,
+                "message": message,
+                "target": target,
+                "name": name,
+                "scheduled_at": scheduled_at,
+                "holdout": holdout,
+            },
             AUDIENCE_SECONDS,
         )
         return UUID(str(value))
@@ -162,8 +187,21 @@ class Asks(Calls):
     ) -> None:
         """Submit a draft as it was confirmed."""
         await self._value(
-            "select passbell.page_submit_draft(%s, %s, %s, %s, %s, %s, %s, %s, %s::numeric)",
-            (owner, campaign, program, message, target, name, scheduled_at, expected, holdout),
+            "select passbell.page_submit_draft(p_owner => %(owner)s, p_campaign => %(campaign)s,"
+            " p_program => %(program)s, p_message => %(message)s, p_target => %(target)s,"
+            " p_name => %(name)s, p_scheduled_at => %(scheduled_at)s, p_expected => %(expected)s,"
+            " p_holdout => %(holdout)s::numeric)",
+            {
+                "owner": owner,
+                "campaign": campaign,
+                "program": program,
+                "message": message,
+                "target": target,
+                "name": name,
+                "scheduled_at": scheduled_at,
+                "expected": expected,
+                "holdout": holdout,
+            },
             AUDIENCE_SECONDS,
         )
 
@@ -173,8 +211,8 @@ class Asks(Calls):
         """The verdicts of those that are counted."""
         found = await self._rows(
             Verdict,
-            "select * from passbell.page_verdicts(%s::uuid[])",
-            (list(campaigns),),
+            "select * from passbell.page_verdicts(p_campaigns => %(campaigns)s::uuid[])",
+            {"campaigns": list(campaigns)},
             AUDIENCE_SECONDS,
         )
         return {row.campaign_id: row.verdict for row in found}
@@ -182,12 +220,17 @@ class Asks(Calls):
     async def months(self, program: UUID) -> list[Month]:
         """The last twelve months, the whole span first."""
         return await self._rows(
-            Month, "select * from passbell.page_program_results(%s)", (program,), AUDIENCE_SECONDS
+            Month,
+            "select * from passbell.page_program_results(p_program => %(program)s)",
+            {"program": program},
+            AUDIENCE_SECONDS,
         )
 
     async def program_page(self, program: UUID) -> ProgramPage:
         """What a program says about its messages."""
-        found = await self._rows(ProgramPage, "select * from passbell.page_program(%s)", (program,))
+        found = await self._rows(
+            ProgramPage, "select * from passbell.page_program(p_program => %(program)s)", {"program": program}
+        )
         if not found:
             raise CampaignError(f"There is no program {program}.", "PB404")
         return found[0]
@@ -195,7 +238,9 @@ class Asks(Calls):
     async def report(self, program: UUID, month: date) -> dict[str, Any]:
         """The month's figures."""
         row: dict[str, Any] = await self._value(
-            "select passbell.page_report(%s, %s)", (program, month), AUDIENCE_SECONDS
+            "select passbell.page_report(p_program => %(program)s, p_month => %(month)s)",
+            {"program": program, "month": month},
+            AUDIENCE_SECONDS,
         )
         return row | {"month": date.fromisoformat(row["month"])}
 
@@ -203,8 +248,9 @@ class Asks(Calls):
         """Rows with a problem, either the rejected ones or the others."""
         return await self._rows(
             ImportRow,
-            "select * from passbell.page_import_rows(%s, %s, %s, %s)",
-            (made, rejected, after, limit),
+            "select * from passbell.page_import_rows(p_import => %(import)s,"
+            " p_rejected => %(rejected)s, p_after => %(after)s, p_limit => %(limit)s)",
+            {"import": made, "rejected": rejected, "after": after, "limit": limit},
         )
 
     # ── automations ──────────────────────────────────────────
