@@ -123,9 +123,11 @@ begin
 end
 $$;
 
+-- A daemon stops. Its work is reported or handed back by now; what still stands under its name came with a claim whose
+-- answer was lost, and is free at once.
 create or replace function passbell.unregister_worker(p_worker uuid) returns void
 language sql
 set search_path = ''
 as $$
-    delete from passbell.workers w where w.id = p_worker and not exists (select from passbell.chunks k where k.worker = p_worker)
+    select passbell.bury_workers(array[p_worker])
 $$;

@@ -99,6 +99,23 @@ def test_two_calls_of_one_claim_do_not_overtake_each_other(shop: Shop) -> None:
     assert len(shop.rows(HELD, [token])) == 1
 
 
+def test_a_daemon_that_stops_after_a_lost_answer_leaves_nothing_behind(shop: Shop) -> None:
+    """What it never heard of is free at its goodbye: the next daemon takes it at once."""
+    program = shop.program()
+    shop.members(program, 2)
+    shop.start(shop.campaign(program))
+    shop.conn.execute(
+        "select passbell.register_worker(%s, 'here', 1, 'x', '0', 'test', 50, 3)", [shop.worker]
+    )
+    lost = shop.chunk()
+    assert lost is not None
+    shop.conn.execute("select passbell.unregister_worker(%s)", [shop.worker])
+    found = shop.chunk(worker=uuid4())
+    assert found is not None
+    assert (found["pass_ids"], found["texts"]) == (lost["pass_ids"], lost["texts"])
+    assert shop.value("select count(*) from passbell.workers") == 0
+
+
 def test_a_list_is_answered_again(shop: Shop) -> None:
     """The list that the claim took is downloaded by its caller after all, and counts as the same try."""
     campaign = shop.campaign(shop.program(), target_query="CSV", csv_upload_url="https://example.com/a.csv")

@@ -9,7 +9,8 @@ One loop has one duty; `supervision` runs them side by side and ends them togeth
     pacing      when the next request may leave, over all daemons
     worker      heartbeat; free what dead neighbours held
     listener    LISTEN, to be quicker than the poll
-    birthdays   tick; the database decides who runs which day
+    work        how lists, imports, birthdays and automations are claimed, renewed, and ended or handed back
+    schedule    the timed duties, run by APScheduler; the database decides which daemon runs which day
 
 Invariants kept here, beside those that the SQL functions keep:
 
