@@ -11,8 +11,8 @@ as $$
      where e.entry <> ''
 $$;
 
--- The same list for large ones, as data: a pattern of a hundred entries costs each row a search through all of them, and
--- PostgreSQL keeps no more than some thirty patterns at a time. The entries that are compared as a whole, upper case:
+-- The same for large lists, as data: with a pattern of a hundred entries each row is compared with all of them, and
+-- PostgreSQL caches only some thirty patterns. Entries that are compared as a whole, upper case:
 create or replace function passbell.list_words(p_list text) returns text[]
 language sql immutable
 set search_path = ''
@@ -72,7 +72,7 @@ as $$
                 when p_name = 'ALL_TICKETED'   then 'ALL' end
 $$;
 
--- The target as it is, unless it is longer than any real one: one order must not keep the database busy for everybody. A
+-- The target unchanged; refused if it is longer than any real one: one order must not slow down the database for all others. A
 -- list of 5,000 pass ids has 185,000 characters.
 create or replace function passbell.bounded_target(p_target text) returns text
 language plpgsql immutable
@@ -169,7 +169,7 @@ end
 $$;
 
 -- Some of the platform's names belong to one kind of program: ALL_ACTIVE and EXPIRING_SOON to coupons, ALL_TICKETED to
--- event tickets. Raises PB400 where the program is of another kind, so that no name means everybody by accident.
+-- event tickets. Raises PB400 if the program is of another kind; otherwise such a name could reach all members.
 create or replace function passbell.require_target(p_program uuid, p_target text) returns void
 language plpgsql stable
 set search_path = ''

@@ -134,7 +134,7 @@ as $$
 $$;
 
 -- Matches the campaign's list to the passes of its program: external id, else PassKit id, else pass id, trimmed and without regard to
--- case; of passes whose ids differ in case alone the one spelt as listed, else the first. Leaves who matched in
+-- case; of passes whose ids differ in case alone the one spelt as listed, else the first. Stores the matches in
 -- pg_temp.passbell_matches until the transaction ends, for expand_campaign:
 --
 --     list_row, list_value, pass_id (NULL: no match), nth (1: the first row that names this pass, else 2),

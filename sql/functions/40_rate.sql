@@ -42,8 +42,8 @@ begin
     v_limit.rate_per_second := coalesce(p_rate, v_limit.rate_per_second);
     spacing := passbell.slot_width(v_limit);
     clock := clock_timestamp();
-    -- No slots that were given out reach this far: some twenty daemons have a second in hand, or a slot each where those are
-    -- wide. The clock was set back before a heartbeat saw it, or the row is a restored one.
+    -- No reserved slot is this far ahead: some twenty daemons hold a second each, or one slot each if slots are wide. So the
+    -- clock was set back and no heartbeat has noticed it yet, or the row comes from a restore.
     if v_limit.next_slot > clock + make_interval(secs => 20 * greatest(1, spacing)) then
         v_limit.next_slot := clock + make_interval(secs => greatest(1, spacing));
         v_limit.gap_at := '-infinity';

@@ -1,8 +1,8 @@
 -- The conservation law, checked: for every campaign recipient_count = passes in chunks + rows in the ledger (and those
 -- that retention or push_forget took out of it, counted in passbell.pruned and as part of in_ledger), no pass
 -- is in both or twice in chunks, and the counters say what the ledger says. Returns the campaigns that break it,
--- normally none. Where the campaign's row could not be told yet (passbell.owed_counts), the counters are not looked at.
--- One statement, so it looks at one instant.
+-- normally none. If the campaign's row has not accepted its counters yet (passbell.owed_counts), they are not checked.
+-- One statement, so all values are of one instant.
 create or replace function passbell.check_conservation(id uuid default null)
 returns table (campaign_id uuid, name text, status text, recipient_count integer, in_chunks bigint, in_ledger bigint, twice bigint, violation text)
 language sql stable

@@ -1,16 +1,16 @@
--- After a restore from a snapshot: holds everything that would go out by itself, so that a person decides. The database
--- is as of `since`, but PassKit and the phones are as of now: what was sent in between is not known here, and a daemon
--- would send it again, scheduled campaigns of the lost hours included. Called by the owner of the database, once, before
+-- After a restore from a snapshot: holds everything that would be sent, so that a person decides. The database is in the
+-- state of `since`, PassKit and the phones in that of now. What was sent in between is missing here, and a daemon would
+-- send it again, scheduled campaigns of the lost hours included. Called by the owner of the database, once, before
 -- the first daemon is started; calling it again changes nothing more. docs/howto/restore.md goes through it step by step.
 --
 --   what          becomes of it
---   campaign      PENDING or PROCESSING: PAUSED, and its words say why. PAUSED or DRAFT: stays, and its words warn
+--   campaign      PENDING or PROCESSING: PAUSED, and status_detail says why. PAUSED or DRAFT: stays, status_detail warns
 --   birthday      a date since then whose gifts will be given again (the points were lost with the database): its
 --                 greetings gather in a PAUSED campaign, because the phones may have shown them
 --   automation    a date since then whose messages will be due again: they gather in a PAUSED campaign likewise
 --   import        goes on by itself: the same rows again change nothing
 --
--- Leases and claim tokens of the snapshot's workers are void: a daemon that outlived the restore can report nothing.
+-- Leases and claim tokens of the snapshot's workers are void: a daemon that ran through the restore cannot report.
 -- `since` is the snapshot's time; without it, the last heartbeat that is in it. Raises PB422 while a daemon is alive.
 create or replace function passbell.after_restore(since timestamptz default null)
 returns table (what text, id uuid, name text, was text, status text, detail text)

@@ -1,6 +1,6 @@
--- Might a loop of the daemon find something to do? One look for all of them at every poll, so that an idle daemon asks one
--- question instead of five. False is certain: there is nothing. True may mean "not yet" (a scheduled campaign, a chunk that
--- another daemon holds); the loop that is woken finds out. Four index looks, or tables that are empty when all is done.
+-- Whether a loop of the daemon may have work. One query per poll for all loops, so that an idle daemon asks one question
+-- instead of five. False is certain. True may be wrong (a scheduled campaign, a chunk that another daemon holds); the loop
+-- that is woken finds out. Four index lookups, or tables that are empty when all is done.
 drop function if exists passbell.work_waiting(text);
 create or replace function passbell.work_waiting(p_account text, p_accounts text[] default array[''])
 returns table (campaigns boolean, chunks boolean, imports boolean, breaker boolean)

@@ -1,11 +1,11 @@
 -- Looks whether the database's clock was set back since the last heartbeat of any daemon; returns by how many seconds, else 0.
 -- Called by heartbeat, and by take_slots when a slot would lie behind the jump.
 --
--- Everything that waits for a moment waits for it by the clock of then: slots, a 429, the next probe, leases, backoff, the
--- turns of programs. After a jump of an hour it would wait for an hour. So what lies ahead is moved by the jump, in one
--- transaction, once: it is as far ahead as when the clock was last seen, and no slot meets one that is given out already.
--- The seconds since that heartbeat are not known; by so much things come later. A clock that is set ahead needs nothing
--- here: what was waited for is over.
+-- Stored times (slots, a 429, the next probe, leases, backoff, the turns of programs) are times of the clock before the jump.
+-- After a jump of an hour they would all come an hour late. So every stored time in the future is moved back by the jump, once,
+-- in one transaction: each is as far ahead as at the last heartbeat, and no slot collides with a reserved one. How long ago
+-- that heartbeat was is not known, so everything comes later by up to that time. If the clock is set ahead, nothing has to be
+-- moved: the stored times are over.
 create or replace function passbell.notice_clock() returns double precision
 language plpgsql
 set search_path = ''

@@ -2,8 +2,8 @@
 -- sentence that can be shown as it is: PB400 (the request), PB404 (no such thing), PB409 (the audience moved), PB410
 -- (a time that is over), PB422 (an illegal edge), PB423 (a suspended program), PB403 (not your program).
 
--- May the caller act for this program? Everybody who reaches the database with a role of the server's own may
--- (acts_for_server), everybody else only for the programs of their admin_profiles row.
+-- Whether the caller may act for this program: a role of the server for every program (acts_for_server), other callers only
+-- for the programs of their admin_profiles row.
 create or replace function passbell.require_program(p_program uuid) returns void
 language plpgsql stable
 set search_path = ''
@@ -27,11 +27,11 @@ as $$
     select exists (select from passbell.admin_programs() a where a = p_program)
 $$;
 
--- The honest count: matched by the target → in a wallet → not opted out → not suppressed, capped or written to too often →
+-- The count: matched by the target → in a wallet → not opted out → not suppressed, capped or written to too often →
 -- reachable, and when it would be done at the present rate behind what is already waiting. Each is counted among those
 -- left by the step before. Of the reachable, would_hold are held back to measure, by the program's push_holdout_percent.
--- Who had enough messages is asked per pass for named ones (deliveries_pass), else at once of the ledger since the longest
--- limit began, usually a day (deliveries_sent).
+-- Limits on messages are checked pass by pass for named passes (deliveries_pass); else by one read of the ledger since the
+-- longest limit began, usually a day (deliveries_sent).
 drop function if exists public.push_preview(uuid, text);
 create function public.push_preview(program_id uuid, target text default 'ALL')
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,
@@ -117,7 +117,7 @@ as $$
 $$;
 
 -- Inserts a campaign. With p `expected` (the number that a preview showed) it refuses with PB409 if the audience has
--- moved since; the message carries the new number.
+-- changed since; the message has the new number.
 create or replace function public.push_send(
     program_id uuid, message text, target text default 'ALL', name text default null,
     scheduled_at timestamptz default null, expected integer default null) returns uuid

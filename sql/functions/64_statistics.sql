@@ -142,8 +142,8 @@ as $$
 $$;
 
 -- A person's lot in a drawing, from 0 up to 1: the first 32 bits of sha256(person || salt). The same on every server and
--- after a restore, and independent between salts. Both are plain ASCII. No search path of its own, so that it disappears into
--- the query that calls it. Held back is whose lot is below the percentage.
+-- after a restore, and independent between salts. Both are plain ASCII. Without a search path of its own it is inlined into the
+-- query that calls it. A person whose lot is below the percentage is held back.
 create or replace function passbell.lot(p_person uuid, p_salt text) returns double precision
 language sql immutable
 as $$

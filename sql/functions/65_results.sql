@@ -1,4 +1,4 @@
--- Did a campaign bring anybody? Who is held back, and the counting. The formulas are 64_statistics; what is said of the
+-- Did a campaign bring guests? Which members are held back, and the counting. The formulas are 64_statistics; what is said of the
 -- counts, 65_sentences; what is asked, 65_answers.
 --
 -- The comparison is that of ghost ads (G. Johnson, R. Lewis, E. Nubbemeyer, Journal of Marketing Research 54:867, 2017): those
@@ -182,7 +182,7 @@ as $$
         or passbell.was_pruned(p_campaign)
 $$;
 
--- Has retention taken rows of the campaign (before a release that counts first)? What is left of it says nothing.
+-- Whether retention has removed rows of the campaign before it was counted (older releases did). The rest cannot be counted.
 create or replace function passbell.was_pruned(p_campaign uuid) returns boolean
 language sql stable
 set search_path = ''
@@ -201,7 +201,7 @@ $$;
 
 -- Other campaigns of the program with a share held back, whose windows (first message to last plus measure_days) overlap
 -- this one's, and that have a person in common with it: their differences are not independent and must not be added up.
--- Asked of both when they are counted, so that it is known of a pair even where retention has taken one's ledger.
+-- Each of the two asks when it is counted, so that a pair is known even if retention has removed the rows of one.
 create or replace function passbell.overlapping(p_campaign uuid, p_program uuid, p_first timestamptz, p_last timestamptz, p_days integer) returns uuid[]
 language plpgsql stable
 set search_path = ''
@@ -250,8 +250,8 @@ as $$
      where d.campaign_id = p_campaign and passbell.is_measured(d.outcome, d.reason) and r.user_id is not null
 $$;
 
--- Counts what is due, at most p_limit campaigns, oldest first; says how many. One that cannot be counted now holds up none
--- behind it. With p_program: those of this program with a share held back. The daemon calls it; retention waits for it.
+-- Counts what is due, at most p_limit campaigns, oldest first; says how many. One that cannot be counted now does not hold up
+-- the next. With p_program: those of this program with a share held back. The daemon calls it; retention waits for it.
 drop function if exists passbell.count_due_results(integer);
 create or replace function passbell.count_due_results(p_limit integer default 20, p_program uuid default null) returns integer
 language plpgsql

@@ -94,7 +94,7 @@ as $$
      where p_sent > 0 and p_held > 0
 $$;
 
--- "about 5 in 100 more came, between 0 and 10." Fewer is said so; decimals only below ten in a hundred where they matter.
+-- "about 5 in 100 more came, between 0 and 10.", or "fewer". Decimals only below ten in a hundred, where they matter.
 create or replace function passbell.in_a_hundred(p_diff double precision, p_lo double precision, p_hi double precision) returns text
 language sql immutable
 set search_path = ''

@@ -1,9 +1,9 @@
--- Firing: who is due gets the proof, the points and the place in the day's campaign.
+-- Firing: each person who is due gets the occasion row (the proof), the points and a place in the day's campaign.
 
--- Gives up to p_limit people their occasion (NULL: all): the proof, the points and the place in the day's campaign stand or
--- fall together. Without a reward that is one statement for all; with one, each person has a subtransaction (give_each).
--- Nobody but the first is started after p_until; NULL: p_seconds after the rule has answered. A rule that takes its time is
--- asked less often: then up to 500 people are worked off at once.
+-- Gives up to p_limit people their occasion (NULL: all). Proof, points and the place in the day's campaign are written
+-- together or not at all: without a reward in one statement for all, with one in a subtransaction per person (give_each).
+-- Except for the first, no person is begun after p_until; NULL: p_seconds after the rule has answered. A slow rule is asked
+-- less often: up to 500 people are then done at once.
 drop function if exists passbell.fire(uuid, date, integer, timestamptz);
 create or replace function passbell.fire(p_automation uuid, p_date date, p_limit integer, p_until timestamptz, p_seconds double precision default 0,
     out due integer, out fired integer, out failed integer, out remaining integer, out held_back integer, out campaign_id uuid)
@@ -104,8 +104,8 @@ begin
 end
 $$;
 
--- Adds passes to the day's campaign, which is made with the first of them. More than daily_limit on one day, those included
--- whose turn comes with a later batch (p_coming): the campaign is PAUSED with everybody in it, and a person resumes it.
+-- Adds passes to the day's campaign, which is made with the first of them. If more than daily_limit are due on one day, later
+-- batches included (p_coming), the campaign is PAUSED with all of them in it, and a person resumes it.
 create or replace function passbell.ring(
     p_automation public.push_automations, p_run passbell.automation_runs, p_passes uuid[], p_coming integer,
     out campaign_id uuid, out held_back integer)

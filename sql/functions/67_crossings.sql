@@ -1,6 +1,6 @@
 -- The narrow state that some occasions need: who is inside a mark, and since when a pass has been in a wallet.
 
--- Notes who has come in and who has gone out since the last look, on local date p_date; NULL: they were inside all along.
+-- Stores who has come in and gone out since the last look, on local date p_date; NULL: they were inside before.
 create or replace function passbell.note_crossings(p_automation uuid, p_date date) returns void
 language plpgsql
 set search_path = ''
@@ -20,10 +20,9 @@ begin
 end
 $$;
 
--- Notes passes of a program that are in a wallet and were not seen there before: since they were made, where that was after
--- the last look, else since now. At the first look at a program all of them were there already. So were they when an
--- automation is switched on (p_switching) and the last look is more than a day old: what came in since then is not told
--- from what had been there longer.
+-- Stores passes of a program that are in a wallet for the first time: since they were made, if that was after the last look,
+-- else since now. At the first look at a program all passes count as already there. The same holds if an automation is
+-- switched on (p_switching) and the last look is more than a day old, because it is not known since when each is there.
 drop function if exists passbell.look_at_wallets(uuid);
 create or replace function passbell.look_at_wallets(p_program uuid, p_switching boolean default false) returns void
 language plpgsql

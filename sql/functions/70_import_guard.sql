@@ -1,7 +1,7 @@
--- Stands before every write to member_imports, as campaign_guard does for campaigns: people (a form, SQL, the API) may
+-- Checks every write to member_imports, as campaign_guard does for campaigns: people (a form, SQL, the API) may
 -- insert an order and cancel it; counters, times and words belong to the engine. Raises PB422 for anything else.
 -- An order that a program's administrator made, or changed, is restricted (see spare_others in 72_import_people); no
--- update takes that back.
+-- update can set that back.
 create or replace function passbell.import_guard() returns trigger
 language plpgsql
 security definer

@@ -81,7 +81,7 @@ begin
         date_order := v_import.date_order;
         today := passbell.import_today(v_import.program_id);
     exception when query_canceled or assert_failure or others then
-        -- The import's own trouble (a rule of the host's, a lock): it rests, the others go on.
+        -- A fault of this import (a rule of the host's, a lock): it pauses, the others go on.
         detail := passbell.refusal('to begin this import', sqlstate, sqlerrm);
         insert into passbell.import_leases as l (import_id, attempt, not_before)
         values (v_import.id, 1, v_now + passbell.pause_after(1, passbell.is_passing(sqlstate)))
@@ -165,7 +165,7 @@ begin
 end
 $$;
 
--- Locks the import for the holder of the claim_token. Raises PB412 for anybody else, and when it was cancelled.
+-- Locks the import for the holder of the claim_token. Raises PB412 for other callers, and if it was cancelled.
 create or replace function passbell.hold_import(p_import uuid, p_claim_token uuid) returns public.member_imports
 language plpgsql
 set search_path = ''
@@ -182,7 +182,7 @@ begin
 end
 $$;
 
--- Still at it. False if it is another's by now, or was cancelled.
+-- Renews the lease. False if another daemon holds the import by now, or it was cancelled.
 create or replace function passbell.renew_import(p_import uuid, p_claim_token uuid, p_lease_seconds numeric) returns boolean
 language plpgsql
 set search_path = ''
@@ -208,7 +208,7 @@ as $$
      where l.import_id = p_import and l.claim_token = p_claim_token
 $$;
 
--- The file cannot be had or read. A trouble that may pass is tried again, three times in all; then the import fails with
+-- The file cannot be downloaded or read. A temporary error is tried again, three times in all; then the import fails with
 -- the sentence.
 create or replace function passbell.import_failed(p_import uuid, p_claim_token uuid, p_detail text, p_again boolean default false) returns void
 language plpgsql
@@ -242,7 +242,7 @@ $$;
 
 -- Every row is in import_staged (copied in this same transaction): finds out, for the whole file at once, who is meant
 -- (resolve_import), and lets import_batch begin. The lease counts from the end of this transaction, which may have taken
--- minutes. Raises PB412 if the import is another's by now.
+-- minutes. Raises PB412 if another daemon holds the import by now.
 create or replace function passbell.import_staged(
     p_import uuid, p_claim_token uuid, p_notes text[] default '{}', p_lease_seconds numeric default 60) returns integer
 language plpgsql

@@ -1,6 +1,6 @@
 -- Who is meant by each row of an import. All of it is hash joins over the whole file, so no index of the host's is needed.
 
--- One problem as it stands in import_staged.problems. Fatal ones reject the row; others leave out one cell.
+-- One problem, as import_staged.problems holds it. Fatal ones reject the row; others leave out one cell.
 create or replace function passbell.import_problem(p_column text, p_value text, p_reason text, p_fatal boolean) returns jsonb
 language sql immutable
 set search_path = ''

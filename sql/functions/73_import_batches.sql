@@ -69,8 +69,7 @@ as $$
                    (4, p_import.unchanged_count, 'unchanged'), (5, p_import.rejected_count, 'rejected')) as c (place, n, words)
 $$;
 
--- The same report, and nothing changed: applies every row inside a subtransaction, remembers what became of each, and
--- takes everything back.
+-- A dry run: applies every row inside a subtransaction, remembers each result, and rolls everything back.
 create or replace function passbell.rehearse_import(p_import public.member_imports, p_rows integer[], p_limit integer) returns void
 language plpgsql
 set search_path = ''

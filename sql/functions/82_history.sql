@@ -20,7 +20,7 @@ as $$
      order by page.created_at desc, page.id desc
 $$;
 
--- One campaign, as campaign_page shows it; what it waits for stands in status_detail (waits_for). Raises PB404.
+-- One campaign, as campaign_page shows it; status_detail says what it waits for (waits_for). Raises PB404.
 create or replace function passbell.campaign_card(p_campaign uuid)
 returns table (campaign_id uuid, program_id uuid, program_name text, name text, message text, target text, kind text, status text, status_detail text,
                total integer, sent integer, failed integer, skipped integer, remaining integer, percent numeric, rate_per_second numeric,
