@@ -23,6 +23,8 @@ def test_it_can_do_nothing_else(web_url: tuple[Shop, str]) -> None:
     program = shop.program()
     shop.members(program, 2)
     campaign = shop.campaign(program)
+    # On PostgreSQL 14 everybody may create tables in public; `passbell check` says what to do.
+    everybody = shop.value("select passbell.is_open_schema('public')")
     with psycopg.connect(url, autocommit=True) as conn:
         for statement in (
             "select * from public.push_campaigns",
@@ -50,7 +52,7 @@ def test_it_can_do_nothing_else(web_url: tuple[Shop, str]) -> None:
             "select passbell.award_points(gen_random_uuid(), 1, '')",
             "select passbell.award_gift(gen_random_uuid(), 1, '')",
             "select passbell.build_adapters()",
-            "create table public.mine ()",
+            *([] if everybody else ["create table public.mine ()"]),
             "create function passbell.mine() returns int language sql as 'select 1'",
         ):
             assert refused(conn, statement) == "42501", statement
