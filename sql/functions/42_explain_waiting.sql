@@ -44,7 +44,7 @@ begin
                 or v_named and g.account <> ''
                 or v_orphaned and coalesce(g.account, '') = ''
                 or c.kind <> 'TEST' and g.push_window_start is not null)
-         order by c.program_id
+         order by a.campaign_id is not null, c.program_id        -- those last whose row may be slow to change
     loop
         if v_program is distinct from v_campaign.program_id then
             v_program := v_campaign.program_id;
@@ -85,8 +85,11 @@ begin
                     perform passbell.engine_begins();
                     update public.push_campaigns c set status_detail = v_words where c.id = v_campaign.id;
                     perform passbell.engine_ends();
-                exception when assert_failure or others then      -- words are not worth stopping for; passbell.set_aside has them
-                    null;
+                exception when query_canceled or assert_failure or others then      -- words are not worth stopping for
+                    if sqlstate = '57014' then      -- nor worth the time of the others; it strikes once per statement
+                        perform passbell.put_aside(v_campaign.id, sqlstate, passbell.refusal('to say what this campaign waits for', sqlstate, sqlerrm));
+                        return;
+                    end if;
                 end;
             end if;
         end if;

@@ -31,9 +31,9 @@ class House:
         self._mends: list[str] = []
         self._held: list[psycopg.Connection[Any]] = []
 
-    def program(self, members: int = 5) -> UUID:
+    def program(self, members: int = 5, **columns: object) -> UUID:
         """One more program, whose phones are known to PassKit."""
-        program = self.scene.program("Guilty")
+        program = self.scene.program("Guilty", **columns)
         self.scene.members(program, members)
         self.scene.publish(program)
         return program

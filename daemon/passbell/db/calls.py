@@ -43,7 +43,9 @@ __all__ = [
 ]
 
 EXPAND_SECONDS: Final = 600.0
-"""Deadline for freezing an audience; a million members take a few seconds."""
+"""Deadline for freezing an audience; a million members take a few seconds. After half of it the campaign says so."""
+TICK_SECONDS: Final = 20.0
+"""For which a rule of the host's may keep what is done at every turn; its campaign says so then."""
 REPORT_SECONDS: Final = 15.0
 """Deadline of a report. It waits half a second for a lock; what takes this long is a rule of the host."""
 
@@ -82,7 +84,9 @@ class Queue:
         trouble: PassbellError | None = None
         for query in _TICK:
             try:
-                await self.database.fetch(query, {"account": self.account}, deadline=60)
+                await self.database.fetch(
+                    query, {"account": self.account}, deadline=60, cut_after=TICK_SECONDS
+                )
             except DatabaseUnavailable:
                 raise
             except PassbellError as error:
@@ -110,6 +114,7 @@ class Queue:
                     **claim._asdict(),
                 },
                 deadline=EXPAND_SECONDS,
+                cut_after=EXPAND_SECONDS / 2,
             )
         return ClaimedCampaign(*row) if row else None
 

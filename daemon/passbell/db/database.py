@@ -52,6 +52,7 @@ notice: two hours by default.
 """
 
 _CLOSE_SECONDS = 2.0
+_CUT: LiteralString = "select set_config('statement_timeout', %s, true)"
 
 
 class Database:
@@ -80,7 +81,12 @@ class Database:
         await self._pool.close(timeout=_CLOSE_SECONDS)
 
     async def fetch(
-        self, query: LiteralString, params: Sequence[Any] | Mapping[str, Any] = (), *, deadline: float = 10.0
+        self,
+        query: LiteralString,
+        params: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        deadline: float = 10.0,
+        cut_after: float | None = None,
     ) -> list[tuple[Any, ...]]:
         """Run one statement in its own transaction and return its rows.
 
@@ -88,6 +94,9 @@ class Database:
             query: SQL with %(name)s or %s placeholders.
             params: one value per placeholder.
             deadline: seconds for everything, waiting for a connection included.
+            cut_after: seconds after which the server cancels what the statement is just doing. Our SQL functions answer
+                that like any error of the host's; a deadline would undo the whole call. Also instead of a
+                statement_timeout of the role's, which may be too short.
 
         Raises:
             DatabaseUnavailable: no connection, it was cut, or the deadline passed. Whether a writing call took
@@ -98,8 +107,13 @@ class Database:
         """
         try:
             async with asyncio.timeout(deadline), self._connection(deadline) as connection:
-                cursor = await connection.execute(query, params)
-                return await cursor.fetchall() if cursor.description else []
+                if cut_after is None:
+                    cursor = await connection.execute(query, params)
+                    return await cursor.fetchall() if cursor.description else []
+                async with connection.transaction():
+                    await connection.execute(_CUT, (str(round(cut_after * 1000)),))
+                    cursor = await connection.execute(query, params)
+                    return await cursor.fetchall() if cursor.description else []
         except TimeoutError:
             raise DatabaseUnavailable(
                 f"The database did not answer within {deadline:g} seconds.", timed_out=True
@@ -110,20 +124,30 @@ class Database:
             raise from_database(error) from error
 
     async def row(
-        self, query: LiteralString, params: Sequence[Any] | Mapping[str, Any] = (), *, deadline: float = 10.0
+        self,
+        query: LiteralString,
+        params: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        deadline: float = 10.0,
+        cut_after: float | None = None,
     ) -> tuple[Any, ...] | None:
         """Like `fetch`, for statements that return one row or none."""
-        rows = await self.fetch(query, params, deadline=deadline)
+        rows = await self.fetch(query, params, deadline=deadline, cut_after=cut_after)
         return rows[0] if rows else None
 
     @contextlib.asynccontextmanager
     async def _connection(self, deadline: float) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """A connection from the pool; one whose call was interrupted is thrown away, its state is unknown."""
+        """A connection from the pool; one whose call was interrupted is thrown away, its state is unknown.
+
+        So is one whose call was refused, unless by a rule of ours: a trigger of the host's may have left a setting
+        behind (a time-out, read-only, a role) with which every further call would fail.
+        """
         connection = await self._pool.getconn(timeout=deadline)
         try:
             yield connection
         except BaseException as error:
-            if not isinstance(error, psycopg.Error) or connection.broken:
+            ours = isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("PB4")
+            if not ours or connection.broken:
                 # Closing the socket at once: a cancel request would need the same dead wire.
                 connection.pgconn.finish()
             raise

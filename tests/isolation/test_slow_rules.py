@@ -1,0 +1,109 @@
+"""Rules of the host's that take long, or leave something behind in the daemon's session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.wait import wait_until
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from support.bystander import House
+
+TRIGGER = """
+create or replace function host_rule() returns trigger language plpgsql as $$ begin {} return new; end $$;
+create or replace trigger a_host_rule before update on {} for each row execute function host_rule();
+"""
+
+
+def trigger(house: House, program: UUID, body: str, table: str = "push_campaigns") -> None:
+    """A trigger for one program's rows, until the end of the test."""
+    house.rule(
+        TRIGGER.format(f"if new.program_id = '{program}' then {body} end if;", table),
+        undo=f"drop trigger if exists a_host_rule on {table}",
+    )
+
+
+def test_a_trigger_that_hangs_while_a_campaign_is_sent(house: House) -> None:
+    """Outcomes are stored without it, the campaign says so, and at every turn the others have their words."""
+    scene = house.scene
+    program = house.program(20)
+    campaign = scene.campaign(program, "Hello", rate_per_second=10)
+    scene.until_sent(campaign, 1)
+    trigger(house, program, "perform pg_sleep(3600);")
+    house.serves_the_others()
+    wait_until(lambda: "time" in house.words(campaign), "it says why", 60)
+    house.serves_the_others()
+    other = scene.campaign(house.others, "Later", scheduled_at="2090-01-01 00:00+00")
+    wait_until(lambda: "Scheduled" in (scene.order(other)["status_detail"] or ""), "words of others", 60)
+    scene.verb("cancel", other)
+    house.mend()
+    house.completes(campaign, 20)
+    owner = scene.value("select passkit_program_id from programs where id = %s", [program])
+    assert scene.remote.summary(owner=owner)["buzzedMore"] == 0
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "set_config('statement_timeout', '1', false)",
+        "set_config('default_transaction_read_only', 'on', false)",
+        "set_config('search_path', 'nowhere', false)",
+        "set_config('lock_timeout', '1', false)",
+        "set_config('array_nulls', 'off', false)",
+        "set_config('transaction_isolation', 'serializable', false)",
+        "set_config('default_transaction_isolation', 'serializable', false)",
+        "set_config('datestyle', 'SQL, DMY', false)",
+        "set_config('timezone', 'Asia/Kathmandu', false)",
+        "set_config('client_encoding', 'LATIN1', false)",
+        "set_config('role', 'pg_read_all_data', false)",
+        "set_config('passbell.engine', 'x', false)",
+        "set_config('session_replication_role', 'replica', false)",
+        "pg_terminate_backend(pg_backend_pid())",
+    ],
+)
+def test_what_a_trigger_leaves_behind_in_the_session(house: House, setting: str) -> None:
+    """A setting made by one program's trigger lasts for the daemon's session: the others are served all the same."""
+    scene = house.scene
+    program = house.program(20)
+    trigger(house, program, f"perform {setting};")
+    campaign = scene.campaign(program, "Hello", rate_per_second=10)
+    for _ in range(3):
+        house.serves_the_others()
+    wait_until(lambda: house.words(campaign) or scene.ledger(campaign), "it moves, or says why")
+
+
+def test_a_trigger_that_sleeps_while_members_are_skipped(house: House) -> None:
+    """Each claim of that program takes seconds, because somebody has opted out since: the others wait for none."""
+    scene = house.scene
+    program = house.program(40)
+    campaign = scene.campaign(program, "Hello", rate_per_second=2)
+    scene.until_sent(campaign, 1)
+    trigger(house, program, "perform pg_sleep(8);")
+    scene.conn.execute(
+        "update users set marketing_opt_in = false"
+        " where id in (select user_id from passes_master where program_id = %s)",
+        [program],
+    )
+    for _ in range(3):
+        house.serves_the_others()
+    house.mend()
+    wait_until(lambda: (house.hurry(), scene.status(campaign))[1] == "COMPLETED", "it ends", 60)
+
+
+def test_a_rule_of_the_old_kind_for_one_program(house: House) -> None:
+    """CREATE RULE … DO INSTEAD NOTHING for one program: it is swallowed there, and nobody else is refused anything."""
+    scene = house.scene
+    program = house.program()
+    house.rule(
+        f"create rule a_host_rule as on update to push_campaigns where old.program_id = '{program}' do instead nothing",
+        undo="drop rule a_host_rule on push_campaigns",
+    )
+    campaign = scene.campaign(program, "Hello")
+    assert "swallows" in house.aside(campaign)
+    house.serves_the_others()
+    house.mend()
+    house.completes(campaign)

@@ -1,0 +1,40 @@
+"""Runs the command line with the loops of before: see old_loops.py."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from passbell import errors
+from passbell.cli import main
+from passbell.db import database, imports, lists
+from passbell.engine import automations, birthdays, daemon
+from passbell.engine import imports as import_loop
+from passbell.engine import lists as list_loop
+from passbell.errors import DatabaseRefused, SchemaBehind
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+class UnexpectedError(Exception):
+    """An error of the database that no loop knows."""
+
+
+def translate(error: psycopg.Error | UnicodeError) -> Exception:
+    """Translate as ever, but for what a rule of the host's or a missing table says."""
+    known = errors.from_database(error)
+    return UnexpectedError(str(known)) if isinstance(known, DatabaseRefused | SchemaBehind) else known
+
+
+async def ends(error: Exception, dsn: str) -> bool:
+    """Whether the process ends: for each of those."""
+    return isinstance(error, UnexpectedError) or await original(error, dsn)
+
+
+original = daemon.ends_the_process
+daemon.ends_the_process = ends  # type: ignore[attr-defined]
+for module in (database, imports, lists, automations, birthdays, import_loop, list_loop):
+    module.from_database = translate  # type: ignore[attr-defined]
+if __name__ == "__main__":
+    main(sys.argv[1:])
