@@ -103,4 +103,4 @@ class WorkWaiting(NamedTuple):
     chunks: bool
     imports: bool
     breaker: bool
-    """The account's breaker is open: somebody must probe."""
+    """The account's breaker is open, so a daemon must probe."""

@@ -19,7 +19,7 @@ def report_arrays(
 ) -> tuple[str | None, str | None, str, list[str | None] | None]:
     """Outcomes as finish_chunk's parallel arrays: pass ids, outcomes, HTTP statuses, details.
 
-    The usual report, everybody sent with the same status, names nobody.
+    The usual report, every pass sent with the same status, names no pass.
     """
     _, _, status, _ = outcomes[0] if outcomes else ("", "", None, "")
     whole = release and bool(outcomes) and len(outcomes) == len(chunk.pass_ids)

@@ -214,7 +214,7 @@ class Queue:
     ) -> Slots:
         """Reserve `count` consecutive slots of a rate limit row, `late` seconds further on.
 
-        `late_at`: unix seconds of the database's clock; a gap behind it that somebody asked for already counts.
+        `late_at`: unix seconds of the database's clock; a gap behind it that was asked for already counts.
         """
         row = await self.database.row(
             _TAKE_SLOTS, {"account": key, "count": count, "rate": rate, "late": late, "late_at": late_at}

@@ -157,7 +157,7 @@ def stage_members(
     stop: threading.Event | None = None,
     lease_seconds: float = LEASE_SECONDS,
 ) -> int:
-    """Copy all rows and find out whom they mean; returns their number. Stands in a transaction of the caller.
+    """Copy all rows and resolve the members they mean; returns their number. Runs in a transaction of the caller.
 
     Raises:
         LeaseLost: the import is another's by now, or `stop` was set.
@@ -211,7 +211,7 @@ def apply_import(
         progress: called after each batch with its number of rows.
 
     Raises:
-        LeaseLost: somebody cancelled it, or another process took it over.
+        LeaseLost: it was cancelled, or another process took it over.
         DatabaseUnavailable: no connection; what was applied stays, and a daemon goes on with the rest.
     """
     remaining = 1

@@ -93,9 +93,9 @@ class ListOrder:
 class ListCampaign:
     """What became of the order, counted in rows of the list; None as id: it was a rehearsal.
 
-    `targeted` members would be buzzed as things stand, `unmatched` rows name nobody new in the program
-    (rows - matched), `reasons` counts the rows that reach nobody: `{"unknown_member": 12}`. `notes` tell how the
-    file was read, `problems` the first rows that reach nobody, with what is probably wrong with an unknown id.
+    `targeted` members would be buzzed as things stand, `unmatched` rows name no new member of the program
+    (rows - matched), `reasons` counts the rows that reach no member: `{"unknown_member": 12}`. `notes` tell how the
+    file was read, `problems` the first rows that reach no member, with what is probably wrong with an unknown id.
     """
 
     campaign_id: UUID | None
@@ -112,7 +112,7 @@ class ListCampaign:
 
 @dataclass(frozen=True, slots=True)
 class ListProblem:
-    """A row of the list that reaches nobody. `detail` is the advice, where there is some."""
+    """A row of the list that reaches no member. `detail` is the advice, where there is some."""
 
     row_number: int
     value: str
@@ -157,7 +157,7 @@ def create_list_campaign(
 
     Raises:
         CsvError: the file is no hit list.
-        CampaignError: no such program, a broken message or target, or nobody on the list was found.
+        CampaignError: no such program, a broken message or target, or no entry of the list is a member.
         DatabaseUnavailable: no connection.
     """
     made: ListCampaign | None = None

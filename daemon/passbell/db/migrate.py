@@ -58,7 +58,7 @@ _INDEXES: Final[tuple[tuple[str, str, list[str], LiteralString], ...]] = (
         """,
     ),
 )
-# Of an index: is it valid, is somebody building it. No row where the table is small, lacks a column, or has another
+# Of an index: is it valid, is another session building it. No row where the table is small, lacks a column, or has another
 # index that begins with the same single column.
 _STATE: Final = """
     select i.indisvalid,
@@ -76,8 +76,8 @@ _STATE: Final = """
                              where o.indrelid = t.oid and o.indkey[0] = a.attnum and o.indpred is null
                                and o.indexrelid is distinct from i.indexrelid))
 """
-# How long migrate goes on trying to get its locks on the platform's tables, and how long one try waits: whoever comes
-# behind a waiting migrate waits as long.
+# How long migrate goes on trying to get its locks on the platform's tables, and how long one try waits. A session
+# that queues behind a waiting migrate waits as long.
 PATIENCE_SECONDS: Final = 60.0
 TRY_MILLISECONDS: Final = 300
 
@@ -235,10 +235,10 @@ def _validate(url: str) -> None:
 
 
 def _build_ahead(url: str, bundle: Bundle) -> None:
-    """Build the indexes that a large table of the platform's lacks; wait for somebody who is building one.
+    """Build the indexes that a large table of the platform's lacks; wait for a session that is building one.
 
     No timeout could be set without a session, so the clock is ours. An index that was left half built (invalid) costs
-    writes and serves nobody: it is dropped and built again.
+    writes and serves no query: it is dropped and built again.
     """
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         compare(connection, bundle)  # nothing is built for a newer schema

@@ -1,9 +1,9 @@
 """The campaign loops: claim due campaigns and freeze their audiences.
 
 Freezing a million members takes seconds, so there are a few of these loops, and a small order placed meanwhile does not
-wait for it. They share one bell: only the loop that holds the baton waits for a ring, and hands the baton on before it
-works. So a ring wakes one of them, an idle daemon asks one question, and at most AT_ONCE of the pool's connections are
-taken by freezing. The database sees nothing new in it: several daemons have always claimed beside each other.
+wait for it. They share one event: only the loop that holds the lock waits for it, and releases the lock before it works.
+So an event wakes one loop, an idle daemon asks one question, and at most AT_ONCE of the pool's connections are taken
+by freezing. In the database the loops are like several daemons that claim beside each other.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _EVENTS = {
 
 
 class CampaignLoops:
-    """Claims until nothing is due, then waits to be rung."""
+    """Claim until nothing is due, then wait for the event."""
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class CampaignLoops:
         self._bell = bell
         self._expanded = expanded
         self._lists = lists
-        self._baton = asyncio.Lock()
+        self._waiting = asyncio.Lock()
         self._claiming = 0
-        bell.ring()  # at the start somebody looks at once
+        bell.ring()  # at the start one loop looks at once
 
     def loops(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
         """The loops by name; none of them ends by itself."""
@@ -73,13 +73,13 @@ class CampaignLoops:
     async def _run(self) -> None:
         backoff = Backoff()
         while True:
-            async with self._baton:
+            async with self._waiting:
                 await self._bell.wait(max(self._settings.poll_seconds, SELDOM))
             while True:
                 try:
                     while await self._claim():
                         pass
-                    # After the claims: somebody who has just ordered is waiting for those.
+                    # After the claims: an order that was just placed is waiting for those.
                     await self._queue.tick()
                 except DatabaseUnavailable as error:
                     log.warning("database_unavailable", where="claim_campaign", reason=str(error))

@@ -1,6 +1,6 @@
 """The import loop: claims member imports, downloads and checks their files, applies them batch by batch.
 
-Between the two the whole file stands in passbell.import_staged, so whoever goes on after a crash needs no file and
+Between the two the whole file is in passbell.import_staged, so the daemon that goes on after a crash needs no file and
 repeats nothing (sql/functions/73_import_batches.sql).
 
 What reads files, links, addresses and phone numbers is imported when the first import comes: most daemons never see
@@ -98,7 +98,7 @@ class _Imports:
         except PassbellError as error:
             await self._failed(held, error, again=True)
         except Exception as error:
-            # Of our own making, or a file that nobody has thought of: it concerns this import alone.
+            # An error of this program, or a file of an unforeseen kind: it concerns this import alone.
             log.exception("import_broke", id=str(held.import_id))
             await self._failed(
                 held, PassbellError(f"An unexpected error ({type(error).__name__})."), again=True

@@ -1,4 +1,4 @@
-"""Wake-ups inside the daemon: who may have something to do, and that it is time to stop."""
+"""Wake-ups inside the daemon: the events that end a loop's wait."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 __all__ = ["SELDOM", "Bell"]
 
 SELDOM: Final = 30.0
-"""Seconds after which a loop looks for work unasked, although everybody who knows of some rings its bell. Well below
-`STUCK_SECONDS` of ops/watch.py."""
+"""Seconds after which a loop looks for work without an event: the poll and the notifications should have set one. Well
+below `STUCK_SECONDS` of ops/watch.py."""
 
 
 class Bell:
-    """One loop's bell: ringing it ends the loop's wait. Rings while nobody waits are kept, as one.
+    """One loop's event: `ring()` ends the loop's wait. Calls before the wait are kept, as one.
 
-    Also the loop's pulse: `beat` is when it last went round (time.monotonic), for liveness and the watchdog.
+    `beat` is when the loop last went round (time.monotonic), for liveness and the watchdog.
     """
 
     def __init__(self) -> None:

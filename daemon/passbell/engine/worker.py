@@ -67,7 +67,7 @@ def _is_dead(process: str) -> bool:
 
 
 def _own_process() -> tuple[str, str]:
-    """Our namespace and the text that names this very process in it; without /proc a text nobody else has."""
+    """Our namespace and the text that names this very process in it; without /proc a random text."""
     namespace, found = _namespace(), _stat(os.getpid())
     if namespace and found:
         return namespace, f"{namespace}:{os.getpid()}:{found[1]}"
