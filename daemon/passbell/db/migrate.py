@@ -58,8 +58,8 @@ _INDEXES: Final[tuple[tuple[str, str, list[str], LiteralString], ...]] = (
         """,
     ),
 )
-# Of an index: is it valid, is another session building it. No row where the table is small, lacks a column, or has another
-# index that begins with the same single column.
+# Of an index: is it valid, is another session building it. No row where the table is small, lacks a column, or has
+# another index that begins with the same single column.
 _STATE: Final = """
     select i.indisvalid,
            exists (select from pg_catalog.pg_locks l

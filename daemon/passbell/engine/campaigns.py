@@ -1,7 +1,7 @@
 """The campaign loops: claim due campaigns and freeze their audiences.
 
 Freezing a million members takes seconds, so there are a few of these loops, and a small order placed meanwhile does not
-wait for it. They share one event: only the loop that holds the lock waits for it, and releases the lock before it works.
+wait for it. They share one event: only the loop that holds the lock waits for it, and frees the lock before it works.
 So an event wakes one loop, an idle daemon asks one question, and at most AT_ONCE of the pool's connections are taken
 by freezing. In the database the loops are like several daemons that claim beside each other.
 """
