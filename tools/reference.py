@@ -140,6 +140,10 @@ def commands_page() -> str:
         command = passbell.get_command(context, name)
         assert command is not None  # noqa: S101 - it has just been listed
         parts += [f"## passbell {name}", block(help_of(command, f"passbell {name}"))]
+        if isinstance(command, click.Group):
+            parts += [
+                block(help_of(one, f"passbell {name} {below}")) for below, one in command.commands.items()
+            ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""`passbell automations`: what is due, run now or only listed."""
+"""`passbell automations`: what is due, run now or only listed; the commands below it edit and measure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from passbell.cli.automation_edits import COMMANDS
 from passbell.cli.birthdays import Day
 from passbell.cli.database import STATEMENT_MILLISECONDS, connect, resolve_program
 from passbell.cli.output import as_json, json_option, number, print_table
@@ -38,7 +39,7 @@ RUN = """
 DETAIL = "select r.detail from passbell.automation_runs r where r.automation_id = %s and r.local_date = %s"
 
 
-@click.command()
+@click.group(invoke_without_command=True, commands=COMMANDS)
 @click.option(
     "--program", metavar="ID", help="Only this program: its id, its PassKit program id or its exact name."
 )
@@ -53,6 +54,10 @@ def automations(
 
     The daemon does it by itself at each automation's send_at. Running it again sends nothing twice.
     """
+    if ctx.invoked_subcommand is not None:
+        if program or day or dry_run or json_wanted:
+            raise click.UsageError(f"Put the options behind {ctx.invoked_subcommand}.")
+        return
     with connect() as connection:
         program_id = None if program is None else resolve_program(connection, program)
         if dry_run:

@@ -32,6 +32,7 @@ NUMBERS: Final = {
     "daily_limit": "At most a day",
     "measure_days": "Days to count visits",
     "reward_points": "Points",
+    "priority": "Priority",
 }
 
 
@@ -54,6 +55,7 @@ class AutomationForm(BaseModel):
     holdout_percent: Text = ""
     measure_days: Text = ""
     reward_points: Text = ""
+    priority: Text = ""
     starts_on: Text = ""
     ends_on: Text = ""
 
