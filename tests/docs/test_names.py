@@ -78,7 +78,10 @@ def test_commands_and_options_exist(page: str) -> None:
             continue  # no command: a file or a placeholder
         assert words[0] in COMMANDS, f"{page}: {line}"
         named = {word.partition("=")[0] for word in words[1:] if re.match(r"--?[a-z]", word)}
-        assert named <= options(command(words[0])), f"{page}: {line}"
+        found = command(words[0])
+        if isinstance(found, click.Group) and len(words) > 1 and words[1] in found.commands:
+            found = found.commands[words[1]]
+        assert named <= options(found), f"{page}: {line}"
 
 
 def known_settings() -> set[str]:
