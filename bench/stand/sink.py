@@ -1,4 +1,4 @@
-"""A PassKit that does nothing, fast: answers every PUT with an id and remembers when it came and for whom.
+"""A PassKit that does nothing, fast: answers every PUT with an id and remembers when it came and for which record.
 
     python bench/stand/sink.py      prints its port; a process of its own, ended by closing its standard input
 
