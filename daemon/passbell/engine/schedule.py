@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 5.0
 """Between looks at the clock."""
+AGAIN_SECONDS: Final = 0.1
+"""Between a run and the next one that was asked for meanwhile."""
 JUMP_SECONDS: Final = 1.0
 """A clock that differs by more from what it should show was set."""
 
@@ -92,12 +94,17 @@ class Schedule:
         self._fatal = fatal
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._running: set[asyncio.Task[None]] = set()
+        self._again: set[str] = set()
         self._broken: asyncio.Future[None] | None = None
 
     def now(self, *names: str) -> None:
-        """Run these duties as soon as may be; without names, all."""
+        """Run these duties as soon as may be, after a run that is under way; without names, all."""
+        under_way = {task.get_name() for task in self._running}
         for name in names or self._duties:
-            self._run_in(name, 0.0)
+            if name in under_way:
+                self._again.add(name)
+            else:
+                self._run_in(name, 0.0)
 
     async def run(self) -> None:
         """Run the duties.
@@ -150,6 +157,9 @@ class Schedule:
                     self._broken.set_exception(error)
                 return
             pause = duty.interrupted(error)
+        if duty.name in self._again:
+            self._again.discard(duty.name)
+            pause = AGAIN_SECONDS
         if pause is not None:
             self._run_in(duty.name, pause)
 
