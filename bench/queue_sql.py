@@ -1,11 +1,15 @@
 """What the rules cost: freezing an audience, claiming and finishing chunks, beside bare SQL of the same shape. No HTTP.
 
     .venv/bin/python bench/queue_sql.py [--members N] [--rounds N] [--only versus|growth] [DATABASE_URL]
+    .venv/bin/python bench/queue_sql.py --before CHECKOUT [--members N]
 
 An empty database; without one, a private PostgreSQL with fsync on. Bare SQL (stand/bare_queue.py): chunks frozen by one
 INSERT … SELECT array_agg, claimed FOR UPDATE SKIP LOCKED, recipients read from the platform's tables, a ledger with
 the same two indexes. Ours adds every rule: opt-outs, caps, texts chosen and stored, fencing, counters. Both take
 turns, a slice each, over the same pool, so that what else runs on the machine meets both; trust the ratios.
+
+With `--before`, beside another version of passbell instead (`git worktree add --detach CHECKOUT <commit>`): both
+schemas in one server, chunk for chunk in turns (stand/versions.py).
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from stand.bare_queue import BARE_CLAIM, BARE_ENQUEUE, BARE_FINISH, BARE_RECIPIENTS, BARE_TABLES
+from stand.versions import Version, compare, migrate_from
 
 from passbell.db.calls import Queue
 from passbell.db.database import Database
@@ -288,13 +293,31 @@ async def _grown(bench: Bench, size: int, waiting: int, program: UUID | None) ->
     return ours.each(), ours.each() / bare.each()
 
 
+def _fill(connection: psycopg.Connection[Any], members: int) -> None:
+    for statement in FILL:
+        connection.execute(
+            statement, {"members": members, "crowd": CROWD, "chunk": CHUNK} if "%(" in statement else None
+        )
+
+
+def _beside(server: EmbeddedPostgres, checkout: Path, members: int) -> None:
+    """Claim and report, this version beside the one in `checkout`."""
+    versions = []
+    for name, folder in (("before", checkout.resolve()), ("now", Path(__file__).parents[1])):
+        with psycopg.connect(server.url(), autocommit=True) as admin:
+            admin.execute(f"create database {name}")
+        migrate_from(folder, server.url(name))
+        connection = psycopg.connect(server.url(name), autocommit=True, prepare_threshold=None)
+        _fill(connection, members)
+        connection.execute("vacuum analyze")
+        versions.append(Version(name, connection, CAP))
+    print(f"{members:,} members, {CROWD:,} other programs; {checkout} beside this")
+    compare(*versions, PROGRAM, members)
+
+
 async def _measure(url: str, options: argparse.Namespace) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in FILL:
-            connection.execute(
-                statement,
-                {"members": options.members, "crowd": CROWD, "chunk": CHUNK} if "%(" in statement else None,
-            )
+        _fill(connection, options.members)
         for statement in BARE_TABLES:
             connection.execute(statement)
         async with Database(url) as database:
@@ -315,6 +338,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("versus", "growth"))
+    parser.add_argument("--before", type=Path, help="a checkout of another version")
     options = parser.parse_args()
     with ExitStack() as stack:
         server = (
@@ -322,6 +346,11 @@ def main() -> None:
             if options.database
             else stack.enter_context(EmbeddedPostgres(settings={"shared_buffers": "3GB"}))
         )
+        if options.before:
+            if server is None:
+                parser.error("--before makes its own databases")
+            _beside(server, options.before, options.members)
+            return
         url = options.database or server.url()
         load_host(url, "2")
         migrate(url)

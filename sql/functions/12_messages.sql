@@ -21,6 +21,10 @@ begin
     layout := '';
     fields := '{}';
     fallbacks := '{}';
+    if position('{' in p_text) = 0 and position('}' in p_text) = 0 then
+        layout := replace(p_text, '%', '%%');
+        return;
+    end if;
     for v_token in
         select m[1] from regexp_matches(p_text, '(\{\{|\}\}|\{[^{}]*\}|[^{}]+|[{}])', 'g') as m
     loop

@@ -33,6 +33,9 @@ begin
     end if;
 
     new.updated_at := passbell.now();
+    if v_engine and tg_op = 'UPDATE' and new.status = old.status then     -- counters, at every report
+        return new;
+    end if;
     new.status := coalesce(nullif(upper(btrim(new.status, E' \t\r\n')), ''), 'PENDING');
     -- A test knows no quiet hours and goes first: it is for one pass.
     if not v_engine and upper(btrim(coalesce(old.kind, new.kind))) = 'TEST' and coalesce(new.target_query, '') !~* '^\s*IDS\s*:[^,&]+$' then

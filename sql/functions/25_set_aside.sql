@@ -123,22 +123,27 @@ $$;
 -- Tells the campaign's row what was written to the ledger, and completes the campaign if nothing is left. This is the
 -- host's table, so it may be refused: then nothing of it stands, the debt is noted, the campaign is set aside, and the
 -- caller's outcomes stand all the same. p_ask false: the last attempt took too long, so the host is not asked.
--- A campaign that is aside already is not asked either: its row would only be waited for once more.
-create or replace function passbell.book_outcomes(
-    p_campaign uuid, p_sent integer, p_failed integer, p_skipped integer, p_hold text, p_settle boolean, p_ask boolean default true) returns void
+-- A campaign that is aside already is not asked either: its row would only be waited for once more. Returns the campaign's
+-- status, as this leaves it.
+drop function if exists passbell.book_outcomes(uuid, integer, integer, integer, text, boolean, boolean);
+create function passbell.book_outcomes(
+    p_campaign uuid, p_sent integer, p_failed integer, p_skipped integer, p_hold text, p_settle boolean, p_ask boolean default true) returns text
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_campaign  record;
     v_found     boolean;
+    v_status    text;     -- of the row that was written, and is ours until the end of the transaction
+    v_mark      text;
 begin
     if p_sent = 0 and p_failed = 0 and p_skipped = 0 and p_hold is null and not p_settle then
-        return;
+        return (select c.status from public.push_campaigns c where c.id = p_campaign);
     end if;
-    if exists (select from passbell.set_aside a where a.campaign_id = p_campaign) then
+    perform from passbell.set_aside a where a.campaign_id = p_campaign;
+    if found then
         insert into passbell.owed_counts (campaign_id) values (p_campaign);
-        return;
+        return (select c.status from public.push_campaigns c where c.id = p_campaign);
     end if;
     begin
         if not p_ask then
@@ -148,14 +153,15 @@ begin
             set constraints all immediate;
         end if;
         if p_sent > 0 or p_failed > 0 or p_skipped > 0 then
-            perform passbell.engine_begins();
+            v_mark := passbell.engine_begins();
             update public.push_campaigns c
                set sent_count = sent_count + p_sent, failed_count = failed_count + p_failed, skipped_count = skipped_count + p_skipped
              where c.id = p_campaign;
             v_found := found;
-            perform passbell.engine_ends();
+            v_mark := passbell.engine_ends();
             -- Not by RETURNING: a rule (CREATE RULE) of the host's for one program would refuse that to all.
-            select c.sent_count, c.failed_count, c.skipped_count, c.recipient_count into v_campaign from public.push_campaigns c where c.id = p_campaign;
+            select c.status, c.sent_count, c.failed_count, c.skipped_count, c.recipient_count into v_campaign from public.push_campaigns c where c.id = p_campaign;
+            v_status := v_campaign.status;
             if not v_found then
                 perform passbell.require_change(p_campaign);
             elsif v_campaign.sent_count < p_sent or v_campaign.failed_count < p_failed or v_campaign.skipped_count < p_skipped
@@ -165,9 +171,18 @@ begin
         end if;
         if p_hold is not null then
             perform passbell.hold_campaign(p_campaign, p_hold);
+            v_status := null;
         end if;
         if p_settle then
+            -- The usual case, while the row is ours and nobody else can settle: another chunk is left. See settle_campaign.
+            if v_status is not null then
+                perform from passbell.chunks k where k.campaign_id = p_campaign order by k.chunk_no desc limit 1;
+                if found then
+                    return v_status;
+                end if;
+            end if;
             perform passbell.settle_campaign(p_campaign);
+            v_status := null;
         end if;
     exception when query_canceled or assert_failure or others then
         if passbell.is_conflict(sqlstate) then
@@ -179,7 +194,9 @@ begin
         exception when lock_not_available or unique_violation then
             null;       -- somebody is just looking at it; the debt is noted, and that is enough
         end;
+        v_status := null;
     end;
+    return coalesce(v_status, (select c.status from public.push_campaigns c where c.id = p_campaign));
 end
 $$;
 

@@ -59,6 +59,19 @@ begin
 end
 $$;
 
+-- Does the member get no messages for now? Asked of passes of programs that have such members (suppressed_ids is for counting).
+create or replace function passbell.is_suppressed(p_program uuid, p_external_id text) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (select true from public.push_suppressions s
+             where s.program_id = p_program and lower(btrim(s.external_id)) = lower(btrim(p_external_id))
+               and coalesce(s.until, 'infinity') > passbell.now()
+             limit 1) is true;
+end
+$$;
+
 -- Before every write to push_suppressions: what people typed, and who did it. Raises PB400, PB404.
 create or replace function passbell.suppression_guard() returns trigger
 language plpgsql

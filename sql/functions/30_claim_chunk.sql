@@ -66,7 +66,7 @@ declare
     v_campaign  public.push_campaigns;
     v_chunk     passbell.chunks;
     v_ready     record;
-    v_programs  uuid[];
+    v_turns     passbell.turns[];
     v_count     integer;
     v_next      integer := 0;
     v_holding   boolean := false;
@@ -74,13 +74,18 @@ declare
     v_busy      uuid[];           -- campaigns that are not claimed from now
     v_aside     boolean;
     v_open      text[];           -- accounts that may send now
-    v_elsewhere uuid[];           -- programs of other accounts
+    v_accounts  boolean;          -- whether a program names an account
     v_token     constant uuid := passbell.enter_claim(p_token);
 begin
     if p_worker is null or coalesce(p_same_text, '') not in ('vary', 'skip', 'send') then
         raise exception 'claim_chunk wants a worker, and for p_same_text vary, skip or send.' using errcode = 'PB400';
     end if;
-    v_open := passbell.open_accounts(p_accounts, p_account);
+    if p_accounts = array[''] then      -- the daemon's own alone: asked here, because it is so nearly always
+        perform from passbell.rate_limits l where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second');
+        v_open := case when found then '{}' else p_accounts end;
+    else
+        v_open := passbell.open_accounts(p_accounts, p_account);
+    end if;
     if p_again then
         return query select * from passbell.chunk_claimed(p_worker, v_token, p_lease_seconds, v_open);
         if found then
@@ -91,28 +96,32 @@ begin
     if v_open = '{}' then
         return;
     end if;
-    v_elsewhere := passbell.programs_elsewhere(v_open);
-
-    select p_busy_campaigns || coalesce(array_agg(x.campaign_id), '{}') into v_busy
-      from (select a.campaign_id from passbell.set_aside a where a.next_look_at > v_now
-            union all
-            select o.campaign_id from passbell.owed_counts o) x;
-    v_aside := exists (select from passbell.set_aside);
-    select array_agg(t.program_id order by t.last_turn) into v_programs
+    -- What there is only at times is asked in one question, and looked at more closely where there is some.
+    select p_busy_campaigns || array(select o.campaign_id from passbell.owed_counts o), exists (select from passbell.set_aside),
+           exists (select from passbell.programs g where g.passkit_account is not null)
+      into v_busy, v_aside, v_accounts;
+    if v_aside then
+        v_busy := v_busy || array(select a.campaign_id from passbell.set_aside a where a.next_look_at > v_now);
+    end if;
+    select array_agg(t order by t.last_turn) into v_turns
       from passbell.turns t
      where (t.program_id in (select c.program_id from public.push_campaigns c
                               where c.status = 'PROCESSING' and c.id <> all (v_busy)
-                                and (v_elsewhere = '{}' or c.program_id not in (select unnest(v_elsewhere)))
                                 and (c.kind = 'TEST' or c.program_id <> all (p_busy_programs)))) is true;     -- hashed, never a join
-    v_count := coalesce(cardinality(v_programs), 0);
-    while v_next < cardinality(v_programs) loop
+    if v_accounts or ('' = any (v_open)) is not true then
+        v_turns := (select array_agg(t order by t.last_turn) from unnest(v_turns) t
+                     where t.program_id not in (select unnest(passbell.programs_elsewhere(v_open))));
+    end if;
+    v_count := coalesce(cardinality(v_turns), 0);
+    while v_next < cardinality(v_turns) loop
         v_next := v_next + 1;
-        v_program := v_programs[v_next];
-        continue when not passbell.has_ready_chunk(v_program, v_busy, v_program = any (p_busy_programs));
+        v_turn := v_turns[v_next];
+        v_program := v_turn.program_id;
+        continue when not passbell.has_ready_chunk(v_turn, v_busy, v_program = any (p_busy_programs), v_now);
         if v_next <= v_count then
             select t.* into v_turn from passbell.turns t where t.program_id = v_program for update skip locked;
             if not found then           -- somebody is claiming there: the others first
-                v_programs := v_programs || v_program;
+                v_turns := v_turns || v_turns[v_next];
                 continue;
             end if;
         else
@@ -126,7 +135,7 @@ begin
         end if;
         v_holding := true;
         loop
-            v_chunk := passbell.next_chunk(v_turn, v_busy, v_program = any (p_busy_programs));
+            v_chunk := passbell.next_chunk(v_turn, v_busy, v_program = any (p_busy_programs), v_now);
             exit when v_chunk.campaign_id is null;
             v_turn.campaign_id := v_chunk.campaign_id;
             v_turn.ready_at := v_chunk.ready_at;
@@ -134,7 +143,7 @@ begin
             select c.* into v_campaign from public.push_campaigns c where c.id = v_chunk.campaign_id;
 
             begin
-                select * into v_ready from passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
+                v_ready := passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
             exception when assert_failure or others then
                 if passbell.is_conflict(sqlstate) then
                     raise;
@@ -153,7 +162,8 @@ begin
             end if;
 
             claim_token := v_token;
-            select g.passkit_program_id, nullif(g.account, '') into passkit_program_id, account from passbell.programs g where g.program_id = v_program;
+            passkit_program_id := v_ready.passkit_program_id;
+            account := v_ready.account;
             update passbell.chunks k
                set pass_ids = case when v_ready.everybody then k.pass_ids else v_ready.pass_ids end,
                    texts = case when not v_ready.uniform then v_ready.texts end, rendered = true,
@@ -246,44 +256,31 @@ $$;
 -- Whether a program has a chunk that nobody holds. First where the last claim left off, then from the far end of
 -- chunks_ready: what was claimed and deleted lies at its near end until vacuum comes by.
 drop function if exists passbell.has_ready_chunk(uuid, uuid[]);
-create or replace function passbell.has_ready_chunk(p_program uuid, p_busy_campaigns uuid[], p_tests_only boolean) returns boolean
+drop function if exists passbell.has_ready_chunk(uuid, uuid[], boolean);
+create or replace function passbell.has_ready_chunk(p_turn passbell.turns, p_busy_campaigns uuid[], p_tests_only boolean, p_now timestamptz) returns boolean
 language plpgsql stable
 set search_path = ''
 set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
 as $$
-declare
-    v_now       constant timestamptz := passbell.now();
-    v_turn      passbell.turns;
-    v_campaign  uuid;
 begin
-    if p_program = any (p_busy_campaigns) then
+    if p_turn.program_id = any (p_busy_campaigns) then
         return false;
     end if;
-    select t.* into v_turn from passbell.turns t where t.program_id = p_program;
-    for v_campaign in
-        select c.id from public.push_campaigns c
-         where c.program_id = p_program and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
-           and (c.kind = 'TEST' or not p_tests_only)
-           and (c.rate_per_second is null or passbell.is_slot_near(c.id))
-    loop
-        if v_campaign = v_turn.campaign_id then
-            perform from passbell.chunks k
-             where k.campaign_id = v_campaign and (k.ready_at, k.chunk_no) > (v_turn.ready_at, v_turn.chunk_no) and k.ready_at <= v_now
-             order by k.ready_at, k.chunk_no
-             limit 1;
-            if found then
-                return true;
-            end if;
-        end if;
-        perform from passbell.chunks k
-         where k.campaign_id = v_campaign and k.ready_at <= v_now
-         order by k.ready_at desc, k.chunk_no desc
-         limit 1;
-        if found then
-            return true;
-        end if;
-    end loop;
-    return false;
+    perform from public.push_campaigns c
+      where c.program_id = p_turn.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
+        and (c.kind = 'TEST' or not p_tests_only)
+        and (c.rate_per_second is null or passbell.is_slot_near(c.id))
+        and (c.id = p_turn.campaign_id
+             and (select true from passbell.chunks k
+                   where k.campaign_id = c.id and (k.ready_at, k.chunk_no) > (p_turn.ready_at, p_turn.chunk_no) and k.ready_at <= p_now
+                   order by k.ready_at, k.chunk_no
+                   limit 1)
+             or (select true from passbell.chunks k
+                  where k.campaign_id = c.id and k.ready_at <= p_now
+                  order by k.ready_at desc, k.chunk_no desc
+                  limit 1))
+      limit 1;
+    return found;
 end
 $$;
 
@@ -292,18 +289,18 @@ $$;
 -- only when nothing is ready there, from the beginning: somebody may have held a chunk for a moment when we passed it.
 drop function if exists passbell.next_chunk(uuid, uuid[]);
 drop function if exists passbell.next_chunk(passbell.turns, uuid[]);
-create or replace function passbell.next_chunk(p_turn passbell.turns, p_busy_campaigns uuid[], p_tests_only boolean) returns passbell.chunks
+drop function if exists passbell.next_chunk(passbell.turns, uuid[], boolean);
+create or replace function passbell.next_chunk(p_turn passbell.turns, p_busy_campaigns uuid[], p_tests_only boolean, p_now timestamptz) returns passbell.chunks
 language plpgsql
 set search_path = ''
 set enable_sort = off          -- never the primary key and a sort, whatever little is known of the table
 as $$
 declare
-    v_now       constant timestamptz := passbell.now();
     v_open      boolean;
-    v_campaign  uuid;
+    v_campaign  record;
     v_chunk     passbell.chunks;
 begin
-    select g.push_window_start is null or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
+    select g.push_window_start is null or passbell.in_window(p_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
       into v_open
       from passbell.programs g
      where g.program_id = p_turn.program_id and not g.suspended and g.passkit_program_id is not null
@@ -312,31 +309,33 @@ begin
         return null;
     end if;
     for v_campaign in
-        select c.id from public.push_campaigns c
+        select c.id, c.rate_per_second from public.push_campaigns c
          where c.program_id = p_turn.program_id and c.status = 'PROCESSING' and c.id <> all (p_busy_campaigns)
            and (c.kind = 'TEST' or (v_open and not p_tests_only))
            and (c.rate_per_second is null or passbell.is_slot_near(c.id))
          order by c.kind = 'TEST' desc, c.priority desc, c.started_at, c.id
     loop
-        if v_campaign = p_turn.campaign_id then
+        if v_campaign.id = p_turn.campaign_id then
             select k.* into v_chunk
               from passbell.chunks k
-             where k.campaign_id = v_campaign and (k.ready_at, k.chunk_no) > (p_turn.ready_at, p_turn.chunk_no) and k.ready_at <= v_now
+             where k.campaign_id = v_campaign.id and (k.ready_at, k.chunk_no) > (p_turn.ready_at, p_turn.chunk_no) and k.ready_at <= p_now
              order by k.ready_at, k.chunk_no
              limit 1
                for update skip locked;
-            if found then
-                return passbell.part_of(v_chunk);
-            end if;
         end if;
-        select k.* into v_chunk
-          from passbell.chunks k
-         where k.campaign_id = v_campaign and k.ready_at <= v_now
-         order by k.ready_at, k.chunk_no
-         limit 1
-           for update skip locked;
-        if found then
-            return passbell.part_of(v_chunk);
+        if v_chunk.campaign_id is null then
+            select k.* into v_chunk
+              from passbell.chunks k
+             where k.campaign_id = v_campaign.id and k.ready_at <= p_now
+             order by k.ready_at, k.chunk_no
+             limit 1
+               for update skip locked;
+        end if;
+        if v_chunk.campaign_id is not null then
+            if v_campaign.rate_per_second is null then
+                return v_chunk;
+            end if;
+            return passbell.part_of(v_chunk, v_campaign.rate_per_second);
         end if;
     end loop;
     return null;
@@ -357,17 +356,16 @@ $$;
 
 -- The part of a locked chunk that is handed out: of a campaign with a rate of its own, five seconds of its work. The rest
 -- becomes a chunk of its own, behind the others.
-create or replace function passbell.part_of(p_chunk passbell.chunks) returns passbell.chunks
+drop function if exists passbell.part_of(passbell.chunks);
+create or replace function passbell.part_of(p_chunk passbell.chunks, p_rate numeric) returns passbell.chunks
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_rate  numeric;
     v_size  integer;
 begin
-    select c.rate_per_second into v_rate from public.push_campaigns c where c.id = p_chunk.campaign_id;
-    v_size := greatest(1, least(5 * v_rate, cardinality(p_chunk.pass_ids)));
-    if v_rate is null or v_size >= cardinality(p_chunk.pass_ids) then
+    v_size := greatest(1, least(5 * p_rate, cardinality(p_chunk.pass_ids)));
+    if v_size >= cardinality(p_chunk.pass_ids) then
         return p_chunk;
     end if;
     insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, rendered, attempt, not_before, claimed_at, uncertain, keep_texts)
@@ -405,7 +403,7 @@ drop function if exists passbell.prepare_chunk(passbell.chunks, public.push_camp
 create function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
     out pass_ids uuid[], out texts text[], out passkit_ids text[], out external_ids text[], out protocols text[],
-    out uniform boolean, out everybody boolean)
+    out uniform boolean, out everybody boolean, out passkit_program_id text, out account text)
 language plpgsql
 set search_path = ''
 as $$
@@ -417,11 +415,16 @@ declare
     v_message     record;
     v_plain       text;
     v_plain_hash  bigint;
+    v_worded      text[];             -- texts with placeholders, beside the ids
     v_program     text;
     v_lot         passbell.holdouts;
-    v_percent     numeric := 0;     -- never NULL: that would not keep the lot from being drawn
-    v_policy      record;
-    v_suppressed  text[];
+    v_draws       boolean := false;   -- whether some are held back to measure
+    v_since       timestamptz;        -- see contact_policy
+    v_max         integer;
+    v_days        integer;
+    v_hours       integer;
+    v_limits      boolean;            -- whether the program limits days or weeks
+    v_suppresses  boolean;            -- whether it has members who get no messages for now
     v_skipped     uuid[];
     v_reasons     text[];
     v_texts       text[];
@@ -429,44 +432,58 @@ declare
     v_later_texts text[];
     v_failed      integer;
 begin
-    select m.* into v_message from passbell.compile_message(p_campaign.message_text) m;
-    select g.name into v_program from passbell.programs g where g.program_id = p_chunk.program_id;
-    if v_fresh and not p_chunk.keep_texts then
-        select h.* into v_lot from passbell.holdouts h where h.campaign_id = p_chunk.campaign_id;
-        v_percent := coalesce(v_lot.percent, 0);
+    select g.name, g.passkit_program_id, nullif(g.account, ''), g.push_max_days > 0 or g.push_min_hours > 0,
+           exists (select from public.push_suppressions s where s.program_id = p_chunk.program_id and coalesce(s.until, 'infinity') > v_now)
+      into v_program, passkit_program_id, account, v_limits, v_suppresses
+      from passbell.programs g where g.program_id = p_chunk.program_id;
+    v_suppresses := v_suppresses and p_campaign.kind <> 'TEST';
+    if v_fresh and v_limits then
+        select o.max, o.days, o.hours, o.since into v_max, v_days, v_hours, v_since from passbell.contact_policy(p_chunk.program_id, p_campaign.kind) o;
+        v_limits := v_since is not null;
+    else
+        v_limits := false;
     end if;
-    select * into v_policy from passbell.contact_policy(p_chunk.program_id, p_campaign.kind);
-    v_suppressed := passbell.suppressed_ids(p_chunk.program_id, p_campaign.kind);
-    if v_message.fields = '{}' then
-        v_plain := format(v_message.layout);
+    if v_fresh and not p_chunk.keep_texts and p_campaign.holdout_percent is distinct from 0 then
+        select h.* into v_lot from passbell.holdouts h where h.campaign_id = p_chunk.campaign_id;
+        v_draws := coalesce(v_lot.percent > 0, false);
+    end if;
+    if position('{' in p_campaign.message_text) = 0 then      -- braces were judged when the campaign was started
+        v_plain := p_campaign.message_text;
+    else
+        v_message := passbell.compile_message(p_campaign.message_text);
+        v_plain := case when v_message.fields = '{}' then format(v_message.layout) end;
+    end if;
+    if v_plain is not null then
         v_plain_hash := hashtextextended(v_plain, 0);
+    else
+        v_worded := array(
+            select case when t.text is null then
+                       (select passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, w.points,
+                                                       w.first_name, w.last_name, w.tier_points, v_program)
+                          from passbell.recipients w where w.pass_id = t.pass_id and w.program_id = p_chunk.program_id limit 1) end
+              from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
+             order by t.n);
     end if;
 
     with member as (              -- distinct, because a host that lost a primary key may show a pass twice
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
                r.passkit_id, r.external_id, r.protocol, r.user_id, coalesce(flight.under_way, false) as under_way,
                not v_fresh and (not coalesce(flight.under_way, true)        -- paused, and nobody knows what it has sent
-                                or (select true from passbell.deliveries d
-                                     where d.pass_id = t.pass_id and d.sent_at > p_chunk.claimed_at
-                                       and d.text_hash is not null and coalesce(d.reason, '') not in ('not_found', 'rejected')
-                                     order by d.sent_at desc limit 1) is true) as overtaken,
+                                or passbell.is_reached_since(t.pass_id, p_chunk.claimed_at)) as overtaken,
                case when last.sent_at > v_day then
                         (select count(*) from (select d.outcome from passbell.deliveries d
                                                 where d.pass_id = t.pass_id and d.sent_at > v_day
                                                 order by d.sent_at desc limit 1000) d where d.outcome = 'sent')
                     else 0 end + coalesce(cardinality(flight.hashes), 0) as today,
-               v_fresh and v_policy.since is not null and (last.sent_at > v_policy.since or flight.hashes is not null)
-                   and passbell.is_too_often(t.pass_id, v_policy.max, v_policy.days, v_policy.hours, coalesce(cardinality(flight.hashes), 0)) as too_often,
+               v_limits and (last.sent_at > v_since or flight.hashes is not null)
+                   and passbell.is_too_often(t.pass_id, v_max, v_days, v_hours, coalesce(cardinality(flight.hashes), 0)) as too_often,
                -- What the pass may be showing: the last text sent, any since that may have landed, any in flight.
                case
                    when last.outcome = 'sent' then array[last.text_hash]
                    when last.outcome is not null then passbell.may_show(t.pass_id)
                end || flight.hashes as shown,
-               coalesce(t.text, v_plain,
-                   (select passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, w.points,
-                                                   w.first_name, w.last_name, w.tier_points, v_program)
-                      from passbell.recipients w where w.pass_id = t.pass_id and w.program_id = p_chunk.program_id limit 1)) as text
-          from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
+               coalesce(t.text, v_plain, t.worded) as text
+          from unnest(p_chunk.pass_ids, p_chunk.texts, v_worded) with ordinality as t (pass_id, text, worded, n)
           left join lateral (
                 select r.pass_id, r.reachable, r.opted_in, r.passkit_id, r.external_id, r.protocol, r.user_id
                   from passbell.recipients r
@@ -489,7 +506,7 @@ begin
                    when m.gone then 'unknown_member'
                    when not m.reachable then 'not_installed'
                    when not m.opted_in then 'opted_out'
-                   when lower(btrim(m.external_id)) = any (v_suppressed) then 'suppressed'
+                   when v_suppresses and passbell.is_suppressed(p_chunk.program_id, m.external_id) then 'suppressed'
                    when m.overtaken then 'attempts_exhausted'
                    when m.under_way then null
                    when v_fresh and p_daily_cap > 0 and m.today >= p_daily_cap then 'capped'
@@ -497,15 +514,16 @@ begin
                    when m.text is null then 'render_error'
                end as reason
           from member m
+        offset 0        -- judged once; else each of the aggregates below would have a copy of all of it
     ), decided as (
         select j.*, case when j.reason is not null then j.reason
                          when j.under_way then 'later'
                          when j.same and p_same_text = 'skip' then 'same_text'
                          -- The last check of all: those held back have passed every other, like those who are sent (65_results).
-                         when v_percent > 0 and passbell.lot(coalesce(j.user_id, j.pass_id), v_lot.salt) * 100 < v_percent
-                             then 'held_out' end as verdict,
+                         when v_draws and passbell.is_held_out(coalesce(j.user_id, j.pass_id), v_lot.salt, v_lot.percent) then 'held_out' end as verdict,
                case when j.same and p_same_text = 'vary' and j.reason is null then passbell.vary_from(j.text, j.shown) else j.text end as final
           from judged j
+        offset 0
     )
     select array_agg(d.pass_id) filter (where d.verdict <> 'later'), array_agg(d.verdict) filter (where d.verdict <> 'later'),
            array_agg(d.text) filter (where d.verdict <> 'later'),
@@ -574,26 +592,28 @@ as $$
 declare
     v_now     constant timestamptz := passbell.now();
     v_chunk   record;
+    v_other   record;
     v_ids     uuid[];
     v_hashes  bigint[];
     v_moving  boolean[];
     v_found   record;
 begin
     for v_chunk in
-        select k.pass_ids, k.texts, o.message_text, o.status = 'PROCESSING' or k.lease_until > v_now as under_way
+        select k.campaign_id, k.pass_ids, k.texts, k.lease_until
           from (select s.* from passbell.chunks s where s.program_id = p_program and s.rendered and s.campaign_id < p_campaign
                 union all
                 select s.* from passbell.chunks s where s.program_id = p_program and s.rendered and s.campaign_id > p_campaign) k
-          join public.push_campaigns o on o.id = k.campaign_id
          where p_since = '-infinity' or k.claimed_at > p_since
     loop
-        select array_agg(f.pass_id) as ids, array_agg(hashtextextended(coalesce(f.text, v_chunk.message_text), 0)) as hashes
+        select o.message_text, o.status into v_other from public.push_campaigns o where o.id = v_chunk.campaign_id;
+        continue when not found;
+        select array_agg(f.pass_id) as ids, array_agg(hashtextextended(coalesce(f.text, v_other.message_text), 0)) as hashes
           into v_found
           from unnest(v_chunk.pass_ids, v_chunk.texts) as f (pass_id, text)
          where f.pass_id in (select unnest(p_pass_ids));
         v_ids := v_ids || v_found.ids;
         v_hashes := v_hashes || v_found.hashes;
-        v_moving := v_moving || array_fill(v_chunk.under_way, array[coalesce(cardinality(v_found.ids), 0)]);
+        v_moving := v_moving || array_fill(v_other.status = 'PROCESSING' or v_chunk.lease_until > v_now, array[coalesce(cardinality(v_found.ids), 0)]);
     end loop;
     if v_ids is not null then
         return query
@@ -601,6 +621,19 @@ begin
               from unnest(v_ids, v_hashes, v_moving) as f (pass_id, hash, moving)
              group by f.pass_id;
     end if;
+end
+$$;
+
+-- Whether another message has reached the pass since then, or may have.
+create or replace function passbell.is_reached_since(p_pass uuid, p_since timestamptz) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (select true from passbell.deliveries d
+             where d.pass_id = p_pass and d.sent_at > p_since
+               and d.text_hash is not null and coalesce(d.reason, '') not in ('not_found', 'rejected')
+             order by d.sent_at desc limit 1) is true;
 end
 $$;
 

@@ -53,7 +53,7 @@ as $$
 declare
     v_now       constant timestamptz := passbell.now();
     v_chunk     passbell.chunks;
-    v_campaign  public.push_campaigns;
+    v_campaign  record;
     v_tried     smallint;
     v_wrong     boolean := false;
     v_plain     bigint;     -- hash of the text that everybody got
@@ -62,8 +62,8 @@ declare
     v_back      uuid[];
     v_texts     text[];
     v_a_texts   text[];
-    v_wait      interval;
     v_handed    boolean;    -- whether what stays may have been sent
+    v_maybe     boolean;
     v_reasons   text[];
     v_stay      text[];
 begin
@@ -73,8 +73,10 @@ begin
     p_max_attempts := least(greatest(coalesce(p_max_attempts, 5), 1), 1000);
     p_wait_seconds := least(greatest(coalesce(p_wait_seconds, 0), 0), 3600);
     -- Reported twice, a pass would be in the ledger and in the queue at once.
-    if p_pass_ids is not null and (select count(*) > count(distinct p) from unnest(p_pass_ids) p) then
-        raise exception 'A report names each pass once.' using errcode = 'PB400';
+    if p_pass_ids is not null then
+        if (select count(*) > count(distinct p) from unnest(p_pass_ids) p) then
+            raise exception 'A report names each pass once.' using errcode = 'PB400';
+        end if;
     end if;
     select k.* into v_chunk
       from passbell.chunks k
@@ -83,11 +85,11 @@ begin
     if not found then
         raise exception 'the lease on chunk % of campaign % is lost', p_chunk_no, p_campaign using errcode = 'PB412';
     end if;
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
+    select c.status, c.kind, c.message_text, c.released_at, c.sent_count, c.failed_count into v_campaign
+      from public.push_campaigns c where c.id = p_campaign;
     v_tried := v_chunk.attempt + 1;
-    v_handed := not p_release or v_chunk.attempt > 0 or v_chunk.uncertain or 'maybe' = any (p_outcomes);
 
-    if v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
+    if 'not_found' = any (p_outcomes) and v_campaign.released_at is null and v_campaign.kind <> 'TEST' then
         select n.missing >= 0.9 * n.decided
                and n.missing + case when v_campaign.sent_count = 0 then v_campaign.failed_count else 0 end >= 10
           into v_wrong
@@ -146,61 +148,84 @@ begin
         end if;
     end if;
 
-    if v_campaign.status = 'CANCELLED' and p_release then
-        insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason)     -- the hash of what may have landed
-        select p_campaign, u.pass_id, v_now, case when u.handed then hashtextextended(coalesce(u.text, v_campaign.message_text), 0) end,
-               v_chunk.attempt, 'skipped', 'cancelled'
-          from (select a.pass_id, a.text, true as handed from unnest(v_again, v_a_texts) as a (pass_id, text)
-                union all
-                select b.pass_id, b.text, v_handed from unnest(v_back, v_texts) as b (pass_id, text)) u;
-        v_skipped := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
-        v_again := null;
-        v_back := null;
-        postponed := '{}';
-        if v_skipped > 0 then
-            reasons := reasons || jsonb_build_object('cancelled', v_skipped);
-        end if;
-    end if;
-
-    -- The chunk: what is left. Backoff 1, 2, 4 … seconds, at most 5 minutes, with jitter; longer if PassKit asked for it.
-    v_wait := make_interval(secs => greatest(p_wait_seconds, least(300, power(2, v_chunk.attempt)) * (0.75 + random() * 0.5)));
+    -- What is left.
     if v_again is null and v_back is null then
         delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
-    elsif v_again is not null and v_back is null and p_release then
-        update passbell.chunks k
-           set pass_ids = v_again, texts = case when v_chunk.texts is not null then v_a_texts end, attempt = v_tried,
-               not_before = v_now + v_wait, lease_until = null, claim_token = null, worker = null
-         where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
     else
-        if v_again is not null then
-            perform passbell.add_chunk(v_chunk, v_again, case when v_chunk.texts is not null then v_a_texts end, v_tried, v_now + v_wait);
-        end if;
-        if v_back is null then
+        v_maybe := coalesce('maybe' = any (p_outcomes), false);
+        v_handed := not p_release or v_chunk.attempt > 0 or v_chunk.uncertain or v_maybe;
+        if v_campaign.status = 'CANCELLED' and p_release then
+            insert into passbell.deliveries (campaign_id, pass_id, sent_at, text_hash, attempts, outcome, reason)     -- the hash of what may have landed
+            select p_campaign, u.pass_id, v_now, case when u.handed then hashtextextended(coalesce(u.text, v_campaign.message_text), 0) end,
+                   v_chunk.attempt, 'skipped', 'cancelled'
+              from (select a.pass_id, a.text, true as handed from unnest(v_again, v_a_texts) as a (pass_id, text)
+                    union all
+                    select b.pass_id, b.text, v_handed from unnest(v_back, v_texts) as b (pass_id, text)) u;
+            v_skipped := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
+            v_again := null;
+            v_back := null;
+            postponed := '{}';
+            reasons := reasons || jsonb_build_object('cancelled', v_skipped);
             delete from passbell.chunks k where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
         else
-            update passbell.chunks k
-               set pass_ids = v_back, rendered = v_handed, uncertain = k.uncertain or 'maybe' = any (p_outcomes),
-                   texts = case when v_chunk.texts is not null and (v_handed or v_chunk.keep_texts) then v_texts end,
-                   not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
-                   lease_until = case when not p_release then k.lease_until end,
-                   claim_token = case when not p_release then k.claim_token end,
-                   worker      = case when not p_release then k.worker end
-             where k.campaign_id = p_campaign and k.chunk_no = p_chunk_no;
+            perform passbell.put_back(v_chunk, v_again, v_a_texts, v_back, v_texts, v_handed, v_maybe, p_release, p_wait_seconds);
         end if;
     end if;
 
-    perform passbell.book_outcomes(p_campaign, sent, failed, v_skipped,
+    status := passbell.book_outcomes(p_campaign, sent, failed, v_skipped,
         case when v_wrong then
             'Held: PassKit answers 404 for nearly every pass. Wrong region (api.pub1 or api.pub2) or program? Nobody was failed for it; resume to go on all the same.'
         end, v_again is null and v_back is null, p_ask_host);
 
     skipped := v_skipped;
     remaining := coalesce(cardinality(v_again), 0) + coalesce(cardinality(v_back), 0);
-    select c.status into status from public.push_campaigns c where c.id = p_campaign;
     if status = 'CANCELLED' and remaining > 0 then
         perform pg_notify('passbell', 'cancelled');     -- cancelled between our two looks: what was handed back is to be closed
     end if;
     return next;
+end
+$$;
+
+-- What stays of a reported chunk. Passes that were tried and failed (p_again) wait 1, 2, 4 … seconds, at most 5 minutes, with
+-- jitter; longer if PassKit asked for it. Those that were not tried (p_back) keep the chunk's number and its attempt.
+-- p_handed: whether they may have been sent; p_maybe: whether they may have arrived.
+create or replace function passbell.put_back(
+    p_chunk passbell.chunks, p_again uuid[], p_again_texts text[], p_back uuid[], p_back_texts text[], p_handed boolean, p_maybe boolean,
+    p_release boolean, p_wait_seconds numeric) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now    constant timestamptz := passbell.now();
+    v_wait   constant interval := make_interval(secs => greatest(p_wait_seconds, least(300, power(2, p_chunk.attempt)) * (0.75 + random() * 0.5)));
+    v_tried  constant smallint := p_chunk.attempt + 1;
+begin
+    if p_chunk.texts is null then
+        p_again_texts := null;
+        p_back_texts := null;
+    end if;
+    if p_again is not null and p_back is null and p_release then
+        update passbell.chunks k
+           set pass_ids = p_again, texts = p_again_texts, attempt = v_tried,
+               not_before = v_now + v_wait, lease_until = null, claim_token = null, worker = null
+         where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+        return;
+    end if;
+    if p_again is not null then
+        perform passbell.add_chunk(p_chunk, p_again, p_again_texts, v_tried, v_now + v_wait);
+    end if;
+    if p_back is null then
+        delete from passbell.chunks k where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+    else
+        update passbell.chunks k
+           set pass_ids = p_back, rendered = p_handed, uncertain = k.uncertain or p_maybe,
+               texts = case when p_handed or p_chunk.keep_texts then p_back_texts end,
+               not_before  = case when p_release then v_now + make_interval(secs => p_wait_seconds) else k.not_before end,
+               lease_until = case when not p_release then k.lease_until end,
+               claim_token = case when not p_release then k.claim_token end,
+               worker      = case when not p_release then k.worker end
+         where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
+    end if;
 end
 $$;
 

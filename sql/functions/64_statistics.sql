@@ -149,3 +149,14 @@ language sql immutable
 as $$
     select ('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256((p_person::text || p_salt)::bytea), 1, 4), 'hex'))::bit(32)::bigint / 4294967296.0::double precision
 $$;
+
+-- Is the person among the `p_percent` in 100 that are held back? In plpgsql, so that a claim which holds nobody back does not
+-- prepare the whole expression.
+create or replace function passbell.is_held_out(p_person uuid, p_salt text, p_percent numeric) returns boolean
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return passbell.lot(p_person, p_salt) * 100 < p_percent;
+end
+$$;

@@ -30,7 +30,7 @@ MUTANTS = {
         "and k.claim_token = p_claim_token",
         "",
     ),
-    "a lease that holds is no reason not to claim": ("next_chunk", "k.ready_at <= v_now", "k.not_before <= v_now"),
+    "a lease that holds is no reason not to claim": ("next_chunk", "k.ready_at <= p_now", "k.not_before <= p_now"),
     "paused campaigns go on": ("next_chunk", "c.status = 'PROCESSING'", "c.status in ('PROCESSING', 'PAUSED')"),
     "suspension is ignored": ("next_chunk", "and not g.suspended", ""),
     "who opted out meanwhile is sent to": ("prepare_chunk", "when not m.opted_in then 'opted_out'", ""),

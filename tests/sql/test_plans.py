@@ -82,7 +82,7 @@ def test_a_claim_reads_its_own_passes_and_no_more(shop: Shop) -> None:
     assert 0 < read["passes_master_pkey"] <= SIZE
     assert 0 < read["deliveries_pass"] <= SIZE
     assert 0 < read["chunks_ready"] <= 5
-    assert read["push_campaigns_served"] <= 60
+    assert read["push_campaigns_in_turn"] <= 60
     assert read["programs_pkey"] <= 5
     assert not whole(read)
 
