@@ -189,7 +189,7 @@ create or replace function passbell.visit_condition() returns text
 language sql stable
 set search_path = ''
 as $$
-    select format('%s is not null and t.pass_id is not null and %s and case when (select exists (select from passbell.awards)) then (select true from passbell.awards a where a.pass_id = %3$s and a.at = %1$s) end is null',
+    select format('%s is not null and t.pass_id is not null and %s and not case when (select exists (select from passbell.awards)) then exists (select from passbell.awards a where a.pass_id = %3$s and a.at = %1$s) else false end',
                   passbell.host_column('public.transactions', 't', 'created_at', 'timestamptz'),
                   case when y.typtype = 'e'
                        then coalesce((select 't.action_type in (' || string_agg(quote_literal(e.enumlabel), ', ' order by e.enumsortorder) || ')'

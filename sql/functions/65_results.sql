@@ -208,11 +208,12 @@ set search_path = ''
 set jit = off
 as $$
 declare
+    v_size   constant integer := (select c.recipient_count from public.push_campaigns c where c.id = p_campaign);
     v_other  record;
     v_found  uuid[] := array[]::uuid[];
 begin
     for v_other in
-        select o.id
+        select o.id, o.recipient_count
           from public.push_campaigns o
           join passbell.holdouts h on h.campaign_id = o.id
           left join passbell.results r on r.campaign_id = o.id
@@ -227,11 +228,8 @@ begin
            and coalesce(r.last_sent_at, l.last_at) + m.days > p_first
          order by o.started_at, o.id
     loop
-        if exists (select from passbell.deliveries a
-                     join passbell.deliveries b on b.campaign_id = v_other.id and b.pass_id = a.pass_id
-                    where a.campaign_id = p_campaign
-                      and passbell.is_measured(a.outcome, a.reason) and passbell.is_measured(b.outcome, b.reason))
-           or exists (select from passbell.arm_users(p_campaign) a join passbell.arm_users(v_other.id) b on b = a) then
+        if (case when v_other.recipient_count < v_size then passbell.share_people(v_other.id, p_campaign)
+                 else passbell.share_people(p_campaign, v_other.id) end) then
             v_found := v_found || v_other.id;
         end if;
     end loop;
@@ -239,16 +237,28 @@ begin
 end
 $$;
 
--- The users behind the passes that a campaign sent to or held back.
-create or replace function passbell.arm_users(p_campaign uuid) returns setof uuid
-language sql stable
+-- Did two campaigns measure the same person, on the same pass or on two passes of one user? Each pass of the first is looked
+-- up in the second, until one is found; `offset 0` keeps it a lookup. The first is the smaller one: the automations of a day
+-- are compared with every broadcast around them.
+create or replace function passbell.share_people(p_small uuid, p_large uuid) returns boolean
+language plpgsql stable
 set search_path = ''
+set jit = off
 as $$
-    select distinct r.user_id
-      from passbell.deliveries d
-      join passbell.recipients r on r.pass_id = d.pass_id
-     where d.campaign_id = p_campaign and passbell.is_measured(d.outcome, d.reason) and r.user_id is not null
+begin
+    return exists (
+        select from passbell.deliveries a
+         where a.campaign_id = p_small and passbell.is_measured(a.outcome, a.reason)
+           and (exists (select from passbell.deliveries b
+                         where b.campaign_id = p_large and b.pass_id = a.pass_id and passbell.is_measured(b.outcome, b.reason) offset 0)
+                or exists (select from passbell.recipients x
+                             join passbell.recipients y on y.user_id = x.user_id
+                             join passbell.deliveries b on b.campaign_id = p_large and b.pass_id = y.pass_id
+                            where x.pass_id = a.pass_id and passbell.is_measured(b.outcome, b.reason) offset 0)));
+end
 $$;
+
+drop function if exists passbell.arm_users(uuid);
 
 -- Counts what is due, at most p_limit campaigns, oldest first; says how many. One that cannot be counted now does not hold up
 -- the next. With p_program: those of this program with a share held back. The daemon calls it; retention waits for it.

@@ -52,7 +52,7 @@ select k.campaign_id, k.chunk_no, k.claim_token, k.kind, c.automation_id
 """
 RANG: Final = """
 select campaign_id, pass_id, sent_at from passbell.deliveries
- where campaign_id = any (%s) and outcome = 'sent' and sent_at = passbell.now()
+ where campaign_id = any (%s) and outcome = 'sent' and sent_at = %s
  order by pass_id
 """
 
@@ -118,6 +118,7 @@ class Restaurant:
         self.worker = uuid5(_SPACE, f"{seed} daemon")
         self.rules = {uuid5(_SPACE, f"{seed} {rule.occasion}"): rule for rule in rules}
         self.life = Life(seed, members, FIRST, ZONE)
+        self._now = self.life.at(0, 0)
         self.sent: list[Sent] = []
         self.visits: list[Visit] = []
         self.past: list[Visit] = []
@@ -186,6 +187,7 @@ class Restaurant:
 
     def clock(self, at: datetime) -> None:
         """Let passbell's time stand at a moment."""
+        self._now = at
         self._database.execute("select set_config('passbell.now', %s, false)", (str(at),))
 
     def in_wallets(self) -> int:
@@ -224,7 +226,7 @@ class Restaurant:
             self._all(
                 "select from passbell.finish_chunk(%s, %s, %s, null, null, '{200}')", campaign, chunk, token
             )
-        for campaign, guest, at in self._all(RANG, list(kinds)):
+        for campaign, guest, at in self._all(RANG, list(kinds), self._now):
             day.count(kinds[campaign])
             self.sent.append(Sent(campaign, guest, at))
             self.life.buzzed(self.life.guests[guest], day.number, campaign, self.shares[campaign])
