@@ -230,7 +230,7 @@ def test_a_claim_that_commits_after_its_daemons_funeral(scene: Scene, report: Re
             holdup.release()
             play.killed()
             scene.until(play.campaign, deadline=30)  # the lease is a minute
-    play.prove(report, "in claim, committed after the funeral")
+    play.prove(report, "in claim, committed after the burial")
 
 
 def test_nothing_is_claimed_before_the_daemon_is_entered(scene: Scene) -> None:
