@@ -1,12 +1,50 @@
-"""The daemon: it claims, paces, sends and reports. All truth is in the database; see sql/functions.
+"""The daemon: it claims, paces, sends and reports. All truth is in the database; see `sql/README`.
 
-One loop has one duty; `supervision` runs them side by side and ends them together:
+The way of a pass, by function calls alone:
+
+    row      passbell.chunks                 a pass id among those that are still to be sent
+     │       ChunkLoop._claim                while there is room: Queue.claim_chunk, under a token that we choose
+    claim    passbell.claim_chunk            leases the chunk
+    judge    passbell.prepare_chunk          who is uninstalled, opted out or over a limit becomes a skipped row
+     │       ChunkLoop._work                 a task for each chunk in hand, a HeldChunk
+    read     Sender._read                    PassKit.read_metadata: what the records hold, a hundred in one request
+     │       Lanes.add, Lanes._pick          in line with other programs' chunks; a lane takes the next pass
+    push     Sender._deliver, Sender._push   PassKit.push for a Call, an argument down to the transport
+     │       Call.take_slot, Pacer.wait      may the request still be made? has its slot of the rate come?
+     │       PassKit._ask_once               token, bytes, answer: HTTP status → Verdict
+     │       Health.is_down, .is_refused     was it PassKit or the account, rather than this pass?
+     │       HeldChunk.decide                Verdict → Outcome, noted in memory for a second at most
+    report   ChunkLoop._report               HeldChunk.report: what is in doubt becomes Outcome.MAYBE
+     │       passbell.finish_chunk           ledger, chunk and counters in one transaction; its counts are the metrics
+    row      passbell.deliveries             sent or failed; or again in passbell.chunks, for another attempt
+
+The states of a chunk in hand:
+
+    claimed ─ Sender._read ─▶ reading ─ Lanes.add ─▶ in line ◀───────── some are left ────────┐
+       │                         │                      │ HeldChunk.pick                      │
+       │                         │                      ▼                                     │
+       │                         │                  in flight ─ HeldChunk.decide, .leave ─▶ picked?
+       │                         │                      │                                     │ all
+       └───── HeldChunk.stop ────┴──────────────────────┤ what is in flight ends              │
+              with a Stop                               ▼                                     │
+                                                     through ◀────────────────────────────────┘
+                                                        │ ChunkLoop._finish, again with backoff
+                                                        ▼
+                                          reported, or lost: lease or token are over
+
+    Meanwhile ChunkLoop.watch renews the lease, notices pause, cancel and opt-outs, and reports slow chunks in parts.
+    A lost chunk (Stop.LOST) is neither sent nor reported.
+
+One loop has one duty; `daemon` starts them, `supervision` runs them side by side and ends them together:
 
     campaigns   claim a due campaign, freeze its audience
-    chunks      claim chunks while there is room; `held` is a chunk in hand, `sending` pushes its recipients
-    watch       (in chunks) renew leases, notice pause and cancel, report slow chunks in parts
+    lists       download and read a campaign's list, beside the claims
+    imports     work off CSV imports
+    chunks      the way above: `held` is a chunk in hand, `lanes` send, `sending` is one recipient
     health      tell an outage from a bad pass, open and close the account's breaker
-    pacing      when the next request may leave, over all daemons
+    accounts    a client, a rate and a breaker for each PassKit account
+    pacing      when the next request may leave, over all daemons; `blocks` are its slots, `fairline` its line
+    poll        one small question, which wakes the loops that may have something to do
     worker      heartbeat; free what dead neighbours held
     listener    LISTEN, to be quicker than the poll
     work        how lists, imports, birthdays and automations are claimed, renewed, and ended or handed back
@@ -15,9 +53,9 @@ One loop has one duty; `supervision` runs them side by side and ends them togeth
 Invariants kept here, beside those that the SQL functions keep:
 
 1. No transaction is open across HTTP: every database call is one statement in autocommit.
-2. Nothing is sent without a slot of the account's rate, taken from the database.
-3. Between taking its turn and sending, a lane asks whether the chunk is still ours and still wanted: a daemon that
-   was stopped longer than its lease wakes up, sees that by its own clock, and sends nothing.
-4. What was decided is reported before the chunk is forgotten; what was not decided is left in the chunk, and the next
+2. No request leaves without a slot of the account's rate, taken from the database.
+3. Between the wait for its slot and the request, a lane asks whether the chunk is still ours and still wanted: a daemon
+   that was stopped longer than its lease wakes up, sees that by its own clock, and sends nothing.
+4. What was decided is reported before the chunk is forgotten. What was not decided is left in the chunk, and the next
    worker sends it with the same bytes.
 """

@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 5.0
 """Between looks at accounts and credentials."""
-OPEN_TURN: Final = 0.5
+OPEN_SECONDS: Final = 0.5
 """Seconds between looks at an open breaker; who probes, and how often, the database decides."""
 AHEAD_SECONDS: Final = 0.25
 CLOSE_SECONDS: Final = 60.0
@@ -237,16 +237,16 @@ class Accounts:
             await account.passkit.__aexit__(None, None, None)
 
     async def watch(self, bell: Bell, poll_seconds: float) -> None:
-        """Watch the breakers, probe when it is our turn, close them when PassKit works; until cancelled."""
+        """Watch the breakers, probe when the database says so, close them when PassKit works; until cancelled."""
         backoff = Backoff()
         while True:
             broken = any(account.health.broken for account in self._served.values())
-            await bell.wait(OPEN_TURN if broken else max(poll_seconds, SELDOM))
+            await bell.wait(OPEN_SECONDS if broken else max(poll_seconds, SELDOM))
             try:
                 open_now = await self._queue.open_breakers()
                 for account in list(self._served.values()):
                     if account.health.broken or account.name in open_now:
-                        await account.health.turn()
+                        await account.health.check()
                 backoff.reset()
             except DatabaseUnavailable:
                 await asyncio.sleep(backoff.next())

@@ -1,4 +1,4 @@
-"""For whom a request to PassKit is made: each takes a slot of the account's rate first, and stops with its chunk."""
+"""The caller of a request to PassKit: takes a slot of the account's rate first, and stops with its chunk."""
 
 from __future__ import annotations
 

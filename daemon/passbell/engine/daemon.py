@@ -85,7 +85,7 @@ class Daemon:
             self.import_bell.ring()
 
     def found(self, work: WorkWaiting) -> None:
-        """The poll's answer: wake whoever may have something to do."""
+        """The poll's answer: wake the loops that may have something to do."""
         for waiting, bell in zip(
             work, (self.campaign_bell, self.chunk_bell, self.import_bell, self.health_bell), strict=True
         ):

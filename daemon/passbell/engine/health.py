@@ -2,7 +2,7 @@
 
 A failure that passes with time burns one of a pass's attempts only while PassKit is known to be up. After a few
 failures in a row a probe decides, a request that touches no member. If the probe fails too, the breaker in the
-database opens for all daemons, and whoever waited is handed back untouched: an outage never burns an audience. Refused
+database opens for all daemons, and waiting passes are handed back untouched: an outage uses up no attempts. Refused
 credentials (401, 403) open it at once, unless PassKit took another push a moment ago and takes the probe now: then one
 node, or one record, is at fault, and stopping the whole account for it would cost more than asking again.
 """
@@ -88,7 +88,7 @@ class Health:
                 self._verdict = None
 
     async def is_refused(self, answer: Answer, who: str, caller: Caller) -> bool:
-        """After a 401 or 403 for `who`: whether it is the account. Opens the breaker if so: nobody is failed."""
+        """After a 401 or 403 for `who`: whether it is the account. Opens the breaker if so: no pass is failed."""
         self._refused.add(who)
         if self.broken:
             return True
@@ -103,8 +103,8 @@ class Health:
 
     async def _judge(self, answer: Answer, caller: Caller) -> bool:
         probe = answer
-        for turn in range(PROBES):
-            if turn:
+        for nth in range(PROBES):
+            if nth:
                 await asyncio.sleep(PROBE_PAUSE)
             probe = await self._passkit.probe(caller=caller)
             if probe.verdict not in {Verdict.RETRY, Verdict.SERVER_ERROR, Verdict.REFUSED}:
@@ -125,12 +125,12 @@ class Health:
                 BREAKER_OPENED.labels(kind).inc()
                 self._log.warning("breaker_opened", kind=kind, reason=reason)
         except PassbellError as error:
-            # Then nobody claims anything anyway; the next failure opens it.
+            # No daemon can claim either then; the next failure opens it.
             self.broken = False
             self._log.warning("breaker_not_recorded", reason=str(error))
 
-    async def turn(self) -> None:
-        """Look at an open breaker: probe when it is our turn, go on when somebody has closed it.
+    async def check(self) -> None:
+        """Look at an open breaker: probe if the database chose this daemon, go on if another one has closed it.
 
         Raises:
             DatabaseUnavailable: the database could not be asked.

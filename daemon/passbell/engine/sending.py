@@ -54,7 +54,7 @@ class Sender:
     async def send(self, held: HeldChunk, own_rate: Pacer | None) -> None:
         """Push to every recipient of the chunk; return when all are decided or nothing more may be sent.
 
-        A recipient of whom nothing is decided stays in the chunk. Requests in flight are never cancelled.
+        A recipient that is not decided stays in the chunk. Requests in flight are never cancelled.
         """
         if self._merge:
             held.known = await self._read(held)

@@ -66,7 +66,7 @@ REQUESTS: Final = Durations(
 )
 LIMITER_WAIT: Final = Durations(
     "passbell_limiter_wait_seconds",
-    "How long a request waited for its turn under the rate limit.",
+    "How long a request waited for its slot under the rate limit.",
     buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30),
     registry=REGISTRY,
 )

@@ -41,9 +41,9 @@ class Verdict(enum.StrEnum):  # a str, because an enum hashes in Python, and thi
     RETRY = "retry"
     """Trouble that passes: network, time-out, gateway, an unreadable answer. The pass stays in its chunk."""
     THROTTLED = "throttled"
-    """429. Everybody slows down, by `Answer.retry_after` where PassKit names a time."""
+    """429. All daemons slow down, by `Answer.retry_after` where PassKit names a time."""
     REFUSED = "refused"
-    """401 or 403. The credentials of the account, not this pass: stop, tell a person, fail nobody."""
+    """401 or 403. The credentials of the account, not this pass: stop, tell a person, fail no pass."""
     NOT_FOUND = "not_found"
     """404. This pass does not exist there, or the region or program is wrong when many say so."""
     REJECTED = "rejected"
@@ -74,7 +74,7 @@ _VERDICTS: dict[int, Verdict] = {
     HTTPStatus.TOO_MANY_REQUESTS: Verdict.THROTTLED,
     HTTPStatus.INTERNAL_SERVER_ERROR: Verdict.SERVER_ERROR,
     HTTPStatus.NOT_IMPLEMENTED: Verdict.REJECTED,
-    # A proxy or an impatient gateway spoke; nobody looked at the pass.
+    # A proxy or an impatient gateway spoke; PassKit did not look at the pass.
     HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: Verdict.RETRY,
     HTTPStatus.REQUEST_TIMEOUT: Verdict.RETRY,
     HTTPStatus.TOO_EARLY: Verdict.RETRY,

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _UNAUTHORIZED = int(HTTPStatus.UNAUTHORIZED)  # compared with every answer; an enum's member costs more
 
 NOBODY = "0000000000000000000000"
-"""A member id in PassKit's form (22 characters of base 62) that stands for the nil UUID, so nobody has it."""
+"""A member id in PassKit's form (22 characters of base 62) that stands for the nil UUID, so no member has it."""
 
 
 class PassKit:
@@ -86,8 +86,8 @@ class PassKit:
             concurrency: requests in flight at most; over httpx no more than 20.
             transport: something else that speaks HTTP, a test's or a dry run's.
             clock: our unix seconds.
-            caller: for whom requests are made where a method is given no other caller: it takes a slot of the rate
-                before each request leaves. Without one, requests leave at once.
+            caller: of the requests for which a method is given no other one: it takes a slot of the rate before
+                each leaves. Without it, requests leave at once.
             after_call: told method, status (None without an answer) and seconds of each request.
             http_client: `auto`, `httptools` or `httpx`; None asks PASSBELL_HTTP_CLIENT, then `auto`.
 
@@ -103,7 +103,7 @@ class PassKit:
         self._timeout = timeout
         self._clock = clock
         self._caller = caller
-        self._after_call = after_call or _nobody_listens
+        self._after_call = after_call or _not_noted
         # One gate for all requests: waiting for a connection must not use up a request's deadline.
         self._gate = asyncio.Semaphore(concurrency)
         self._signer = Signer(credentials, clock)
@@ -149,7 +149,7 @@ class PassKit:
             recipient: whose record.
             text: the message, exactly as the phone shall show it.
             metadata: the record's present map; None to send the message key alone.
-            caller: for whom; None is the client's own.
+            caller: of this request; None is the client's own.
         """
         problem = why_unaddressable(recipient)
         if problem:
@@ -168,7 +168,7 @@ class PassKit:
         return exchange.answer
 
     def _distrust(self) -> None:
-        """An answer was another request's: what else lies on the connections at rest is nobody's."""
+        """An answer was another request's: what else is on the connections at rest belongs to no request."""
         distrust: Callable[[], None] | None = getattr(self._transport, "distrust", None)
         if distrust is not None:  # a transport that was handed in need not have connections
             distrust()
@@ -281,7 +281,7 @@ def _headers(authorization: str, *, with_body: bool) -> Mapping[str, str]:
     return headers
 
 
-def _nobody_listens(_method: str, _status: int | None, _seconds: float) -> None:
+def _not_noted(_method: str, _status: int | None, _seconds: float) -> None:
     pass
 
 

@@ -1,13 +1,13 @@
-"""The fast lane as transport: httptools (llhttp, the parser of Node.js) on the event loop's own sockets.
+"""The fast transport: httptools (llhttp, the parser of Node.js) on the event loop's own sockets.
 
 Libraries do what is hard: llhttp reads the answers, aiohappyeyeballs chooses among addresses, ssl speaks TLS, uvloop
 moves the bytes. Left for here is which connection a request goes out on. No other thread takes part: waking one costs
 more than a request on some machines (docs/lab/performance.md, "HTTP").
 
 A connection carries one request at a time. It is used again only after a complete answer that allows it; one that
-misbehaved in any way is closed, so that no answer can be taken for another request's. Bytes that nobody asked for close
-it, also those that the event loop has not read yet when the next request wants to leave. An error names no record to
-compare: on a connection that was used before it is believed only when no second answer follows within `DOUBT`.
+misbehaved in any way is closed, so that no answer can be taken for another request's. Bytes that were not asked for
+close it, also those that the event loop has not read yet when the next request wants to leave. An error names no record
+to compare: on a connection that was used before it is believed only when no second answer follows within `DOUBT`.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class _Connection(asyncio.Protocol):
                 self.close()
 
     def write(self, request: bytes) -> None:
-        """Write a request, unless nobody waits for its answer any more."""
+        """Write a request, unless its answer is not waited for any more."""
         if not self._transport.is_closing():
             self._asked = True
             self._asked_at = time.monotonic()
@@ -257,7 +257,7 @@ class _Connection(asyncio.Protocol):
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        if not self._asked:  # nobody asked: a server that says goodbye, or worse
+        if not self._asked:  # no request was sent: a server that says goodbye, or worse
             self.close()
             return
         if self._doubted is not None:
@@ -326,7 +326,7 @@ class _Connection(asyncio.Protocol):
         self._settle(reusable=reusable)
 
     def _contradicted(self) -> None:
-        """Which of two answers is the request's, nobody can say."""
+        """Which of two answers is the request's cannot be known."""
         self._stop_doubting()
         self.fail(ConnectionError("two answers came to one request"))
 

@@ -190,7 +190,7 @@ class RecordReader:
             state.results[recipient.pass_id] = result
 
     def _judge_silence(self, state: _Read) -> None:
-        """A list that knew nobody whom a GET then found does not understand the filter."""
+        """A list without any of the records that a GET then found does not understand the filter."""
         for key, missing in state.silent:
             if any(isinstance(state.results[recipient.pass_id], dict) for recipient in missing):
                 self._avoid(key, "it did not list records that exist")
