@@ -7,7 +7,7 @@ Each rule is asked who is due today, proofs and audience included, without writi
 on the platform's tables that a person would write for the same day. CPU is what the server process spent: on a busy
 machine the truer number. Meanwhile small campaigns are ordered, claimed and sent on another connection.
 
-Goals at full scale: each rule below 8 s of CPU, ten rules below 60 s, no campaign held up.
+Goals at full scale: each rule below 8 s of CPU, ten rules below 60 s of it, no campaign held up.
 """
 
 from __future__ import annotations
@@ -215,21 +215,24 @@ def measure(url: str) -> bool:
         alone: list[float]
         with Beside(url, program) as alone:
             time.sleep(3)
-        print(f"  {'rule':20} {'due':>9} {'seconds':>8} {'CPU':>7} {'bare':>8}", flush=True)
-        worst = total = 0.0
+        print(f"  {'rule':20} {'due':>9} {'seconds':>8} {'CPU':>7} {'bare, CPU':>10}", flush=True)
+        worst = total = spent = 0.0
         with Beside(url, program) as beside:
             for rule in RULES:
-                _, bare, _ = meter.ask(rule.bare, rule.values)
+                _, _, bare = meter.ask(rule.bare, rule.values)
                 due, took, cpu = meter.ask(ASK, {"id": made[rule.occasion]})
-                worst, total = max(worst, cpu), total + took
-                print(f"  {rule.occasion:20} {due:>9,} {took:>8.2f} {cpu:>7.2f} {bare:>8.2f}", flush=True)
-        print(f"  ten rules: {total:.1f} s; the slowest took {worst:.1f} s of CPU", flush=True)
+                worst, total, spent = max(worst, cpu), total + took, spent + cpu
+                print(f"  {rule.occasion:20} {due:>9,} {took:>8.2f} {cpu:>7.2f} {bare:>10.2f}", flush=True)
+        print(
+            f"  ten rules: {total:.1f} s, {spent:.1f} s of CPU; the slowest took {worst:.1f} s of CPU",
+            flush=True,
+        )
         print(
             f"  a campaign of 50 meanwhile: {median(beside):.2f} s, at most {max(beside):.2f} s"
             f" ({len(beside)} campaigns; alone {median(alone):.2f} s)",
             flush=True,
         )
-        return worst < RULE_SECONDS and total < ALL_SECONDS and max(beside) < HELD_UP_SECONDS
+        return worst < RULE_SECONDS and spent < ALL_SECONDS and max(beside) < HELD_UP_SECONDS
 
 
 def main() -> int:
@@ -238,8 +241,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="20,000 members and 200,000 transactions")
-    quick = parser.parse_args().quick
-    members, transactions = (20_000, 200_000) if quick else (1_000_000, 10_000_000)
+    parser.add_argument("--members", type=int, help="so many, with ten transactions each")
+    given = parser.parse_args()
+    members = given.members or (20_000 if given.quick else 1_000_000)
+    transactions = 10 * members
     with EmbeddedPostgres(durable=False, settings={"shared_buffers": "1GB"}) as postgres:
         begin = time.perf_counter()
         fill(postgres.url(), members, transactions)
