@@ -133,12 +133,15 @@ as $$
                 then 2.80 * sqrt(p_base_rate * (1 - p_base_rate) * (1.0 / p_n1 + 1.0 / p_n0)) end
 $$;
 
--- Are as many held back as were to be drawn? Allows for chance (3.3 standard deviations: one in a thousand).
-create or replace function passbell.drawn_as_planned(p_held bigint, p_n bigint, p_percent numeric) returns boolean
+-- Are as many held back as were to be drawn? Allows for chance (3.3 standard deviations: one in a thousand). Where the same
+-- people are counted again and again with the one lot they have, chance is wider: p_spread is the sum of the squares of how
+-- often each was counted, over the sum (the design effect of L. Kish, Survey Sampling, 1965).
+drop function if exists passbell.drawn_as_planned(bigint, bigint, numeric);
+create or replace function passbell.drawn_as_planned(p_held bigint, p_n bigint, p_percent numeric, p_spread double precision default 1) returns boolean
 language sql immutable
 set search_path = ''
 as $$
-    select abs(p_held - p_n * p_percent / 100.0) <= 3.3 * sqrt(p_n * (p_percent / 100.0) * (1 - p_percent / 100.0))
+    select abs(p_held - p_n * p_percent / 100.0) <= 3.3 * sqrt(p_n * (p_percent / 100.0) * (1 - p_percent / 100.0) * greatest(p_spread, 1))
 $$;
 
 -- A person's lot in a drawing, from 0 up to 1: the first 32 bits of sha256(person || salt). The same on every server and

@@ -215,6 +215,32 @@ def test_an_odd_draw_is_not_shown(town: Shop) -> None:
     assert (total["verdict"], total["sentence"], total["campaigns"]) == ("untrusted", row["sentence"], 0)
 
 
+@pytest.mark.parametrize(("people", "verdict"), [(100, "too_small"), (800, "untrusted")])
+def test_a_lot_that_is_kept_for_a_year_is_no_odd_draw(town: Shop, people: int, verdict: str) -> None:
+    """15 of 100 held back instead of 10 is chance, also after eight occasions each; 120 of 800 people is not."""
+    program = town.program(f"Lot of {people}")
+    automation = town.value(
+        "insert into push_automations (program_id, occasion, message_text)"
+        " values (%s, 'DORMANT:30', 'Hi') returning id",
+        [program],
+    )
+    town.conn.execute(
+        "with days as (select n, gen_random_uuid() as campaign from generate_series(1, 8) as n),"
+        " told as ("
+        "   insert into passbell.occasions (automation_id, person_id, occasion, pass_id, local_date, campaign_id)"
+        "   select %(automation)s, who, n::text, who, date '2026-01-01' + n, campaign"
+        "     from days, generate_series(1, 100) as p,"
+        "          lateral (select md5(case %(people)s when 100 then p else n * 1000 + p end::text)::uuid as who) w)"
+        " insert into passbell.results (campaign_id, program_id, automation_id, measure_days, percent, counted_at,"
+        "   visits_recorded, sent, sent_came, sent_came_before, held, held_came, held_came_before)"
+        " select campaign, %(program)s, %(automation)s, 7, 10, now(), true, 85, 8, 8, 15, 1, 1 from days",
+        {"automation": automation, "program": program, "people": people},
+    )
+    row = town.row("select * from automation_results(%s)", [automation])
+    assert (row["sent"], row["held"], row["verdict"]) == (680, 120, verdict)
+    assert (row["extra"] is None) == (verdict == "untrusted")
+
+
 def test_money_only_where_a_guest_has_a_worth(town: Shop) -> None:
     """With average_bill the same interval in money; without it none."""
     program = year(town, "money", campaigns=1, members=3000, percent=30, base=0.1, effect=0.1)
