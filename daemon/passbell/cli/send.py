@@ -224,7 +224,7 @@ def _say(order: Order, outlook: Row) -> None:
 
 
 def _explain(made: dict[str, Any]) -> None:
-    """Say on standard error how the list was read, and the rows that reach nobody, with what is wrong with them."""
+    """Say on standard error how the list was read, and the rows that reach no member, with what is wrong with them."""
     for note in made["notes"]:
         click.echo(f"  {note}", err=True)
     for row in made["problems"]:

@@ -255,7 +255,7 @@ async def blast(
     name, text = given(form.program_id, form.message)
     if form.csv_file is not None:
         return await to_list(web, caller, form, idempotency_key)
-    if form.encoding is not None:  # a list was meant, and nobody's list is not everybody
+    if form.encoding is not None:  # a list was meant: without it the order would reach all members
         raise ApiError(400, "CSV_REQUIRED", "encoding is that of a list, and there is no csvFile.")
 
     async def work() -> tuple[int, dict[str, Any]]:
