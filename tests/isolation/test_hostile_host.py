@@ -95,14 +95,15 @@ MUTANTS = {
     "a table that is gone ends the daemon": Mutant(
         "A7", (("require_birthday_guard", "if not passbell.birthday_guard_exists()", "if false"),), old_loops=True
     ),
-    "a claim waits with the program's turn in its hands": Mutant(
+    "a claim waits for a campaign that somebody keeps open": Mutant(
         "A8",
         (
-            ("has_ready_chunk", "passbell.is_slot_near(c.id)", "true"),
-            ("next_chunk", "passbell.is_slot_near(c.id)", "true"),
-            ("claim_chunk", "array_agg(x.campaign_id)", "array_agg(x.campaign_id) filter (where false)"),
-            ("claim_chunk", "v_program for update skip locked", "v_program for update"),
-            ("claim_chunk", "where c.id = v_chunk.campaign_id;", "where c.id = v_chunk.campaign_id for update;"),
+            (
+                "claim_chunk",
+                "v_open := passbell.open_accounts(",
+                "perform from public.push_campaigns c where c.status = 'PROCESSING' order by c.id for update;"
+                " v_open := passbell.open_accounts(",
+            ),
             ("claim_chunk", "SET lock_timeout TO '500ms'", "SET lock_timeout TO '0'"),
         ),
     ),

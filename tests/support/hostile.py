@@ -230,6 +230,9 @@ def _others_are_served(house: House, case: Case, program: UUID, campaign: UUID) 
     wait_until(lambda: rung(house, program) <= sent(house, campaign), "what rang is in the ledger", 10)
     if case.birthday:
         wait_until(lambda: house.daemon.events("birthdays_refused"), "birthdays are looked at", 75)
+    if case.held:
+        in_hand = "select from passbell.chunks where campaign_id = %s and lease_until is not null"
+        wait_until(lambda: not house.scene.rows(in_hand, [campaign]), "what was in hand is handed back", 20)
     if case.held or case.birthday:  # by now everything has met the lock
         house.serves_the_others()
     if case.held or case.leaving or case.meddling:
