@@ -216,8 +216,8 @@ begin
         begin
             v_campaign := passbell.first_in_line(p_downloads, v_tests, v_others);
             if v_campaign.program_id is null
-               or pg_try_advisory_xact_lock(hashtextextended(format('passbell claims a %s of %s', case when v_campaign.kind = 'TEST' then 'test' else 'campaign' end,
-                                                                    v_campaign.program_id), 0)) then
+               or pg_try_advisory_xact_lock(passbell.private_lock(format('claims a %s of %s', case when v_campaign.kind = 'TEST' then 'test' else 'campaign' end,
+                                                                         v_campaign.program_id))) then
                 return v_campaign;
             end if;
             raise exception using errcode = 'PB000';       -- takes the lock on the row back

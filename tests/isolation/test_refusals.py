@@ -251,3 +251,16 @@ def test_many_locked_members_cost_seconds(shop: Shop) -> None:
         reasons = shop.rows("select distinct reason from passbell.birthday_failures")
         assert ["lock" in row["reason"] for row in reasons] == [True]
     assert shop.row("select * from run_birthdays(%s)", [program])["gifted"] == 40
+
+
+def test_no_lock_that_a_login_may_take_stops_a_campaign(shop: Shop) -> None:
+    """Advisory locks are anybody's: a stranger who holds those that claims took before stops nothing."""
+    program = shop.program()
+    shop.members(program, 2)
+    campaign = shop.campaign(program)
+    with psycopg.connect(shop.url) as stranger:
+        for kind in ("test", "campaign"):
+            stranger.execute(
+                "select pg_advisory_lock(hashtextextended(%s, 0))", [f"passbell claims a {kind} of {program}"]
+            )
+        shop.start(campaign)
