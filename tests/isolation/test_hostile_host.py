@@ -101,8 +101,7 @@ MUTANTS = {
             (
                 "claim_chunk",
                 "v_open := passbell.open_accounts(",
-                "perform from public.push_campaigns c where c.status = 'PROCESSING' for update;"
-                 " v_open := passbell.open_accounts(",
+                "perform from public.push_campaigns for update; v_open := passbell.open_accounts(",
             ),
             ("claim_chunk", "SET lock_timeout TO '500ms'", "SET lock_timeout TO '0'"),
         ),
