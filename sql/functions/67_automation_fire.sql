@@ -28,6 +28,12 @@ begin
        or not v_automation.is_on then
         return;
     end if;
+    -- A change in the middle of a pass counts from the next one. Switching off, above, counts at once.
+    if v_run.terms is null then
+        update passbell.automation_runs r set terms = to_jsonb(v_automation) where r.automation_id = p_automation and r.local_date = p_date;
+    else
+        v_automation := jsonb_populate_record(v_automation, v_run.terms);
+    end if;
     if exists (select from public.push_campaigns c where c.id = v_run.campaign_id and c.status in ('CANCELLED', 'FAILED')) then
         return;         -- a person has ended this day's messages
     end if;

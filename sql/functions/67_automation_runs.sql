@@ -80,7 +80,7 @@ begin
                                             least(greatest(coalesce(p_seconds, 5), 0.1), 600));
     fired := v_done.fired;   failed := v_done.failed;   remaining := v_done.remaining;   campaign_id := v_done.campaign_id;
     if not exists (select from public.push_automations a where a.id = p_automation and a.is_on) then
-        update passbell.automation_runs r set worker = null, lease_until = null     -- switched off in the middle: nothing more
+        update passbell.automation_runs r set worker = null, lease_until = null, terms = null     -- switched off in the middle: nothing more
          where r.automation_id = p_automation and r.local_date = p_date;
     elsif remaining = 0 then
         perform passbell.end_automation_run(p_automation, p_date);
@@ -102,14 +102,14 @@ declare
 begin
     perform from public.push_automations a where a.id = p_automation for no key update skip locked;
     if not found then
-        update passbell.automation_runs r set worker = null, lease_until = null, not_before = passbell.now() + interval '5 seconds'
+        update passbell.automation_runs r set worker = null, lease_until = null, terms = null, not_before = passbell.now() + interval '5 seconds'
          where r.automation_id = p_automation and r.local_date = p_date;
         return;
     end if;
     select count(*), min(f.reason) into v_failed, v_reason
       from passbell.occasion_failures f where f.automation_id = p_automation and f.local_date = p_date;
     update passbell.automation_runs r
-       set worker = null, lease_until = null, failed = v_failed,
+       set worker = null, lease_until = null, terms = null, failed = v_failed,
            completed_at = case when v_failed = 0 then passbell.now() end,
            attempt = r.attempt + case when v_failed > 0 then 1 else 0 end,
            not_before = case when v_failed > 0 then passbell.run_again_at(r.attempt) else r.not_before end,
@@ -127,7 +127,7 @@ set search_path = ''
 as $$
 begin
     update passbell.automation_runs r
-       set worker = null, lease_until = null, detail = left(p_reason, 500), attempt = r.attempt + 1,
+       set worker = null, lease_until = null, terms = null, detail = left(p_reason, 500), attempt = r.attempt + 1,
            not_before = passbell.run_again_at(r.attempt)
      where r.automation_id = p_automation and r.local_date = p_date and r.worker is not distinct from p_worker and r.completed_at is null;
     if found then

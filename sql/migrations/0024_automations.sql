@@ -75,6 +75,8 @@ create table if not exists passbell.automation_runs (
     detail              text,
     primary key (automation_id, local_date)
 );
+alter table passbell.automation_runs add column if not exists terms jsonb;
+comment on column passbell.automation_runs.terms is 'The automation''s row as it was when this pass began; a change of it counts from the next one. Empty between passes.';
 comment on table passbell.automation_runs is 'One row per automation and local date: who runs the day, and what came of it.';
 
 create table if not exists passbell.occasions (

@@ -253,6 +253,72 @@ def test_again_after_starts_on_and_ends_on(shop: Shop) -> None:
     assert [n for n in range(30, 38) if run(shop, NOON + days(n))] == [32, 33, 34]
 
 
+def test_an_edit_in_the_middle_counts_from_the_next_run(shop: Shop) -> None:
+    """Half of the members have their points when words, points and occasion change: the others get the same."""
+    shop.clock(NOON)
+    program = shop.program(timezone="UTC")
+    members = [shop.member(program, points=0) for _ in range(4)]
+    made = automation(shop, program, "EVERY:MON,TUE", reward_points=5, message_text="Old")
+    batch = "select * from passbell.automation_batch(%s, %s, %s, 2)"
+    shop.rows("select * from passbell.claim_automation_run(%s)", [shop.worker])
+    assert shop.row(batch, [made, NOON.date(), shop.worker])["remaining"] == 2
+    shop.conn.execute(
+        "update push_automations set message_text = 'New', reward_points = 50, occasion = 'EVERY:TUE',"
+        " target_query = 'WHALE:100000' where id = %s",
+        [made],
+    )
+    assert shop.row(batch, [made, NOON.date(), shop.worker])["remaining"] == 0
+    assert {row["points_balance"] for row in shop.rows("select points_balance from passes_master")} == {5}
+    assert shop.value("select array_agg(distinct message_text) from push_campaigns") == ["Old"]
+    shop.conn.execute("update push_automations set target_query = null where id = %s", [made])
+    assert run(shop, NOON + days(1)) == len(members)
+    assert {row["points_balance"] for row in shop.rows("select points_balance from passes_master")} == {55}
+    texts = shop.rows("select message_text from push_campaigns order by created_at")
+    assert sorted(row["message_text"] for row in texts) == ["New", "Old"]
+
+
+def test_whoever_is_forgotten_leaves_a_proof_without_a_name(shop: Shop) -> None:
+    """push_forget: the occasion stays and is not sent again; the failed reward and the suppression go; results stay."""
+    shop.clock(NOON)
+    program = shop.program(timezone="UTC")
+    one, two = (shop.member(program, user={"first_name": name}, external_id=name) for name in ("Ann", "Bo"))
+    for each in (one, two):
+        visit(shop, each, NOON - days(1))
+    made = automation(shop, program, "DORMANT:1", message_text="Hi {first_name}")
+    assert run(shop, NOON) == 2
+    campaign = shop.value("select id from push_campaigns")
+    shop.send_chunks()
+    shop.conn.execute("insert into push_suppressions (program_id, external_id) values (%s, 'Ann')", [program])
+    shop.conn.execute(
+        "insert into passbell.occasion_failures (automation_id, person_id, occasion, local_date)"
+        " select automation_id, person_id, occasion, local_date from passbell.occasions where pass_id = %s",
+        [one],
+    )
+    shop.rows("select * from push_forget('Ann')")
+    assert shop.value("select count(*) from push_suppressions") == 0
+    assert shop.value("select count(*) from passbell.occasion_failures") == 0
+    assert shop.value("select count(*) from passbell.occasions where automation_id = %s", [made]) == 2
+    assert [run(shop, NOON + days(n)) for n in (0, 1, 2)] == [0, 0, 0]
+    assert shop.order(campaign)["sent_count"] == 2
+    assert set(shop.ledger(campaign)) == {two}
+    shop.conn.execute("delete from transactions where pass_id = %s", [one])
+    shop.conn.execute("update passes_master set user_id = null, external_id = 'gone' where id = %s", [one])
+    assert run(shop, NOON + days(3)) == 0
+
+
+def test_under_opt_in_no_answer_is_no(shop: Shop) -> None:
+    """push_consent OPT_IN: of three members only the one who said yes is due."""
+    shop.clock(NOON)
+    program = shop.program(timezone="UTC", push_consent="OPT_IN")
+    answers = (True, None, False)
+    yes, *_others = [shop.member(program, user={"marketing_opt_in": answer}, points=0) for answer in answers]
+    made = automation(shop, program, "EVERY:MON")
+    due = shop.rows("select pass_id from get_due(%s)", [made])
+    assert [row["pass_id"] for row in due] == [yes]
+    assert run(shop, NOON) == 1
+    assert in_campaigns(shop) == [yes]
+
+
 def test_a_program_that_is_suspended_deleted_or_moved(shop: Shop) -> None:
     """Suspended: nothing, and afterwards what is still in time. Moved over midnight: once. Gone: no trouble."""
     shop.clock(NOON)
