@@ -84,7 +84,7 @@ begin
                    count(*) filter (where a.reachable and a.opted_in and a.suppressed),
                    count(*) filter (where a.reachable and a.opted_in and not a.suppressed and a.capped),
                    count(*) filter (where a.reachable and a.opted_in and not a.suppressed and not a.capped and a.too_often)
-              from (select distinct on (r.pass_id) r.pass_id, r.reachable, r.opted_in, coalesce(f.capped, false) as capped, coalesce(f.too_often, false) as too_often,
+              from (select $q$ || case when passbell.one_row_per_pass() then '' else 'distinct on (r.pass_id) ' end || $q$ r.pass_id, r.reachable, r.opted_in, coalesce(f.capped, false) as capped, coalesce(f.too_often, false) as too_often,
                            $9 is not null and lower(btrim(r.external_id)) = any ($9) is true as suppressed
                       from passbell.recipients r $q$ || v_recent || $q$
                      where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$

@@ -197,3 +197,53 @@ def test_an_operators_own_visits_count(shop: Shop) -> None:
     for _ in range(2):
         migrate(shop.url)
         assert away(shop, pass_id) == 6.0
+
+
+def test_c6_slumber_names_exactly_whom_the_last_activity_names(shop: Shop) -> None:
+    """SLUMBER finds its members in a way of its own; it agrees with last_activity for all of them."""
+    program, other = shop.program(), shop.program()
+    for number in range(40):
+        for home in (program, other):
+            pass_id = shop.member(home)
+            synced(shop, pass_id, number)
+            if number % 3 == 0:
+                visit(shop, pass_id, 60 - number)
+            if number % 5 == 0:
+                visit(shop, pass_id, 5 + number, "MEMBER_REDEEM")
+            if number % 7 == 0:
+                visit(shop, pass_id, 1, "INSTALL")
+            if number % 11 == 0:
+                shop.conn.execute(
+                    "insert into passbell.awards (pass_id, at, activity_before, updated_after)"
+                    " select id, now(), now() - interval '70 days', last_updated from passes_master where id = %s",
+                    [pass_id],
+                )
+    wanted = {
+        row["pass_id"]
+        for row in shop.rows(
+            "select pass_id from passbell.recipients"
+            " where program_id = %s and last_activity < now() - interval '20 days'",
+            [program],
+        )
+    }
+    found = shop.rows("select a from passbell.asleep(%s, now() - interval '20 days') a", [program])
+    assert 5 < len(wanted) < 35
+    assert sorted(row["a"] for row in found) == sorted(wanted)
+    assert shop.value("select matched from push_preview(%s, 'DORMANT:20')", [program]) == len(wanted)
+    assert shop.value("select passbell.one_row_per_pass()") is True
+
+
+def test_c6_slumber_asks_an_operators_own_recipients(shop: Shop) -> None:
+    """An operator's own view decides who sleeps, without another migrate; a pass that it shows twice counts once."""
+    program = shop.program()
+    shop.member(program)
+    shop.conn.execute("alter view passbell.recipients rename to all_recipients")
+    shop.conn.execute(
+        "create view passbell.recipients as select pass_id, program_id, passkit_program_id, passkit_id, external_id,"
+        " protocol, reachable, opted_in, user_id, email, first_name, last_name, birth_date, points, tier_points, zip,"
+        " city, now() - interval '99 days' as last_activity, coupon_expires_on, redeemed_at, checked_in_at"
+        " from passbell.all_recipients cross join generate_series(1, 2)"
+    )
+    assert shop.value("select matched from push_preview(%s, 'SLUMBER:90')", [program]) == 1
+    assert shop.value("select matched from push_preview(%s, 'SLUMBER:100')", [program]) == 0
+    assert shop.value("select passbell.one_row_per_pass()") is False
