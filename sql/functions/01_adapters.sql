@@ -179,6 +179,7 @@ begin
     end if;
     perform passbell.replace_adapter('recipients', v_sql);
     perform passbell.build_asleep(v_coupon, v_ticket);
+    perform passbell.build_balance_check(v_membership);
 
     perform passbell.build_award_points();
 end
@@ -230,6 +231,40 @@ begin
         end
         $body$, v_quarters));
     comment on function passbell.asleep(uuid, timestamptz) is 'The passes of a program whose last activity is older; made by migrate from the columns that are there.';
+end
+$fn$;
+
+-- Makes passbell.balance_unreadable(pass) and passbell.unreadable_balances(program): whose balance or tier points are there
+-- and cannot be read (text '1,315', NaN). Such a member has no points to show: a message that would say 0 is not sent to them
+-- (render_error). Where the columns are whole numbers there can be none, and nothing is looked up.
+create or replace function passbell.build_balance_check(p_membership text) returns void
+language plpgsql
+set search_path = ''
+as $fn$
+declare
+    v_pass       constant text := 'public.passes_master';
+    v_condition  text;
+    v_from       text;
+begin
+    select string_agg(format('nullif(btrim(%s.%I::text), %L) is not null and %s is null', w.alias, w.name, '', h.expression), ' or ')
+      into v_condition
+      from (values (v_pass, 'p', 'points_balance'), (p_membership, 'm', 'points_balance'), (p_membership, 'm', 'tier_points')) as w (relation, alias, name)
+     cross join lateral (select passbell.host_column(w.relation, w.alias, w.name, 'bigint') as expression) h
+     where w.relation is not null and passbell.has_column(w.relation, w.name) and h.expression ~ '(passbell\.read_|case when)';
+    v_from := concat_ws(' left join ', 'from public.passes_master p',
+                        p_membership || ' m on ' || passbell.key_join(p_membership, 'm', 'pass_id', v_pass, 'p', 'id'));
+    execute format($f$
+        create or replace function passbell.balance_unreadable(p_pass uuid) returns boolean
+        language sql stable set search_path = '' as %L $f$,
+        case when v_condition is null then 'select false'
+             else format('select not passbell.is_own_view(''recipients'') and exists (select %s where p.id = p_pass and (%s))', v_from, v_condition) end);
+    execute format($f$
+        create or replace function passbell.unreadable_balances(p_program uuid) returns bigint
+        language sql stable set search_path = '' as %L $f$,
+        case when v_condition is null then 'select 0::bigint'
+             else format('select case when passbell.is_own_view(''recipients'') then 0 else (select count(*) %s where p.program_id = p_program and (%s)) end', v_from, v_condition) end);
+    comment on function passbell.balance_unreadable(uuid) is 'Is a balance there that cannot be read? Made by migrate from the columns that are there.';
+    comment on function passbell.unreadable_balances(uuid) is 'How many members of a program have one.';
 end
 $fn$;
 

@@ -99,6 +99,14 @@ begin
 end
 $$;
 
+-- Would the text say 0 of points that nobody knows? A fallback of its own ({points|some}) says something else.
+create or replace function passbell.says_zero(p_fields text[], p_fallbacks text[]) returns boolean
+language sql immutable
+set search_path = ''
+as $$
+    select exists (select from unnest(p_fields, p_fallbacks) as f (field, fallback) where f.field in ('points', 'tier_points') and btrim(f.fallback) in ('0', ''))
+$$;
+
 -- Invisible variation number p_n of a text: 0 is the text itself, each step adds a zero-width space at the end. A
 -- wallet shows a message only when the field's value changed, so the same words twice need a different value
 -- (PassKit help centre 4097979; Apple, PassFieldContent.changeMessage).

@@ -40,6 +40,32 @@ as $$
                       limit 1))
 $$;
 
+-- What is to be said of an order's text before it is given: merge tags of other tools, and members to whom it cannot be
+-- written because their balance cannot be read.
+create or replace function passbell.order_warnings(p_program uuid, p_text text) returns setof text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_message  record;
+    v_count    bigint;
+begin
+    return query select w from passbell.message_warnings(p_text) w;
+    begin
+        v_message := passbell.compile_message(p_text);
+    exception when sqlstate 'PB400' then        -- the order says it
+        return;
+    end;
+    if passbell.says_zero(v_message.fields, v_message.fallbacks) then
+        v_count := passbell.unreadable_balances(p_program);
+        if v_count > 0 then
+            return next format('The balance of %s cannot be read: this text is not sent to them (render_error). {points|some} gives it other words.',
+                               case v_count when 1 then 'one member' else passbell.thousands(v_count) || ' members' end);
+        end if;
+    end if;
+end
+$$;
+
 -- One sentence for each merge tag of another tool in a message, at most ten. Called by push_send's callers before anything
 -- is sent: dry run, preview, page and command line. Placeholders of our own are passed over.
 create or replace function passbell.message_warnings(p_text text) returns setof text

@@ -431,6 +431,7 @@ declare
     v_later       uuid[];
     v_later_texts text[];
     v_failed      integer;
+    v_zero        boolean;
 begin
     select g.name, g.passkit_program_id, nullif(g.account, ''), g.push_max_days > 0 or g.push_min_hours > 0,
            exists (select from public.push_suppressions s where s.program_id = p_chunk.program_id and coalesce(s.until, 'infinity') > v_now)
@@ -456,10 +457,12 @@ begin
     if v_plain is not null then
         v_plain_hash := hashtextextended(v_plain, 0);
     else
+        v_zero := passbell.says_zero(v_message.fields, v_message.fallbacks);
         v_worded := array(
             select case when t.text is null then
-                       (select passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, w.points,
-                                                       w.first_name, w.last_name, w.tier_points, v_program)
+                       (select case when v_zero and (w.points is null or w.tier_points is null) and passbell.balance_unreadable(w.pass_id) then null
+                                    else passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks, w.points,
+                                                                 w.first_name, w.last_name, w.tier_points, v_program) end
                           from passbell.recipients w where w.pass_id = t.pass_id and w.program_id = p_chunk.program_id limit 1) end
               from unnest(p_chunk.pass_ids, p_chunk.texts) with ordinality as t (pass_id, text, n)
              order by t.n);
@@ -559,7 +562,8 @@ begin
     select p_chunk.campaign_id, s.pass_id, case when p_chunk.rendered then coalesce(p_chunk.claimed_at, v_now) else v_now end,
            case when p_chunk.rendered then hashtextextended(s.text, 0) end, p_chunk.attempt,
            case when s.reason in ('render_error', 'attempts_exhausted') then 'failed' else 'skipped' end, s.reason,
-           case when s.reason = 'attempts_exhausted' then 'It is not known whether it arrived, and another campaign has reached the pass since.' end,
+           case when s.reason = 'attempts_exhausted' then 'It is not known whether it arrived, and another campaign has reached the pass since.'
+                when s.reason = 'render_error' and v_zero and passbell.balance_unreadable(s.pass_id) then 'The member''s balance cannot be read.' end,
            case when s.reason = 'attempts_exhausted' then s.text end
       from unnest(v_skipped, v_reasons, v_texts) as s (pass_id, reason, text);
     if pass_ids is null then

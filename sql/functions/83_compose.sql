@@ -34,8 +34,10 @@ begin
     end if;
     return query
         select r.pass_id, r.external_id, r.first_name,
-               passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks,
-                                       r.points, r.first_name, r.last_name, r.tier_points, g.name),
+               case when passbell.says_zero(v_message.fields, v_message.fallbacks) and (r.points is null or r.tier_points is null)
+                         and passbell.balance_unreadable(r.pass_id) then null
+                    else passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks,
+                                                 r.points, r.first_name, r.last_name, r.tier_points, g.name) end,
                g.name, sample_message.in_audience
           from passbell.recipients r
           join passbell.programs g on g.program_id = r.program_id

@@ -132,6 +132,7 @@ declare
         'open_list_order',
         'open_session',
         'order_outlook',
+        'order_warnings',
         'order_push',
         'order_test',
         'order_verb',
@@ -163,7 +164,7 @@ declare
         'push_results', 'push_results_total', 'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages',
-        'daemons_running', 'message_warnings', 'order_outlook'];
+        'daemons_running', 'message_warnings', 'order_outlook', 'order_warnings'];
     -- What the policies below call in the caller's name.
     v_policy    constant text[] := array['admin_programs', 'is_admin_of'];
 begin

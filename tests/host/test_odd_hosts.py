@@ -61,7 +61,10 @@ def schemas(shop: Shop) -> Any:
 def test_a2_a_balance_that_is_no_number_is_unknown_for_that_member(
     bare: Shop, kind: str, value: str, points: int | None
 ) -> None:
-    """One odd cell stops neither the campaign nor the others: the odd one is told without points."""
+    """One odd cell stops neither the campaign nor the others, and nobody is told 0 points who has some.
+
+    With words of its own for that case the text is sent; without them that member fails, and the order says so first.
+    """
     bare.conn.execute("drop trigger keep_spend_tier on passes_master")
     bare.conn.execute(
         f"alter table passes_master alter points_balance drop default, alter points_balance type {kind}"  # type: ignore[arg-type]
@@ -74,6 +77,22 @@ def test_a2_a_balance_that_is_no_number_is_unknown_for_that_member(
     campaign = bare.campaign(club, "You have {points|some} points")
     assert bare.send(campaign)["status"] == "COMPLETED"
     assert bare.ledger(campaign) == {odd: "sent", plain: "sent"}
+
+    text = "Your balance: {points}"
+    told = bare.rows("select w from passbell.order_warnings(%s, %s) w", [club, text])
+    samples = bare.rows("select pass_id, message from passbell.sample_messages(%s, %s)", [club, text])
+    assert len(told) == (points is None)
+    assert {row["pass_id"]: row["message"] for row in samples} == {
+        odd: None if points is None else f"Your balance: {points}",
+        plain: "Your balance: 7",
+    }
+    campaign = bare.campaign(club, text)
+    bare.send(campaign)
+    assert bare.ledger(campaign) == {odd: "render_error" if points is None else "sent", plain: "sent"}
+    if points is None:
+        assert "The balance of one member cannot be read" in told[0]["w"]
+        details = bare.rows("select detail from passbell.deliveries where reason = 'render_error'")
+        assert [row["detail"] for row in details] == ["The member's balance cannot be read."]
 
 
 def test_c9_birth_dates_and_answers_as_text(bare: Shop) -> None:

@@ -43,7 +43,7 @@ PREVIEW = "select * from public.push_preview(%s, %s)"
 
 OUTLOOK = """
     select o.*, g.name as program, to_char(a.at at time zone o.zone, 'YYYY-MM-DD HH24:MI') as local_at,
-           array(select passbell.message_warnings(a.message)) as warnings
+           array(select passbell.order_warnings(a.program, a.message)) as warnings
       from (select %s::uuid as program, %s::timestamptz as at, %s::text as message) a
      cross join lateral passbell.order_outlook(a.program, a.at) o
       left join passbell.programs g on g.program_id = a.program

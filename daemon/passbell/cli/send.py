@@ -325,5 +325,7 @@ def rehearse(connection: Connection, order: Order, outlook: Row, *, json_wanted:
         "\nNothing was sent. It would read:" if samples else "\nNothing was sent. No member would be reached."
     )
     for sample in samples:
-        click.echo(f"  {sample['external_id']}: {sample['message']}")
+        click.echo(
+            f"  {sample['external_id']}: {sample['message'] or '(nothing: this text cannot be written to this member)'}"
+        )
     _say(order, outlook)

@@ -196,7 +196,7 @@ async def rehearse(body: Broadcast, web: Web) -> Response:
         **outlook.model_dump(),
         total=count.reachable,
         samples=samples,
-        warnings=await web.calls.warnings(message),
+        warnings=await web.calls.warnings(program, message),
     )
     return json_answer({"success": True, "dryRun": True, "result": result})
 

@@ -92,10 +92,11 @@ class ProgramCalls(Asked):
             AUDIENCE_SECONDS,
         )
 
-    async def warnings(self, message: str) -> list[str]:
-        """A sentence for each merge tag of another tool in a message."""
+    async def warnings(self, program: UUID, message: str) -> list[str]:
+        """A sentence for each merge tag of another tool in a message, and for balances that it cannot show."""
         found: list[str] = await self._value(
-            "select array(select passbell.message_warnings(p_text => %(text)s))", {"text": message}
+            "select array(select passbell.order_warnings(p_program => %(program)s, p_text => %(text)s))",
+            {"program": program, "text": message},
         )
         return found
 

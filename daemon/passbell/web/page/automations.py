@@ -165,7 +165,7 @@ async def one(request: Request, web: Web, session: SignedIn, automation_id: Id) 
         occasions=await web.calls.occasions(),
         segments=await web.calls.segments(),
         runs=await web.calls.automation_history(automation_id),
-        warnings=await web.calls.warnings(automation.message_text),
+        warnings=await web.calls.warnings(automation.program_id, automation.message_text),
         screen=None,
         problem=None,
     )

@@ -83,7 +83,7 @@ async def screen(request: Request, web: Web, session: Writing, draft: Fields) ->
     if draft.program is not None and draft.message.strip():
         try:
             shown = await web.calls.screen(draft.program, draft.message, draft.target, _uuid(draft.member))
-            warnings = await web.calls.warnings(draft.message)
+            warnings = await web.calls.warnings(draft.program, draft.message)
             if shown is None:
                 problem = "No member of this program can be reached."
         except CampaignError as error:
@@ -243,7 +243,7 @@ async def _ask(
         outlook=outlook,
         starts=await web.calls.when(program, outlook.starts_at),
         shown=shown,
-        warnings=await web.calls.warnings(message),
+        warnings=await web.calls.warnings(program, message),
         problem=problem,
         typed_above=TYPED_ABOVE,
         key=uuid.uuid4().hex,
