@@ -33,7 +33,6 @@ async def test_a_changed_message_buzzes_once(remote: AsyncRemote, push: Push) ->
 
 async def test_a_value_without_change_message_is_silent(api: httpx.AsyncClient, remote: AsyncRemote) -> None:
     """Points change, no phone rings."""
-    await api.put("/members/member/points/earn", json={"id": "id-1", "points": 5})
     await api.put("/members/member", json={"id": "id-1", "points": 7})
     assert await texts(remote) == []
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from passbell.devkit.sandbox.records import Record
     from passbell.devkit.sandbox.world import World
 
-__all__ = ["count", "select"]
+__all__ = ["select"]
 
 Predicate = Callable[["Record"], bool]
 _OPERATORS = ("eq", "gt", "gte", "lt", "lte", "like")
@@ -42,11 +42,6 @@ def select(world: World, owner: Owner, filters: dict[str, Any]) -> Iterator[Reco
     offset = int(filters.get("offset") or 0)
     rows = _ordered(_matching(world, owner, filters), filters)
     return islice(rows, offset, None if limit < 0 else offset + limit)
-
-
-def count(world: World, owner: Owner, filters: dict[str, Any]) -> int:
-    """How many records match; limit and offset do not matter."""
-    return sum(1 for _ in _matching(world, owner, filters))
 
 
 def _ordered(rows: Iterator[Record], filters: dict[str, Any]) -> Iterator[Record]:

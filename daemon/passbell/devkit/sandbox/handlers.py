@@ -11,8 +11,8 @@ import orjson
 from passbell.devkit.sandbox import messages
 from passbell.devkit.sandbox.answers import ApiError, Stream, required_error
 from passbell.devkit.sandbox.catalog import KINDS, Kind
-from passbell.devkit.sandbox.filters import count, select
-from passbell.devkit.sandbox.messages import float32, parse
+from passbell.devkit.sandbox.filters import select
+from passbell.devkit.sandbox.messages import parse
 from passbell.devkit.sandbox.phones import phones_from
 from passbell.devkit.sandbox.world import Moment, World
 
@@ -152,44 +152,6 @@ def patch_person(kind: Kind) -> Handler:
     return handle
 
 
-_POINTS = ("points", "secondaryPoints", "tierPoints")
-
-
-def change_points(change: str) -> Handler:
-    """Points `earn`, `burn` or `set`; answers the balances afterwards."""
-    kind = KINDS["member"]
-
-    def handle(world: World, request: Request) -> bytes:
-        data = parse(messages.POINTS, request.body)
-        record = request.record = world.find(kind, *_keys(kind, data))
-        now = {
-            "points": record.points,
-            "secondaryPoints": record.secondary_points,
-            "tierPoints": record.tier_points,
-        }
-        given = {name: data[name] for name in _POINTS if data.get(name)}
-        resets = [name for name in _POINTS if data.get(f"reset{name[0].upper()}{name[1:]}")]
-        if not given and not (change == "set" and resets):
-            raise ApiError(
-                400, "validation err: at least one of points, secondaryPoints, tierPoints is required"
-            )
-        if any(value < 0 for value in given.values()):
-            raise ApiError(400, "validation err: Field validation for 'Points' failed on the 'gte' tag")
-        for name, value in given.items():
-            now[name] = {"set": value, "earn": now[name] + value, "burn": now[name] - value}[change]
-        for name in resets if change == "set" else ():
-            now[name] = 0
-        if any(value < 0 for value in now.values()):
-            raise ApiError(400, "not enough points")  # how PassKit words it is not known
-        new = {name: float32(value) for name, value in now.items()}
-        request.told = world.update_points(record, new, request)
-        request.committed = True
-        keys = {"id": record.id, "externalId": record.external, "programId": record.owner.id}
-        return orjson.dumps(keys | new)
-
-    return handle
-
-
 # -- reading ---------------------------------------------------------------------------------------------
 
 
@@ -217,17 +179,14 @@ def by_number(world: World, request: Request) -> bytes:
     return _show(world, request, world.find(KINDS["ticket"], "", query.get("ticketNumber", ""), owner))
 
 
-def list_records(kind: Kind, *, counting: bool = False) -> Handler:
-    """Records as lines, or how many there are."""
+def list_records(kind: Kind) -> Handler:
+    """Records as lines."""
 
     def handle(world: World, request: Request) -> Answer:
         data = parse(messages.LIST, request.body or b"{}")
         owner_id = request.args[0] if request.args else data.get("productionId", "")
         owner = world.owner_of(kind, owner_id or data.get("productionUid", ""))
-        filters = data.get("filters", {})
-        if counting:
-            return b'{"total":%d}' % count(world, owner, filters)
-        rows = select(world, owner, filters)
+        rows = select(world, owner, data.get("filters", {}))
         defaults = world.options.emit_defaults
         return Stream(_blocks(record.as_row(defaults=defaults) for record in rows))
 
@@ -251,19 +210,6 @@ def read_owner(kind: Kind) -> Handler:
     return lambda world, request: orjson.dumps(world.owner_of(kind, request.args[0]).as_json())
 
 
-def list_owners(kind: Kind) -> Handler:
-    """All programs, campaigns or productions as lines."""
-    return lambda world, _: Stream(_blocks(o.as_json() for o in world.owners.values() if o.kind is kind))
-
-
-def read_group(world: World, request: Request) -> bytes:
-    """GET of a tier."""
-    owner = world.owner_of(KINDS["member"], request.args[0])
-    if request.args[1] != owner.group:
-        raise ApiError(404, f"tier [{request.args[1]}] does not exist")
-    return orjson.dumps(owner.group_json())
-
-
 def list_groups(kind: Kind) -> Handler:
     """Tiers, offers or ticket types: how a caller finds the template of a program."""
 
@@ -285,11 +231,6 @@ def read_template(world: World, request: Request) -> bytes:
         raise ApiError(404, f"template with id[{request.args[0]}] does not exist")
     shown = template.as_json()
     return orjson.dumps(shown["template"] if world.options.template_shape == "bare" else shown)
-
-
-def list_templates(world: World, _: Request) -> Answer:
-    """All templates as lines."""
-    return Stream(_blocks(template.as_json() for template in world.templates.values()))
 
 
 def absent(_: World, __: Request) -> bytes:

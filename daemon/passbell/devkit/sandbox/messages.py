@@ -22,7 +22,6 @@ __all__ = [
     "LIST",
     "MEMBER",
     "PERSON_PATCH",
-    "POINTS",
     "TICKET",
     "TICKET_ID",
     "Fields",
@@ -203,14 +202,6 @@ TICKET: Fields = {
     **_WRITTEN_BY_PASSKIT,
     "redemptionDetails": _message,
     "passOverrides": _part(_OVERRIDES),
-}
-POINTS: Fields = {
-    **dict.fromkeys(("id", "externalId", "programId", "tierId"), _text),
-    "points": _number,
-    "secondaryPoints": _number,
-    "tierPoints": _count,
-    **dict.fromkeys(("resetPoints", "resetSecondaryPoints", "resetTierPoints"), _flag),
-    "eventDetails": _message,
 }
 PERSON_PATCH: Fields = {
     **dict.fromkeys(("id", "externalId", "classId"), _text),

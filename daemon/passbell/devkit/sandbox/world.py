@@ -171,15 +171,6 @@ class World:
             self._store_rest(record, data, full=full)
         return self._settle(record, before, rings(record, meta), moment)
 
-    def update_points(self, record: Record, balances: dict[str, Any], moment: Moment) -> str:
-        """Set balances, zero included; returns what `update` returns."""
-        rings = record.owner.template.rings
-        meta = record.values()
-        before = rings(record, meta)
-        for name, value in balances.items():
-            setattr(record, _NUMBERS[name], value)
-        return self._settle(record, before, rings(record, meta), moment)
-
     def _settle(self, record: Record, before: tuple[str, ...], after: tuple[str, ...], moment: Moment) -> str:
         record.updated = moment.wall
         if before == after:
