@@ -61,6 +61,15 @@ def automation(shop: Shop, program: UUID, **columns: Any) -> UUID:
     return found
 
 
+BATCH = "select * from passbell.automation_batch(%s, %s, %s, 2)"
+
+
+def end_run(shop: Shop, made: UUID, worker: UUID) -> None:
+    """Work off what is left of the run."""
+    while shop.row(BATCH, [made, NOON.date(), worker])["remaining"]:
+        pass
+
+
 def midday() -> str:
     """A zone in which it is about noon, so that no test meets midnight."""
     return f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
@@ -120,6 +129,65 @@ def test_daemons_are_killed_at_every_step_of_a_run(scene: Scene, points: int) ->
     flights.check()
 
 
+CUT = """
+    create schema fault;
+    create sequence fault.writes;
+    create table fault.at (n bigint);
+    insert into fault.at values (0);
+    create function fault.cut() returns trigger language plpgsql as $$
+    begin
+        if nextval('fault.writes') = (select n from fault.at) then
+            perform pg_terminate_backend(pg_backend_pid());
+        end if;
+        return null;
+    end $$;
+"""
+WRITTEN = (
+    "passbell.automation_runs",
+    "passbell.occasions",
+    "passbell.chunks",
+    "passbell.awards",
+    "public.passes_master",
+    "public.push_campaigns",
+    "public.push_automations",
+)
+
+
+@pytest.mark.parametrize("points", [0, 7])
+def test_the_connection_is_cut_at_every_write_of_a_run(shop: Shop, points: int) -> None:
+    """The server ends the session at the first write, at the second, and so on: a reward cannot catch that."""
+    shop.clock(NOON)
+    program = shop.program(timezone="UTC")
+    members = sorted(shop.member(program, points=0) for _ in range(5))
+    made = automation(shop, program, occasion="EVERY:MON", reward_points=points)
+    shop.conn.execute(CUT)
+    for table in WRITTEN:
+        shop.conn.execute(
+            f"create trigger fault after insert or update or delete on {table}"
+            " for each row execute function fault.cut()"
+        )
+    worker, cuts, now, through = uuid4(), 0, NOON, False
+    while not through:
+        shop.conn.execute("select setval('fault.writes', 1, false)")
+        shop.conn.execute("update fault.at set n = %s", [cuts + 1])
+        with closing(Shop(shop.url)) as session:
+            session.clock(now)
+            try:
+                if session.rows("select * from passbell.claim_automation_run(%s)", [worker]):
+                    end_run(session, made, worker)
+                through = bool(shop.value("select completed_at is not null from passbell.automation_runs"))
+            except psycopg.OperationalError:
+                cuts += 1
+        assert not shop.violations()
+        now += timedelta(minutes=3)  # the lease is over
+        assert now < NOON + timedelta(hours=11), "it comes to an end"
+    assert cuts > 8
+    assert proofs(shop) == members
+    assert paid(shop) == dict.fromkeys(members, points)
+    waiting = shop.rows("select unnest(pass_ids) as pass_id from passbell.chunks order by 1")
+    assert [row["pass_id"] for row in waiting] == members
+
+
 @pytest.mark.timeout(900 if LONG else 120)
 def test_thousands_of_rewards_at_once_and_two_daemons(shop: Shop) -> None:
     """Ten thousand (here fewer) are due 3 points: two daemons share the work, and everybody has them once."""
@@ -159,9 +227,6 @@ def test_thousands_of_rewards_at_once_and_two_daemons(shop: Shop) -> None:
     assert [row["recipient_count"] for row in recipients] == [count, count]
 
 
-BATCH = "select * from passbell.automation_batch(%s, %s, %s, 2)"
-
-
 @contextmanager
 def copied(url: str) -> Iterator[str]:
     """A copy of a database to which nobody is connected; its URL."""
@@ -178,8 +243,7 @@ def copied(url: str) -> Iterator[str]:
 
 def end(shop: Shop, made: UUID, worker: UUID) -> None:
     """Work off what is left of the run, and send what may be sent."""
-    while shop.row(BATCH, [made, NOON.date(), worker])["remaining"]:
-        pass
+    end_run(shop, made, worker)
     shop.send_chunks()
 
 
