@@ -30,6 +30,11 @@ class Claims:
     def __init__(self) -> None:
         self._open: list[UUID] = []
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether something may be held of which the caller does not know, or with which it was interrupted."""
+        return bool(self._open)
+
     @contextlib.contextmanager
     def next(self) -> Iterator[Claim]:
         """A token for the block. If the block raises, the token is handed out again, for the same claim."""

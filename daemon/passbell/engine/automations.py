@@ -106,13 +106,13 @@ class Automations:
         """Batches do it."""
         return True
 
-    async def release(self, run: Run) -> None:  # noqa: ARG002 - a worker holds one at a time
-        """Hand it back."""
-        await self.end()
+    async def release(self, run: Run) -> None:
+        """`end()` hands it back: a cancellation ends the schedule, too."""
 
     async def end(self) -> None:
-        """Hand back the run that stands under this worker's name, if there is one."""
-        await self._runs.release()
+        """Hand back the run with which this worker was interrupted, if there is one."""
+        if self._claims.unsettled:
+            await self._runs.release()
 
     async def work(self, run: Run) -> None:
         """Work off one run, or write on the automation why that is impossible."""

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from apscheduler.jobstores.base import JobLookupError
@@ -23,7 +23,7 @@ from passbell.engine.backoff import Backoff
 from passbell.errors import DatabaseUnavailable, PassbellError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
 __all__ = ["Duty", "Schedule"]
 
@@ -45,7 +45,7 @@ class Duty:
         name: str,
         every: float,
         do: Callable[[], Awaitable[None]],
-        end: Callable[[], Awaitable[None]] | None = None,
+        end: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         """`end` hands back what an interrupted run left in this daemon's hands; called when the schedule ends."""
         self.name = name
@@ -179,7 +179,5 @@ class Schedule:
                 for task in self._running:
                     task.cancel()
         self._scheduler.shutdown(wait=False)
-        for duty in self._duties.values():
-            if duty.end is not None:
-                with contextlib.suppress(PassbellError):
-                    await duty.end()
+        ends = [duty.end() for duty in self._duties.values() if duty.end is not None]
+        await asyncio.gather(*ends, return_exceptions=True)
