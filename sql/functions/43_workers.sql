@@ -123,11 +123,13 @@ begin
 end
 $$;
 
--- A daemon stops. Its work is reported or handed back by now; what still stands under its name came with a claim whose
--- answer was lost, and is free at once.
+-- A daemon stops. What still stands under its name is a list that was loading, or came with a claim whose answer was lost:
+-- it is free at once, and a list's try does not count.
 create or replace function passbell.unregister_worker(p_worker uuid) returns void
 language sql
 set search_path = ''
 as $$
+    update passbell.list_loads l set lease_until = null, claim_token = null, worker = null, attempt = l.attempt - 1
+     where l.worker = p_worker and not l.loaded;
     select passbell.bury_workers(array[p_worker])
 $$;
