@@ -7,13 +7,48 @@ select passbell.build_people_views();
 select passbell.remember_columns();
 select passbell.look_at_consent();
 
--- Birthdays are looked up by the date as recipients reads it; 0001 made the index where birth_date is a date.
-do $$
+-- Indexes on the host's tables that are missing and depend on columns or functions of ours:
+--
+--   idx_users_birthday             who has a birthday, by the date as recipients reads it
+--   notification_logs_campaign     one audit row per campaign
+--   birthday_logs_pass_id_year_once  one live copy has lost UNIQUE (pass_id, year). It is made again unless duplicates forbid it:
+--                                  then migrate names them (migration_warnings) and the birthday bot refuses to run, because
+--                                  without it nothing proves that a gift is given once
+create or replace function passbell.missing_indexes()
+returns table (name text, relation text, col text, is_unique boolean, definition text)
+language plpgsql stable
+set search_path = ''
+as $$
+#variable_conflict use_column
 begin
-    if (select c.relkind from pg_catalog.pg_class c where c.oid = to_regclass('public.users')) in ('r', 'p')
-       and passbell.has_column('public.users', 'birth_date') and to_regclass('public.idx_users_birthday') is null then
-        execute replace(format('create index idx_users_birthday on public.users (extract(month from %1$s), extract(day from %1$s))',
-                               passbell.host_column('public.users', 'u', 'birth_date', 'date')), 'u.birth_date', 'birth_date');
+    return query
+        select w.name, w.relation, w.col, w.is_unique, format('on public.%I %s', w.relation, w.definition)
+          from (values
+                ('idx_users_birthday', 'users', 'birth_date', false,
+                 replace(format('(extract(month from %1$s), extract(day from %1$s))', passbell.host_column('public.users', 'u', 'birth_date', 'date')), 'u.birth_date', 'birth_date')),
+                ('notification_logs_campaign', 'notification_logs', 'campaign_id', true, '(campaign_id) where campaign_id is not null')
+               ) as w (name, relation, col, is_unique, definition)
+          join pg_catalog.pg_class c on c.oid = to_regclass('public.' || w.relation) and c.relkind in ('r', 'p')
+         where passbell.has_column('public.' || w.relation, w.col)
+           and not exists (select from pg_catalog.pg_index i where i.indexrelid = to_regclass('public.' || w.name) and i.indisvalid);
+    if not passbell.birthday_guard_exists()
+       and not exists (select from public.birthday_logs l where l.pass_id is not null group by l.pass_id, l.year having count(*) > 1) then
+        return query select 'birthday_logs_pass_id_year_once', 'birthday_logs', 'year', true, 'on public.birthday_logs (pass_id, year)';
     end if;
+end
+$$;
+
+-- Builds them. `passbell migrate` says from which size on it builds them itself afterwards, beside the platform's writes.
+do $$
+declare
+    v_index   record;
+    v_beside  constant bigint := nullif(current_setting('passbell.build_beside', true), '');
+begin
+    for v_index in select * from passbell.missing_indexes() loop
+        if to_regclass('public.' || v_index.name) is null
+           and (v_beside is null or pg_relation_size(to_regclass('public.' || v_index.relation)) < v_beside) then
+            execute format('create %s index %I %s', case when v_index.is_unique then 'unique' else '' end, v_index.name, v_index.definition);
+        end if;
+    end loop;
 end
 $$;

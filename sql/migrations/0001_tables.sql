@@ -326,22 +326,12 @@ begin
 end
 $$;
 
-create unique index if not exists notification_logs_campaign on public.notification_logs (campaign_id) where campaign_id is not null;
-
--- The owner's index on the day of the year, and the two that the joins need; a host that has an index starting
--- with the column already is left alone.
+-- The two indexes that the joins need; a host that has an index starting with the column already is left alone. The others on
+-- the host's tables: passbell.missing_indexes.
 do $$
 declare
     v_index record;
 begin
-    -- Over the date as passbell.recipients reads it, so that a birth_date of type text is found by it too.
-    if (select c.relkind from pg_catalog.pg_class c where c.oid = to_regclass('public.users')) in ('r', 'p') and to_regclass('public.idx_users_birthday') is null then
-        select format_type(a.atttypid, null) as type into v_index from pg_catalog.pg_attribute a
-         where a.attrelid = to_regclass('public.users') and a.attname = 'birth_date' and not a.attisdropped;
-        if v_index.type = 'date' then
-            create index idx_users_birthday on public.users (extract(month from birth_date), extract(day from birth_date));
-        end if;
-    end if;
     for v_index in
         select w.name, w.relation, w.col
           from (values ('passes_master_user', 'public.passes_master', 'user_id'),

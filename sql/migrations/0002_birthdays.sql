@@ -46,18 +46,3 @@ begin
 end
 $$;
 comment on column public.birthday_logs.local_date is 'The birthday that the gift was for, in the program''s zone.';
-
--- One live copy has lost UNIQUE (pass_id, year). It is made again unless duplicates forbid it: then migrate names them
--- (migration_warnings) and the birthday bot refuses to run, because without it nothing proves that a gift is given once.
-do $$
-begin
-    if not exists (select from pg_catalog.pg_index i
-                    where i.indrelid = 'public.birthday_logs'::regclass and i.indisunique and i.indisvalid and i.indimmediate
-                      and i.indpred is null and i.indexprs is null and i.indnkeyatts = 2
-                      and (select array_agg(a.attname::text order by a.attname) from pg_catalog.pg_attribute a
-                            where a.attrelid = i.indrelid and a.attnum in (i.indkey[0], i.indkey[1])) = '{pass_id,year}')
-       and not exists (select from public.birthday_logs l where l.pass_id is not null group by l.pass_id, l.year having count(*) > 1) then
-        create unique index birthday_logs_pass_id_year_once on public.birthday_logs (pass_id, year);
-    end if;
-end
-$$;

@@ -88,6 +88,9 @@ def test_psql_installs_the_same_as_the_command(
     assert check(by_hand).current
 
 
+INDEXES_OF_OURS = ("idx_users_birthday", "notification_logs_campaign", "birthday_logs_pass_id_year_once")
+
+
 def test_on_a_large_table_the_index_is_built_beside_the_platforms_writes(
     database: MakeDatabase, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +111,38 @@ def test_on_a_large_table_the_index_is_built_beside_the_platforms_writes(
 
     assert same(dump(at_once)) == same(dump(beside))
     assert migrate(beside).changed is False
+
+
+def test_indexes_that_need_columns_of_ours_are_built_beside_writes(
+    database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On large tables the installation builds none; birthdays have their proof first, or duplicates are named."""
+    monkeypatch.setattr("passbell.db.migrate.LARGE_BYTES", 0)
+    url = database("1_bare", migrated=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("alter table users add column birth_date text")
+        connection.execute("drop table if exists birthday_logs, notification_logs")
+        connection.execute("create table birthday_logs (id uuid, pass_id uuid, year int)")
+        connection.execute(
+            "create table notification_logs (id uuid default gen_random_uuid(), program_id uuid)"
+        )
+        monkeypatch.setattr("passbell.db.migrate._build_late", lambda _url: None)
+        assert any("birthday_logs has no UNIQUE" in warning for warning in migrate(url).warnings)
+        missing = [
+            row[0] for row in connection.execute("select name from passbell.missing_indexes()").fetchall()
+        ]
+        assert sorted(missing) == sorted(INDEXES_OF_OURS)
+        monkeypatch.undo()
+        monkeypatch.setattr("passbell.db.migrate.LARGE_BYTES", 0)
+        assert migrate(url).warnings == ()
+        assert connection.execute("select * from passbell.missing_indexes()").fetchall() == []
+
+        connection.execute("drop index birthday_logs_pass_id_year_once")
+        connection.execute(
+            "insert into birthday_logs (pass_id, year) select '00000000-0000-0000-0000-000000000001', 2026"
+            " from generate_series(1, 2)"
+        )
+        assert any("duplicates forbid it" in warning for warning in migrate(url).warnings)
 
 
 def test_the_installation_adds_to_the_hosts_tables_and_takes_nothing(

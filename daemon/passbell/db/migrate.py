@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from typing import Final, LiteralString
+from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -14,6 +14,9 @@ from psycopg import sql
 from passbell import __version__
 from passbell.db.bundle import Bundle, read_bundle
 from passbell.errors import PassbellError, SchemaBehind, SchemaTooNew, from_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["CheckReport", "MigrationReport", "check", "migrate"]
 
@@ -162,6 +165,8 @@ def migrate(url: str) -> MigrationReport:
             try:
                 report = _install(url, bundle)
                 _validate(url)
+                _build_late(url)
+                report = _warned(url, report)
             except psycopg.errors.LockNotAvailable as error:
                 if time.monotonic() > ends:
                     message = (
@@ -197,12 +202,17 @@ def _install(url: str, bundle: Bundle) -> MigrationReport:
         connection.execute("select set_config('lock_timeout', %s, true)", (str(TRY_MILLISECONDS),))
         # The text is one string: it is read before a SET of its own runs.
         connection.execute("set local standard_conforming_strings = on")
+        connection.execute("select set_config('passbell.build_beside', %s, true)", (str(LARGE_BYTES),))
         before = compare(connection, bundle)
         connection.execute(bundle.text.encode())  # several statements, no parameters
+        return MigrationReport(before.installed, bundle.version, not before.current, tuple(warnings))
+
+
+def _warned(url: str, report: MigrationReport) -> MigrationReport:
+    """Add what needs a person's eye once everything is built."""
+    with psycopg.connect(url, prepare_threshold=None) as connection:
         rows = connection.execute("select warning from passbell.migration_warnings()").fetchall()
-        return MigrationReport(
-            before.installed, bundle.version, not before.current, (*warnings, *(w for (w,) in rows))
-        )
+    return dataclasses.replace(report, warnings=(*report.warnings, *(warning for (warning,) in rows)))
 
 
 _UNVALIDATED: Final = """
@@ -240,15 +250,45 @@ def _build_ahead(url: str, bundle: Bundle) -> None:
     No timeout could be set without a session, so the clock is ours. An index that was left half built (invalid) costs
     writes and serves no query: it is dropped and built again.
     """
-    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+    with _building(url) as (connection, ends):
         compare(connection, bundle)  # nothing is built for a newer schema
+        for index in _INDEXES:
+            _build(connection, index, ends)
+
+
+_MISSING: Final = """
+    select name, relation, col,
+           format('create %s index concurrently if not exists %I %s',
+                  case when is_unique then 'unique' else '' end, name, definition)
+      from passbell.missing_indexes()
+"""
+
+
+def _build_late(url: str) -> None:
+    """Build the indexes on large tables that need columns or functions of ours, in the same way.
+
+    Until birthday_logs has its own, no gift is given; a duplicate that comes in meanwhile forbids it, and is warned of.
+    """
+    with _building(url) as (connection, ends):
+        for name, relation, column, statement in connection.execute(_MISSING).fetchall():
+            try:
+                _build(connection, (name, relation, [column], statement.encode()), ends)
+            except psycopg.errors.UniqueViolation:
+                connection.execute(
+                    sql.SQL("drop index concurrently if exists public.{}").format(sql.Identifier(name))
+                )
+
+
+@contextlib.contextmanager
+def _building(url: str) -> Iterator[tuple[psycopg.Connection, float]]:
+    """Give a connection that builds indexes for at most half an hour, and when that ends."""
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         ends = time.monotonic() + BUILD_SECONDS
         clock = threading.Timer(BUILD_SECONDS, connection.cancel)
         clock.daemon = True
         clock.start()
         try:
-            for index in _INDEXES:
-                _build(connection, index, ends)
+            yield connection, ends
         except psycopg.errors.QueryCanceled as error:
             message = (
                 "The indexes on the platform's tables could not be built within half an hour beside the "
@@ -261,7 +301,7 @@ def _build_ahead(url: str, bundle: Bundle) -> None:
 
 
 def _build(
-    connection: psycopg.Connection, index: tuple[str, str, list[str], LiteralString], ends: float
+    connection: psycopg.Connection, index: tuple[str, str, list[str], LiteralString | bytes], ends: float
 ) -> None:
     name, relation, columns, statement = index
     asked = {"name": name, "relation": relation, "columns": columns, "bytes": LARGE_BYTES}
