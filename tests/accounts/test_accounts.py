@@ -256,6 +256,7 @@ def test_a_program_moves_to_another_account_while_it_sends(town: Town) -> None:
     assert town.refused("Blue Bottle") == town.refused("pub2-west") == 0
 
 
+@pytest.mark.timeout(3_600 if LONG else 120)
 def test_two_accounts_have_a_bad_day(town: Town) -> None:
     """One is refused, one is down, one works: that one goes on at its own limit. Later all work, and everything ends.
 
