@@ -101,26 +101,8 @@ begin
 
     -- The same order twice within a minute is a form submitted twice. The earlier one goes, whoever is claimed first.
     if v_campaign.released_at is null and v_campaign.kind = 'BROADCAST' then
-        select t.name, t.created_at into v_twin
-          from (select o.* from public.push_campaigns o      -- by push_campaigns_program, not all programs' last minute
-                 where o.program_id = v_campaign.program_id
-                   and o.created_at between v_campaign.created_at - interval '1 minute' and v_campaign.created_at
-                offset 0) t
-         where t.kind = 'BROADCAST' and t.id <> v_campaign.id
-           and t.status not in ('DRAFT', 'FAILED', 'CANCELLED')
-           and (t.created_at, t.id) < (v_campaign.created_at, v_campaign.id)
-           and btrim(t.message_text) = btrim(v_campaign.message_text)
-           and upper(regexp_replace(coalesce(nullif(btrim(t.target_query), ''), 'ALL'), '\s', '', 'g'))
-               = upper(regexp_replace(coalesce(nullif(btrim(v_campaign.target_query), ''), 'ALL'), '\s', '', 'g'))
-           and coalesce(btrim(t.csv_upload_url), '') = coalesce(btrim(v_campaign.csv_upload_url), '')
-           and (coalesce(btrim(t.csv_upload_url), '') <> ''
-                or (select l.digest from passbell.list_loads l where l.campaign_id = t.id)
-                   is not distinct from (select l.digest from passbell.list_loads l where l.campaign_id = v_campaign.id))
-           and coalesce(t.scheduled_at, t.created_at) between coalesce(v_campaign.scheduled_at, v_campaign.created_at) - interval '1 minute'
-                                                          and coalesce(v_campaign.scheduled_at, v_campaign.created_at) + interval '1 minute'
-         order by t.created_at
-         limit 1;
-        if found then
+        select t.* into v_twin from passbell.find_twin(v_campaign) t;
+        if v_twin.created_at is not null then
             detail := format('Held: "%s" with the same text and audience was submitted %s seconds before. Resume it to send it as well, or cancel it.',
                              v_twin.name, greatest(0, round(extract(epoch from v_campaign.created_at - v_twin.created_at))));
             perform passbell.hold_campaign(v_campaign.id, detail);
@@ -161,6 +143,35 @@ begin
     recipients := passbell.expand_campaign(v_campaign.id, p_chunk_size);
     select case when c.status = 'FAILED' then 'failed' else 'expanded' end, case when c.status = 'FAILED' then c.status_detail end
       into action, detail from public.push_campaigns c where c.id = v_campaign.id;
+end
+$$;
+
+-- The same order, submitted within the minute before: a form that was sent twice. NULLs if there is none.
+create or replace function passbell.find_twin(p_campaign public.push_campaigns, out name text, out created_at timestamptz)
+language plpgsql stable
+set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+    select t.name, t.created_at into name, created_at
+      from (select o.* from public.push_campaigns o      -- by push_campaigns_program, not all programs' last minute
+             where o.program_id = p_campaign.program_id
+               and o.created_at between p_campaign.created_at - interval '1 minute' and p_campaign.created_at
+            offset 0) t
+     where t.kind = 'BROADCAST' and t.id <> p_campaign.id
+       and t.status not in ('DRAFT', 'FAILED', 'CANCELLED')
+       and (t.created_at, t.id) < (p_campaign.created_at, p_campaign.id)
+       and btrim(t.message_text) = btrim(p_campaign.message_text)
+       and upper(regexp_replace(coalesce(nullif(btrim(t.target_query), ''), 'ALL'), '\s', '', 'g'))
+           = upper(regexp_replace(coalesce(nullif(btrim(p_campaign.target_query), ''), 'ALL'), '\s', '', 'g'))
+       and coalesce(btrim(t.csv_upload_url), '') = coalesce(btrim(p_campaign.csv_upload_url), '')
+       and (coalesce(btrim(t.csv_upload_url), '') <> ''
+            or (select l.digest from passbell.list_loads l where l.campaign_id = t.id)
+               is not distinct from (select l.digest from passbell.list_loads l where l.campaign_id = p_campaign.id))
+       and coalesce(t.scheduled_at, t.created_at) between coalesce(p_campaign.scheduled_at, p_campaign.created_at) - interval '1 minute'
+                                                      and coalesce(p_campaign.scheduled_at, p_campaign.created_at) + interval '1 minute'
+     order by t.created_at
+     limit 1;
 end
 $$;
 

@@ -174,7 +174,7 @@ begin
             v_status := null;
         end if;
         if p_settle then
-            -- The usual case, while the row is ours and nobody else can settle: another chunk is left. See settle_campaign.
+            -- The usual case: another chunk is left. The row is ours, so no other session settles meanwhile. See settle_campaign.
             if v_status is not null then
                 perform from passbell.chunks k where k.campaign_id = p_campaign order by k.chunk_no desc limit 1;
                 if found then

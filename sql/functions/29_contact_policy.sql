@@ -59,7 +59,7 @@ begin
 end
 $$;
 
--- Does the member get no messages for now? Asked of passes of programs that have such members (suppressed_ids is for counting).
+-- Does the member get no messages for now? Asked only where the program has such members; suppressed_ids is for counting.
 create or replace function passbell.is_suppressed(p_program uuid, p_external_id text) returns boolean
 language plpgsql stable
 set search_path = ''

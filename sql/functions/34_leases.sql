@@ -1,0 +1,68 @@
+-- What a worker holds: how long still, and whether it may go on with it.
+
+-- Extends the leases a worker holds and tells what it must stop: a token missing from the answer is lost; one with
+-- go_on = false belongs to a campaign that was paused or cancelled, to a program that was suspended, to one whose quiet
+-- hours have begun (test sends excepted), or it can no longer be read who opted out: hand back what is unsent. Called about twice a second while chunks are in flight,
+-- so that a stop takes effect within one second.
+create or replace function passbell.renew_leases(p_worker uuid, p_claim_tokens uuid[], p_lease_seconds numeric, p_extend boolean default true)
+returns table (claim_token uuid, go_on boolean)
+language plpgsql
+set search_path = ''
+set lock_timeout = '500ms'
+as $$
+#variable_conflict use_column
+begin
+    if p_extend then
+        update passbell.chunks k
+           set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
+         where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
+    end if;
+    begin
+        return query
+            select k.claim_token,
+                   c.status = 'PROCESSING' and not coalesce(g.suspended, true)
+                   and (select s.consent_problem from passbell.settings s) is null
+                   and coalesce(k.account, '') = g.account and passbell.is_enabled(k.account)     -- the program may have moved
+                   and (c.kind = 'TEST' or g.push_window_start is null
+                        or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
+              from passbell.chunks k
+              join public.push_campaigns c on c.id = k.campaign_id
+              left join passbell.programs g on g.program_id = k.program_id
+             where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
+    exception when lock_not_available then      -- the host's tables are under a migration: the leases stay ours meanwhile
+        return query
+            select k.claim_token, true from passbell.chunks k where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
+    end;
+end
+$$;
+
+-- The passes in a worker's hands that may no longer be sent: uninstalled, opted out or deleted since they were claimed. The
+-- worker asks with every look at its leases, sends them nothing more and hands them back; the next claim skips them with
+-- the reason. It names only chunks that it has held for a moment, so that fast ones, read by their claim just now, cost
+-- nothing more. One index lookup per pass, as in prepare_chunk.
+create or replace function passbell.withdrawn(p_worker uuid, p_claim_tokens uuid[])
+returns table (claim_token uuid, pass_ids text[])
+language plpgsql stable
+set search_path = ''
+set lock_timeout = '500ms'
+set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+    return query
+        select k.claim_token, array_agg(t.pass_id::text)
+          from passbell.chunks k
+         cross join lateral unnest(k.pass_ids) as t (pass_id)
+          left join lateral (
+                select r.reachable and r.opted_in as wanted
+                  from passbell.recipients r
+                 where r.pass_id = t.pass_id and r.program_id = k.program_id
+                offset 0) r on true
+         where k.worker = p_worker and k.claim_token = any (p_claim_tokens) and r.wanted is not true
+         group by k.claim_token;
+exception when assert_failure or others then      -- a member that cannot be read, a table under a migration: no reason to lose the leases
+    return;
+end
+$$;
