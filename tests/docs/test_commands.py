@@ -164,6 +164,18 @@ def form_is_confined(connection: psycopg.Connection, _said: str) -> None:
     assert connection.execute(birthdays).fetchall() == [(club[0] if club else None, 60)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("update softr_programs set name = 'Mine'")
+    automations = "select occasion, is_on from push_automations"
+    assert connection.execute(automations).fetchall() == [("DORMANT:30", True)]
+    assert connection.execute("select external_id from push_suppressions").fetchall() == [("staff-7",)]
+    rule = "insert into push_automations (program_id, occasion, message_text) values (%s, %s, 'Hello')"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(rule, [*(other or ()), "EVERY:FRI"])
+    connection.execute(rule, [*(club or ()), "EVERY:FRI"])
+    connection.execute(
+        "update push_automations set is_on = true, send_days = 'fri' where occasion = 'EVERY:FRI'"
+    )
+    with pytest.raises(psycopg.Error, match="Unknown occasion"):
+        connection.execute(rule, [*(club or ()), "SOMETIMES"])
     for table in ("users", "passes_master", "programs", "passbell.deliveries"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(f"select * from {table}")  # noqa: S608
