@@ -31,7 +31,7 @@ def _stdlib(text: str) -> list[list[str]]:
 @example(text='a"b\nc"d\n', block=1 << 16)
 @example(text="a\r\0\nb\r\rc\n", block=1)
 @example(text='a,"b\r', block=3)
-def test_records_are_those_of_the_csv_module(text: str, block: int) -> None:
+def test_b3_records_are_those_of_the_csv_module(text: str, block: int) -> None:
     """Rows, quoted line breaks, doubled and stray quotes, bare CR and NULs are split as Python's reader does."""
     before = records.BLOCK_CHARS
     records.BLOCK_CHARS = block
@@ -69,7 +69,7 @@ def test_the_end_of_a_record_is_found_without_its_text(text: str, cut: int) -> N
 
 
 @pytest.mark.parametrize("lines", [2, 150, 9_000])
-def test_a_long_note_is_one_row(lines: int) -> None:
+def test_b3_a_long_note_is_one_row(lines: int) -> None:
     """A quoted note of many lines, each of which looks like a row, belongs to one member."""
     note = "\n".join(f"M-{number},x" for number in range(lines))
     content = f'member_id,note\nM-a1,"{note}"\nM-b2,y\n'.encode()
@@ -90,7 +90,7 @@ def test_a_note_longer_than_any_costs_its_row(lines: int) -> None:
     assert f"takes in what follows ({lines - 1:,} lines)" in (read[0].problem or "")
 
 
-def test_a_list_whose_rest_is_in_quotes_is_refused() -> None:
+def test_b3_a_list_whose_rest_is_in_quotes_is_refused() -> None:
     """A quote that is never closed may have swallowed rows: nothing of the list is sent to."""
     with pytest.raises(
         UnclosedQuote, match=r'Row 3: a quote \("\) is opened .* \(2 lines\).* Nothing was read'
@@ -138,7 +138,7 @@ def _list(content: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_names_whom_a_person_sees_in_it(name: str) -> None:
+def test_b4_a_list_names_whom_a_person_sees_in_it(name: str) -> None:
     """Line breaks in cells add no member, one line of ids is as many members, a shifted row is none."""
     assert _list((CASES / name).read_bytes()) == LISTS[name]
 
@@ -149,13 +149,13 @@ def test_lists_of_other_shapes(text: str) -> None:
     assert _list(text.encode()) == TEXT_LISTS[text]
 
 
-def test_the_ids_of_one_line_are_counted() -> None:
+def test_b4_the_ids_of_one_line_are_counted() -> None:
     """Each id of a line has a number of its own, so that each can be reported."""
     assert [row.row_number for row in read_ids(io.BytesIO(b"M-1,M-2\nM-3,M-4\n"))] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("name", "emails"), [("import.csv", 2), ("import2.csv", 2)])
-def test_words_in_a_row_of_data_make_no_header(name: str, emails: int) -> None:
+def test_b4_words_in_a_row_of_data_make_no_header(name: str, emails: int) -> None:
     """A row with the words Mobile, Newsletter and City in it is a member's row."""
     rows = list(read_members(CASES / "17_data_row_taken_as_header" / name, today=date(2026, 11, 21)))
     assert [row.email for row in rows] == [f"h{number}@example.com" for number in range(1, emails + 1)]

@@ -147,7 +147,7 @@ def test_two_demos_at_once_end_well_and_say_only_what_is_true(folder: Path) -> N
         ("restarted", signal.SIGKILL, -9),
     ],
 )
-def test_an_interrupted_demo_leaves_nothing_behind(
+def test_d10_an_interrupted_demo_leaves_nothing_behind(
     folder: Path, moment: str, number: signal.Signals, code: int
 ) -> None:
     """Ctrl-C, an ended session, even kill -9: no process, no directory, no traceback."""

@@ -32,7 +32,7 @@ def others_before(scene: Scene, after: int, own: set[str]) -> tuple[int, int]:
     return order.index(True), last + 1 - sum(order)
 
 
-def test_seventy_slow_campaigns_leave_room_for_another_program(scene: Scene) -> None:
+def test_a9_seventy_slow_campaigns_leave_room_for_another_program(scene: Scene) -> None:
     """Each sends one push in ten seconds: they hold their share, and a test send of theirs is not kept back."""
     slow, quick = scene.plain(70 * 5, "Slow"), scene.plain(50, "Quick")
     names = [
@@ -88,7 +88,7 @@ def test_a_flood_of_test_sends_does_not_delay_another_program(scene: Scene) -> N
         assert daemon.running
 
 
-def test_huge_audiences_of_one_program_take_one_freezing_slot(scene: Scene) -> None:
+def test_a10_huge_audiences_of_one_program_take_one_freezing_slot(scene: Scene) -> None:
     """While one is being frozen the others of that program wait, and another program's campaign goes out."""
     huge, quick = scene.plain(200, "Huge"), scene.plain(50, "Quick")
     with scene.daemon(**{**SETTINGS, "CHUNK_SIZE": 2}), Holdup(scene.url, "large expansion") as hold:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -252,3 +253,27 @@ def test_c9_values_that_cannot_be_read_are_counted(database: MakeDatabase) -> No
         assert shop.rows(query) == [{"source": "users.marketing_opt_in", "members": 3, "unreadable": 2}]
     finally:
         shop.close()
+
+
+def test_c11_softrs_login_edits_birthdays_through_the_view_of_its_program(shop: Shop) -> None:
+    """docs/howto/softr.md: the platform's own table refuses the login, the view of its program serves it."""
+    page = (Path(__file__).parents[2] / "docs/howto/softr.md").read_text("utf-8")
+    recipe = page[page.index("create view softr_programs as") :].partition("```")[0]
+    club, other = shop.program("Club"), shop.program("Other")
+    shop.conn.execute("create role softr_c11 login")
+    try:
+        shop.conn.execute("grant select, update on programs to softr_c11")
+        shop.conn.execute(recipe.replace("<program>", str(club)).replace("to softr;", "to softr_c11;"))
+        shop.conn.execute("set role softr_c11")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="admin_profiles"):
+            shop.conn.execute("update programs set birthday_reward_points = 60 where id = %s", [club])
+        changed = (
+            "update softr_programs set birthday_bot_enabled = true, birthday_reward_points = 60 where id = %s"
+        )
+        assert [shop.conn.execute(changed, [one]).rowcount for one in (club, other)] == [1, 0]
+        shop.conn.execute("reset role")
+        assert shop.value("select birthday_reward_points from programs where id = %s", [club]) == 60
+    finally:
+        shop.conn.execute("reset role")
+        shop.conn.execute("drop owned by softr_c11")
+        shop.conn.execute("drop role softr_c11")

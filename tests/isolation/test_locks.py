@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from support.bystander import House
 
 
-def test_a_campaign_that_somebody_keeps_open(house: House) -> None:
+def test_a8_a_campaign_that_somebody_keeps_open(house: House) -> None:
     """Its row is locked in the middle of sending: the others go on, and it goes on when the lock is gone."""
     scene = house.scene
     campaign = scene.campaign(house.program(20), "Hello", rate_per_second=5)

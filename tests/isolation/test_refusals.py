@@ -197,7 +197,7 @@ AHEAD = (
 """How columns are called whose moment is waited for."""
 
 
-def test_a_clock_that_was_set_back_moves_every_lease(shop: Shop) -> None:
+def test_a11_a_clock_that_was_set_back_moves_every_lease(shop: Shop) -> None:
     """Lists, imports, birthdays, automations, requests, debts: each moment that is waited for is moved by the jump."""
     found = shop.rows(
         "select c.relname as relation, a.attname as name from pg_attribute a join pg_class c on c.oid = a.attrelid"

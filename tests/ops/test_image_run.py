@@ -154,7 +154,7 @@ def composed(image: Image, databases: Databases) -> Iterator[tuple[Composed, Sho
     databases.drop(urlsplit(url).path.removeprefix("/"))
 
 
-def test_the_services_of_compose_work_together(composed: tuple[Composed, Shop]) -> None:
+def test_d6_the_services_of_compose_work_together(composed: tuple[Composed, Shop]) -> None:
     """migrate, sandbox, daemon and web as compose starts them: healthy, and a campaign ordered at the page rings."""
     services, shop = composed
     migrated = run(services.image, *services.arguments("migrate"), **services.environment("migrate"))

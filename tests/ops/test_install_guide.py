@@ -116,7 +116,7 @@ def guide(tmp_path: Path, database: MakeDatabase) -> Guide:
     return Guide(tmp_path, database("2", migrated=False))
 
 
-def test_installing_and_upgrading_as_it_is_written(guide: Guide) -> None:
+def test_d6_installing_and_upgrading_as_it_is_written(guide: Guide) -> None:
     """The pasted lines leave a migrated database, secrets for root alone, and the units; an upgrade takes hold."""
     text = guide.follow("systemd/README.md")
 

@@ -21,7 +21,7 @@ def port_of(daemon: Daemon) -> int:
     return int(daemon.settings["PASSBELL_METRICS_PORT"])
 
 
-def test_what_became_of_a_campaign_is_counted(shop: Shop, start_daemon: StartDaemon) -> None:
+def test_d2_what_became_of_a_campaign_is_counted(shop: Shop, start_daemon: StartDaemon) -> None:
     """After a campaign of 30 to phones, of which 5 opted out, /metrics counts 25 sent and 5 skipped."""
     program = shop.program()
     shop.members(program, 25)
@@ -202,7 +202,7 @@ def test_port_0_is_off(start_daemon: StartDaemon) -> None:
     assert "metrics" not in daemon.log
 
 
-def test_numbers_that_cannot_be_read_are_no_database_that_is_away(
+def test_d1_numbers_that_cannot_be_read_are_no_database_that_is_away(
     shop: Shop, start_daemon: StartDaemon
 ) -> None:
     """A query that fails leaves the database up, the numbers absent, and one line in the log; it recovers by itself."""

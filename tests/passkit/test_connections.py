@@ -138,7 +138,7 @@ async def test_a_late_second_answer_is_nobodys(server: Server) -> None:
 @pytest.mark.parametrize(
     "late", [OK, OK.replace(b"200 OK", b"404 Not Found")], ids=["another record's", "an error"]
 )
-async def test_an_answer_that_comes_while_the_next_request_is_in_flight(
+async def test_b8_an_answer_that_comes_while_the_next_request_is_in_flight(
     client: MakeClient, server: Server, late: bytes
 ) -> None:
     """It is not that request's: the pass is uncertain and tried again, not sent and not failed."""
@@ -173,7 +173,7 @@ async def test_an_error_on_a_used_connection_is_believed_when_nothing_contradict
     assert server.connections == 1
 
 
-async def test_bytes_that_wait_unread_close_a_connection_before_it_is_used(server: Server) -> None:
+async def test_b8_bytes_that_wait_unread_close_a_connection_before_it_is_used(server: Server) -> None:
     """The event loop was busy while they came, and the next request is there before it reads them."""
     transport = open_transport(server.url, concurrency=4, client="httptools")
     await ask(transport)

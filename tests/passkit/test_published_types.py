@@ -108,7 +108,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-async def test_every_request_and_answer_of_the_client_parses(sandbox: Sandbox) -> None:
+async def test_c2_every_request_and_answer_of_the_client_parses(sandbox: Sandbox) -> None:
     """Pushes, reads, lists, probes and templates of all protocols, by either id, found or not: 100 % parse."""
     recorder = Recorder(sandbox.url)
     async with PassKit(sandbox.url, ACCOUNT, transport=recorder) as passkit:
@@ -176,7 +176,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("defaults", [True, False])
-async def test_every_answer_of_the_sandbox_parses(sandbox: Sandbox, *, defaults: bool) -> None:
+async def test_c2_every_answer_of_the_sandbox_parses(sandbox: Sandbox, *, defaults: bool) -> None:
     """Each call that the sandbox acts out, with and without defaults, answers in PassKit's published shape."""
     headers = {"Authorization": "Bearer sandbox-token"}
     exchanges = []

@@ -397,7 +397,7 @@ async def test_metadata_of_odd_shapes(
     [(2, "a number"), (True, "true or false"), (None, "null"), ({"b": "1"}, "an object"), (["1"], "a list")],
 )
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "alone"])
-async def test_a_value_that_is_no_text_is_not_wiped(
+async def test_b9_a_value_that_is_no_text_is_not_wiped(
     client: MakeClient, server: Server, value: Any, kind: str, *, listed: bool
 ) -> None:
     """Such a record is left alone, for good, and the sentence names the key."""
@@ -418,7 +418,7 @@ async def test_metadata_that_is_no_map_is_not_overwritten(client: MakeClient, se
 
 
 @pytest.mark.parametrize("body", [{}, {"id": "somebody else", "metaData": {"a": "1"}}, {"metaData": {}}])
-async def test_a_single_read_of_somebody_else(client: MakeClient, server: Server, body: Any) -> None:
+async def test_b8_a_single_read_of_somebody_else(client: MakeClient, server: Server, body: Any) -> None:
     """A record that does not say that it is ours is not used."""
     server.script = lambda _: Reply(body=body)
     maps = await client().read_metadata([Recipient("p", "EVENT_TICKET", "t1", None, None)])

@@ -30,7 +30,7 @@ def matched(shop: Shop, program: UUID, target: str) -> int:
     return found
 
 
-def test_long_lists_match_what_a_pattern_of_them_matches(shop: Shop) -> None:
+def test_a10_long_lists_match_what_a_pattern_of_them_matches(shop: Shop) -> None:
     """Whole entries and prefixes of several lengths, spaces, case, a star in the middle, special characters."""
     program = shop.program()
     shop.conn.execute(PEOPLE, [program])
@@ -68,7 +68,7 @@ def test_long_lists_match_what_a_pattern_of_them_matches(shop: Shop) -> None:
         ("LOCAL:" + "9" * 200_000, "200,006 characters"),
     ],
 )
-def test_a_target_beyond_any_real_use_is_refused(shop: Shop, target: str, number: str) -> None:
+def test_a10_a_target_beyond_any_real_use_is_refused(shop: Shop, target: str, number: str) -> None:
     """In a preview, in an order by function, and where the row was inserted by hand: the sentence says the limit."""
     program = shop.program()
     shop.member(program)

@@ -290,7 +290,7 @@ def test_a_large_audience_at_its_cap_is_skipped_in_parts(shop: Shop) -> None:
     assert (shop.order(campaign)["skipped_count"], shop.status(campaign)) == (6_000, "COMPLETED")
 
 
-def test_a_preview_of_everybody_reads_the_last_day_alone(shop: Shop) -> None:
+def test_d11_a_preview_of_everybody_reads_the_last_day_alone(shop: Shop) -> None:
     """The ledger of ten older days is not looked at, whatever its size."""
     program = shop.program()
     shop.members(program, MEMBERS)

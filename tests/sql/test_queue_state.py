@@ -41,7 +41,7 @@ def test_a_new_installation_has_numbers_from_the_first_minute(shop: Shop) -> Non
     assert not trouble
 
 
-def test_times_without_end_break_no_number(shop: Shop) -> None:
+def test_d1_times_without_end_break_no_number(shop: Shop) -> None:
     """A host that writes infinity, and limits that were never reached, leave the numbers readable."""
     register(shop)
     program = shop.program()
@@ -61,7 +61,7 @@ def test_times_without_end_break_no_number(shop: Shop) -> None:
         assert found["blocked"] == 0
 
 
-def test_a_night_of_quiet_hours_is_no_trouble(shop: Shop) -> None:
+def test_d2_a_night_of_quiet_hours_is_no_trouble(shop: Shop) -> None:
     """One campaign stopped by the evening and one ordered at night wait for the morning, neither stuck nor overdue."""
     register(shop)
     program = shop.program(timezone="UTC", push_window_start="09:00", push_window_end="21:00")
@@ -132,7 +132,7 @@ def test_what_is_not_due_is_not_stuck(shop: Shop) -> None:
     assert numbers(shop)["idle"] == pytest.approx(1200, abs=2)
 
 
-def test_an_account_that_must_pause_names_itself(shop: Shop) -> None:
+def test_d2_an_account_that_must_pause_names_itself(shop: Shop) -> None:
     """A 429 with a Retry-After of half an hour shows in the numbers and on the campaign, which is not called stuck."""
     register(shop)
     program = shop.program()
@@ -155,7 +155,7 @@ def test_an_account_that_must_pause_names_itself(shop: Shop) -> None:
     assert shop.order(campaign)["status_detail"] is None
 
 
-def test_a_campaign_that_holds_itself_is_counted_by_kind(shop: Shop) -> None:
+def test_d2_a_campaign_that_holds_itself_is_counted_by_kind(shop: Shop) -> None:
     """404 for nearly everybody is told apart from a double submit; a campaign that a person paused is neither."""
     register(shop)
     program = shop.program()

@@ -157,7 +157,7 @@ def test_an_open_breaker_hands_out_nothing_and_says_why(shop: Shop) -> None:
     assert (order["status"], order["sent_count"], order["failed_count"]) == ("COMPLETED", 3, 0)
 
 
-def test_a_clock_that_was_set_back_delays_by_seconds(shop: Shop) -> None:
+def test_a11_a_clock_that_was_set_back_delays_by_seconds(shop: Shop) -> None:
     """An hour back: slots, a 429, leases, backoff and turns are as far ahead as before, once; then time goes on."""
     program = shop.program()
     shop.members(program, 2)
