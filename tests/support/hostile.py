@@ -229,7 +229,10 @@ def _others_are_served(house: House, case: Case, program: UUID, campaign: UUID) 
     # Stored at once, whatever the host says to the rest: else a crash now would send it all again.
     wait_until(lambda: rung(house, program) <= sent(house, campaign), "what rang is in the ledger", 10)
     if case.birthday:
-        wait_until(lambda: house.daemon.events("birthdays_refused"), "birthdays are looked at", 75)
+        said = "birthdays_refused"
+        wait_until(
+            lambda: house.daemon.events(said) or not house.daemon.running, "birthdays are looked at", 75
+        )
     if case.held:
         in_hand = "select from passbell.chunks where campaign_id = %s and lease_until is not null"
         wait_until(lambda: not house.scene.rows(in_hand, [campaign]), "what was in hand is handed back", 20)
@@ -245,7 +248,7 @@ def _others_are_served(house: House, case: Case, program: UUID, campaign: UUID) 
 def _program(house: House, case: Case) -> UUID:
     """The program that gets into trouble; it is larger where the trouble comes in the middle."""
     if not case.birthday:
-        later = 60 if case.held else 20
+        later = 60 if case.held or case.leaving else 20
         program = house.program(5 if case.early and not case.leaving and not case.meddling else later)
     else:
         program = house.program(
