@@ -121,6 +121,9 @@ declare
     v_campaign  public.push_campaigns;
 begin
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
+    if not found then       -- a trigger of the host's has deleted it as it ended
+        return;
+    end if;
     begin
         begin
             perform passbell.write_log(v_campaign);

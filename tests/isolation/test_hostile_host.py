@@ -6,12 +6,13 @@ And proof that this can fail: mutants bring back, one by one, what was so before
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from psycopg.rows import tuple_row
 
 from support.bystander import House
 from support.hostile import CASES, cases, play
@@ -100,8 +101,8 @@ MUTANTS = {
         (
             (
                 "claim_chunk",
-                "v_open := passbell.open_accounts(",
-                "perform from public.push_campaigns for update; v_open := passbell.open_accounts(",
+                "if v_open = '{}' then",
+                "perform from public.push_campaigns for update; if v_open = '{}' then",
             ),
             ("claim_chunk", "SET lock_timeout TO '500ms'", "SET lock_timeout TO '0'"),
         ),
@@ -131,14 +132,15 @@ def test_each_old_behaviour_is_found(databases: Databases, sandbox: Sandbox, mut
         databases.drop(urlsplit(url).path.removeprefix("/"))
 
 
-def change(conn: psycopg.Connection, function: str, old: str, new: str) -> None:
-    """Replace one text in the definition of a function."""
-    row = conn.execute(
-        "select pg_get_functiondef(p.oid) from pg_proc p"
-        " where p.proname = %s and p.pronamespace = 'passbell'::regnamespace",
-        [function],
-    ).fetchone()
-    assert row is not None
-    text = dict(enumerate(row.values() if isinstance(row, dict) else row))[0]
-    assert old in text, f"{function} reads otherwise by now: write this mutant anew"
-    conn.execute(text.replace(old, new).encode())
+def change(conn: psycopg.Connection[Any], function: str, old: str, new: str) -> None:
+    """Replace one text in the definition of a function, whatever its arguments."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(
+            "select pg_get_functiondef(p.oid) from pg_proc p"
+            " where p.proname = %s and p.pronamespace = 'passbell'::regnamespace",
+            [function],
+        )
+        found = [text for (text,) in cursor.fetchall() if old in text]
+        assert found, f"{function} reads otherwise by now: write this mutant anew"
+        for text in found:
+            cursor.execute(text.replace(old, new).encode())

@@ -29,7 +29,7 @@ def test_members_with_odd_values(house: House) -> None:
     for table, column, value in ODD.values():
         member = scene.member(program, user={"first_name": "Ada"})
         row = member if table == "passes_master" else _user(house, member)
-        scene.conn.execute(f"update {table} set {column} = {value} where id = %s".encode(), [row])
+        scene.conn.execute(f"update {table} set {column} = {value} where id = %s".encode(), [row])  # noqa: S608 - the names are the test's own
     scene.publish(program)
     text = "Hi {first_name|there}, {points|no} points, {tier_points|0}"
     targets = ("ALL", "WHALE", "SLUMBER", "LOCAL:90210", "TIER:1")

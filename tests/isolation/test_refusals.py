@@ -264,3 +264,21 @@ def test_no_lock_that_a_login_may_take_stops_a_campaign(shop: Shop) -> None:
                 "select pg_advisory_lock(hashtextextended(%s, 0))", [f"passbell claims a {kind} of {program}"]
             )
         shop.start(campaign)
+
+
+def test_a_trigger_that_deletes_what_has_ended(shop: Shop) -> None:
+    """The platform tidies up finished campaigns by itself: no audit row without a campaign, the others go on."""
+    campaign = started(shop)
+    trigger(
+        shop,
+        "if new.status = 'COMPLETED' then delete from push_campaigns where id = new.id; end if;",
+        when="after",
+    )
+    shop.send_chunks()
+    assert shop.rows("select from push_campaigns where id = %s", [campaign]) == []
+    assert shop.rows("select from notification_logs where campaign_id is null") == []
+    assert shop.rows("select from passbell.deliveries where campaign_id = %s", [campaign]) == []
+    mended(shop)
+    other = started(shop)
+    shop.send_chunks()
+    assert shop.status(other) == "COMPLETED"

@@ -205,7 +205,7 @@ def play(house: House, case: Case) -> None:
         trouble()
     campaign = scene.campaign(program, case.message, rate_per_second=None if case.early else 5)
     if not case.early:
-        wait_until(lambda: scene.status(campaign) != "PENDING" or house.words(campaign), "it is looked at")
+        wait_until(lambda: scene.status(campaign) != "PENDING", "it is looked at")
         trouble()
     if not case.held:
         _meddle(house, case, program, campaign)

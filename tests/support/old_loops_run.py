@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 
 from passbell import errors
 from passbell.cli import main
-from passbell.db import database, imports, lists
-from passbell.engine import automations, birthdays, daemon
-from passbell.engine import imports as import_loop
-from passbell.engine import lists as list_loop
+from passbell.engine import daemon
 from passbell.errors import DatabaseRefused, SchemaBehind
 
 if TYPE_CHECKING:
@@ -34,7 +31,10 @@ async def ends(error: Exception, dsn: str) -> bool:
 
 original = daemon.ends_the_process
 daemon.ends_the_process = ends  # type: ignore[attr-defined]
-for module in (database, imports, lists, automations, birthdays, import_loop, list_loop):
-    module.from_database = translate  # type: ignore[attr-defined]
+for module in [module for name, module in sys.modules.items() if name.startswith("passbell.")]:
+    if module is not errors and hasattr(module, "from_database"):
+        module.from_database = translate
+
+
 if __name__ == "__main__":
     main(sys.argv[1:])
