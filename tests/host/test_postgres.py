@@ -9,10 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from passbell.db.migrate import check, migrate
 from passbell.devkit.binaries import (
     PostgresUnavailableError,
     copied_binaries,
@@ -20,6 +23,8 @@ from passbell.devkit.binaries import (
     wheel_binaries,
 )
 from passbell.devkit.postgres import EmbeddedPostgres
+from support.databases import load_host
+from support.shop import Shop
 from support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -169,3 +174,38 @@ def test_a_private_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytes
         assert not postgres.directory.is_relative_to(tmp_path)
         psycopg.connect(postgres.url()).close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "WIN1252"])
+def test_a7_c9_a_database_in_another_encoding_is_served(database: MakeDatabase, encoding: str) -> None:
+    """The schema installs and is current; names with accents arrive, and the same text twice is varied, not refused."""
+    beside = database("empty", migrated=False)
+    name = f"encoded_{encoding.lower()}_{os.getpid()}"
+    url = urlunsplit(urlsplit(beside)._replace(path=f"/{name}"))
+    with psycopg.connect(beside, autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("create database {} encoding {} template template0 locale 'C'").format(
+                sql.Identifier(name), encoding
+            )
+        )
+        try:
+            load_host(url, "2")
+            assert migrate(url).changed is True
+            assert migrate(url).changed is False
+            assert check(url).current
+            shop = Shop(url, "2")
+            shop.conn.execute("set client_encoding to 'UTF8'")
+            club = shop.program()
+            shop.member(club, user={"first_name": "Zoé"}, external_id="Z")
+            texts = []
+            for target in ("ALL", "IDS:Z"):
+                shop.start(shop.campaign(club, "Hé {first_name}", target_query=target))
+                (chunk,) = shop.send_chunks()
+                texts += chunk["texts"]
+            assert texts[0] == "Hé Zoé"
+            assert texts[1] != texts[0]
+            assert texts[1].startswith("Hé Zoé")
+            assert shop.violations() == []
+            shop.close()
+        finally:
+            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

@@ -120,6 +120,15 @@ class MigrationReport:
     warnings: tuple[str, ...] = ()
 
 
+def _connect(url: str, *, autocommit: bool = True) -> psycopg.Connection:
+    """Connect. A server that stores bytes (SQL_ASCII) would answer in bytes; here they are UTF-8."""
+    connection = psycopg.connect(url, autocommit=True, prepare_threshold=None)
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        connection.execute("set client_encoding to 'UTF8'")
+    connection.autocommit = autocommit
+    return connection
+
+
 def check(url: str) -> CheckReport:
     """Compare without changing anything.
 
@@ -128,7 +137,7 @@ def check(url: str) -> CheckReport:
         DatabaseUnavailable: no connection.
     """
     try:
-        with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+        with _connect(url) as connection:
             return compare(connection, read_bundle())
     except psycopg.Error as error:
         raise from_database(error) from error
@@ -196,7 +205,7 @@ def _install(url: str, bundle: Bundle) -> MigrationReport:
         if notice.severity_nonlocalized == "WARNING" and notice.message_primary:
             warnings.append(notice.message_primary)
 
-    with psycopg.connect(url, prepare_threshold=None) as connection:
+    with _connect(url, autocommit=False) as connection:
         connection.add_notice_handler(keep)
         connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         connection.execute("select set_config('lock_timeout', %s, true)", (str(TRY_MILLISECONDS),))
@@ -210,7 +219,7 @@ def _install(url: str, bundle: Bundle) -> MigrationReport:
 
 def _warned(url: str, report: MigrationReport) -> MigrationReport:
     """Add what needs a person's eye once everything is built."""
-    with psycopg.connect(url, prepare_threshold=None) as connection:
+    with _connect(url, autocommit=False) as connection:
         rows = connection.execute("select warning from passbell.migration_warnings()").fetchall()
     return dataclasses.replace(report, warnings=(*report.warnings, *(warning for (warning,) in rows)))
 
@@ -234,7 +243,7 @@ def _validate(url: str) -> None:
 
     Rows from before passbell that break one (a status of the owner's own) leave it as it is: it holds for new ones.
     """
-    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+    with _connect(url) as connection:
         for schema, relation, name in connection.execute(_UNVALIDATED).fetchall():
             with contextlib.suppress(psycopg.errors.CheckViolation):
                 connection.execute(
@@ -282,7 +291,7 @@ def _build_late(url: str) -> None:
 @contextlib.contextmanager
 def _building(url: str) -> Iterator[tuple[psycopg.Connection, float]]:
     """Give a connection that builds indexes for at most half an hour, and when that ends."""
-    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+    with _connect(url) as connection:
         ends = time.monotonic() + BUILD_SECONDS
         clock = threading.Timer(BUILD_SECONDS, connection.cancel)
         clock.daemon = True
