@@ -7,7 +7,7 @@ values
     ('WHALE', 'A balance of more than 500 points', 'points > $1::numeric', '500', 'number', '{}', true),
     ('POINTS', 'A balance of at least so many points', 'points >= $1::numeric', null, 'number', '{}', true),
     ('SLUMBER', 'No activity for more than 30 days',
-     -- `is true` keeps it a set that is asked, not a join: nobody can estimate how many there are.
+     -- `is true` keeps it a set that is asked, not a join: the planner cannot estimate how many there are.
      '(r.pass_id in (select passbell.asleep($2, passbell.now() - make_interval(days => $1::integer)))) is true', '30', 'days', '{DORMANT}', true),
     ('LOCAL', 'By zip code; an entry ending in * is a prefix',
      'upper(btrim(zip)) = any (passbell.list_words($1))

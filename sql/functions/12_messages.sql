@@ -99,7 +99,7 @@ begin
 end
 $$;
 
--- Would the text say 0 of points that nobody knows? A fallback of its own ({points|some}) says something else.
+-- Would the text say 0 of points that are not known? A fallback of its own ({points|some}) says something else.
 create or replace function passbell.says_zero(p_fields text[], p_fallbacks text[]) returns boolean
 language sql immutable
 set search_path = ''

@@ -1,7 +1,7 @@
 -- Takes the next campaign that is due and freezes its audience, all in one transaction; called by every daemon's
 -- campaign loop, on each wake-up, until it returns nothing. FOR UPDATE SKIP LOCKED on the PENDING row makes it ours.
 --
---   action 'expanded'   its chunks are in the queue, it is PROCESSING (or already COMPLETED if nobody is to be reached)
+--   action 'expanded'   its chunks are in the queue, it is PROCESSING (or already COMPLETED if it has no recipient)
 --   action 'failed'     the order is broken; status_detail says how
 --   action 'held'       PAUSED for a person to decide: a stale schedule or a double submit; or the database refuses it
 --   action 'set_aside'  the database refuses every change of its row, or a lock holds it up: passbell.set_aside says so
@@ -99,7 +99,7 @@ begin
         return;
     end if;
 
-    -- The same order twice within a minute is a form submitted twice. The earlier one goes, whoever is claimed first.
+    -- The same order twice within a minute is a form submitted twice. The earlier one is sent, whichever is claimed first.
     if v_campaign.released_at is null and v_campaign.kind = 'BROADCAST' then
         select t.* into v_twin from passbell.find_twin(v_campaign) t;
         if v_twin.created_at is not null then
@@ -285,7 +285,7 @@ $$;
 -- Freezes the audience of a PENDING campaign into chunks with one set-based statement and starts it. Who is in:
 -- every pass of the program that matches, is installed and active, and whose member did not opt out; the daily cap is
 -- judged later, when its chunk is claimed. DISTINCT, because a host that lost a primary key may show a pass twice.
--- With a list, those it matched (match_list) and no others; a list by which nobody is found fails the campaign, and its
+-- With a list, those it matched (match_list) and no others; a list without any known member fails the campaign, and its
 -- rows stay readable.
 --
 -- One array in the order of the ids, cut into chunks: neighbours in a chunk are neighbours in the ledger's indexes, and
@@ -322,7 +322,7 @@ begin
                  where m.pass_id is not null and m.nth = 1 and m.reachable and m.opted_in and m.wanted) a
          cross join lateral generate_series(1, (cardinality(a.ids) + p_chunk_size - 1) / p_chunk_size) n;
     elsif passbell.is_list(v_campaign) then
-        raise exception 'The list is not there.';       -- never "everybody", whatever went wrong before
+        raise exception 'The list is not there.';       -- never all members, whatever went wrong before
     else
         select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(v_campaign.target_query) a;
         begin

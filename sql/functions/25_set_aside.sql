@@ -192,7 +192,7 @@ begin
         begin
             perform passbell.put_aside(p_campaign, sqlstate, passbell.refusal('to record what was sent', sqlstate, sqlerrm));
         exception when lock_not_available or unique_violation then
-            null;       -- somebody is just looking at it; the debt is noted, and that is enough
+            null;       -- another session holds it; the debt is noted, and that is enough
         end;
         v_status := null;
     end;

@@ -1,6 +1,6 @@
 -- Which chunk is next: the search of passbell.claim_chunk, program by program.
 
--- Whether a program has a chunk that nobody holds. First where the last claim left off, then from the far end of
+-- Whether a program has a chunk that no worker holds. First where the last claim left off, then from the far end of
 -- chunks_ready: what was claimed and deleted lies at its near end until vacuum comes by.
 drop function if exists passbell.has_ready_chunk(uuid, uuid[]);
 drop function if exists passbell.has_ready_chunk(uuid, uuid[], boolean);
@@ -33,7 +33,7 @@ $$;
 
 -- The next chunk of a program that may be claimed now, locked; NULL if there is none. Quiet hours and the kill switch
 -- stop everything but test sends (quiet hours) and everything (suspension). First behind the chunk that was found last;
--- only when nothing is ready there, from the beginning: somebody may have held a chunk for a moment when we passed it.
+-- only when nothing is ready there, from the beginning: another session may have locked a chunk during the search.
 drop function if exists passbell.next_chunk(uuid, uuid[]);
 drop function if exists passbell.next_chunk(passbell.turns, uuid[]);
 drop function if exists passbell.next_chunk(passbell.turns, uuid[], boolean);

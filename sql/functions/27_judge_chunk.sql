@@ -1,15 +1,15 @@
 -- Who of a chunk is sent to, and what: judged when the chunk is claimed, by what is so at that moment.
 
--- Judges and words a locked chunk. Those who are skipped get their ledger rows and the counters here; those whom
--- another campaign has under way are put off in a chunk of their own; those who stay come back as parallel arrays with
--- the texts chosen. pass_ids is NULL if nobody stays. `uniform` says that everybody gets message_text as it stands, so
--- that no texts need be stored; `everybody`, that all stay, so that the ids need not be written again.
+-- Judges a locked chunk and chooses its texts. Skipped passes get their ledger rows and counters here; passes that another
+-- campaign is sending to are postponed in a chunk of their own; passes that stay are returned as parallel arrays with their
+-- texts. pass_ids is NULL if none stays. `uniform`: all get message_text unchanged, so no texts need be stored. `everybody`:
+-- all stay, so the ids need not be written again.
 --
--- A repeat (a chunk that was handed out before, and whose outcome nobody knows) is not sent to a pass that another
+-- A repeat (a chunk that was handed out before, with an unknown outcome) is not sent to a pass that another
 -- campaign has reached since, or may have reached, which can happen only while this one was paused: the phone shows the
 -- newer text by now, and would buzz a second time for the older one. It is recorded as failed, for a person to decide.
 -- While that other campaign, handed out later, still has the pass under way, the repeat waits for what becomes of it;
--- the one that was handed out last waits for nobody.
+-- the one that was handed out last does not wait.
 --
 -- One statement, once per pass of every campaign, so it asks for little: recipients without the columns that only
 -- placeholders need (those are read where a text is rendered), and the newest message in the ledger. Only a pass whose
@@ -89,7 +89,7 @@ begin
     with member as (              -- distinct, because a host that lost a primary key may show a pass twice
         select distinct on (t.n) t.n, t.pass_id, t.text as fixed, r.pass_id is null as gone, r.reachable, r.opted_in,
                r.passkit_id, r.external_id, r.protocol, r.user_id, coalesce(flight.under_way, false) as under_way,
-               not v_fresh and (not coalesce(flight.under_way, true)        -- paused, and nobody knows what it has sent
+               not v_fresh and (not coalesce(flight.under_way, true)        -- paused, and it is not known what it has sent
                                 or passbell.is_reached_since(t.pass_id, p_chunk.claimed_at)) as overtaken,
                case when last.sent_at > v_day then
                         (select count(*) from (select d.outcome from passbell.deliveries d
@@ -216,7 +216,7 @@ begin
 end
 $$;
 
--- What other campaigns of the program have handed out for these passes since p_since and nobody has reported yet: the
+-- What other campaigns of the program have handed out for these passes since p_since, without a report yet: the
 -- hashes of the texts, and whether they are under way (a paused campaign is not waited for). Uses chunks_in_flight, on
 -- either side of the campaign's own entries. Normally there is none; ROWS, so that a claim which meets some joins them
 -- by hash.

@@ -1,8 +1,8 @@
 -- Hands one chunk of passes to a worker: the heart of the queue. Called by every daemon whenever it has room.
 --
--- Which chunk: of the programs that have something ready, the one whose turn lies furthest back; in it, test sends
--- first, then the oldest campaign; in that, the first chunk that nobody holds (never claimed, handed back and due, or
--- leased by someone whose lease ran out). So a campaign of 50 passes starts at once beside one of 1,000,000.
+-- Which chunk: of the programs that have something ready, the one that was served longest ago; in it, test sends
+-- first, then the oldest campaign; in that, the first chunk that no worker holds (never claimed, handed back and due, or
+-- with an expired lease). So a campaign of 50 passes starts at once beside one of 1,000,000.
 -- Only programs of `p_accounts` are looked at ('' is the daemon's own, whose limit stands under p_account); the chunk says whose
 -- it is. `p_busy_programs` are those the caller wants no more of for now, test sends excepted; `p_busy_campaigns` are campaigns it
 -- wants no more of, or programs of which it wants nothing at all.
@@ -13,26 +13,26 @@
 -- What it guarantees. The chunk is leased until now + p_lease_seconds under a claim_token, which every later write must
 -- carry (fencing): p_token, chosen anew by the caller for every claim. Asked again with the same token after its answer was
 -- lost (p_again), it answers with what stands under it (33_claimed_again). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
--- the meantime is skipped with the reason. The texts are chosen and stored before anybody is sent anything, so that a
+-- the meantime is skipped with the reason. The texts are chosen and stored before any pass is sent, so that a
 -- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
 -- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: a pass
 -- that another campaign is sending to is postponed by one second. Otherwise a repeat of the earlier text could overtake
 -- the later one, and the phone would buzz twice. The program's turn row, locked first, puts the
 -- claims inside one program in a row, so that two of them cannot overlook each other.
 --
--- The texts come in `texts`, beside pass_ids; or, when everybody gets the same, once in `message`, and texts is NULL.
+-- The texts come in `texts`, beside pass_ids; or, if all passes get the same, once in `message`, and texts is NULL.
 --
 -- Uses chunks_ready to find, chunks_in_flight for what is in flight, deliveries_pass for what was sent. The search goes on
 -- where the last claim found its chunk (passbell.turns): before it lie the entries of finished chunks, all of them as long
 -- as some old snapshot is held, and each would be looked at again (measured: 30 ms per claim after 20,000 chunks).
--- A claim that has skipped 5,000 and found nobody to send to (a large audience at its daily cap) commits that and rings
--- the daemons: in one transaction it would outlast its caller's patience, be rolled back, and begin anew for ever.
+-- If a claim has skipped 5,000 passes and found none to send to (a large audience at its daily cap), it commits that and
+-- notifies the daemons: in one transaction it would outlast its caller's time-out, be rolled back, and begin again for ever.
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
 --
 -- What goes wrong with one campaign stops that one: a chunk that cannot be judged is looked through pass by pass
 -- (passbell.sift_chunk), and if no pass is at fault the campaign is set aside with a sentence (25_set_aside). No lock is
 -- waited for longer than half a second, and none while another program could be served instead: programs whose turn
--- somebody holds come last.
+-- another session holds come last.
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[]);
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[], text[]);
 drop function if exists passbell.claim_chunk(uuid, text, numeric, integer, text, uuid[], uuid[], text[], uuid, boolean);
@@ -70,7 +70,7 @@ declare
     v_count     integer;
     v_next      integer := 0;
     v_holding   boolean := false;
-    v_passed    integer := 0;     -- passes of chunks of which nobody stayed
+    v_passed    integer := 0;     -- passes of chunks of which none stayed
     v_busy      uuid[];           -- campaigns that are not claimed from now
     v_aside     boolean;
     v_open      text[];           -- accounts that may send now
@@ -120,7 +120,7 @@ begin
         continue when not passbell.has_ready_chunk(v_turn, v_busy, v_program = any (p_busy_programs), v_now);
         if v_next <= v_count then
             select t.* into v_turn from passbell.turns t where t.program_id = v_program for update skip locked;
-            if not found then           -- somebody is claiming there: the others first
+            if not found then           -- another session is claiming there: the others first
                 v_turns := v_turns || v_turns[v_next];
                 continue;
             end if;
@@ -153,7 +153,7 @@ begin
                 end if;
                 continue;
             end;
-            if v_ready.pass_ids is null then             -- everybody in it was skipped or put off
+            if v_ready.pass_ids is null then             -- all in it were skipped or postponed
                 v_passed := v_passed + cardinality(v_chunk.pass_ids);
                 continue when v_passed < 5000;
                 update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;

@@ -11,14 +11,14 @@
 -- p_pass_ids NULL is short for the usual report: every pass of the chunk was sent, with the status p_http[1].
 --
 -- Passes handed back that were certainly never sent are free again: their texts are chosen when they are claimed anew.
--- Certain is only who was first to hold the chunk: after a crash, the dead holder may have sent what its successor did not.
+-- This is certain only for the first holder of the chunk: after a crash, the dead holder may have sent what its successor did not.
 --
 -- One transaction: appends the ledger, shrinks or deletes the chunk, moves the counters, completes the campaign if
 -- this was the last chunk. Passes not named stay as they are. With p_release the claim ends; without it the worker
 -- goes on (a partial report). A chunk always has one attempt number: passes tried and failed move to a chunk of their
 -- own when others of the same chunk were not tried. If the campaign was cancelled meanwhile, the rest is closed here.
 -- If nearly all of a report is 404, the program or the region is wrong rather than the passes: the campaign is paused
--- and nobody is failed, unless a person has resumed it after such a hold.
+-- and no pass is failed, unless a person has resumed it after such a hold.
 --
 -- Outcomes first: the ledger and the chunk are written before, and independently of, everything that the host's rules may
 -- refuse or hold up (the counters and the end of the campaign, its audit row): see passbell.book_outcomes. p_ask_host
@@ -56,7 +56,7 @@ declare
     v_campaign  record;
     v_tried     smallint;
     v_wrong     boolean := false;
-    v_plain     bigint;     -- hash of the text that everybody got
+    v_plain     bigint;     -- hash of the text that all passes got
     v_skipped   integer := 0;
     v_again     uuid[];
     v_back      uuid[];
@@ -174,7 +174,7 @@ begin
 
     status := passbell.book_outcomes(p_campaign, sent, failed, v_skipped,
         case when v_wrong then
-            'Held: PassKit answers 404 for nearly every pass. Wrong region (api.pub1 or api.pub2) or program? Nobody was failed for it; resume to go on all the same.'
+            'Held: PassKit answers 404 for nearly every pass. Wrong region (api.pub1 or api.pub2) or program? No pass was failed for it; resume to go on all the same.'
         end, v_again is null and v_back is null, p_ask_host);
 
     skipped := v_skipped;

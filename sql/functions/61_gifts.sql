@@ -2,7 +2,7 @@
 -- 59_daily_runs. The callers hold the program's row of birthday_programs (lock_birthdays), so that the gifts of one program
 -- come one after the other.
 
--- Puts the gifts of a program in a row: waits for whoever is giving there now.
+-- Gives the gifts of a program one after the other: waits for the session that is giving there now.
 create or replace function passbell.lock_birthdays(p_program uuid) returns void
 language sql
 set search_path = ''
@@ -15,8 +15,8 @@ as $$
     select b.program_id from passbell.birthday_programs b where b.program_id = p_program for update;
 $$;
 
--- Gives up to p_limit members of a run their gifts (NULL: all), starting nobody after p_until, and hands those who did
--- not opt out to the day's campaign. A member whose award fails is recorded and left alone until the next pass.
+-- Gives up to p_limit members of a run their gifts (NULL: all), beginning none after p_until, and adds the members who
+-- did not opt out to the day's campaign. A member whose award fails is recorded and left alone until the next pass.
 -- `remaining` counts those not tried in this pass yet; it is 0 when the program may no longer give.
 create or replace function passbell.give_gifts(
     p_program uuid, p_date date, p_limit integer, p_until timestamptz, p_greet_at timestamptz,
@@ -87,7 +87,7 @@ end
 $$;
 
 -- Adds passes to the day's BIRTHDAY campaign of the program, which is made with the first of them. The last chunk is held
--- until the next batch comes or the run ends. Nobody is greeted in a cancelled campaign.
+-- until the next batch comes or the run ends. A cancelled campaign greets no member.
 create or replace function passbell.greet(
     p_run passbell.birthday_runs, p_message text, p_problem text, p_passes uuid[], p_greet_at timestamptz) returns void
 language plpgsql

@@ -100,7 +100,7 @@ as $$
               from passbell.programs g where g.program_id = p_program) t
 $$;
 
--- Open runs that nobody will take any more: the bot was switched off in the middle, or their week is over. Lets held
+-- Open runs that no daemon will take any more: the bot was switched off in the middle, or their week is over. Lets held
 -- greetings go; a run whose week is over is completed and says how many gifts were never given.
 create or replace function passbell.close_birthday_runs() returns void
 language plpgsql
@@ -167,8 +167,8 @@ begin
 end
 $$;
 
--- Ends a pass over a claimed run. Everybody has the gift: completed. Somebody has not: open, and taken up again after
--- 1, 2, 4 … 60 minutes. Raises PB412 if another worker has the run by now.
+-- Ends a pass over a claimed run. If all members have the gift, it is completed. Otherwise it stays open and is taken up again
+-- after 1, 2, 4 … 60 minutes. Raises PB412 if another worker has the run by now.
 create or replace function passbell.finish_birthday_run(p_program uuid, p_date date, p_worker uuid)
 returns table (eligible integer, gifted integer, failed integer, completed boolean, campaign_id uuid)
 language plpgsql
@@ -186,7 +186,7 @@ begin
 end
 $$;
 
--- The same for whoever holds the program's lock: counts, completes or pauses, lets the greetings go. A run is complete
+-- The same for the holder of the program's lock: counts, completes or pauses, lets the greetings go. A run is complete
 -- only once its hour has come, so that one started by hand at seven does not hide those who join before nine. A run
 -- of a program that was suspended meanwhile stays open.
 create or replace function passbell.end_birthday_pass(p_program uuid, p_date date, p_greet_at timestamptz) returns passbell.birthday_runs

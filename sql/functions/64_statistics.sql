@@ -153,7 +153,7 @@ as $$
     select ('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256((p_person::text || p_salt)::bytea), 1, 4), 'hex'))::bit(32)::bigint / 4294967296.0::double precision
 $$;
 
--- Is the person among the `p_percent` in 100 that are held back? In plpgsql, so that a claim which holds nobody back does not
+-- Is the person among the `p_percent` in 100 that are held back? In plpgsql, so that a claim which holds no one back does not
 -- prepare the whole expression.
 create or replace function passbell.is_held_out(p_person uuid, p_salt text, p_percent numeric) returns boolean
 language plpgsql immutable

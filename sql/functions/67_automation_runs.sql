@@ -181,7 +181,7 @@ as $$
 $$;
 
 -- Runs what is due now, in one program or in all, whatever the hour; or as of another local date. As often as you like:
--- everybody has one message per occasion. What one automation does wrong stops that one: its sentence is in status_detail.
+-- each member gets one message per occasion. A fault of one automation stops only that one: its sentence is in status_detail.
 drop function if exists public.run_automations(uuid, date);
 create function public.run_automations(program_id uuid default null, on_date date default null)
 returns table (automation_id uuid, local_date date, due integer, fired integer, held_back_by_limit integer, campaign_id uuid)
