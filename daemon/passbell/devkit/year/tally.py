@@ -125,7 +125,8 @@ def brought(restaurant: Restaurant) -> list[Brought]:
     planted = _planted(restaurant)
     (row,) = restaurant.rows(BROADCASTS, (restaurant.program, MEASURE_DAYS))
     if row["campaigns"]:
-        sentence = f"{row['campaigns']} broadcasts added up. {row['sentence']}"
+        said = row["sentence"].replace("This campaign was", "They were")
+        sentence = f"{row['campaigns']} broadcasts added up. {said}"
         found.append(_brought("Broadcasts", "every Thursday", row, sentence, planted[None]))
     for number, rule in restaurant.rules.items():
         (row,) = restaurant.rows(
