@@ -123,7 +123,9 @@ begin
         end if;
         if v_birthday and p_person.opted_in and p_fields <> '{}' then        -- the text with this member's name and the balance as it is now
             update public.birthday_logs l
-               set message_sent = passbell.render_message(m.layout, m.fields, m.fallbacks, r.points, r.first_name, r.last_name, r.tier_points, p_program_name)
+               set message_sent = case when not (passbell.says_zero(m.fields, m.fallbacks) and (r.points is null or r.tier_points is null)
+                                                  and passbell.balance_unreadable(r.pass_id))
+                                       then passbell.render_message(m.layout, m.fields, m.fallbacks, r.points, r.first_name, r.last_name, r.tier_points, p_program_name) end
               from passbell.compile_message(p_message) m, passbell.recipients r
              where l.pass_id = p_person.pass_id and l.year = v_year and r.pass_id = p_person.pass_id;
         end if;

@@ -95,6 +95,27 @@ def test_a2_a_balance_that_is_no_number_is_unknown_for_that_member(
         assert [row["detail"] for row in details] == ["The member's balance cannot be read."]
 
 
+def test_a2_a_greeting_tells_nobody_a_balance_that_cannot_be_read(bare: Shop) -> None:
+    """Whose points cannot be read gets no greeting that says 0, and none is noted as sent; the other one is greeted."""
+    bare.conn.execute("drop trigger keep_spend_tier on passes_master")
+    bare.conn.execute(
+        "alter table passes_master alter points_balance drop default, alter points_balance type text"
+    )
+    club = bare.program(
+        birthday_bot_enabled=True, birthday_reward_points=0, birthday_message="{points} points to spend"
+    )
+    born: Any = {"birth_date": "1990-05-05"}
+    odd, plain = (bare.member(club, user=born, points_balance=value) for value in ("1,315", "7"))
+    migrate(bare.url)
+    bare.clock("2026-05-05 14:00+00")
+    bare.rows("select * from run_birthdays(%s, '2026-05-05')", [club])
+    noted = bare.rows("select pass_id, message_sent from birthday_logs")
+    assert {row["pass_id"]: row["message_sent"] for row in noted} == {odd: None, plain: "7 points to spend"}
+    (campaign,) = bare.rows("select id from push_campaigns where kind = 'BIRTHDAY'")
+    bare.send_chunks()
+    assert bare.ledger(campaign["id"]) == {odd: "render_error", plain: "sent"}
+
+
 def test_c9_birth_dates_and_answers_as_text(bare: Shop) -> None:
     """Case 04: an ISO date is a date, a no is a no in many words, and an unreadable value is no answer."""
     bare.conn.execute("alter table users alter birth_date type text")
