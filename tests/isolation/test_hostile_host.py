@@ -81,10 +81,7 @@ MUTANTS = {
     "the counters' error takes the outcomes back": Mutant("A3, its counters", (("book_outcomes", *RAISES),)),
     "the counters' error is not said": Mutant(
         "A1, while it sends",
-        (
-            ("book_outcomes", "perform passbell.put_aside(", "return; perform passbell.put_aside("),
-            ("pay_counts", "perform passbell.put_aside(", "return; perform passbell.put_aside("),
-        ),
+        (("put_aside", "insert into passbell.set_aside", "return; insert into passbell.set_aside"),),
     ),
     "a deleted program's campaign is left alone": Mutant("A4", (("close_deserted", "limit 20", "limit 0"),)),
     "anybody can make the engine's mark": Mutant(
