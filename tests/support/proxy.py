@@ -35,6 +35,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._refusing = False
         self._deaf = False
+        self._deaf_once = b""
         self.delay = 0.0
         self.connections = 0
         self.held = 0
@@ -91,9 +92,12 @@ class Proxy:
         """Move bytes again, the held ones first."""
         self._call(self._set_flowing(True))
 
-    def lose_answers(self) -> None:
-        """Drop what the target says from now on; what callers say still arrives. Until `cut()`."""
-        self._deaf = True
+    def lose_answers(self, once: bytes = b"") -> None:
+        """Drop what the target says from now on; what callers say still arrives. Until `cut()`.
+
+        `once`: begin when a caller says this.
+        """
+        self._deaf, self._deaf_once = not once, once
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
@@ -114,7 +118,7 @@ class Proxy:
             self._flowing.clear()
 
     async def _cut(self) -> None:
-        self._deaf = False
+        self._deaf, self._deaf_once = False, b""
         self.held = 0
         tasks = list(self._pairs)
         for task, writers in list(self._pairs.items()):
@@ -149,6 +153,7 @@ class Proxy:
         while block := await reader.read(BLOCK):
             if calling:
                 self.sent += len(block)
+                self._deaf = self._deaf or (bool(self._deaf_once) and self._deaf_once in block)
             elif self._deaf:
                 continue
             if self.delay:
