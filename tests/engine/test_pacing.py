@@ -79,7 +79,7 @@ async def test_a_call_that_left_late_is_paid_for() -> None:
     assert await clock.pacer.wait()
     time.sleep(0.15)  # noqa: ASYNC251 - that is the freeze
     await asyncio.sleep(0.02)
-    assert [count for count, _ in clock.told] == [1, 0], "nobody is in line, so it is paid at once"
+    assert [count for count, _ in clock.told] == [1, 0], "the line is empty, so it is paid at once"
     assert 0.03 < clock.told[1][1] <= 0.051
     assert clock.pacer.blocks.debt == 0
 

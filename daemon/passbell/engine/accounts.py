@@ -93,7 +93,7 @@ class Accounts:
     """Those that are served, by name. Use as an async context manager."""
 
     def __init__(self, settings: Settings, queue: Queue) -> None:
-        """Whom to stop and to wake is told by `attach`."""
+        """`attach` says what to stop and to wake."""
         self._settings = settings
         self._queue = queue
         self._served: dict[str, Account] = {}

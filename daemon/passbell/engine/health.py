@@ -43,7 +43,7 @@ class Health:
     """What this daemon knows about PassKit's state."""
 
     def __init__(self, queue: Queue, passkit: PassKit, account: str = "") -> None:
-        """`account` is its name in the log. Whom to stop and to wake is told by `attach`."""
+        """`account` is its name in the log. `attach` says what to stop and to wake."""
         self._log = log.bind(account=account) if account else log
         self._queue = queue
         self._passkit = passkit

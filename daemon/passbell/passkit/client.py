@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _UNAUTHORIZED = int(HTTPStatus.UNAUTHORIZED)  # compared with every answer; an enum's member costs more
 
-NOBODY = "0000000000000000000000"
+NO_MEMBER = "0000000000000000000000"
 """A member id in PassKit's form (22 characters of base 62) that stands for the nil UUID, so no member has it."""
 
 
@@ -179,9 +179,9 @@ class PassKit:
         The question is for a member who cannot exist, so "not found" is the good answer and becomes SENT; its
         detail keeps PassKit's sentence, which names `program_id` if that does not exist in this region.
         """
-        path = f"/members/member/id/{NOBODY}"
+        path = f"/members/member/id/{NO_MEMBER}"
         if program_id and program_id not in {".", ".."}:
-            path = f"/members/member/externalId/{quote(program_id, safe='')}/{NOBODY}"
+            path = f"/members/member/externalId/{quote(program_id, safe='')}/{NO_MEMBER}"
         answer = (await self._ask("GET", path, None, caller)).answer
         if (
             answer.verdict in {Verdict.NOT_FOUND, Verdict.REJECTED}
@@ -292,7 +292,7 @@ def _is_httpx(given: object) -> TypeGuard[httpx.AsyncBaseTransport]:
 
 
 def _given(base_url: str, given: Transport | httpx.AsyncBaseTransport, concurrency: int) -> Transport:
-    # Whoever hands in an httpx transport has loaded httpx; the daemon does without it.
+    # A program that hands in an httpx transport has loaded httpx; the daemon does without it.
     if "httpx" not in sys.modules or not _is_httpx(given):
         return cast("Transport", given)
     from passbell.passkit.over_httpx import HttpxTransport  # noqa: PLC0415 - loads httpx
