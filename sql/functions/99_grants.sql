@@ -127,7 +127,6 @@ declare
         'known_campaigns',
         'list_reasons',
         'member_import',
-        'message_warnings',
         'open_import',
         'open_list_order',
         'open_session',
@@ -164,7 +163,7 @@ declare
         'push_results', 'push_results_total', 'run_birthdays'];
     -- Of schema passbell, what people's servers may call besides push_: nothing here changes anything.
     v_server    constant text[] := array['check_conservation', 'is_admin_of', 'admin_programs', 'queue_state', 'sample_messages',
-        'daemons_running', 'message_warnings', 'order_outlook', 'order_warnings'];
+        'daemons_running', 'message_warnings', 'order_outlook'];
     -- What the policies below call in the caller's name.
     v_policy    constant text[] := array['admin_programs', 'is_admin_of'];
 begin

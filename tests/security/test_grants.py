@@ -207,7 +207,13 @@ def test_every_definer_has_a_fixed_search_path(project: Shop) -> None:
 
 # Called over a person's or the page's connection, though their modules stand beside the daemon's.
 BY_HAND = {"open_import", "member_import", "draft_list_campaign", "submit_list_campaign"}
-PAGE_IN_DB = {"open_import", "import_staged", "import_batch", "member_import"}  # db/imports.py
+PAGE_IN_DB = {
+    "open_import",
+    "import_staged",
+    "import_batch",
+    "member_import",
+    "release_import",
+}  # db/imports.py, db/importqueue.py
 
 
 def calls_in(*folders: str) -> set[str]:
