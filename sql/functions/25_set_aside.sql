@@ -202,7 +202,7 @@ $$;
 
 -- The row says something else than was written to it: a rule or a trigger has changed it on the way.
 create or replace function passbell.refuse_counters() returns void
-language plpgsql immutable
+language plpgsql
 set search_path = ''
 as $$
 begin

@@ -180,7 +180,6 @@ def test_compose_preview_confirm_progress_done(stage: Stage) -> None:
         page.wait_for_selector("#ledger tbody tr")
         done = stage.scene.until(campaign)  # type: ignore[arg-type]
         assert done["sent_count"] == done["recipient_count"] == phones
-        picture(page, "campaign", full=False)
 
 
 def test_d3_a_notice_stays_and_back_keeps_the_text(stage: Stage) -> None:
@@ -360,14 +359,12 @@ def test_mobile_width(stage: Stage, scheme: str) -> None:
         page.goto(stage.web.url + "/")
         stage.choose(page, "On the go")
         page.wait_for_selector("#rendered")
-        picture(page, f"mobile-compose-{scheme}")
         page.click("#send")
         page.wait_for_selector("#confirm-title")
         box = page.locator("#confirm").bounding_box()
         assert box
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
-        picture(page, f"mobile-confirm-{scheme}", full=False)
 
 
 def test_by_keyboard_alone(stage: Stage) -> None:
@@ -437,8 +434,6 @@ def test_no_serious_violation(stage: Stage, axe: str, scheme: str) -> None:
         for path in paths:
             page.goto(stage.web.url + path)
             page.wait_for_load_state("networkidle")
-            if path in {"/birthdays", "/status"} and scheme == "light":
-                picture(page, path.strip("/"))
             assert not serious(page, axe), path
         page.goto(stage.web.url + "/")
         stage.choose(page, "For everybody")
