@@ -23,9 +23,9 @@ from pydantic import AliasChoices
 
 from passbell import settings as settings_module
 from passbell.cli import passbell
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from passbell.settings import Settings
-from passbell.settings_sources import names_of
+from passbell.settings.sources import names_of
 from reference_markdown import WIDTH, WRITTEN, block, table
 from reference_outcomes import outcomes_page
 from reference_sql import sql_page

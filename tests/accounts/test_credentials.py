@@ -9,8 +9,8 @@ import httpx
 import pytest
 from psycopg import sql
 
-from passbell.account_secrets import account_secrets, has_account_secrets, suffix_of
 from passbell.errors import ConfigurationError
+from passbell.settings.account_secrets import account_secrets, has_account_secrets, suffix_of
 from support.processes import Command, Sandbox
 
 if TYPE_CHECKING:

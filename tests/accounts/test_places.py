@@ -7,14 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from passbell.db.calls import ClaimedChunk, Decided
-from passbell.engine.chunks import MAX_HELD, ChunkLoop
-from passbell.engine.outcomes import Outcome
-from passbell.engine.wakeups import Bell
+from passbell.database.calls import ClaimedChunk, Decided
+from passbell.delivery.chunks import MAX_HELD, ChunkLoop
+from passbell.delivery.outcomes import Outcome
+from passbell.delivery.wakeups import Bell
 from passbell.settings import Settings
 
 if TYPE_CHECKING:
-    from passbell.engine.held import HeldChunk
+    from passbell.delivery.held import HeldChunk
 
 
 class Town:

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from passbell.db.database import Database
-from passbell.engine.automations import Automations
+from passbell.database.pool import Database
+from passbell.delivery.automations import Automations
 from support.flights import Flights
 from support.law import Law
 from support.scene import LONG

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from passbell.db.database import Database
-from passbell.engine.automations import Automations
+from passbell.database.pool import Database
+from passbell.delivery.automations import Automations
 from support.shop import utc
 
 if TYPE_CHECKING:

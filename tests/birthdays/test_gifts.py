@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from support.wait import wait_until
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from passbell.db.database import Database
-from passbell.engine.birthdays import Birthdays
-from passbell.engine.schedule import Duty, Schedule
+from passbell.database.pool import Database
+from passbell.delivery.birthdays import Birthdays
+from passbell.delivery.schedule import Duty, Schedule
 from support.holdup import Holdup
 from support.proxy import Proxy
 from support.wait import wait_until_async

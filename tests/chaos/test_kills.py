@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 import pytest
 
-from passbell.db.migrate import check
+from passbell.database.migrate import check
 from support.flights import Flights
 from support.holdup import Holdup
 from support.law import Law

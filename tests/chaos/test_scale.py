@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 from support.processes import Daemon

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from passbell.db.calls import ClaimedChunk
-from passbell.engine.held import HeldChunk, lease_clock
+from passbell.database.calls import ClaimedChunk
+from passbell.delivery.held import HeldChunk, lease_clock
 from support.holdup import Holdup
 from support.law import Law
 from support.proxy import Proxy

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 from support.feast import feast, gifts

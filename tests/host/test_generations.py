@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from passbell.database.sqlfiles import sql_root
 from passbell.devkit.demo.members import populate
-from passbell.sqlfiles import sql_root
 from support.databases import load_host
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from passbell.errors import PassbellError
 from support.shop import Shop
 from support.wait import wait_until

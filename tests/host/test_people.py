@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from support.shop import Shop
 from support.tenants import Tenants
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from passbell.db.migrate import check, migrate
+from passbell.database.migrate import check, migrate
 from passbell.devkit.binaries import (
     PostgresUnavailableError,
     copied_binaries,

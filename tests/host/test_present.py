@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from support.processes import Command
 from support.shop import Shop
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg import sql
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from support.shop import Shop
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from passbell.db.imports import HeldImport, apply_import, read_file, stage_members
+from passbell.database.imports import HeldImport, apply_import, read_file, stage_members
 from support.tenants import Tenants
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from passbell.db.imports import ImportOrder, apply_import, open_import
-from passbell.db.lists import ListOrder, create_list_campaign
+from passbell.database.imports import ImportOrder, apply_import, open_import
+from passbell.database.lists import ListOrder, create_list_campaign
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from support.databases import Generation
     from support.shop import MakeShop, Row, Shop
 
-CASES = Path(__file__).parent.parent / "csvfile" / "cases"
+CASES = Path(__file__).parent.parent / "csv" / "cases"
 
 
 def run(shop: Shop, program: UUID, content: bytes | str, **order: Any) -> Row:

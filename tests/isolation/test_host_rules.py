@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from support.wait import wait_until
 
 if TYPE_CHECKING:

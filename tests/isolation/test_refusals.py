@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from support.shop import Shop
 
 if TYPE_CHECKING:

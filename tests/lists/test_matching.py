@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from passbell.db.lists import ListCampaign, ListOrder, create_list_campaign
+from passbell.database.lists import ListCampaign, ListOrder, create_list_campaign
 from passbell.errors import CampaignError
 from support.wait import wait_until
 

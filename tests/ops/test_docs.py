@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import passbell
-from passbell.engine import campaigns
+from passbell.delivery import campaigns
 from passbell.ops import queue_state
 from passbell.ops.durations import Durations
 from passbell.ops.metrics import REGISTRY

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import yaml
 
-from passbell.db.migrate import check
+from passbell.database.migrate import check
 from support import image as image_support
 from support.image import Image
 from support.pages import free_port

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import pytest
 
-from passbell.engine.wakeups import Bell
+from passbell.delivery.wakeups import Bell
 from passbell.ops.watch import Watch
 from passbell.settings import Settings
 from support import confined

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import passbell
 from passbell.cli import COMMANDS
+from passbell.database.sqlfiles import sql_root
 from passbell.errors import PassbellError
-from passbell.sqlfiles import sql_root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where SQL is: the daemon's in `passbell.db`, the page's in `passbell.web.calls`; with named parameters."""
+"""Where SQL is: the daemon's in `passbell.database`, the page's in `passbell.web.calls`; with named parameters."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def statements(file: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-@pytest.mark.parametrize("folder", ["engine", "ops", "passkit", "fetch", "csvfile"])
+@pytest.mark.parametrize("folder", ["delivery", "ops", "passkit", "files"])
 def test_the_daemon_has_no_sql_of_its_own(folder: str) -> None:
-    """Every call of the database is a method in `passbell.db`."""
+    """Every call of the database is a method in `passbell.database`."""
     found = [
         f"{file.relative_to(ROOT)}:{line}: {text.strip()[:60]}"
         for file in sorted((ROOT / folder).rglob("*.py"))
@@ -59,7 +59,7 @@ def test_sql_functions_are_called_by_the_names_of_their_parameters() -> None:
     """A parameter that is appended, or two of one type that change places, cannot be mistaken for another."""
     calls = [
         (f"{file.relative_to(ROOT)}:{line}", argument.strip())
-        for folder in ("db", "web")
+        for folder in ("database", "web")
         for file in sorted((ROOT / folder).rglob("*.py"))
         for line, text in statements(file)
         for arguments in CALL.findall(PLACEHOLDER.sub(r"$\1", text))

@@ -213,7 +213,7 @@ PAGE_IN_DB = {
     "import_batch",
     "member_import",
     "release_import",
-}  # db/imports.py, db/importqueue.py
+}  # database/imports.py, database/importqueue.py
 
 
 def calls_in(*folders: str) -> set[str]:
@@ -288,7 +288,7 @@ def test_a_roles_list_is_what_its_program_calls(database: MakeDatabase, role: st
     known = {function["name"] for function in shop.rows(FUNCTIONS)}
     with role_url(shop.url, role):
         if role == "passbell_daemon":
-            assert callable_by(shop, role) == (calls_in("db", "engine", "ops") - BY_HAND) & known
+            assert callable_by(shop, role) == (calls_in("database", "delivery", "ops") - BY_HAND) & known
             assert callable_by(shop, role, "public") == set()
         else:
             assert callable_by(shop, role) == (calls_in("web") | PAGE_IN_DB) & known
@@ -306,7 +306,7 @@ def test_nothing_else_runs_as_the_owner(project: Shop) -> None:
         for function in project.rows(FUNCTIONS)
         if function["schema"] == "passbell" and function["definer"] and function["result"] != "trigger"
     }
-    programs = (calls_in("db", "engine", "ops") - BY_HAND) | calls_in("web") | PAGE_IN_DB
+    programs = (calls_in("database", "delivery", "ops") - BY_HAND) | calls_in("web") | PAGE_IN_DB
     known = {function["name"] for function in project.rows(FUNCTIONS)}
     assert definers == programs & known | {"is_admin_of", "admin_programs", "consent_trouble"}
 

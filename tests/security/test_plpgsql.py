@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from passbell.devkit.binaries import debian_binaries
 from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host

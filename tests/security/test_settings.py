@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from support.processes import Command, Daemon
 from support.shop import Shop
 from support.tenants import refused

@@ -11,9 +11,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from passbell.db.migrate import check, migrate
+from passbell.database.migrate import check, migrate
+from passbell.database.sqlfiles import sql_root
 from passbell.errors import SchemaTooNew
-from passbell.sqlfiles import sql_root
 from support.dumps import client_program, dump
 from support.shop import Shop
 
@@ -97,7 +97,7 @@ def test_on_a_large_table_the_index_is_built_beside_the_platforms_writes(
     """With the very same result; and one that was left half built is built anew."""
     at_once, beside = database(generation, migrated=False), database(generation, migrated=False)
     migrate(at_once)
-    monkeypatch.setattr("passbell.db.migrate.LARGE_BYTES", 0)
+    monkeypatch.setattr("passbell.database.migrate.LARGE_BYTES", 0)
     with psycopg.connect(beside, autocommit=True) as connection:
         connection.execute("create index passes_master_external_id_folded on passes_master (external_id)")
         connection.execute(
@@ -117,7 +117,7 @@ def test_indexes_that_need_columns_of_ours_are_built_beside_writes(
     database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On large tables the installation builds none; birthdays have their proof first, or duplicates are named."""
-    monkeypatch.setattr("passbell.db.migrate.LARGE_BYTES", 0)
+    monkeypatch.setattr("passbell.database.migrate.LARGE_BYTES", 0)
     url = database("1_bare", migrated=False)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("alter table users add column birth_date text")
@@ -126,14 +126,14 @@ def test_indexes_that_need_columns_of_ours_are_built_beside_writes(
         connection.execute(
             "create table notification_logs (id uuid default gen_random_uuid(), program_id uuid)"
         )
-        monkeypatch.setattr("passbell.db.migrate._build_late", lambda _url: None)
+        monkeypatch.setattr("passbell.database.migrate._build_late", lambda _url: None)
         assert any("birthday_logs has no UNIQUE" in warning for warning in migrate(url).warnings)
         missing = [
             row[0] for row in connection.execute("select name from passbell.missing_indexes()").fetchall()
         ]
         assert sorted(missing) == sorted(INDEXES_OF_OURS)
         monkeypatch.undo()
-        monkeypatch.setattr("passbell.db.migrate.LARGE_BYTES", 0)
+        monkeypatch.setattr("passbell.database.migrate.LARGE_BYTES", 0)
         assert migrate(url).warnings == ()
         assert connection.execute("select * from passbell.missing_indexes()").fetchall() == []
 

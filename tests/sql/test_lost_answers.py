@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from passbell.db.calls import Queue
-from passbell.db.claims import Claims
-from passbell.db.database import Database
-from passbell.db.importqueue import ImportQueue
-from passbell.db.runs import AutomationRuns, BirthdayRuns
+from passbell.database.calls import Queue
+from passbell.database.claims import Claims
+from passbell.database.importqueue import ImportQueue
+from passbell.database.pool import Database
+from passbell.database.runs import AutomationRuns, BirthdayRuns
 from passbell.errors import DatabaseUnavailable
 from support.proxy import Proxy
 from support.wait import wait_until_async

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["broken_promises", "called_functions", "read_contract"]
 
-LONG_RUNNING = ("db", "engine", "ops", "web")
+LONG_RUNNING = ("database", "delivery", "ops", "web")
 CALL = re.compile(r"\b(passbell|public)\.([a-z_]+)\(")
 SIGNATURES = """
     select n.nspname || '.' || p.proname as name,

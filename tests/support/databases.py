@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psycopg
 from psycopg import sql
 
-from passbell.sqlfiles import sql_root
+from passbell.database.sqlfiles import sql_root
 
 if TYPE_CHECKING:
     from .servers import Server, ServerChoice
@@ -67,7 +67,7 @@ class Databases:
             url = self._create(bool(supabase), name, "template1" if self._choice.shared else "template0")
             load_host(url, generation, supabase=supabase)
             if migrated:
-                from passbell.db.migrate import migrate  # noqa: PLC0415 - only sessions that need a database
+                from passbell.database.migrate import migrate  # noqa: PLC0415 - only sessions that need a database
 
                 migrate(url)
             self._templates[key] = name

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, NoReturn
 from psycopg import AsyncTransaction
 
 from passbell.cli import main
-from passbell.db.calls import Queue
-from passbell.db.runs import AutomationRuns
-from passbell.engine import worker
-from passbell.engine.chunks import ChunkLoop
+from passbell.database.calls import Queue
+from passbell.database.runs import AutomationRuns
+from passbell.delivery import worker
+from passbell.delivery.chunks import ChunkLoop
 from passbell.passkit import PassKit
 
 Counts = Callable[[Any, tuple[Any, ...], dict[str, Any]], bool]

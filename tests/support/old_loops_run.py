@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from passbell import errors
 from passbell.cli import main
-from passbell.engine import daemon
+from passbell.delivery import daemon
 from passbell.errors import DatabaseRefused, SchemaBehind
 
 if TYPE_CHECKING:

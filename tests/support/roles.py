@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

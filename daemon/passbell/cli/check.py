@@ -111,7 +111,7 @@ def _database(settings: Settings, programs: list[Program], accounts: list[Accoun
 
 
 def _schema(settings: Settings) -> Finding:
-    from passbell.db import migrate as schema  # noqa: PLC0415 - reads all SQL files
+    from passbell.database import migrate as schema  # noqa: PLC0415 - reads all SQL files
 
     try:
         comparison = schema.check(settings.database_dsn)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple
 
 import psycopg
 
-from passbell.account_secrets import account_secrets, suffix_of, suffixes
 from passbell.cli.finding import Finding
 from passbell.cli.findings_passkit import ask_account, look_at_passkit
 from passbell.errors import ConfigurationError
 from passbell.passkit.credentials import Credentials
+from passbell.settings.account_secrets import account_secrets, suffix_of, suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

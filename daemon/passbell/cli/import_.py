@@ -14,14 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from passbell.cli.database import connect, resolve_program
 from passbell.cli.output import as_json, json_option, number, print_pairs, print_table
 from passbell.cli.preview import program_option
-from passbell.csvfile import Reject, write_rejects
-from passbell.db.imports import DateOrder, HeldImport, ImportOrder, apply_import, open_import
+from passbell.database.imports import DateOrder, HeldImport, ImportOrder, apply_import, open_import
+from passbell.files.csv import Reject, write_rejects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from passbell.cli.database import Connection, Row
-    from passbell.csvfile import MemberFile
+    from passbell.files.csv import MemberFile
 
 SHOWN = 20
 """Problems on the screen; all of them are in public.member_import_rows, and in the answer of --json."""

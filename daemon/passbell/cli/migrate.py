@@ -7,8 +7,8 @@ import dataclasses
 import click
 
 from passbell.cli.output import as_json, json_option
-from passbell.db import migrate as schema
-from passbell.db.bundle import read_bundle
+from passbell.database import migrate as schema
+from passbell.database.bundle import read_bundle
 from passbell.errors import SchemaBehind
 from passbell.settings import Need, Settings
 

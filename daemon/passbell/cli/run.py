@@ -30,6 +30,6 @@ def run(ctx: click.Context) -> None:
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
     for warning in settings.warnings:
         structlog.get_logger("passbell.settings").warning("setting_doubtful", detail=warning)
-    from passbell.engine.daemon import main  # noqa: PLC0415 - a wrong setting should be told at once
+    from passbell.delivery.daemon import main  # noqa: PLC0415 - a wrong setting should be told at once
 
     ctx.exit(main(settings))

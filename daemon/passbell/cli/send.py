@@ -15,7 +15,7 @@ from passbell.cli.database import connect, one, resolve_program
 from passbell.cli.output import as_json, json_option, number
 from passbell.cli.preview import OUTLOOK, PREVIEW, TARGETS, print_preview, program_option
 from passbell.cli.watch import watch
-from passbell.db.lists import MAX_PROBLEMS, ListOrder, create_list_campaign
+from passbell.database.lists import MAX_PROBLEMS, ListOrder, create_list_campaign
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -21,11 +21,11 @@ from prometheus_client import (
 )
 
 from passbell import __version__
-from passbell.engine.outcomes import POSTPONING, Outcome
+from passbell.delivery.outcomes import POSTPONING, Outcome
 from passbell.ops.durations import Durations
 
 if TYPE_CHECKING:
-    from passbell.db.calls import Decided
+    from passbell.database.calls import Decided
 
 __all__ = ["REGISTRY", "count_outcomes", "observe_request"]
 

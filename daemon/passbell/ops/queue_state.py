@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from prometheus_client import Gauge
 
-from passbell.db.upkeep import Upkeep
+from passbell.database.upkeep import Upkeep
 from passbell.errors import PassbellError
 from passbell.ops.metrics import REGISTRY
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from passbell.db.database import Database
+    from passbell.database.pool import Database
 
 __all__ = ["QueueState"]
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.db.upkeep import Upkeep
+from passbell.database.upkeep import Upkeep
 from passbell.ops.metrics import PRUNED
 
 if TYPE_CHECKING:
-    from passbell.db.database import Database
+    from passbell.database.pool import Database
 
 __all__ = ["LOOK_SECONDS", "prune_when_due"]
 

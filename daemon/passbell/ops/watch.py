@@ -12,8 +12,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from passbell.db.bundle import read_bundle
-from passbell.db.upkeep import Upkeep
+from passbell.database.bundle import read_bundle
+from passbell.database.upkeep import Upkeep
 from passbell.errors import PassbellError
 from passbell.ops.metrics import LOOP_AGE, TASKS
 from passbell.ops.queue_state import DEADLINE, QueueState
@@ -22,7 +22,7 @@ from passbell.ops.server import Verdict, serve_operator
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from passbell.db.database import Database
+    from passbell.database.pool import Database
     from passbell.settings import Settings
 
 __all__ = ["Watch"]

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 
 from passbell import __version__
-from passbell.db.database import Database
+from passbell.database.pool import Database
 from passbell.web import errors
 from passbell.web.api import (
     automations,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Depends, Request
 
-from passbell.db.migrate import check
+from passbell.database.migrate import check
 from passbell.errors import PassbellError
 
 if TYPE_CHECKING:
-    from passbell.db.database import Database
+    from passbell.database.pool import Database
     from passbell.settings import Settings
     from passbell.web.auth import ApiKeys, Throttle
     from passbell.web.page.asks import Asks

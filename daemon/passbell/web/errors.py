@@ -96,7 +96,7 @@ def translate(error: PassbellError) -> ApiError:  # noqa: PLR0911 - one line per
         )
     if isinstance(error, SchemaBehind):
         return ApiError(503, "SCHEMA_BEHIND", "The database is not ready: run `passbell migrate`.")
-    if type(error).__module__.startswith("passbell.csvfile"):
+    if type(error).__module__.startswith("passbell.files.csv"):
         return ApiError(400, "UNUSABLE_CSV", str(error))
     return defect()
 

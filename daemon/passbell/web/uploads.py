@@ -10,9 +10,9 @@ from uuid import UUID
 
 import psycopg
 
-from passbell.db.database import CONNECTION_OPTIONS
-from passbell.db.imports import ImportOrder, apply_import, hand_over, open_import
-from passbell.db.lists import stage_list
+from passbell.database.imports import ImportOrder, apply_import, hand_over, open_import
+from passbell.database.lists import stage_list
+from passbell.database.pool import CONNECTION_OPTIONS
 from passbell.errors import from_database
 
 if TYPE_CHECKING:

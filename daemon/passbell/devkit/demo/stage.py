@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import psycopg
 from psycopg.rows import dict_row
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
+from passbell.database.sqlfiles import sql_root
 from passbell.devkit.demo.children import Child
 from passbell.devkit.demo.listserver import ListServer, as_excel_saves_it
 from passbell.devkit.demo.members import DEMO_PROGRAMS, PassKitRecord, passkit_records, populate
 from passbell.devkit.demo.stock import bring_in
 from passbell.devkit.postgres import EmbeddedPostgres
 from passbell.devkit.sandbox.remote import Remote
-from passbell.sqlfiles import sql_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,13 +11,13 @@ import psycopg
 from rich.live import Live
 from rich.text import Text
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
+from passbell.database.sqlfiles import sql_root
 from passbell.devkit.postgres import EmbeddedPostgres
 from passbell.devkit.year.plot import Ink, drawn
 from passbell.devkit.year.restaurant import NAME, SUNDAY, Restaurant
 from passbell.devkit.year.tally import Brought, Claim, Week, brought, by_week, claims, count
 from passbell.errors import PassbellError
-from passbell.sqlfiles import sql_root
 
 if TYPE_CHECKING:
     from pathlib import Path

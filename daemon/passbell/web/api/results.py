@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
-from passbell.csvfile.cells import neutralise
+from passbell.files.csv.cells import neutralise
 from passbell.web.api import strict
 from passbell.web.api.models import PlanOrder, Result, Text
 from passbell.web.context import Web

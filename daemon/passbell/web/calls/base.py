@@ -9,7 +9,7 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from passbell.db.database import Database
+    from passbell.database.pool import Database
 
 __all__ = ["AUDIENCE_SECONDS", "Asked"]
 

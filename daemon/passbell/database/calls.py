@@ -1,0 +1,384 @@
+"""The queue as one worker sees it: campaigns, chunks, the account's rate and breaker, and the worker itself.
+
+One call is one transaction; the functions are in sql/functions. What else the daemon calls stands beside this module:
+`lists`, `imports`, `runs` (birthdays and automations) and `upkeep` (retention, results, numbers).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Final, LiteralString
+
+from passbell import __version__
+from passbell.database.answers import (
+    OWN,
+    AccountSettings,
+    ClaimedCampaign,
+    ClaimedChunk,
+    Decided,
+    Slots,
+    WorkWaiting,
+    rate_key,
+)
+from passbell.database.arrays import report_arrays
+from passbell.database.claims import Claims
+from passbell.errors import DatabaseUnavailable, PassbellError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from passbell.database.pool import Database
+
+__all__ = [
+    "OWN",
+    "AccountSettings",
+    "ClaimedCampaign",
+    "ClaimedChunk",
+    "Decided",
+    "Queue",
+    "Slots",
+    "WorkWaiting",
+]
+
+EXPAND_SECONDS: Final = 600.0
+"""Deadline for freezing an audience; a million members take a few seconds. After half of it the campaign says so."""
+TICK_SECONDS: Final = 20.0
+"""For which a rule of the host's may keep what is done at every turn; its campaign says so then."""
+REPORT_SECONDS: Final = 15.0
+"""Deadline of a report. It waits half a second for a lock; what takes this long is a rule of the host."""
+
+
+class Queue:
+    """The queue as one worker sees it."""
+
+    def __init__(self, database: Database, worker: UUID, account: str) -> None:
+        """`account` names the PassKit account whose limit and breaker count."""
+        self.database = database
+        self.worker = worker
+        self.account = account
+        self.accounts = [OWN]
+        """Names of the accounts that are served; only their work is asked for."""
+        self._campaign_claims = Claims()
+        self._chunk_claims = Claims()
+
+    def of_account(self, name: str) -> Queue:
+        """The same worker's queue with the limit and the breaker of one account."""
+        return Queue(self.database, self.worker, rate_key(name, self.account))
+
+    async def work_waiting(self) -> WorkWaiting:
+        """Whether anything may be there to do; one trivial query."""
+        row = await self.database.row(
+            "select campaigns, chunks, imports, breaker"
+            "  from passbell.work_waiting(p_account => %(account)s, p_accounts => %(accounts)s::text[])",
+            {"account": self.account, "accounts": self.accounts},
+        )
+        return WorkWaiting(*row) if row else WorkWaiting(*[True] * 4)
+
+    async def tick(self) -> None:
+        """Close what was cancelled, look again at what was set aside, keep the words of waiting campaigns true.
+
+        Each is a transaction of its own, and each is tried although another one failed.
+        """
+        trouble: PassbellError | None = None
+        for query in _TICK:
+            try:
+                await self.database.fetch(
+                    query, {"account": self.account}, deadline=60, cut_after=TICK_SECONDS
+                )
+            except DatabaseUnavailable:
+                raise
+            except PassbellError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+
+    async def claim_campaign(
+        self, chunk_size: int, lease_seconds: float, *, downloads: bool = True
+    ) -> ClaimedCampaign | None:
+        """Take the next due campaign and freeze its audience; None when there is none.
+
+        `downloads=False` passes over campaigns whose list must be downloaded first. After a lost answer the next call
+        asks for the same claim again.
+        """
+        with self._campaign_claims.next() as claim:
+            row = await self.database.row(
+                _CLAIM_CAMPAIGN,
+                {
+                    "worker": self.worker,
+                    "chunk_size": chunk_size,
+                    "lease": int(max(60, lease_seconds)),
+                    "downloads": downloads,
+                    "accounts": self.accounts,
+                    **claim._asdict(),
+                },
+                deadline=EXPAND_SECONDS,
+                cut_after=EXPAND_SECONDS / 2,
+            )
+        return ClaimedCampaign(*row) if row else None
+
+    async def claim_chunk(
+        self,
+        lease_seconds: float,
+        daily_cap: int,
+        same_text: str,
+        busy_programs: Sequence[UUID] = (),
+        busy_campaigns: Sequence[UUID] = (),
+        *,
+        accounts: Sequence[str] | None = None,
+    ) -> ClaimedChunk | None:
+        """Take the next chunk, of all accounts that are served or of some; None when nothing may be sent now.
+
+        After a lost answer the next call asks for the same claim again: a chunk that it took is answered then.
+        """
+        with self._chunk_claims.next() as claim:
+            row = await self.database.row(
+                _CLAIM_CHUNK,
+                {
+                    "worker": self.worker,
+                    "account": self.account,
+                    "lease": lease_seconds,
+                    "daily_cap": daily_cap,
+                    "same_text": same_text,
+                    "busy_programs": list(busy_programs),
+                    "busy_campaigns": list(busy_campaigns),
+                    "accounts": self.accounts if accounts is None else list(accounts),
+                    **claim._asdict(),
+                },
+            )
+        if row is None:
+            return None
+        *fields, message, texts, account = row
+        texts = texts or [message] * len(row[7])  # one per pass
+        return ClaimedChunk(*(*fields, texts, account or OWN))
+
+    async def finish_chunk(
+        self,
+        chunk: ClaimedChunk,
+        outcomes: Sequence[tuple[str, str, int | None, str]],
+        *,
+        release: bool,
+        max_attempts: int,
+        wait_seconds: float = 0.0,
+        ask_host: bool = True,
+    ) -> Decided:
+        """Report outcomes (pass id, outcome, HTTP status, detail).
+
+        `ask_host=False` writes to passbell's own tables alone; the campaign's counters follow later.
+
+        Raises:
+            LeaseLost: another worker holds the chunk; nothing was written.
+        """
+        pass_ids, words, statuses, details = report_arrays(chunk, outcomes, release=release)
+        row = await self.database.row(
+            _FINISH_CHUNK,
+            {
+                "campaign": chunk.campaign_id,
+                "chunk_no": chunk.chunk_no,
+                "token": chunk.claim_token,
+                "pass_ids": pass_ids,
+                "outcomes": words,
+                "statuses": statuses,
+                "details": details,
+                "release": release,
+                "max_attempts": max_attempts,
+                "wait": wait_seconds,
+                "ask_host": ask_host,
+            },
+            deadline=REPORT_SECONDS,
+        )
+        return Decided(*row) if row else Decided()
+
+    async def renew_leases(
+        self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool, look: Sequence[UUID] = ()
+    ) -> dict[UUID, tuple[bool, list[str]]]:
+        """Claim tokens still ours, each with whether it may go on and the passes that may no longer be sent.
+
+        `look`: the tokens whose passes are looked at.
+        """
+        rows = await self.database.fetch(
+            _RENEW_LEASES,
+            {
+                "worker": self.worker,
+                "tokens": list(tokens),
+                "lease": lease_seconds,
+                "extend": extend,
+                "look": list(look),
+            },
+        )
+        return {token: (go_on, withdrawn or []) for token, go_on, withdrawn in rows}
+
+    async def take_slots(
+        self, key: str, rate: float, count: int, late: float = 0.0, late_at: float | None = None
+    ) -> Slots:
+        """Reserve `count` consecutive slots of a rate limit row, `late` seconds further on.
+
+        `late_at`: unix seconds of the database's clock; a gap behind it that was asked for already counts.
+        """
+        row = await self.database.row(
+            _TAKE_SLOTS, {"account": key, "count": count, "rate": rate, "late": late, "late_at": late_at}
+        )
+        assert row is not None  # noqa: S101 - the function has OUT parameters: always one row
+        return Slots(*map(float, row))  # numeric: extra_float_digits of the session cuts off a float8
+
+    async def throttle(self, seconds: float | None) -> None:
+        """PassKit said 429: slow down all daemons."""
+        await self.database.fetch(
+            "select passbell.throttle(p_account => %(account)s, p_seconds => %(seconds)s::numeric)",
+            {"account": self.account, "seconds": seconds},
+        )
+
+    async def open_breaker(self, kind: str, reason: str) -> bool:
+        """Stop the account; true if this call opened it."""
+        row = await self.database.row(
+            "select passbell.open_breaker(p_account => %(account)s, p_kind => %(kind)s, p_reason => %(reason)s)",
+            {"account": self.account, "kind": kind, "reason": reason},
+            deadline=30,
+        )
+        return bool(row and row[0])
+
+    async def open_breakers(self) -> set[str]:
+        """Names of the served accounts whose breaker is open."""
+        rows = await self.database.fetch(
+            "select a.name from unnest(%(names)s::text[], %(keys)s::text[]) as a (name, key)"
+            "  join passbell.rate_limits l on l.account = a.key where l.breaker = 'open'",
+            {
+                "names": list(self.accounts),
+                "keys": [rate_key(name, self.account) for name in self.accounts],
+            },
+        )
+        return {name for (name,) in rows}
+
+    async def claim_probe(self) -> bool:
+        """Whether the breaker is open and this daemon shall probe now."""
+        row = await self.database.row(
+            "select passbell.claim_probe(p_account => %(account)s)", {"account": self.account}
+        )
+        return bool(row and row[0])
+
+    async def is_closed(self) -> bool:
+        """Whether the account's breaker is closed, by whomever."""
+        row = await self.database.row(
+            "select not exists ("
+            "  select from passbell.rate_limits where account = %(account)s and breaker = 'open')",
+            {"account": self.account},
+        )
+        return bool(row and row[0])
+
+    async def close_breaker(self) -> bool:
+        """PassKit works again; true if this call closed it."""
+        row = await self.database.row(
+            "select passbell.close_breaker(p_account => %(account)s)", {"account": self.account}, deadline=30
+        )
+        return bool(row and row[0])
+
+    async def register(self, process: str, rate: float, daily_cap: int) -> None:
+        """Enter this daemon (`process` names it for its neighbours) and its pace."""
+        await self.database.fetch(
+            _REGISTER,
+            {
+                "worker": self.worker,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "process": process,
+                "version": __version__,
+                "account": self.account,
+                "rate": rate,
+                "daily_cap": daily_cap,
+            },
+        )
+
+    async def account_settings(self) -> list[AccountSettings]:
+        """The accounts that are switched on."""
+        rows = await self.database.fetch(
+            "select account, passkit_url, message_key, rate_per_second::float8 from passbell.account_settings()"
+        )
+        return [AccountSettings(*row) for row in rows]
+
+    async def serve_accounts(self, rate: float) -> None:
+        """Say which accounts this daemon serves; `rate` holds for those without one of their own."""
+        await self.database.fetch(
+            "select passbell.serve_accounts("
+            " p_worker => %(worker)s, p_accounts => %(accounts)s::text[], p_rate => %(rate)s::numeric)",
+            {"worker": self.worker, "accounts": self.accounts, "rate": rate},
+        )
+
+    async def heartbeat(self, doing: str) -> bool:
+        """Still alive; false if the database does not know us (any more)."""
+        row = await self.database.row(
+            "select passbell.heartbeat(p_worker => %(worker)s, p_doing => %(doing)s)",
+            {"worker": self.worker, "doing": doing},
+        )
+        return bool(row and row[0])
+
+    async def neighbours(self, namespace: str) -> list[tuple[UUID, str]]:
+        """Id and process of the other workers of this machine."""
+        rows = await self.database.fetch(
+            "select id, process from passbell.neighbours(p_worker => %(worker)s, p_namespace => %(namespace)s)",
+            {"worker": self.worker, "namespace": namespace},
+        )
+        return [(worker, process) for worker, process in rows]
+
+    async def bury(self, dead: Sequence[UUID]) -> int:
+        """Free at once what these dead workers held; returns the number of chunks."""
+        row = await self.database.row(
+            "select passbell.bury_workers(p_dead => %(dead)s::uuid[])", {"dead": list(dead)}
+        )
+        return row[0] if row else 0
+
+    async def unregister(self) -> None:
+        """Say goodbye."""
+        await self.database.fetch(
+            "select passbell.unregister_worker(p_worker => %(worker)s)", {"worker": self.worker}, deadline=3
+        )
+
+
+_CLAIM_CAMPAIGN: Final[LiteralString] = """
+    select campaign_id, action, detail, recipients, program_id, csv_url, claim_token
+      from passbell.claim_campaign(
+           p_worker => %(worker)s, p_chunk_size => %(chunk_size)s, p_lease_seconds => %(lease)s,
+           p_downloads => %(downloads)s, p_accounts => %(accounts)s::text[], p_token => %(token)s, p_again => %(again)s)
+"""
+_CLAIM_CHUNK: Final[LiteralString] = """
+    select campaign_id, chunk_no, claim_token, attempt, program_id, kind, rate_per_second::float8, pass_ids,
+           passkit_ids, external_ids, protocols, passkit_program_id, message, texts, account
+      from passbell.claim_chunk(
+           p_worker => %(worker)s, p_account => %(account)s, p_lease_seconds => %(lease)s::numeric,
+           p_daily_cap => %(daily_cap)s, p_same_text => %(same_text)s, p_busy_programs => %(busy_programs)s::uuid[],
+           p_busy_campaigns => %(busy_campaigns)s::uuid[], p_accounts => %(accounts)s::text[],
+           p_token => %(token)s, p_again => %(again)s)
+"""
+_TICK: Final[tuple[LiteralString, ...]] = (
+    "select passbell.drain_cancelled()",
+    "select passbell.look_again()",
+    "select passbell.explain_waiting(p_account => %(account)s)",
+)
+_FINISH_CHUNK: Final[LiteralString] = """
+    select remaining, status, sent, failed, skipped, reasons, postponed
+      from passbell.finish_chunk(
+           p_campaign => %(campaign)s, p_chunk_no => %(chunk_no)s, p_claim_token => %(token)s,
+           p_pass_ids => %(pass_ids)s::uuid[], p_outcomes => %(outcomes)s::text[],
+           p_http => %(statuses)s::smallint[], p_details => %(details)s::text[], p_release => %(release)s,
+           p_max_attempts => %(max_attempts)s, p_wait_seconds => %(wait)s::numeric, p_ask_host => %(ask_host)s)
+"""
+_RENEW_LEASES: Final[LiteralString] = """
+    select l.claim_token, l.go_on, w.pass_ids
+      from passbell.renew_leases(
+           p_worker => %(worker)s, p_claim_tokens => %(tokens)s::uuid[], p_lease_seconds => %(lease)s::numeric,
+           p_extend => %(extend)s) l
+      left join passbell.withdrawn(p_worker => %(worker)s, p_claim_tokens => %(look)s::uuid[]) w
+        on w.claim_token = l.claim_token
+"""
+_TAKE_SLOTS: Final[LiteralString] = """
+    select extract(epoch from starts_at)::numeric, extract(epoch from clock)::numeric, spacing::numeric
+      from passbell.take_slots(
+           p_account => %(account)s, p_n => %(count)s, p_rate => %(rate)s::numeric, p_late => %(late)s::float8,
+           p_late_at => %(late_at)s::float8)
+"""
+_REGISTER: Final[LiteralString] = """
+    select passbell.register_worker(
+           p_worker => %(worker)s, p_host => %(host)s, p_pid => %(pid)s, p_process => %(process)s,
+           p_version => %(version)s, p_account => %(account)s, p_rate => %(rate)s::numeric,
+           p_daily_cap => %(daily_cap)s)
+"""

@@ -1,0 +1,149 @@
+"""The birthday duty: claims due runs and gives the gifts batch by batch.
+
+The row in passbell.birthday_runs says what is due and whose run it is, so two daemons, a restart or a clock that jumps
+neither repeat a day nor skip one (see sql/functions/62_birthday_runs.sql). Each batch is a transaction of its own: a
+daemon that is killed loses only the batch in hand, which was not committed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from passbell.database.claims import Claims
+from passbell.database.runs import BirthdayRuns
+from passbell.delivery.work import work_off
+from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from passbell.database.claims import Claim
+    from passbell.database.runs import Fetches, Run
+
+__all__ = ["TICK_SECONDS", "Birthdays"]
+
+log = structlog.get_logger()
+
+TICK_SECONDS: Final = 30.0
+STATEMENT_SECONDS: Final = 20.0
+"""statement_timeout of a batch: an award that hangs for longer is cut, recorded, and tried again later."""
+FAILURES_LOGGED: Final = 10
+"""Per pass over a run; the rest is counted, and all of them are in passbell.birthday_failures."""
+
+
+class Birthdays:
+    """One daemon's part in the birthday runs; a kind of work, see delivery/work.py."""
+
+    renew_every: float | None = None
+    """Every batch extends the lease."""
+
+    def __init__(
+        self,
+        database: Fetches,
+        dsn: str,
+        worker: UUID,
+        greeted: Callable[[], None] = lambda: None,
+        *,
+        lease_seconds: float = 60.0,
+        statement_seconds: float = STATEMENT_SECONDS,
+    ) -> None:
+        """Make it.
+
+        Args:
+            database: for the short calls.
+            dsn: for batches, which need a connection of their own to bound how long an award may hang.
+            worker: this daemon's id; a run is leased to it.
+            greeted: called when greetings may be waiting in the queue.
+            lease_seconds: how long a run stays ours without a sign of life.
+            statement_seconds: see STATEMENT_SECONDS.
+        """
+        self._runs = BirthdayRuns(
+            database, dsn, worker, lease_seconds=lease_seconds, statement_seconds=statement_seconds
+        )
+        self._claims = Claims()
+        self._greeted = greeted
+        self._refused = ""
+
+    async def give(self) -> None:
+        """Give the gifts of every run that is due."""
+        if await work_off(self, self._claims):
+            self._greeted()
+
+    def names(self, run: Run) -> dict[str, str]:
+        """The program and its date."""
+        return {
+            "program": str(run.subject),
+            "local_date": run.local_date.isoformat(),
+            "attempt": str(run.attempt),
+        }
+
+    async def claim(self, claim: Claim) -> Run | None:
+        """Take the next run."""
+        try:
+            run = await self._runs.claim(claim)
+        except CampaignError as error:
+            # birthday_logs lost its UNIQUE: a person must act. Said once, not at every tick.
+            if str(error) != self._refused:
+                self._refused = str(error)
+                log.warning("birthdays_refused", reason=self._refused)
+            return None
+        self._refused = ""
+        return run
+
+    async def renew(self, run: Run) -> bool:  # noqa: ARG002 - see renew_every
+        """Batches do it."""
+        return True
+
+    async def release(self, run: Run) -> None:
+        """`end()` hands it back: a cancellation ends the schedule, too."""
+
+    async def end(self) -> None:
+        """Hand back the run with which this worker was interrupted, if there is one."""
+        if self._claims.unsettled:
+            await self._runs.release()
+
+    async def work(self, run: Run) -> None:
+        """Work off one run. Its trouble is not the others': whatever the database refuses is logged."""
+        names = self.names(run)
+        log.info("birthday_run_started", **names)
+        given = 0
+        try:
+            given = await self._give(run)
+            done = await self._runs.finish(run)
+        except LeaseLost:
+            log.info("birthday_run_taken_over", gifted_here=given, **names)
+        except DatabaseUnavailable:
+            raise
+        except PassbellError as error:
+            # The other programs go on; this one is tried again after a pause.
+            log.error("birthday_run_failed", reason=str(error), **names)  # noqa: TRY400 - the sentence says it all
+            await self._runs.failed(run, str(error))
+        else:
+            log.info(
+                "birthday_run_finished",
+                eligible=done.eligible,
+                gifted=done.gifted,
+                failed=done.failed,
+                completed=done.completed,
+                campaign=str(done.campaign) if done.campaign else None,
+                **names,
+            )
+
+    async def _give(self, run: Run) -> int:
+        names = self.names(run)
+        given = logged = 0
+        async with self._runs.connected() as connection:
+            while True:
+                batch = await self._runs.batch(connection, run)
+                given += batch.gifted
+                for pass_id, reason in batch.failures[: max(0, FAILURES_LOGGED - logged)]:
+                    log.warning("birthday_gift_failed", pass_id=str(pass_id), reason=reason, **names)
+                logged += len(batch.failures)
+                if batch.over or batch.remaining <= 0:
+                    break
+        if logged > FAILURES_LOGGED:
+            log.warning("birthday_gifts_failed", failed=logged, logged=FAILURES_LOGGED, **names)
+        return given

@@ -1,0 +1,52 @@
+"""LISTEN on a direct connection: only an accelerator. Whatever happens here, polling decides.
+
+Behind a transaction pooler LISTEN is accepted and never heard of again. So after each connect a note is sent to
+ourselves; if it does not come back, one line says so and the daemon polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import structlog
+
+from passbell.database.channel import listening
+from passbell.delivery.backoff import Backoff
+from passbell.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from passbell.database.pool import Database
+
+__all__ = ["run_listener"]
+
+log = structlog.get_logger()
+
+DEAF_SECONDS: Final = 600.0
+
+
+async def run_listener(url: str, database: Database, heard: Callable[[str], None]) -> None:
+    """Call `heard(payload)` for each notification, and `heard("")` after each (re)connect: something may be missed."""
+    backoff = Backoff(limit=30)
+    while True:
+        try:
+            async with listening(url) as channel:
+                if not await channel.hears(database):
+                    log.warning(
+                        "listen_unavailable",
+                        reason="notifications do not arrive, as behind a transaction pooler; polling instead",
+                        advice="set PASSBELL_LISTEN_URL to a direct connection",
+                    )
+                else:
+                    log.info("listening")
+                    backoff.reset()
+                    heard("")
+                    async for payload in channel.notes():
+                        heard(payload)
+            await asyncio.sleep(DEAF_SECONDS)
+        except (psycopg.Error, OSError, DatabaseUnavailable) as error:
+            log.info("listener_reconnects", reason=str(error).partition("\n")[0])
+            await asyncio.sleep(backoff.next())

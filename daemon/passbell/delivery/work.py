@@ -1,0 +1,139 @@
+"""One way to do claimed work: the caller's token → work → renew → end, or hand back.
+
+    claim     under a token that the caller chose (database/claims.py). It stays the same until the work is over, so a
+              claim whose answer was lost, or whose work lost the database, is asked for again and goes on
+    work      ends the work in the database: done, or failed with a sentence
+    renew     meanwhile, so that a lease is as short as a dead daemon may be missed
+    release   at a graceful stop, so that the next daemon need not wait for the lease
+
+Lists, imports, birthdays and automations are a `Kind` each. Chunks are not: many are in hand at once, one call renews
+them all, and they are reported in parts (delivery/chunks.py). Their claims carry tokens all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import structlog
+
+from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from passbell.database.claims import Claim, Claims
+
+__all__ = ["Kind", "Work", "in_thread", "work_off", "work_on"]
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Held = TypeVar("Held")
+Taken_contra = TypeVar("Taken_contra", contravariant=True)
+
+
+class Work(Protocol[Taken_contra]):
+    """Work on something that is held already."""
+
+    renew_every: float | None
+    """Seconds between renewals; None: the work renews its lease with every step."""
+
+    def names(self, held: Taken_contra) -> dict[str, str]:
+        """How the log calls it."""
+
+    async def work(self, held: Taken_contra) -> None:
+        """Do it, and end it in the database.
+
+        Raises:
+            LeaseLost: it is another daemon's by now.
+            DatabaseUnavailable: it is neither done nor failed.
+        """
+
+    async def renew(self, held: Taken_contra) -> bool:
+        """Extend the lease; false if it is lost."""
+
+    async def release(self, held: Taken_contra) -> None:
+        """Hand it back."""
+
+
+class Kind(Work[Held], Protocol[Held]):
+    """A kind of work that is claimed one after the other."""
+
+    async def claim(self, claim: Claim) -> Held | None:
+        """Take the next that is due, or what stands under the token; None if there is none."""
+
+
+async def work_off(kind: Kind[Held], claims: Claims) -> int:
+    """Claim and work until nothing is due; returns how many there were.
+
+    Raises:
+        DatabaseUnavailable: the next call goes on with the same claim.
+    """
+    count = 0
+    while True:
+        with claims.next() as claim:
+            held = await kind.claim(claim)
+            if held is None:
+                return count
+            await work_on(kind, held)
+        count += 1
+
+
+async def work_on(kind: Work[Held], held: Held) -> None:
+    """Work on what is held, under a lease that is renewed meanwhile.
+
+    A lost lease ends the work; a cancellation hands it back.
+    """
+    try:
+        if kind.renew_every is None:
+            await kind.work(held)
+        else:
+            await _while_leased(kind.work(held), lambda: kind.renew(held), kind.renew_every)
+    except LeaseLost:
+        log.warning("lease_lost", **kind.names(held))
+    except asyncio.CancelledError:
+        with contextlib.suppress(PassbellError):
+            await kind.release(held)
+        raise
+
+
+async def _while_leased(
+    work: Coroutine[Any, Any, T], renew: Callable[[], Awaitable[bool]], every: float
+) -> T:
+    """Run `work` to its end, calling `renew` every so many seconds.
+
+    A database that does not answer leaves the lease to its time; the last write proves it anyway.
+
+    Raises:
+        LeaseLost: `renew` said no. The work was cancelled, and has ended.
+    """
+    task = asyncio.create_task(work)
+    try:
+        while True:
+            done, _ = await asyncio.wait({task}, timeout=every)
+            if done:
+                return task.result()
+            with contextlib.suppress(DatabaseUnavailable, DatabaseRefused):
+                if not await renew():
+                    raise LeaseLost("the lease is lost")
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen: asyncio need not complain about it
+
+
+async def in_thread(stop: threading.Event, work: Callable[..., T], *args: Any) -> T:
+    """Call `work(*args)` in a thread. Cancelled, it sets `stop` and waits until the thread has ended."""
+    future = asyncio.get_running_loop().run_in_executor(None, work, *args)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait({future})
+        if not future.cancelled():
+            future.exception()
+        raise

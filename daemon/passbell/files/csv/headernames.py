@@ -1,0 +1,90 @@
+"""The names of columns: how a header is reduced before it is looked up, and which field it means by itself.
+
+The names are data: columns.tsv has them by field and language.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from typing import Final, NamedTuple
+
+from passbell.files.csv.tables import table
+
+__all__ = ["Known", "fold", "known", "owner_of"]
+
+_PARENTHESES = re.compile(r"[(\[{\uff08【][^)\]}\uff09】]*[)\]}\uff09】]")
+_READING = re.compile(r"カナ|かな|フリガナ|ふりがな|ローマ字|phonetic", re.IGNORECASE)
+_NOT_WORD = re.compile(r"[\W_]+")
+_TRANSLITERATED = str.maketrans({
+    "ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "\u0131": "i",
+    "#": " no ", "°": "o",
+})  # fmt: skip
+# Signs that mark a required or sorted column in an export.
+_DECORATION = re.compile(r"[\s*:▲▼↑↓]+$")
+
+# Whose phone, whose address: the rank of a name is raised by that of the word before it.
+_OWNERS: Final[dict[str, int]] = {
+    "person": 0, "customer": 0, "member": 0, "contact": 0, "subscriber": 0, "client": 0, "user": 0, "guest": 0,
+    "primary": 0, "your": 0, "main": 0, "cardholder": 0, "account": 0, "my": 0, "attendee": 0, "buyer": 0,
+    "home": 1, "private": 1, "personal": 1, "mailing": 1, "defaultaddress": 1, "address1": 1, "address": 1,
+    "privat": 1, "residential": 1, "current": 1, "domicile": 1,
+    "billing": 3, "invoice": 3, "rechnungs": 3, "facturation": 3, "facturacion": 3,
+    "shipping": 4, "delivery": 4, "liefer": 4, "livraison": 4, "envio": 4,
+    "business": 5, "work": 5, "office": 5, "company": 5, "geschaftlich": 5, "other": 6, "address2": 6,
+}  # fmt: skip
+_OWNED: Final = frozenset(
+    {"email", "first_name", "last_name", "name", "phone", "birth_date", "zip", "city", "country"}
+)
+# `company name` is no member's name, `account name` neither.
+_NO_NAMES: Final = frozenset({"company", "business", "account", "office", "work", "home", "address", "user"})
+
+
+def fold(name: str) -> str:
+    """Reduce a header to its letters and digits: ` E-Mail_Address (work)* ` becomes `emailaddress`."""
+    if _READING.search(name) is None and (shorter := _PARENTHESES.sub(" ", name)).strip():
+        name = shorter
+    text = unicodedata.normalize("NFKD", name).casefold().translate(_TRANSLITERATED)
+    plain = "".join(character for character in text if not unicodedata.combining(character))
+    return _NOT_WORD.sub("", plain)
+
+
+class Known(NamedTuple):
+    """What a header means, and how well it fits: a lower rank wins."""
+
+    field: str
+    rank: int
+
+
+@cache
+def _names() -> dict[str, Known]:
+    known: dict[str, Known] = {}
+    for field, rank, _language, names in table("columns.tsv"):
+        for name in names.split(","):
+            if folded := fold(name):
+                known.setdefault(folded, Known(field, int(rank)))
+    return known
+
+
+@cache
+def known(name: str) -> Known | None:
+    """Say what a header means, or None."""
+    folded = fold(_DECORATION.sub("", name) or name)
+    names = _names()
+    if found := names.get(folded):
+        return found
+    for owner, more in _OWNERS.items():
+        if folded.startswith(owner) and (found := names.get(folded[len(owner) :])) and found.field in _OWNED:
+            if found.field == "name" and owner in _NO_NAMES:
+                return None
+            return Known(found.field, found.rank + more)
+    return None
+
+
+def owner_of(name: str) -> str:
+    """Give the word that says whose address a column is of: `billing` of `billing_city`, nothing of `City`."""
+    folded = fold(name)
+    return next(
+        (owner for owner in _OWNERS if folded.startswith(owner) and folded[len(owner) :] in _names()), ""
+    )
