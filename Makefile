@@ -28,7 +28,7 @@ demo: setup  ## see thousands of sandbox phones buzz (ARGS="--passes 5000 --fast
 test: setup  ## all tests, on a real PostgreSQL (ARGS="tests/cli -k status", ARGS="-m unit")
 	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
-postgres-matrix: setup  ## sql, host, engine and security on PostgreSQL 14 to 18, from npm (ARGS="--versions 14,18")
+postgres-matrix: setup  ## sql, host, delivery and security on PostgreSQL 14 to 18, from npm (ARGS="--versions 14,18")
 	@$(BIN)/python tools/postgres_matrix.py $(ARGS)
 
 chaos: setup  ## the long proofs: kills, cut wires, faults, limits, a soak (hours; prints a report)

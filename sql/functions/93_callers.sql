@@ -52,7 +52,7 @@ $$;
 --     update public.push_campaigns …;
 --     perform passbell.engine_ends();
 --
--- The mark is the setting passbell.delivery, for the length of that statement. Any login can set it, so its value is a
+-- The mark is the setting passbell.engine, for the length of that statement. Any login can set it, so its value is a
 -- hash over passbell.secrets, which only the owner reads, and over the session and the start of its transaction. Any
 -- other value is ignored: its writer is a person. A value that a trigger of the host reads is worth nothing in another
 -- transaction. An error takes the mark back together with everything else of its subtransaction.
@@ -105,9 +105,9 @@ set search_path = ''
 as $$
 declare
     v_mark  constant text := passbell.engine_mark();
-    v_now   constant text := current_setting('passbell.delivery', true);
+    v_now   constant text := current_setting('passbell.engine', true);
 begin
-    return set_config('passbell.delivery', case when rtrim(v_now, '+') = v_mark then v_now || '+' else v_mark end, true);
+    return set_config('passbell.engine', case when rtrim(v_now, '+') = v_mark then v_now || '+' else v_mark end, true);
 end
 $$;
 
@@ -117,9 +117,9 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now  constant text := current_setting('passbell.delivery', true);
+    v_now  constant text := current_setting('passbell.engine', true);
 begin
-    return set_config('passbell.delivery', case when right(v_now, 1) = '+' then left(v_now, -1) else '' end, true);
+    return set_config('passbell.engine', case when right(v_now, 1) = '+' then left(v_now, -1) else '' end, true);
 end
 $$;
 
@@ -129,7 +129,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-    v_now  constant text := current_setting('passbell.delivery', true);
+    v_now  constant text := current_setting('passbell.engine', true);
 begin
     if coalesce(v_now, '') = '' then
         return false;

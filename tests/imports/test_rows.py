@@ -304,6 +304,6 @@ def test_an_admin_orders_and_reads_imports_of_their_own_program(make_shop: MakeS
         assert shop.value("select count(*) from member_imports") == 2
         with pytest.raises(psycopg.errors.InsufficientPrivilege), shop.conn.transaction():
             shop.conn.execute(insert, [other])
-        shop.conn.execute("select set_config('passbell.delivery', 'on', true)")
+        shop.conn.execute("select set_config('passbell.engine', 'on', true)")
         shop.conn.execute("update member_imports set created_count = 5")
         assert shop.value("select max(created_count) from member_imports") < 5

@@ -60,7 +60,7 @@ def test_a_trigger_that_hangs_while_a_campaign_is_sent(house: House) -> None:
         "set_config('timezone', 'Asia/Kathmandu', false)",
         "set_config('client_encoding', 'LATIN1', false)",
         "set_config('role', 'pg_read_all_data', false)",
-        "set_config('passbell.delivery', 'x', false)",
+        "set_config('passbell.engine', 'x', false)",
         "set_config('session_replication_role', 'replica', false)",
         "pg_terminate_backend(pg_backend_pid())",
     ],

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from conftest import MakeDatabase
 
 FORGED = (
-    "set passbell.delivery = on",
+    "set passbell.engine = on",
     "set geqo_seed = 0.7365",
-    "select set_config('passbell.delivery', repeat('0', 64), false)",
-    "select set_config('passbell.delivery', repeat('0', 64) || '+', false)",
-    "select set_config('passbell.delivery', repeat('+', 64), false)",
-    "select set_config('passbell.delivery', encode(sha256(''), 'hex'), false)",
+    "select set_config('passbell.engine', repeat('0', 64), false)",
+    "select set_config('passbell.engine', repeat('0', 64) || '+', false)",
+    "select set_config('passbell.engine', repeat('+', 64), false)",
+    "select set_config('passbell.engine', encode(sha256(''), 'hex'), false)",
     (
-        "select set_config('passbell.delivery', encode(sha256((' ' || pg_backend_pid() || ' '"
+        "select set_config('passbell.engine', encode(sha256((' ' || pg_backend_pid() || ' '"
         " || extract(epoch from now()))::bytea), 'hex'), false)"
     ),
 )
@@ -56,7 +56,7 @@ def started(shop: Shop, count: int = 3) -> UUID:
 
 
 def marked(conn: psycopg.Connection[Any]) -> str:
-    found = conn.execute("select current_setting('passbell.delivery', true)").fetchone()
+    found = conn.execute("select current_setting('passbell.engine', true)").fetchone()
     return (found and found[0]) or ""
 
 
@@ -66,7 +66,7 @@ def spy(shop: Shop) -> Iterator[None]:
     shop.conn.execute("create table seen (mark text)")
     shop.conn.execute(
         "create function spy() returns trigger language plpgsql as $$ begin"
-        " insert into public.seen values (current_setting('passbell.delivery', true)); return new; end $$"
+        " insert into public.seen values (current_setting('passbell.engine', true)); return new; end $$"
     )
     shop.conn.execute(
         "create trigger a_spy before update on push_campaigns for each row execute function spy()"
@@ -156,7 +156,7 @@ def test_a_mark_that_leaked_is_worth_nothing_later(shop: Shop) -> None:
     with psycopg.connect(shop.url, autocommit=True) as other:
         for conn in (shop.conn, other):
             for mark in marks:
-                conn.execute("select set_config('passbell.delivery', %s, false)", [mark])
+                conn.execute("select set_config('passbell.engine', %s, false)", [mark])
                 conn.execute("update push_campaigns set sent_count = 9 where id = %s", [campaign])
     assert shop.order(campaign)["sent_count"] == 3
 

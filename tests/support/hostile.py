@@ -274,7 +274,7 @@ def _meddle(house: House, case: Case, program: UUID, campaign: UUID) -> None:
             scene.conn.execute("delete from programs where id = %s", [program])
     if case.meddling == "engine":
         with psycopg.connect(scene.url, autocommit=True) as conn:
-            conn.execute("set passbell.delivery = 'on'; set geqo_seed = 0.7365; set lock_timeout = '2s'")
+            conn.execute("set passbell.engine = 'on'; set geqo_seed = 0.7365; set lock_timeout = '2s'")
             for statement in (
                 "select push_pause(%s)",
                 "update push_campaigns set failed_count = 1 where id = %s",

@@ -53,6 +53,7 @@ FIRST: Final = (
 UNIT: Final = {"csv", "delivery", "download", "lists", "ops", "passkit", "project", "devkit/sandbox"}
 """Folders with tests that need neither PostgreSQL nor a process of passbell."""
 NO_UNIT: Final = {
+    "csv/test_limits.py",  # a million rows
     "ops/test_alerts.py",  # promtool
     "passkit/test_records.py",  # a sandbox that breaks off, and the waits after it
     "passkit/test_with_sandbox.py",
