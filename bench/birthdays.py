@@ -21,7 +21,7 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
 from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 

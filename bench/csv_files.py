@@ -25,16 +25,16 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from passbell.db.calls import Queue
-from passbell.db.database import Database
-from passbell.db.imports import ImportOrder, apply_import, open_import
-from passbell.db.listqueue import ListLoad
-from passbell.db.migrate import migrate
+from passbell.database.calls import Queue
+from passbell.database.imports import ImportOrder, apply_import, open_import
+from passbell.database.listqueue import ListLoad
+from passbell.database.migrate import migrate
+from passbell.database.pool import Database
+from passbell.database.sqlfiles import sql_root
+from passbell.delivery.lists import ListLoader
 from passbell.devkit.demo.members import DemoProgram, populate
 from passbell.devkit.postgres import EmbeddedPostgres
-from passbell.engine.lists import ListLoader
 from passbell.settings import Settings
-from passbell.sqlfiles import sql_root
 
 BY_HAND = (
     "create temporary table hand_list (row_number integer, value text)",

@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from stand.bare_queue import BARE_CLAIM, BARE_ENQUEUE, BARE_FINISH, BARE_RECIPIENTS, BARE_TABLES
 from stand.versions import Version, compare, migrate_from
 
-from passbell.db.calls import Queue
-from passbell.db.database import Database
-from passbell.db.migrate import migrate
+from passbell.database.calls import Queue
+from passbell.database.migrate import migrate
+from passbell.database.pool import Database
 from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
 

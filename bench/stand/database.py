@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, LiteralString, Self
 import psycopg
 from psycopg import sql
 
-from passbell.db.migrate import migrate
+from passbell.database.migrate import migrate
+from passbell.database.sqlfiles import sql_root
 from passbell.devkit.postgres import EmbeddedPostgres
-from passbell.sqlfiles import sql_root
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID, uuid4
 
+import psycopg
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import psycopg
 
 __all__ = ["Version", "compare", "migrate_from"]
 
@@ -50,21 +50,14 @@ FINISH_EACH: LiteralString = """
 FORGET: LiteralString = (
     "truncate passbell.deliveries, passbell.chunks, passbell.turns, public.push_campaigns cascade"
 )
-MIGRATE = """
-import sys
-import psycopg
-from passbell.db.migrate import migrate
-from passbell.sqlfiles import sql_root
-with psycopg.connect(sys.argv[1], autocommit=True) as connection:
-    connection.execute((sql_root() / "host" / "generation_2.sql").read_bytes())
-migrate(sys.argv[1])
-"""
 
 
 def migrate_from(checkout: Path, url: str) -> None:
     """Load the platform's tables and passbell's schema from a checkout of any version into an empty database."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout / "daemon")}
-    subprocess.run([sys.executable, "-c", MIGRATE, url], env=environment, cwd=checkout, check=True)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute((checkout / "sql" / "host" / "generation_2.sql").read_bytes())
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "daemon"), "PASSBELL_DATABASE_URL": url}
+    subprocess.run([sys.executable, "-m", "passbell", "migrate"], env=environment, cwd=checkout, check=True)
 
 
 @dataclass
