@@ -110,10 +110,12 @@ class Database:
                 if cut_after is None:
                     cursor = await connection.execute(query, params)
                     return await cursor.fetchall() if cursor.description else []
-                async with connection.transaction():
+                # One message of two statements, which the server commits together: with a round trip between them, a
+                # daemon that freezes would leave the second one's locks standing.
+                async with connection.pipeline():
                     await connection.execute(_CUT, (str(round(cut_after * 1000)),))
                     cursor = await connection.execute(query, params)
-                    return await cursor.fetchall() if cursor.description else []
+                return await cursor.fetchall() if cursor.description else []
         except TimeoutError:
             raise DatabaseUnavailable(
                 f"The database did not answer within {deadline:g} seconds.", timed_out=True
