@@ -189,8 +189,8 @@ $fn$;
 -- (last_activity), for SLUMBER and DORMANT. Read there, in the order of a table scan, every look at transactions_pass_created
 -- begins in another corner of it: 8 µs. Here passes are looked up in the order of their ids, which is the order of that
 -- index: 2 µs. They are sorted (nullif keeps the planner from reading the table in the order of its primary key, another
--- corner for every row), and the four quarters of all ids are one Parallel Append where workers are free. An operator's
--- own recipients are asked themselves.
+-- corner for every row), a quarter of all ids at a time, so that a million are sorted in memory. Workers cannot share it:
+-- PostgreSQL keeps correlated sub-selects to the session. An operator's own recipients are asked themselves.
 create or replace function passbell.build_asleep(p_coupon text, p_ticket text) returns void
 language plpgsql
 set search_path = ''
@@ -214,6 +214,9 @@ begin
           into v_quarters
           from generate_series(1, 4) n;
     end if;
+    -- Asked once, and a constant of the plan: where no points were given, nothing of it is left.
+    v_quarters := replace(replace(v_quarters, '(select exists (select from passbell.awards))', 'v_awards'),
+                          'case when (select true from passbell.awards', 'case when v_awards and (select true from passbell.awards');
     execute format($f$
         create or replace function passbell.asleep(p_program uuid, p_before timestamptz) returns setof uuid
         language plpgsql stable parallel restricted rows 50000
@@ -222,6 +225,8 @@ begin
         set work_mem = '32MB'
         set jit = off
         as %L $f$, format($body$
+        declare
+            v_awards  constant boolean := exists (select from passbell.awards);
         begin
             if passbell.is_own_view('recipients') then
                 return query select r.pass_id from passbell.recipients r where r.program_id = p_program and r.last_activity < p_before;

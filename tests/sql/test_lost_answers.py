@@ -88,7 +88,6 @@ async def test_a_lost_answer_is_asked_for_again(shop: Shop, kind: str) -> None:
         async with Database(wire.url(shop.url), size=1) as database:
             claim = claimer(kind, database, shop.url, worker)
             await database.fetch("select 1")
-            # A campaign is claimed in a transaction of several statements: what counts is the answer to its end.
             wire.lose_answers(b"passbell.claim_")
             lost = asyncio.create_task(asyncio.wait_for(claim(), 60))
             await wait_until_async(lambda: shop.value(held, [worker]) == 1, "the claim is entered")
