@@ -15,6 +15,7 @@ import structlog
 from passbell.database.claims import Claims
 from passbell.database.runs import AutomationRuns
 from passbell.database.upkeep import Upkeep
+from passbell.delivery.dailyruns import DailyRuns
 from passbell.delivery.work import work_off
 from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError
 
@@ -37,11 +38,10 @@ STATEMENT_SECONDS: Final = 60.0
 """statement_timeout of a batch: a rule that takes longer stops its automation."""
 
 
-class Automations:
+class Automations(DailyRuns):
     """One daemon's part in the automations; its runs are a kind of work, see delivery/work.py."""
 
-    renew_every: float | None = None
-    """Every batch extends the lease."""
+    _runs: AutomationRuns
 
     def __init__(
         self,
@@ -101,18 +101,6 @@ class Automations:
     async def claim(self, claim: Claim) -> Run | None:
         """Take the next run."""
         return await self._runs.claim(claim)
-
-    async def renew(self, run: Run) -> bool:  # noqa: ARG002 - see renew_every
-        """Batches do it."""
-        return True
-
-    async def release(self, run: Run) -> None:
-        """`end()` hands it back: a cancellation ends the schedule, too."""
-
-    async def end(self) -> None:
-        """Hand back the run with which this worker was interrupted, if there is one."""
-        if self._claims.unsettled:
-            await self._runs.release()
 
     async def work(self, run: Run) -> None:
         """Work off one run, or write on the automation why that is impossible."""

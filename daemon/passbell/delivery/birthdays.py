@@ -13,6 +13,7 @@ import structlog
 
 from passbell.database.claims import Claims
 from passbell.database.runs import BirthdayRuns
+from passbell.delivery.dailyruns import DailyRuns
 from passbell.delivery.work import work_off
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
 
@@ -34,11 +35,10 @@ FAILURES_LOGGED: Final = 10
 """Per pass over a run; the rest is counted, and all of them are in passbell.birthday_failures."""
 
 
-class Birthdays:
+class Birthdays(DailyRuns):
     """One daemon's part in the birthday runs; a kind of work, see delivery/work.py."""
 
-    renew_every: float | None = None
-    """Every batch extends the lease."""
+    _runs: BirthdayRuns
 
     def __init__(
         self,
@@ -92,18 +92,6 @@ class Birthdays:
             return None
         self._refused = ""
         return run
-
-    async def renew(self, run: Run) -> bool:  # noqa: ARG002 - see renew_every
-        """Batches do it."""
-        return True
-
-    async def release(self, run: Run) -> None:
-        """`end()` hands it back: a cancellation ends the schedule, too."""
-
-    async def end(self) -> None:
-        """Hand back the run with which this worker was interrupted, if there is one."""
-        if self._claims.unsettled:
-            await self._runs.release()
 
     async def work(self, run: Run) -> None:
         """Work off one run. Its trouble is not the others': whatever the database refuses is logged."""
