@@ -76,7 +76,8 @@ _RULES: Final = {
     ),
 }
 _OWN: Final = """
-    select s.name, s.setting as value, current_user::text as role from pg_catalog.pg_settings s where s.name = any (%s)
+    select s.name, s.setting as value, quote_ident(current_user) as role
+      from pg_catalog.pg_settings s where s.name = any (%s)
 """
 # The daemon and the page may have roles of their own, which this URL does not show.
 _OTHERS: Final = """
