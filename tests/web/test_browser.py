@@ -259,6 +259,8 @@ def test_a_list_that_is_not_confirmed_leaves_nothing(stage: Stage) -> None:
     )
     file = {"name": "one.csv", "mimeType": "text/csv", "buffer": f"member_id\n{member}".encode()}
     with stage.page() as page:
+        # A slow phone: htmx wires the buttons long after their text is there.
+        page.evaluate("htmx.config.defaultSettleDelay = 400")
         for leave in ("escape", "button"):
             stage.choose(page, "Never mind")
             page.check("input[name=audience][value=csv]")

@@ -113,8 +113,9 @@ for (const [kind, over] of [["dragover", true], ["dragleave", false], ["drop", f
   });
 }
 
-/* The confirmation is a modal dialog: the browser keeps the focus inside and gives it back. */
-document.addEventListener("htmx:afterSwap", (event) => {
+/* The confirmation is a modal dialog: the browser keeps the focus inside and gives it back. It opens once htmx has wired
+   its buttons ("afterSettle"): an Escape in the moment between would close it and leave the draft of a list behind. */
+document.addEventListener("htmx:afterSettle", (event) => {
   const dialog = one("#confirm");
   if (event.detail.target === dialog && dialog.childElementCount) {
     if (!dialog.open) dialog.showModal();
