@@ -1,4 +1,7 @@
-"""Where SQL is: the daemon's in `passbell.database`, the page's in `passbell.web.calls`; with named parameters."""
+"""Where SQL is, and that its parameters have names.
+
+The daemon's is in `passbell.database`, the page's in `passbell.web.calls`; a command has its own, as each has one use.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ STATEMENT = re.compile(
     re.IGNORECASE,
 )
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+FORMAT = re.compile(r"\bformat\('[^']*'")
 CALL = re.compile(r"\b(?:passbell|public)\.[a-z_]+\(([^()]*)")
 
 
@@ -59,16 +63,28 @@ def test_sql_functions_are_called_by_the_names_of_their_parameters() -> None:
     """A parameter that is appended, or two of one type that change places, cannot be mistaken for another."""
     calls = [
         (f"{file.relative_to(ROOT)}:{line}", argument.strip())
-        for folder in ("database", "web")
+        for folder in ("cli", "database", "devkit", "web")
         for file in sorted((ROOT / folder).rglob("*.py"))
         for line, text in statements(file)
         for arguments in CALL.findall(PLACEHOLDER.sub(r"$\1", text))
         for argument in arguments.split(",")
         if "$" in argument or "%s" in argument
     ]
-    assert len(calls) > 200, "the search has found the calls"
+    assert len(calls) > 250, "the search has found the calls"
     unnamed = [f"{place}: {argument}" for place, argument in calls if "=> $" not in argument]
     assert not unnamed, "\n".join(unnamed)
+
+
+@pytest.mark.parametrize("folder", ["cli", "database", "web"])
+def test_no_parameter_goes_by_its_place(folder: str) -> None:
+    """Not in a statement without a function either: a column or condition more does not move the others."""
+    placed = [
+        f"{file.relative_to(ROOT)}:{line}: {text.strip()[:60]}"
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for line, text in statements(file)
+        if "%s" in FORMAT.sub("", text)
+    ]
+    assert not placed, "\n".join(placed)
 
 
 def test_the_search_finds_sql(tmp_path: Path) -> None:

@@ -23,9 +23,12 @@ COLUMNS: Final = (
     "catch_up_days", "daily_limit", "holdout_percent", "measure_days", "reward_points", "priority", "starts_on",
     "ends_on",
 )  # fmt: skip
-CARDS: Final = "select * from passbell.automation_cards(p_program => %s, p_automation => %s)"
+CARDS: Final = (
+    "select * from passbell.automation_cards(p_program => %(program)s, p_automation => %(automation)s)"
+)
 SAVE: Final = (
-    "select passbell.save_automation(p_owner => null, p_automation => %s, p_fields => %s::jsonb) as id"
+    "select passbell.save_automation(p_owner => null, p_automation => %(automation)s,"
+    " p_fields => %(fields)s::jsonb) as id"
 )
 NAMED: Final = """
     select id, name
@@ -34,6 +37,9 @@ NAMED: Final = """
      order by id
      limit %(most)s
 """
+DUE: Final = "select local_date, due from public.automation_preview(id => %(automation)s, days => %(days)s)"
+RESULTS: Final = "select * from public.automation_results(id => %(automation)s)"
+DELETE: Final = "delete from public.push_automations where id = %(automation)s"
 automation_argument = click.argument("automation")
 assignments = click.argument("fields", nargs=-1, metavar="COLUMN=VALUE…")
 
@@ -77,8 +83,8 @@ def parse(fields: tuple[str, ...]) -> dict[str, Any]:
 
 def save(connection: Connection, automation: UUID | None, fields: dict[str, Any]) -> Row:
     """Save the fields that are given; the automation as it is afterwards."""
-    made = one(connection, SAVE, (automation, json.dumps(fields)))["id"]
-    return one(connection, CARDS, (None, made))
+    made = one(connection, SAVE, automation=automation, fields=json.dumps(fields))["id"]
+    return one(connection, CARDS, program=None, automation=made)
 
 
 def show(row: Row, *, as_document: bool) -> None:
@@ -110,7 +116,7 @@ def list_(*, program: str | None, json_wanted: bool) -> None:
     """List the automations, switched off ones too."""
     with connect() as connection:
         chosen = None if program is None else resolve_program(connection, program)
-        rows = connection.execute(CARDS, (chosen, None)).fetchall()
+        rows = connection.execute(CARDS, {"program": chosen, "automation": None}).fetchall()
     if json_wanted:
         as_json(rows)
     elif not rows:
@@ -169,7 +175,11 @@ def change(*, automation: str, fields: tuple[str, ...], json_wanted: bool) -> No
     columns = parse(fields)
     with connect() as connection:
         found = resolve_automation(connection, automation)
-        row = save(connection, found, columns) if columns else one(connection, CARDS, (None, found))
+        row = (
+            save(connection, found, columns)
+            if columns
+            else one(connection, CARDS, program=None, automation=found)
+        )
     show(row, as_document=json_wanted)
 
 
@@ -200,9 +210,7 @@ def preview(*, automation: str, days: int, json_wanted: bool) -> None:
     """Try it on the past: for how many members it would have been due on each of the last days."""
     with connect() as connection:
         found = resolve_automation(connection, automation)
-        rows = connection.execute(
-            "select local_date, due from public.automation_preview(%s, %s)", (found, days)
-        ).fetchall()
+        rows = connection.execute(DUE, {"automation": found, "days": days}).fetchall()
     if json_wanted:
         as_json(rows)
         return
@@ -224,7 +232,7 @@ def results(*, automation: str, json_wanted: bool) -> None:
     """Say what it has brought so far. The interval stays valid however often you look."""
     with connect() as connection:
         found = resolve_automation(connection, automation)
-        row = one(connection, "select * from public.automation_results(%s)", (found,))
+        row = one(connection, RESULTS, automation=found)
     if json_wanted:
         as_json(row)
     else:
@@ -237,12 +245,12 @@ def results(*, automation: str, json_wanted: bool) -> None:
 def delete(*, automation: str, yes: bool) -> None:
     """Delete it, with its runs and the proof of who was told."""
     with connect() as connection:
-        row = one(connection, CARDS, (None, resolve_automation(connection, automation)))
+        row = one(connection, CARDS, program=None, automation=resolve_automation(connection, automation))
         if not yes:
             click.confirm(
                 f"Delete {row['name']}, with its runs and the proof of who was told?", abort=True, err=True
             )
-        connection.execute("delete from public.push_automations where id = %s", (row["id"],))
+        connection.execute(DELETE, {"automation": row["id"]})
     click.echo(f"{row['name']} is deleted.")
 
 

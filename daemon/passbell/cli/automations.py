@@ -8,7 +8,7 @@ import click
 
 from passbell.cli.automation_edits import COMMANDS
 from passbell.cli.birthdays import Day
-from passbell.cli.database import STATEMENT_MILLISECONDS, connect, resolve_program
+from passbell.cli.database import connect, fetch, resolve_program
 from passbell.cli.output import as_json, json_option, number, print_table
 
 if TYPE_CHECKING:
@@ -24,19 +24,23 @@ LIST = """
            a.is_on, d.pass_id, d.person_id, d.external_id, d.occasion as key, d.due_on
       from public.push_automations a
       left join passbell.programs g on g.program_id = a.program_id
-     cross join lateral public.get_due(a.id, %s) d
-     where a.is_on and (%s::uuid is null or a.program_id = %s)
+     cross join lateral public.get_due(automation_id => a.id, on_date => %(day)s) d
+     where a.is_on and (%(program)s::uuid is null or a.program_id = %(program)s)
      order by program, a.name, d.external_id
 """
 RUN = """
     select r.*, a.name, a.occasion, a.status_detail, a.program_id, coalesce(g.name, a.program_id::text) as program
-      from public.run_automations(%s, %s) r
+      from public.run_automations(program_id => %(program)s, on_date => %(day)s) r
       join public.push_automations a on a.id = r.automation_id
       left join passbell.programs g on g.program_id = a.program_id
      order by program, a.name
 """
 # A statement of its own: it would not see what RUN wrote.
-DETAIL = "select r.detail from passbell.automation_runs r where r.automation_id = %s and r.local_date = %s"
+DETAIL = """
+    select r.detail
+      from passbell.automation_runs r
+     where r.automation_id = %(automation)s and r.local_date = %(day)s
+"""
 
 
 @click.group(invoke_without_command=True, commands=COMMANDS)
@@ -61,7 +65,7 @@ def automations(
     with connect() as connection:
         program_id = None if program is None else resolve_program(connection, program)
         if dry_run:
-            rows = connection.execute(LIST, (day, program_id, program_id)).fetchall()
+            rows = connection.execute(LIST, {"day": day, "program": program_id}).fetchall()
         else:
             rows = run(connection, program_id, day)
     if json_wanted:
@@ -76,11 +80,11 @@ def automations(
 
 def run(connection: Connection, program: UUID | None, day: date | None) -> list[Row]:
     """Run once, bounded in time; each row has the trouble of its run in `detail`."""
-    with connection.transaction():
-        connection.execute("select set_config('statement_timeout', %s, true)", (str(STATEMENT_MILLISECONDS),))
-        rows = connection.execute(RUN, (program, day)).fetchall()
+    rows = fetch(connection, RUN, program=program, day=day)
     for row in rows:
-        found = connection.execute(DETAIL, (row["automation_id"], row["local_date"])).fetchone()
+        found = connection.execute(
+            DETAIL, {"automation": row["automation_id"], "day": row["local_date"]}
+        ).fetchone()
         row["detail"] = None if found is None else found["detail"]
     return rows
 

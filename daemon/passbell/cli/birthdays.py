@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from passbell.cli.database import STATEMENT_MILLISECONDS, connect, one, resolve_program
+from passbell.cli.database import connect, fetch, one, resolve_program
 from passbell.cli.output import as_json, json_option, number, print_table
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 LIST = """
     select b.*, coalesce(p.name, b.program_id::text) as program
-      from public.get_birthdays_today(%s, %s) b
+      from public.get_birthdays_today(program_id => %(program)s, on_date => %(day)s) b
       left join passbell.programs p on p.program_id = b.program_id
      order by program, b.external_id
 """
 RUN = """
     select r.*, coalesce(p.name, r.program_id::text) as program
-      from public.run_birthdays(%s, %s) r
+      from public.run_birthdays(program_id => %(program)s, on_date => %(day)s) r
       left join passbell.programs p on p.program_id = r.program_id
      order by program
 """
@@ -31,7 +31,7 @@ RUN = """
 REASON = """
     select f.reason
       from passbell.birthday_failures f
-     where f.program_id = %s and f.local_date = %s
+     where f.program_id = %(program)s and f.local_date = %(day)s
      order by f.last_at desc, f.pass_id
      limit 1
 """
@@ -79,7 +79,7 @@ def birthdays(
     with connect() as connection:
         program_id = None if program is None else resolve_program(connection, program)
         rows = (
-            connection.execute(LIST, (program_id, day)).fetchall()
+            connection.execute(LIST, {"program": program_id, "day": day}).fetchall()
             if dry_run
             else give(connection, program_id, day)
         )
@@ -100,11 +100,7 @@ def give(connection: Connection, program: UUID | None, day: date | None) -> list
     """Run until each member was tried: a call stops before its time limit and keeps the gifts that it gave."""
     total: dict[UUID, Row] = {}
     while True:
-        with connection.transaction():
-            connection.execute(
-                "select set_config('statement_timeout', %s, true)", (str(STATEMENT_MILLISECONDS),)
-            )
-            rows = connection.execute(RUN, (program, day)).fetchall()
+        rows = fetch(connection, RUN, program=program, day=day)
         for row in rows:
             earlier = total.get(row["program_id"])
             if earlier is not None:
@@ -122,7 +118,7 @@ def give(connection: Connection, program: UUID | None, day: date | None) -> list
             break
     for row in total.values():
         reason = (
-            connection.execute(REASON, (row["program_id"], row["local_date"])).fetchone()
+            connection.execute(REASON, {"program": row["program_id"], "day": row["local_date"]}).fetchone()
             if row["failed"]
             else None
         )

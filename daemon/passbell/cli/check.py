@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEST_MESSAGE = "Test from passbell: if you can read this, it works."
+TEST = """
+    select public.push_test(program_id => %(program)s, external_id => %(member)s, message => %(message)s) as id
+"""
 
 
 @click.command()
@@ -60,9 +63,7 @@ def check(ctx: click.Context, *, send_to: str | None, program: str | None, json_
         ctx.exit(1 if failed else 0)
     with connect(settings) as connection:
         program_id = resolve_program(connection, program or "")
-        campaign = one(
-            connection, "select public.push_test(%s, %s, %s) as id", (program_id, send_to, TEST_MESSAGE)
-        )["id"]
+        campaign = one(connection, TEST, program=program_id, member=send_to, message=TEST_MESSAGE)["id"]
         ctx.exit(watch(connection, campaign, json_wanted=json_wanted))
 
 
@@ -104,7 +105,7 @@ def _database(settings: Settings, programs: list[Program], accounts: list[Accoun
             ):  # passbell_daemon reads no programs
                 programs += [
                     Program(row["id"], row["protocol"], row["name"], row["account"])
-                    for row in connection.execute(PROGRAMS, (MAX_PROGRAMS,))
+                    for row in connection.execute(PROGRAMS, {"most": MAX_PROGRAMS})
                 ]
     except PassbellError as error:
         yield Finding("database", ok=False, detail=str(error))
@@ -128,7 +129,7 @@ PROGRAMS = """
                    row_number() over (partition by account order by passkit_program_id) as nth
               from passbell.programs
              where passkit_program_id is not null) g
-     where g.nth <= %s
+     where g.nth <= %(most)s
      order by g.account, g.id
 """
 MAX_PROGRAMS = 20

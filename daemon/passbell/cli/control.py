@@ -18,7 +18,7 @@ def _verb(name: str, sql: LiteralString, help_text: str) -> click.Command:
     @json_option
     def command(*, campaign: str, json_wanted: bool) -> None:
         with connect() as connection:
-            row = one(connection, sql, (resolve_campaign(connection, campaign),))
+            row = one(connection, sql, campaign=resolve_campaign(connection, campaign))
         if json_wanted:
             as_json(row)
         else:
@@ -30,18 +30,22 @@ def _verb(name: str, sql: LiteralString, help_text: str) -> click.Command:
 
 
 pause = _verb(
-    "pause", "select * from public.push_pause(%s)", "Pause CAMPAIGN; sending stops within a second."
+    "pause",
+    "select * from public.push_pause(id => %(campaign)s)",
+    "Pause CAMPAIGN; sending stops within a second.",
 )
 resume = _verb(
     "resume",
-    "select * from public.push_resume(%s)",
+    "select * from public.push_resume(id => %(campaign)s)",
     "Resume the paused CAMPAIGN with exactly those not reached.",
 )
 cancel = _verb(
     "cancel",
-    "select * from public.push_cancel(%s)",
+    "select * from public.push_cancel(id => %(campaign)s)",
     "Cancel CAMPAIGN; what is not sent yet counts as skipped.",
 )
 retry_failed = _verb(
-    "retry-failed", "select * from public.push_retry_failed(%s)", "Try the failed passes of CAMPAIGN again."
+    "retry-failed",
+    "select * from public.push_retry_failed(id => %(campaign)s)",
+    "Try the failed passes of CAMPAIGN again.",
 )

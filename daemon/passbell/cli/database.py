@@ -16,7 +16,7 @@ from passbell.settings import Need, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Row", "connect", "one", "resolve_campaign", "resolve_program"]
+__all__ = ["Row", "connect", "fetch", "one", "resolve_campaign", "resolve_program"]
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
@@ -48,17 +48,24 @@ def connect(settings: Settings | None = None) -> Iterator[Connection]:
         raise from_database(error) from error
 
 
-def one(connection: Connection, sql: LiteralString, parameters: tuple[Any, ...] = ()) -> Row:
-    """Run a statement with a time limit and return its only row.
+def fetch(connection: Connection, sql: LiteralString, **parameters: object) -> list[Row]:
+    """Run a statement with a time limit and return its rows; parameters go by name.
 
     The limit is SET LOCAL, inside the same transaction: session settings leak through transaction poolers.
     """
     with connection.transaction():
-        connection.execute("select set_config('statement_timeout', %s, true)", (str(STATEMENT_MILLISECONDS),))
-        row = connection.execute(sql, parameters).fetchone()
-    if row is None:
+        connection.execute(
+            "select set_config('statement_timeout', %(limit)s, true)", {"limit": str(STATEMENT_MILLISECONDS)}
+        )
+        return connection.execute(sql, parameters).fetchall()
+
+
+def one(connection: Connection, sql: LiteralString, **parameters: object) -> Row:
+    """Like `fetch`, for a statement that returns one row."""
+    rows = fetch(connection, sql, **parameters)
+    if not rows:
         raise CampaignError("The database gave no answer.", "PB404")
-    return row
+    return rows[0]
 
 
 def resolve_program(connection: Connection, name: str) -> UUID:
@@ -82,8 +89,8 @@ def resolve_program(connection: Connection, name: str) -> UUID:
     known = [
         row["name"]
         for row in connection.execute(
-            "select coalesce(name, program_id::text) as name from passbell.programs order by 1 limit %s",
-            (MAX_NAMED,),
+            "select coalesce(name, program_id::text) as name from passbell.programs order by 1 limit %(most)s",
+            {"most": MAX_NAMED},
         )
     ]
     listed = ", ".join(known) if known else "none yet"
@@ -108,11 +115,15 @@ def resolve_campaign(connection: Connection, value: str) -> UUID:
         """
         select id, name, status
           from public.push_campaigns
-         where id between %s and %s
+         where id between %(first)s and %(last)s
          order by id
-         limit %s
+         limit %(most)s
         """,
-        (UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f")), MAX_NAMED + 1),
+        {
+            "first": UUID(digits.ljust(32, "0")),
+            "last": UUID(digits.ljust(32, "f")),
+            "most": MAX_NAMED + 1,
+        },
     ).fetchall()
     if not found:
         raise CampaignError(

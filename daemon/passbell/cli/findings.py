@@ -103,7 +103,7 @@ _MEANING: Final = {
 _MISSING: Final = """
     select split_part(w.name, '.', 1) as relation, w.name,
            to_regclass('public.' || split_part(w.name, '.', 1)) is not null as there
-      from unnest(%s::text[]) as w (name)
+      from unnest(%(names)s::text[]) as w (name)
      where not exists (select from pg_catalog.pg_attribute a
                         where a.attrelid = to_regclass('public.' || split_part(w.name, '.', 1))
                           and a.attname = split_part(w.name, '.', 2) and a.attnum > 0 and not a.attisdropped)
@@ -122,7 +122,7 @@ def _columns(connection: Connection) -> Iterator[Finding]:
             detail="passbell.recipients is a view of your own; migrate leaves it alone",
         )
         return
-    rows = connection.execute(_MISSING, (list(_MEANING),)).fetchall()
+    rows = connection.execute(_MISSING, {"names": list(_MEANING)}).fetchall()
     for relation in sorted({row["relation"] for row in rows if not row["there"]}):
         yield Finding(
             "host columns",
@@ -289,13 +289,13 @@ _ASIDE: Final = """
       from passbell.set_aside a
       left join public.push_campaigns c on c.id = a.campaign_id
      order by a.since, a.campaign_id
-     limit %s
+     limit %(most)s
 """
 
 
 def _set_aside(connection: Connection) -> Iterator[Finding]:
     """Campaigns that the database's own rules do not let go on."""
-    rows = connection.execute(_ASIDE, (SHOWN,)).fetchall()
+    rows = connection.execute(_ASIDE, {"most": SHOWN}).fetchall()
     for row in rows:
         name = row["name"] or row["campaign_id"]
         yield Finding("set aside", ok=False, detail=f'Campaign "{name}" cannot go on: {row["reason"]}')

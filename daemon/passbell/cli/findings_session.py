@@ -77,7 +77,7 @@ _RULES: Final = {
 }
 _OWN: Final = """
     select s.name, s.setting as value, quote_ident(current_user) as role
-      from pg_catalog.pg_settings s where s.name = any (%s)
+      from pg_catalog.pg_settings s where s.name = any (%(names)s)
 """
 # The daemon and the page may have roles of their own, which this URL does not show.
 _OTHERS: Final = """
@@ -87,14 +87,14 @@ _OTHERS: Final = """
      cross join lateral unnest(s.setconfig) as c
      where r.rolname in ('passbell_daemon', 'passbell_web') and r.rolname <> current_user
        and s.setdatabase in (0, (select d.oid from pg_catalog.pg_database d where d.datname = current_database()))
-       and split_part(c, '=', 1) = any (%s)
+       and split_part(c, '=', 1) = any (%(names)s)
 """
 _UNITS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def look_at_session(connection: Connection) -> Iterator[Finding]:
     """Whether a setting of the role or of the database harms what passbell does in its sessions."""
-    wanted = (list(_RULES),)
+    wanted = {"names": list(_RULES)}
     rows = [*connection.execute(_OWN, wanted).fetchall(), *connection.execute(_OTHERS, wanted).fetchall()]
     calm = True
     for row in rows:

@@ -29,9 +29,10 @@ SHOWN = 20
 PROBLEMS = """
     select row_number, result, column_name as "column", value, reason, problems
       from passbell.import_rows
-     where import_id = %s and reason is not null
+     where import_id = %(order)s and reason is not null
      order by row_number
 """
+CANCEL = "update public.member_imports set status = 'CANCELLED' where id = %(order)s"
 COUNTS = ("created", "updated", "linked", "unchanged", "rejected")
 
 
@@ -89,7 +90,7 @@ def import_(
         )
         held, members = open_import(connection, order, file)
         done = _apply(connection, held, members.total)
-        problems = connection.execute(PROBLEMS, (held.import_id,)).fetchall()
+        problems = connection.execute(PROBLEMS, {"order": held.import_id}).fetchall()
         if rejects is not None:
             _write(rejects, members, problems)
     if json_wanted:
@@ -115,9 +116,7 @@ def _apply(connection: Connection, held: HeldImport, total: int) -> Row:
         try:
             return apply_import(connection, held, lambda rows: bar.advance(task, rows))
         except KeyboardInterrupt:
-            connection.execute(
-                "update public.member_imports set status = 'CANCELLED' where id = %s", (held.import_id,)
-            )
+            connection.execute(CANCEL, {"order": held.import_id})
             raise
 
 

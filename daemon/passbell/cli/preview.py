@@ -29,8 +29,8 @@ def preview(*, program: str, target: str, json_wanted: bool) -> None:
     """Count who a campaign would reach, how long it would take, and what holds it back."""
     with connect() as connection:
         program_id = resolve_program(connection, program)
-        row = one(connection, PREVIEW, (program_id, target))
-        notice = one(connection, OUTLOOK, (program_id, None, ""))["notice"]
+        row = one(connection, PREVIEW, program=program_id, target=target)
+        notice = one(connection, OUTLOOK, program=program_id, at=None, message="")["notice"]
     if json_wanted:
         as_json(row | {"notice": notice})
         return
@@ -39,12 +39,12 @@ def preview(*, program: str, target: str, json_wanted: bool) -> None:
         click.echo(notice, err=True)
 
 
-PREVIEW = "select * from public.push_preview(%s, %s)"
+PREVIEW = "select * from public.push_preview(program_id => %(program)s, target => %(target)s)"
 
 OUTLOOK = """
     select o.*, g.name as program, to_char(a.at at time zone o.zone, 'YYYY-MM-DD HH24:MI') as local_at,
            array(select passbell.order_warnings(a.program, a.message)) as warnings
-      from (select %s::uuid as program, %s::timestamptz as at, %s::text as message) a
+      from (select %(program)s::uuid as program, %(at)s::timestamptz as at, %(message)s::text as message) a
      cross join lateral passbell.order_outlook(a.program, a.at) o
       left join passbell.programs g on g.program_id = a.program
 """

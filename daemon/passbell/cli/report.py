@@ -14,7 +14,7 @@ from passbell.report import report_csv, report_html, report_lines
 
 __all__ = ["report"]
 
-REPORT = "select * from public.push_report(%s, %s)"
+REPORT = "select * from public.push_report(program_id => %(program)s, month => %(month)s)"
 
 
 class Month(click.ParamType[date]):
@@ -43,7 +43,7 @@ class Month(click.ParamType[date]):
 def report(*, program: str, month: date, html: Path | None, csv: Path | None, json_wanted: bool) -> None:
     """Put a program's month on one page: messages, phones, guests brought, who left."""
     with connect() as connection:
-        row = one(connection, REPORT, (resolve_program(connection, program), month))
+        row = one(connection, REPORT, program=resolve_program(connection, program), month=month)
     for path, text in ((html, report_html), (csv, report_csv)):
         if path is not None:
             try:

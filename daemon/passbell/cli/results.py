@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["print_result", "results"]
 
-CAMPAIGN = "select * from public.push_results(%s)"
-TOTAL = "select * from public.push_results_total(%s, %s, %s)"
+CAMPAIGN = "select * from public.push_results(campaign_id => %(campaign)s)"
+TOTAL = """
+    select * from public.push_results_total(program_id => %(program)s, since => %(since)s, until => %(until)s)
+"""
 
 
 @click.command()
@@ -43,9 +45,15 @@ def results(
         raise click.UsageError("--since and --until go with --program.")
     with connect() as connection:
         if campaign is not None:
-            row = one(connection, CAMPAIGN, (resolve_campaign(connection, campaign),))
+            row = one(connection, CAMPAIGN, campaign=resolve_campaign(connection, campaign))
         else:
-            row = one(connection, TOTAL, (resolve_program(connection, str(program)), since, until))
+            row = one(
+                connection,
+                TOTAL,
+                program=resolve_program(connection, str(program)),
+                since=since,
+                until=until,
+            )
     if json_wanted:
         as_json(row)
     else:

@@ -32,10 +32,21 @@ LEFT_OUT = {
 REACHES_NOBODY = {"unknown_member": "not found", "other_program": "of another program"}
 MEASURE = """
     update public.push_campaigns c
-       set holdout_percent = coalesce(%s, c.holdout_percent),
-           measure_days    = coalesce(%s, c.measure_days),
-           priority        = coalesce(%s, c.priority)
-     where c.id = %s
+       set holdout_percent = coalesce(%(holdout)s, c.holdout_percent),
+           measure_days    = coalesce(%(days)s, c.measure_days),
+           priority        = coalesce(%(priority)s, c.priority)
+     where c.id = %(campaign)s
+"""
+REQUIRE = "select passbell.require_order(p_program => %(program)s, p_target => %(target)s, p_scheduled_at => %(at)s)"
+CREATE = """
+    select public.push_send(
+           program_id => %(program)s, message => %(message)s, target => %(target)s, name => %(name)s,
+           scheduled_at => %(at)s, expected => %(expected)s) as campaign_id
+"""
+TEXTS = """
+    select external_id, message
+      from passbell.sample_messages(
+           p_program => %(program)s, p_message => %(message)s, p_target => %(target)s, p_limit => %(most)s)
 """
 DECLINED = 1
 
@@ -59,6 +70,15 @@ class Moment(click.ParamType[datetime]):
             )
 
 
+class Measure(NamedTuple):
+    """What an order says of its measurement and its turn; None: as the program says, or by default."""
+
+    holdout: float | None = None
+    """Percent of the audience that is held back."""
+    days: int | None = None
+    priority: int | None = None
+
+
 class Order(NamedTuple):
     """What was asked for."""
 
@@ -69,8 +89,7 @@ class Order(NamedTuple):
     at: datetime | None
     file: Path | None
     encoding: str | None
-    measure: tuple[float | None, int | None, int | None]
-    """Percent held back, days measured, priority; None as everywhere else."""
+    measure: Measure
 
     @property
     def listed(self) -> ListOrder:
@@ -169,10 +188,10 @@ def send(
             at,
             file,
             encoding,
-            (holdout, measure_days, priority),
+            Measure(holdout, measure_days, priority),
         )
-        one(connection, "select passbell.require_order(%s, %s, %s)", (order.program, order.target, at))
-        outlook = one(connection, OUTLOOK, (order.program, at, message))
+        one(connection, REQUIRE, program=order.program, target=order.target, at=at)
+        outlook = one(connection, OUTLOOK, program=order.program, at=at, message=message)
         if dry_run:
             rehearse(connection, order, outlook, json_wanted=json_wanted)
             return
@@ -254,8 +273,8 @@ def _count(connection: Connection, order: Order) -> tuple[int, str]:
 
 def _preview(connection: Connection, order: Order) -> Row:
     """Count the audience; a share of the order's own holds so many of it back."""
-    row = one(connection, PREVIEW, (order.program, order.target))
-    share = order.measure[0]
+    row = one(connection, PREVIEW, program=order.program, target=order.target)
+    share = order.measure.holdout
     return row if share is None else row | {"would_hold": round(row["reachable"] * share / 100)}
 
 
@@ -277,11 +296,16 @@ def _create(connection: Connection, order: Order, expected: int | None) -> dict[
         else:
             made = one(
                 connection,
-                "select public.push_send(%s, %s, %s, %s, %s, %s) as campaign_id",
-                (order.program, order.message, order.target, order.name, order.at, expected),
+                CREATE,
+                program=order.program,
+                message=order.message,
+                target=order.target,
+                name=order.name,
+                at=order.at,
+                expected=expected,
             )
-        if any(value is not None for value in order.measure):
-            connection.execute(MEASURE, (*order.measure, made["campaign_id"]))
+        if order.measure != Measure():
+            connection.execute(MEASURE, {**order.measure._asdict(), "campaign": made["campaign_id"]})
     return made
 
 
@@ -306,8 +330,8 @@ def rehearse(connection: Connection, order: Order, outlook: Row, *, json_wanted:
         return
     count = _preview(connection, order)
     samples = connection.execute(
-        "select external_id, message from passbell.sample_messages(%s, %s, %s, %s)",
-        (order.program, order.message, order.target, SAMPLES),
+        TEXTS,
+        {"program": order.program, "message": order.message, "target": order.target, "most": SAMPLES},
     ).fetchall()
     if json_wanted:
         as_json(

@@ -18,7 +18,7 @@ LATEST = """
       left join passbell.programs p on p.program_id = c.program_id
      cross join lateral passbell.waits_for(c.id) as w (waits_for)
      order by c.created_at desc, c.id
-     limit %s
+     limit %(limit)s
 """
 
 
@@ -43,13 +43,13 @@ def status(*, campaign: str | None, limit: int, json_wanted: bool) -> None:
     """
     with connect() as connection:
         if campaign is not None:
-            row = one(connection, PROGRESS, (resolve_campaign(connection, campaign),))
+            row = one(connection, PROGRESS, campaign=resolve_campaign(connection, campaign))
             if json_wanted:
                 as_json(row)
             else:
                 print_pairs(campaign_pairs(row))
             return
-        rows = connection.execute(LATEST, (limit,)).fetchall()
+        rows = connection.execute(LATEST, {"limit": limit}).fetchall()
         accounts = [] if json_wanted else connection.execute(ACCOUNTS).fetchall()
     for account in accounts:
         click.echo(_account(account))

@@ -7,6 +7,8 @@ import click
 from passbell.cli.database import connect, resolve_campaign
 from passbell.cli.output import as_json, json_option
 
+BROKEN = "select * from passbell.check_conservation(id => %(campaign)s)"
+
 
 @click.command()
 @click.argument("campaign", required=False)
@@ -20,7 +22,7 @@ def verify(ctx: click.Context, *, campaign: str | None, json_wanted: bool) -> No
     """
     with connect() as connection:
         chosen = None if campaign is None else resolve_campaign(connection, campaign)
-        violations = connection.execute("select * from passbell.check_conservation(%s)", (chosen,)).fetchall()
+        violations = connection.execute(BROKEN, {"campaign": chosen}).fetchall()
     if json_wanted:
         as_json({"ok": not violations, "violations": violations})
     elif not violations:

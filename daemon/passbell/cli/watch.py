@@ -25,7 +25,7 @@ __all__ = ["PROGRESS", "watch"]
 PROGRESS = """
     select p.*, passbell.waits_for(p.campaign_id) as waits_for, g.name as program, c.message_text as message,
            c.created_at, c.scheduled_at
-      from public.push_progress(%s) p
+      from public.push_progress(id => %(campaign)s) p
       join public.push_campaigns c on c.id = p.campaign_id
       left join passbell.programs g on g.program_id = c.program_id
 """
@@ -45,7 +45,7 @@ def watch(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
         task = progress.add_task("waiting", total=None)
         said = None
         try:
-            row = one(connection, PROGRESS, (campaign,))
+            row = one(connection, PROGRESS, campaign=campaign)
             while row["status"] not in ENDED | {"PAUSED"}:
                 _show(progress, task, row)
                 if row["waits_for"] != said:
@@ -53,7 +53,7 @@ def watch(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
                     if said is not None:
                         progress.console.print(said, highlight=False, markup=False, soft_wrap=True)
                 time.sleep(POLL_SECONDS)
-                row = one(connection, PROGRESS, (campaign,))
+                row = one(connection, PROGRESS, campaign=campaign)
             _show(progress, task, row)
         except KeyboardInterrupt:
             click.echo(f"\nThe campaign goes on. Stop it with: passbell cancel {campaign}", err=True)

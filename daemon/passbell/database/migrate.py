@@ -207,11 +207,15 @@ def _install(url: str, bundle: Bundle) -> MigrationReport:
 
     with _connect(url, autocommit=False) as connection:
         connection.add_notice_handler(keep)
-        connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-        connection.execute("select set_config('lock_timeout', %s, true)", (str(TRY_MILLISECONDS),))
+        connection.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+        connection.execute(
+            "select set_config('lock_timeout', %(limit)s, true)", {"limit": str(TRY_MILLISECONDS)}
+        )
         # The text is one string: it is read before a SET of its own runs.
         connection.execute("set local standard_conforming_strings = on")
-        connection.execute("select set_config('passbell.build_beside', %s, true)", (str(LARGE_BYTES),))
+        connection.execute(
+            "select set_config('passbell.build_beside', %(bytes)s, true)", {"bytes": str(LARGE_BYTES)}
+        )
         before = compare(connection, bundle)
         connection.execute(bundle.text.encode())  # several statements, no parameters
         return MigrationReport(before.installed, bundle.version, not before.current, tuple(warnings))

@@ -52,7 +52,7 @@ notice: two hours by default.
 """
 
 _CLOSE_SECONDS = 2.0
-_CUT: LiteralString = "select set_config('statement_timeout', %s, true)"
+_CUT: LiteralString = "select set_config('statement_timeout', %(limit)s, true)"
 
 
 class Database:
@@ -113,7 +113,7 @@ class Database:
                 # One message of two statements, which the server commits together: with a round trip between them, a
                 # daemon that freezes would leave the second one's locks standing.
                 async with connection.pipeline():
-                    await connection.execute(_CUT, (str(round(cut_after * 1000)),))
+                    await connection.execute(_CUT, {"limit": str(round(cut_after * 1000))})
                     cursor = await connection.execute(query, params)
                 return await cursor.fetchall() if cursor.description else []
         except TimeoutError:

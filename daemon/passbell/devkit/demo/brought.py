@@ -92,7 +92,8 @@ def brought(stage: Stage, screen: Screen) -> list[Brought]:
     found = []
     for campaign, (name, _, _), guests in zip(campaigns, CAMPAIGNS, planted, strict=True):
         row = database.execute(
-            "select verdict, sentence, beside from push_results(%s)", (campaign,)
+            "select verdict, sentence, beside from push_results(campaign_id => %(campaign)s)",
+            {"campaign": campaign},
         ).fetchone()
         assert row is not None  # noqa: S101 - one row
         found.append(Brought(name, guests, row["verdict"], row["sentence"], row["beside"]))

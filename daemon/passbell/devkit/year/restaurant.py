@@ -47,12 +47,22 @@ values (%s, %s, %s, %s, 'ALL', %s, passbell.now())
 """
 CLAIM: Final = """
 select k.campaign_id, k.chunk_no, k.claim_token, k.kind, c.automation_id
-  from passbell.claim_chunk(%s) k
+  from passbell.claim_chunk(p_worker => %(worker)s) k
   join public.push_campaigns c on c.id = k.campaign_id
 """
+FREEZE: Final = """
+select from passbell.claim_campaign(p_worker => %(worker)s, p_chunk_size => %(size)s)
+"""
+REPORT: Final = """
+select from passbell.finish_chunk(
+       p_campaign => %(campaign)s, p_chunk_no => %(chunk)s, p_claim_token => %(token)s,
+       p_pass_ids => null, p_outcomes => null, p_http => '{200}')
+"""
+BIRTHDAYS: Final = "select from public.run_birthdays(program_id => %(program)s)"
+AUTOMATIONS: Final = "select from public.run_automations(program_id => %(program)s)"
 RANG: Final = """
 select campaign_id, pass_id, sent_at from passbell.deliveries
- where campaign_id = any (%s) and outcome = 'sent' and sent_at = %s
+ where campaign_id = any (%(campaigns)s) and outcome = 'sent' and sent_at = %(at)s
  order by pass_id
 """
 
@@ -165,8 +175,8 @@ class Restaurant:
         day = Day(number, FIRST + timedelta(days=number))
         if messages:
             self.clock(self.life.at(number, 9.5))
-            self._database.execute("select * from public.run_birthdays(%s)", (self.program,))
-            self._database.execute("select * from public.run_automations(%s)", (self.program,))
+            self._database.execute(BIRTHDAYS, {"program": self.program})
+            self._database.execute(AUTOMATIONS, {"program": self.program})
             self._send(day)
             if day.date.weekday() == THURSDAY:
                 self.clock(self.life.at(number, 11))
@@ -188,7 +198,7 @@ class Restaurant:
     def clock(self, at: datetime) -> None:
         """Let passbell's time stand at a moment."""
         self._now = at
-        self._database.execute("select set_config('passbell.now', %s, false)", (str(at),))
+        self._database.execute("select set_config('passbell.now', %(at)s, false)", {"at": str(at)})
 
     def in_wallets(self) -> int:
         """Passes that a message can reach."""
@@ -213,24 +223,22 @@ class Restaurant:
 
     def _send(self, day: Day) -> None:
         """Claim, send and report until nothing is left, as a daemon does; phones ring, and guests make plans."""
-        while self._all("select from passbell.claim_campaign(%s, %s)", self.worker, CHUNK):
+        while self._all(FREEZE, worker=self.worker, size=CHUNK):
             pass
         kinds: dict[UUID, str] = {}
-        while claimed := self._all(CLAIM, self.worker):
+        while claimed := self._all(CLAIM, worker=self.worker):
             ((campaign, chunk, token, kind, automation),) = claimed
             kinds[campaign] = kind
             if automation is not None:
                 self.shares[campaign] = self.rules[automation].share
             elif kind == "BIRTHDAY":
                 self.shares[campaign] = BIRTHDAY_SHARE
-            self._all(
-                "select from passbell.finish_chunk(%s, %s, %s, null, null, '{200}')", campaign, chunk, token
-            )
-        for campaign, guest, at in self._all(RANG, list(kinds), self._now):
+            self._all(REPORT, campaign=campaign, chunk=chunk, token=token)
+        for campaign, guest, at in self._all(RANG, campaigns=list(kinds), at=self._now):
             day.count(kinds[campaign])
             self.sent.append(Sent(campaign, guest, at))
             self.life.buzzed(self.life.guests[guest], day.number, campaign, self.shares[campaign])
 
-    def _all(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
+    def _all(self, query: LiteralString, **parameters: object) -> list[tuple[Any, ...]]:
         with self._database.cursor(row_factory=tuple_row) as cursor:
             return cursor.execute(query, parameters).fetchall()

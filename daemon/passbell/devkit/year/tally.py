@@ -24,9 +24,10 @@ BROADCASTS: Final = """
 select s.campaigns, s.sent, s.held, s.diff, s.lo, s.hi, j.verdict, j.sentence
   from passbell.add_results((select array_agg(r order by r.first_sent_at) from passbell.results r
                                join public.push_campaigns c on c.id = r.campaign_id
-                              where c.program_id = %s and c.kind = 'BROADCAST' and r.held > 0 and r.sent > 0)) s
+                              where c.program_id = %(program)s and c.kind = 'BROADCAST'
+                                and r.held > 0 and r.sent > 0)) s
  cross join lateral passbell.judge_result(true, true, s.sent, s.sent_came, s.held, s.held_came,
-                                          s.diff, s.lo, s.hi, %s) j
+                                          s.diff, s.lo, s.hi, p_days => %(days)s) j
 """
 POLICY: Final = """
 with sent as (
@@ -123,7 +124,7 @@ def brought(restaurant: Restaurant) -> list[Brought]:
     """Ask passbell what the broadcasts and each automation brought so far."""
     found = []
     planted = _planted(restaurant)
-    (row,) = restaurant.rows(BROADCASTS, (restaurant.program, MEASURE_DAYS))
+    (row,) = restaurant.rows(BROADCASTS, {"program": restaurant.program, "days": MEASURE_DAYS})
     if row["campaigns"]:
         said = row["sentence"].replace("This campaign was", "They were")
         sentence = f"{row['campaigns']} broadcasts added up. {said}"
@@ -131,8 +132,8 @@ def brought(restaurant: Restaurant) -> list[Brought]:
     for number, rule in restaurant.rules.items():
         (row,) = restaurant.rows(
             "select sent, held, diff, diff_lo as lo, diff_hi as hi, verdict, sentence"
-            "  from public.automation_results(%s)",
-            (number,),
+            "  from public.automation_results(id => %(automation)s)",
+            {"automation": number},
         )
         found.append(_brought(rule.name, rule.when, row, row["sentence"], planted[number]))
     return found
