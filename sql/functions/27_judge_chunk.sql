@@ -140,7 +140,7 @@ begin
         select j.*, case when j.reason is not null then j.reason
                          when j.under_way then 'later'
                          when j.same and p_same_text = 'skip' then 'same_text'
-                         -- The last check of all: those held back have passed every other, like those who are sent (65_results).
+                         -- The last check of all: those held back have passed every other, like those who are sent (57_results).
                          when v_draws and passbell.is_held_out(coalesce(j.user_id, j.pass_id), v_lot.salt, v_lot.percent) then 'held_out' end as verdict,
                case when j.same and p_same_text = 'vary' and j.reason is null then passbell.vary_from(j.text, j.shown) else j.text end as final
           from judged j

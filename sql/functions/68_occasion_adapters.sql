@@ -1,4 +1,4 @@
--- What occasions ask of the host beside visits. Views like those of 01_adapters: built from the columns that are there, and
+-- What occasions ask of the host beside visits. Views like those of 08_adapters: built from the columns that are there, and
 -- left alone where an operator has written their own.
 --
 --   passbell.joins   (pass_id, program_id, at)       since when a person is a member

@@ -181,7 +181,7 @@ begin
                 perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
             end if;
         end if;
-        -- Functions in a view are called as its reader; these only look at their argument (00_reading).
+        -- Functions in a view are called as its reader; these only look at their argument (07_reading).
         if v_function.schema = 'passbell' and (v_function.name like 'read\_%' or v_function.name = 'is_visit') then
             perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
         end if;

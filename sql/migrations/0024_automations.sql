@@ -94,7 +94,7 @@ comment on table  passbell.occasions is 'The proof that an occasion has had its 
 comment on column passbell.occasions.person_id is 'The user, or the pass where it has none.';
 comment on column passbell.occasions.moment is 'The instant that the occasion''s date was read from, so that a program that moves to another zone does not ring twice.';
 
--- One person that a run is about to give points to; see give_each in functions/59_daily_runs.sql.
+-- One person that a run is about to give points to; see give_each in functions/52_daily_runs.sql.
 do $$
 begin
     if to_regtype('passbell.on_occasion') is null then

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import passbell
+from passbell.database.sqlfiles import sql_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +87,14 @@ def test_no_parameter_goes_by_its_place(folder: str) -> None:
         if "%s" in FORMAT.sub("", text)
     ]
     assert not placed, "\n".join(placed)
+
+
+def test_a_number_is_one_file() -> None:
+    """`31` in a comment or in an error names one file of functions; migrations have a number each as well."""
+    for folder in ("functions", "migrations"):
+        numbers = Counter(file.name.partition("_")[0] for file in (sql_root() / folder).glob("*.sql"))
+        assert numbers, folder
+        assert [number for number, files in numbers.items() if files > 1] == []
 
 
 def test_the_search_finds_sql(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The birthday duty: claims due runs and gives the gifts batch by batch.
 
 The row in passbell.birthday_runs says what is due and whose run it is, so two daemons, a restart or a clock that jumps
-neither repeat a day nor skip one (see sql/functions/62_birthday_runs.sql). Each batch is a transaction of its own: a
+neither repeat a day nor skip one (see sql/functions/55_birthday_runs.sql). Each batch is a transaction of its own: a
 daemon that is killed loses only the batch in hand, which was not committed.
 """
 

@@ -1,5 +1,5 @@
 -- Automation runs: one per automation and local date. Leases, points and the campaign of the day are those of every daily run:
--- 59_daily_runs. The row in passbell.occasions is the proof that a message was due once.
+-- 52_daily_runs. The row in passbell.occasions is the proof that a message was due once.
 
 -- Takes the next run that is due, or nothing; called by every daemon. Due is today's local date of each automation that is
 -- on, from send_at on; an earlier date needs no run of its own, because an occasion stays due for catch_up_days. The insert

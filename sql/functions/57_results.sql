@@ -1,5 +1,5 @@
--- Did a campaign bring guests? Which members are held back, and the counting. The formulas are 64_statistics; what is said of the
--- counts, 65_sentences; what is asked, 65_answers.
+-- Did a campaign bring guests? Which members are held back, and the counting. The formulas are 56_statistics; what is said of the
+-- counts, 58_result_sentences; what is asked, 59_result_answers.
 --
 -- The comparison is that of ghost ads (G. Johnson, R. Lewis, E. Nubbemeyer, Journal of Marketing Research 54:867, 2017): those
 -- held back went through the same queue to the very last check and were then not sent, so both arms are alike but for the

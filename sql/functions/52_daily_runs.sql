@@ -5,9 +5,10 @@
 --   proof      one row per person and occasion (birthday_logs, occasions): unique, and it stands or falls with the points
 --   campaign   one per run: the messages are ordinary work of the queue
 --
--- Which dates are due, and who is, differs per rule (60, 62, 66, 67); the rest is here. Locks are taken in this order: the
--- run, what the rule keeps, the host's rows by pass id, the campaign, its chunks. Two runs that pay the same members at the
--- same time therefore wait for each other, and never in a circle.
+-- Which dates and which members are due differs per rule (53_birthdays and 55_birthday_runs, 62_occasions and
+-- 65_automation_runs); the rest is here. Locks are taken in this order: the run, what the rule keeps, the host's rows by pass
+-- id, the campaign, its chunks. Two runs that pay the same members at the same time therefore wait for each other, and never
+-- in a circle.
 
 -- ── the lease ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,5 +1,5 @@
 -- Members who get no messages for now, as the API and the page show and change them. What may be in a row is judged by the
--- table's guard (29).
+-- table's guard (29_contact_policy).
 
 -- Those of a program, or one; newest first.
 create or replace function passbell.suppression_list(p_program uuid, p_id uuid default null)

@@ -1,5 +1,5 @@
 -- Giving: some members of a run, and their greetings. How one gift is given, and what locks are taken in which order, is in
--- 59_daily_runs. The callers hold the program's row of birthday_programs (lock_birthdays), so that the gifts of one program
+-- 52_daily_runs. The callers hold the program's row of birthday_programs (lock_birthdays), so that the gifts of one program
 -- come one after the other.
 
 -- Gives the gifts of a program one after the other: waits for the session that is giving there now.

@@ -1,5 +1,5 @@
 -- Birthday runs: one per program and local date. The scheduler in every daemon only ticks; these rows decide. Leases and
--- pauses are judged as for automations: 59_daily_runs.
+-- pauses are judged as for automations: 52_daily_runs.
 
 -- Takes the next run that is due, or nothing. Called by every daemon at every tick, until it returns nothing.
 --

@@ -1,4 +1,4 @@
--- Automations as the API and the page show them, and how they save one. Rules and sentences are the guard's (67).
+-- Automations as the API and the page show them, and how they save one. Rules and sentences are the guard's (64_automation_edits).
 
 -- One automation, those of one program, or all, by name; with what the last run said.
 create or replace function passbell.automation_cards(p_program uuid default null, p_automation uuid default null)

@@ -1,4 +1,4 @@
--- What is asked of results: one campaign, a program's added up, and what a plan would show. Counting is 65_results.
+-- What is asked of results: one campaign, a program's added up, and what a plan would show. Counting is 57_results.
 
 -- Guests as money, with the same interval; NULL unless the program says what a guest is worth.
 create or replace function passbell.in_money(
