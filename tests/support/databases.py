@@ -1,6 +1,8 @@
 """A fresh database per test, copied from a template that is built once per session.
 
-`CREATE DATABASE … TEMPLATE` copies files, so a test pays tens of milliseconds whatever the template holds.
+`CREATE DATABASE … TEMPLATE` copies files, so a test pays tens of milliseconds whatever the template holds. By default
+PostgreSQL 15 and later copies through its buffers and its log instead, which took two to four times the processor
+time: 60 ms in place of 15 ms, and the first connection then builds the cache of catalogs that a copied file brings.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
 from psycopg import sql
@@ -22,6 +24,8 @@ __all__ = ["Databases", "Generation", "Supabase"]
 
 Generation = Literal["1", "1_bare", "2", "3", "4", "empty"]
 Supabase = Literal[False, True, "legacy"]
+
+STRATEGIES_SINCE: Final = 15_00_00
 
 
 class Databases:
@@ -76,10 +80,20 @@ class Databases:
     def _create(self, supabase: bool, name: str, template: str) -> str:  # noqa: FBT001
         server, admin = self._server(supabase)
         admin.execute(
-            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+            sql.SQL("create database {} template {} {}").format(
+                sql.Identifier(name), sql.Identifier(template), sql.SQL(self._strategy(admin))
+            )
         )
         self._made[name] = supabase
         return server.url(name)
+
+    def _strategy(self, admin: psycopg.Connection[Any]) -> str:
+        # A server that was given to us may be durable: copying files would then wait for its disk.
+        return (
+            ""
+            if self._choice.shared or admin.info.server_version < STRATEGIES_SINCE
+            else "strategy file_copy"
+        )
 
     def _server(self, supabase: bool) -> tuple[Server, psycopg.Connection[Any]]:  # noqa: FBT001
         key = supabase and not self._choice.shared
