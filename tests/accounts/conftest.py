@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.shop import Shop
+from support.shops import make_shop, shop
 from support.tenants import Tenants
 
 if TYPE_CHECKING:
@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
     from conftest import MakeDatabase
 
-
-@pytest.fixture
-def shop(database: MakeDatabase) -> Iterator[Shop]:
-    """A shop of generation 2, without Supabase."""
-    made = Shop(database("2"), "2")
-    yield made
-    made.close()
+__all__ = ["make_shop", "shop"]
 
 
 @pytest.fixture

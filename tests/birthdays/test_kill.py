@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from passbell.devkit.demo.members import DemoProgram, passkit_records, populate
+from passbell.devkit.demo.stock import bring_in
 from passbell.devkit.sandbox.remote import Remote
 from support.processes import Daemon, Sandbox
 from support.wait import wait_until
@@ -62,22 +63,7 @@ def seed(sandbox: Sandbox, host: Host) -> None:
     """Give the sandbox the record of every pass."""
     with host.another() as connection, Remote(sandbox.url) as remote:
         connection.autocommit = False
-        records = list(passkit_records(connection))
-        remote.seed(
-            [
-                {
-                    "id": record.passkit_id,
-                    "externalId": record.external_id,
-                    "owner": record.program_id,
-                    "metaData": record.meta_data,
-                    "points": record.points,
-                    "installed": record.installed,
-                    "person": {"forename": record.forename or "", "surname": record.surname or ""},
-                }
-                for record in records
-            ],
-            owners=[{"id": owner, "kind": "member"} for owner in {record.program_id for record in records}],
-        )
+        bring_in(remote, passkit_records(connection))
 
 
 def balances(host: Host) -> dict[UUID, int]:

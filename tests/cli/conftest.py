@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -9,9 +8,12 @@ import psycopg
 import pytest
 
 from passbell.cli import main
+from support.environment import no_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+__all__ = ["no_settings"]
 
 
 class Outcome(NamedTuple):
@@ -26,16 +28,6 @@ class Outcome(NamedTuple):
 
 class Passbell(Protocol):
     def __call__(self, *arguments: str, **environment: str) -> Outcome: ...
-
-
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of the person who runs the tests are not ours."""
-    for name in list(os.environ):
-        if name.startswith(("PASSBELL_", "PASSKIT_")) and not name.startswith("PASSBELL_TEST_"):
-            monkeypatch.delenv(name)
-    for name in ("DATABASE_URL", "SUPABASE_DB_URL", "CREDENTIALS_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

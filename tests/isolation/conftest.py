@@ -8,6 +8,7 @@ import pytest
 from support.bystander import House
 from support.scene import Scene
 from support.scenes import sandbox
+from support.shops import make_shop, shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from support.databases import Databases
     from support.processes import Sandbox
 
-__all__ = ["sandbox"]
+__all__ = ["make_shop", "sandbox", "shop"]
 
 
 @pytest.fixture(scope="module")

@@ -9,21 +9,11 @@ import psycopg
 import pytest
 
 from passbell.database.migrate import migrate
-from support.shop import Shop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
-    from conftest import MakeDatabase
-
-
-@pytest.fixture
-def shop(database: MakeDatabase) -> Iterator[Shop]:
-    """A shop of generation 2."""
-    made = Shop(database("2"), "2")
-    yield made
-    made.close()
+    from support.shop import Shop
 
 
 def trigger(shop: Shop, body: str, table: str = "push_campaigns", when: str = "before") -> None:

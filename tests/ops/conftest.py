@@ -6,43 +6,21 @@ import pytest
 
 from support.pages import free_port, get
 from support.processes import Daemon
-from support.shop import Shop
+from support.shops import make_shop, shop
 from support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import MakeDatabase
-    from support.databases import Generation, Supabase
-    from support.shop import MakeShop
+    from support.shop import Shop
+
+__all__ = ["make_shop", "shop"]
 
 
 class StartDaemon(Protocol):
     """How a test asks for a running daemon."""
 
     def __call__(self, **settings: object) -> Daemon: ...
-
-
-@pytest.fixture
-def make_shop(database: MakeDatabase) -> Iterator[MakeShop]:
-    """A factory of shops, each in a database of its own."""
-    shops: list[Shop] = []
-
-    def make(generation: Generation = "2", *, supabase: Supabase = False) -> Shop:
-        shops.append(Shop(database(generation, supabase=supabase), generation))
-        return shops[-1]
-
-    yield make
-    broken = [row for shop in shops for row in shop.violations()]
-    for shop in shops:
-        shop.close()
-    assert not broken, broken
-
-
-@pytest.fixture
-def shop(make_shop: MakeShop) -> Shop:
-    """A shop of generation 2, without Supabase."""
-    return make_shop("2")
 
 
 @pytest.fixture

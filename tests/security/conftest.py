@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.roles import role_url
-from support.shop import Shop
+from support.shops import make_shop, shop
 from support.tenants import Tenants
 
 if TYPE_CHECKING:
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from conftest import MakeDatabase
     from support.databases import Supabase
+    from support.shop import Shop
+
+__all__ = ["make_shop", "shop"]
 
 
 @pytest.fixture(params=[True, "legacy"], ids=["new project", "old project"])
@@ -25,18 +28,14 @@ def tenants(request: pytest.FixtureRequest, database: MakeDatabase) -> Iterator[
 
 
 @pytest.fixture
-def daemon_url(database: MakeDatabase) -> Iterator[tuple[Shop, str]]:
+def daemon_url(shop: Shop) -> Iterator[tuple[Shop, str]]:
     """A shop, and the URL with which the role passbell_daemon reaches it."""
-    shop = Shop(database("2"), "2")
     with role_url(shop.url, "passbell_daemon") as url:
         yield shop, url
-    shop.close()
 
 
 @pytest.fixture
-def web_url(database: MakeDatabase) -> Iterator[tuple[Shop, str]]:
+def web_url(shop: Shop) -> Iterator[tuple[Shop, str]]:
     """A shop, and the URL with which the role passbell_web reaches it."""
-    shop = Shop(database("2"), "2")
     with role_url(shop.url, "passbell_web") as url:
         yield shop, url
-    shop.close()

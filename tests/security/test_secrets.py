@@ -12,13 +12,10 @@ import pytest
 
 from support.pages import free_port, get
 from support.processes import Command, Daemon, Sandbox
-from support.shop import Shop
 from support.wait import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from conftest import MakeDatabase
+    from support.shop import Shop
 
 KEY, SECRET = "key-Zq81vVnLw0", "secret-7hXk2PpTd9"
 API_KEY = "web-55GhyyTr0Klm"
@@ -34,13 +31,6 @@ TABLES = """
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where c.relkind = 'r' and n.nspname in ('public', 'passbell')
 """
-
-
-@pytest.fixture
-def shop(database: MakeDatabase) -> Iterator[Shop]:
-    made = Shop(database("2"), "2")
-    yield made
-    made.close()
 
 
 def password(shop: Shop) -> str:

@@ -1,4 +1,4 @@
-"""A small file host on loopback: files by name, and one that keeps its visitors waiting."""
+"""A small file host on loopback: files by name, and one that keeps its visitors waiting; and the fixture `host`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import http.server
 import threading
 from typing import TYPE_CHECKING, Self
 
+import pytest
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["FileHost"]
+__all__ = ["FileHost", "host"]
 
 
 class FileHost:
@@ -67,3 +70,10 @@ class FileHost:
     def let_go(self) -> None:
         """Answer requests that wait for a held file, and from now on at once."""
         self._go.set()
+
+
+@pytest.fixture
+def host() -> Iterator[FileHost]:
+    """A file host of the test's own."""
+    with FileHost() as running:
+        yield running
