@@ -91,7 +91,7 @@ def test_a_loop_that_breaks_starts_again(monkeypatch: pytest.MonkeyPatch) -> Non
 
     async def main() -> int | None:
         loops = Loops({"breaks": breaks, "calm": asyncio.Event().wait}, fatal)  # type: ignore[dict-item]
-        code = await loops.watch(asyncio.Event())
+        code = await loops.run_until(asyncio.Event())
         await loops.end()
         return code
 

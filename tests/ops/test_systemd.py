@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from passbell.delivery.wakeups import Bell
-from passbell.ops.watch import Watch
+from passbell.ops.liveness import Liveness
 from passbell.settings import Settings
 from support import confined
 from support.pages import free_port, get
@@ -188,12 +188,12 @@ def test_an_abstract_socket_works_too(shop: Shop, manager: Manager) -> None:
 def test_the_watchdog_starves_when_the_chunk_loop_stands() -> None:
     """The dog is fed by the chunk loop's own turns: one that has not turned for a minute is not alive."""
     bell = Bell()
-    watch = Watch(Settings(dry_run=True), bell, {})
-    assert watch.chunk_loop_turns
+    liveness = Liveness(Settings(dry_run=True), bell, {})
+    assert liveness.chunk_loop_turns
     bell.beat = time.monotonic() - 61
-    assert watch.chunk_loop_turns  # nothing runs yet: waiting for the database is not hanging
-    watch.phase = "running"
-    assert not watch.chunk_loop_turns
+    assert liveness.chunk_loop_turns  # nothing runs yet: waiting for the database is not hanging
+    liveness.phase = "running"
+    assert not liveness.chunk_loop_turns
 
 
 # ── the units' sandbox, made by hand ────────────────────────────────────────────────

@@ -15,8 +15,8 @@ from passbell.cli.finding import Finding
 from passbell.cli.findings import look_at_database
 from passbell.cli.findings_accounts import AccountRow, look_at_accounts, read_accounts
 from passbell.cli.findings_passkit import Program
+from passbell.cli.follow import follow
 from passbell.cli.output import as_json, json_option
-from passbell.cli.watch import watch
 from passbell.errors import PassbellError
 from passbell.log import configure_logging
 from passbell.settings import Need, Settings
@@ -64,7 +64,7 @@ def check(ctx: click.Context, *, send_to: str | None, program: str | None, json_
     with connect(settings) as connection:
         program_id = resolve_program(connection, program or "")
         campaign = one(connection, TEST, program=program_id, member=send_to, message=TEST_MESSAGE)["id"]
-        ctx.exit(watch(connection, campaign, json_wanted=json_wanted))
+        ctx.exit(follow(connection, campaign, json_wanted=json_wanted))
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:

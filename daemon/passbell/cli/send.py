@@ -12,9 +12,9 @@ import click
 
 from passbell.blank import is_blank
 from passbell.cli.database import connect, one, resolve_program
+from passbell.cli.follow import follow
 from passbell.cli.output import as_json, json_option, number
 from passbell.cli.preview import OUTLOOK, PREVIEW, TARGETS, print_preview, program_option
-from passbell.cli.watch import watch
 from passbell.database.lists import MAX_PROBLEMS, ListOrder, create_list_campaign
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def send(
         if not asking:  # an order that is refused is one sentence alone
             _say(order, outlook)
         if wait:
-            ctx.exit(watch(connection, made["campaign_id"], json_wanted=json_wanted))
+            ctx.exit(follow(connection, made["campaign_id"], json_wanted=json_wanted))
     if json_wanted:
         as_json(made)
         return

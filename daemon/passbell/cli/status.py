@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from passbell.cli.database import connect, one, resolve_campaign
+from passbell.cli.follow import PROGRESS
 from passbell.cli.output import as_json, campaign_pairs, json_option, print_campaigns, print_pairs
-from passbell.cli.watch import PROGRESS
 
 LATEST = """
     select c.id as campaign_id, coalesce(p.name, c.program_id::text) as program, c.name, c.message_text, c.status,

@@ -32,8 +32,8 @@ The states of a chunk in hand:
                                                         ▼
                                           reported, or lost: lease or token are over
 
-    Meanwhile ChunkLoop.watch renews the lease, notices pause, cancel and opt-outs, and reports slow chunks in parts.
-    A lost chunk (Stop.LOST) is neither sent nor reported.
+    Meanwhile ChunkLoop.keep_leases renews the lease, notices pause, cancel and opt-outs, and reports slow chunks in
+    parts. A lost chunk (Stop.LOST) is neither sent nor reported.
 
 One loop has one duty; `daemon` starts them, `supervision` runs them side by side and ends them together:
 

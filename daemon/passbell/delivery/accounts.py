@@ -236,8 +236,8 @@ class Accounts:
         with contextlib.suppress(Exception):
             await account.passkit.__aexit__(None, None, None)
 
-    async def watch(self, bell: Bell, poll_seconds: float) -> None:
-        """Watch the breakers, probe when the database says so, close them when PassKit works; until cancelled."""
+    async def probe_broken(self, bell: Bell, poll_seconds: float) -> None:
+        """Look at the breakers, probe when the database says so, close them when PassKit works; until cancelled."""
         backoff = Backoff()
         while True:
             broken = any(account.health.broken for account in self._served.values())

@@ -282,7 +282,7 @@ class ChunkLoop:
 
     # ── leases ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def watch(self, bell: Bell) -> None:
+    async def keep_leases(self, bell: Bell) -> None:
         """Renew leases, notice pauses and lost leases, report outcomes of slow chunks in between."""
         backoff = Backoff()
         while True:

@@ -33,8 +33,8 @@ from passbell.delivery.wakeups import Bell
 from passbell.delivery.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, PassbellError, SchemaBehind
 from passbell.ops import retention
+from passbell.ops.liveness import Liveness
 from passbell.ops.status import StatusLine
-from passbell.ops.watch import Watch
 
 if TYPE_CHECKING:
     from passbell.database.calls import WorkWaiting
@@ -60,7 +60,7 @@ class Daemon:
         self.health_bell = Bell()
         self.heartbeat_bell = Bell()
         self.import_bell = Bell()
-        self._watch = Watch(
+        self._liveness = Liveness(
             settings,
             self.chunk_bell,
             {
@@ -100,7 +100,7 @@ class Daemon:
         """
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._watch.served())
+            await stack.enter_async_context(self._liveness.served())
             if not await self._ready():
                 return 0
             database = await stack.enter_async_context(Database(settings.database_dsn, size=6))
@@ -137,8 +137,8 @@ class Daemon:
                     **campaigns.loops(),
                     "poll": lambda: run_poll(queue, self.found, settings.poll_seconds),
                     "imports": lambda: run_imports(settings, database, self._worker, self.import_bell),
-                    "watch": lambda: chunks.watch(self.watch_bell),
-                    "health": lambda: accounts.watch(self.health_bell, settings.poll_seconds),
+                    "watch": lambda: chunks.keep_leases(self.watch_bell),
+                    "health": lambda: accounts.probe_broken(self.health_bell, settings.poll_seconds),
                     "accounts": accounts.run,
                     "heartbeat": lambda: run_heartbeat(
                         settings, queue, self.heartbeat_bell, lambda: chunks.doing, buried=schedule.now
@@ -153,11 +153,11 @@ class Daemon:
                 # What is loaded by now stays, and need not be looked through at every collection.
                 gc.collect()
                 gc.freeze()
-                self._watch.running(database)
+                self._liveness.running(database)
                 systemd.notify("READY=1")
-                code = await loops.watch(self._stop)
+                code = await loops.run_until(self._stop)
                 log.info("daemon_stopping", held=chunks.doing)
-                self._watch.phase = "stopping"
+                self._liveness.phase = "stopping"
                 systemd.notify("STOPPING=1\nSTATUS=ending what is in flight")
                 chunks.stop()
                 with contextlib.suppress(Exception):  # if it failed, that was logged
@@ -176,7 +176,7 @@ class Daemon:
         birthdays = Birthdays(database, dsn, self._worker, self._resume)
         automations = Automations(database, dsn, self._worker, self._resume)
         gifts = Duty("birthdays", TICK_SECONDS, birthdays.give, birthdays.end)
-        self._watch.also(gifts.name, gifts)
+        self._liveness.also(gifts.name, gifts)
         return Schedule(
             [
                 gifts,
@@ -232,7 +232,7 @@ class Daemon:
         every = min(systemd.watchdog_seconds() or STATUS_SECONDS, STATUS_SECONDS)
         line = StatusLine()
         while True:
-            if self._watch.chunk_loop_turns:
+            if self._liveness.chunk_loop_turns:
                 systemd.notify(f"WATCHDOG=1\nSTATUS={line.text(chunks.doing, chunks.sent)}")
             await asyncio.sleep(every)
 

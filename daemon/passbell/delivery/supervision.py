@@ -89,7 +89,7 @@ class Loops:
             else:
                 return
 
-    async def watch(self, stop: asyncio.Event) -> int | None:
+    async def run_until(self, stop: asyncio.Event) -> int | None:
         """Wait until `stop` is set (None) or a loop has ended unasked (the exit code for that)."""
         waiting = asyncio.create_task(stop.wait(), name="stop")
         try:

@@ -11,7 +11,7 @@ __all__ = ["SELDOM", "Bell"]
 
 SELDOM: Final = 30.0
 """Seconds after which a loop looks for work without an event: the poll and the notifications should have set one. Well
-below `STUCK_SECONDS` of ops/watch.py."""
+below `STUCK_SECONDS` of ops/liveness.py."""
 
 
 class Bell:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from passbell.database.pool import Database
     from passbell.settings import Settings
 
-__all__ = ["Watch"]
+__all__ = ["Liveness"]
 
 STUCK_SECONDS: Final = 60.0
 
@@ -36,8 +36,8 @@ class Beats(Protocol):
     beat: float
 
 
-class Watch:
-    """Looks at one daemon from the outside."""
+class Liveness:
+    """What one daemon answers at /live, /ready and /metrics."""
 
     def __init__(self, settings: Settings, chunk_loop: Beats, others: Mapping[str, Beats]) -> None:
         """`chunk_loop` decides liveness; `others` by name are shown beside it."""
@@ -86,8 +86,8 @@ class Watch:
     def _ages(self) -> dict[str, float]:
         now = time.monotonic()
         return {
-            name: round(now - bell.beat, 3)
-            for name, bell in {"chunks": self._chunk_loop, **self._others}.items()
+            name: round(now - loop.beat, 3)
+            for name, loop in {"chunks": self._chunk_loop, **self._others}.items()
         }
 
     def _live(self) -> Verdict:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from passbell.cli.database import Connection, Row
 
-__all__ = ["PROGRESS", "watch"]
+__all__ = ["PROGRESS", "follow"]
 
 PROGRESS = """
     select p.*, passbell.waits_for(p.campaign_id) as waits_for, g.name as program, c.message_text as message,
@@ -33,11 +33,11 @@ POLL_SECONDS = 0.5
 ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
 
 
-def watch(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
+def follow(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
     """Return 0 when the campaign completes; 1 when it fails, is cancelled, or is paused.
 
     A paused campaign waits for a person. What else it waits for (quiet hours, a daemon that does not run) is said once
-    on standard error. Ctrl-C ends the watching, not the campaign.
+    on standard error. Ctrl-C ends the following, not the campaign.
     """
     click.echo(f"Campaign {campaign} is queued.", err=True)  # to find it again, should this end before it
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
