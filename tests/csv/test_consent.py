@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from datetime import date
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from passbell.files.csv import read_members
+from passbell.files.csv.consentnames import kind_of
 
 CASES = Path(__file__).parent / "cases" / "01_optout_ignored"
 TODAY = date(2026, 11, 21)
@@ -224,3 +226,32 @@ def test_b2_never_subscribed_to_texts_does_not_outweigh_a_yes_to_mail() -> None:
 def test_b2_consent_to_be_measured_is_none_to_be_written_to() -> None:
     """Campaign Monitor's "Consent to track: Yes" opts no member in."""
     assert _says("email,Consent to track\na@example.com,Yes\n") == [None]
+
+
+def _table(name: str) -> list[tuple[str, list[str]]]:
+    lines = (Path(__file__).parent / name).read_text("utf-8").splitlines()
+    return [
+        (head, words.split("|"))
+        for head, _, words in (line.partition(": ") for line in lines if line[0] != "#")
+    ]
+
+
+@pytest.mark.parametrize(("want", "names"), _table("consentnames.txt"), ids=lambda value: str(value)[:30])
+def test_a_name_of_a_column_says_whether_a_tick_is_a_yes_or_a_no(want: str, names: list[str]) -> None:
+    """A withdrawal, a block or a refusal in the name makes a tick a no, in any language, whatever else it says."""
+    kinds = {name: str(kind_of(name)).partition("_")[0] for name in names}
+    # "status" answers by its words alone, whatever the name is.
+    assert {name: kind for name, kind in kinds.items() if kind not in {want, "status"}} == {}
+
+
+@pytest.mark.parametrize(("head", "cells"), _table("consentcells.txt"), ids=lambda value: str(value)[:30])
+def test_a_cell_says_yes_or_no_or_nothing(head: str, cells: list[str]) -> None:
+    """Refusals in the words of many tools are a no; "No response", a date or a number is no answer."""
+    column, _, want = head.partition(" = ")
+    text = io.StringIO()
+    csv.writer(text).writerows(
+        [("email", column), *((f"a{at}@example.com", cell) for at, cell in enumerate(cells))]
+    )
+    said = dict(zip(cells, _says(text.getvalue()), strict=True))
+    expected = {"yes": True, "no": False, "-": None}[want]
+    assert {cell: says for cell, says in said.items() if says is not expected} == {}

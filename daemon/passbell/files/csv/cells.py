@@ -30,6 +30,7 @@ _CODE_TABLE: dict[int, str | None] = {**_WORD_TABLE, **dict.fromkeys(map(ord, _J
 _CARD = re.compile(r"\d{13,19}")
 _MANY_SPACES = re.compile(r"  +")
 _FORMULA_TEXT = re.compile(r'=\s*"(.*)"', re.DOTALL)
+_DASHES = re.compile(r"[-\u2013\u2014_.*]+|-+ ?(none|select|please select) ?-*", re.IGNORECASE)
 # Excel always shows one digit before the point, so an id such as 12E-34 is left alone.
 _SCIENTIFIC = re.compile(r"[+-]?\d[.,]\d+E[+-]?\d{1,3}|[+-]?\dE\+\d{1,3}", re.IGNORECASE)
 
@@ -104,12 +105,12 @@ def clean_code(cell: str) -> str:
 
 def is_missing(text: str) -> bool:
     """Say whether a cleaned name means "nothing here": empty, N/A, unknown, a dash."""
-    return not text or text.casefold() in _MISSING
+    return not text or text.casefold() in _MISSING or _DASHES.fullmatch(text) is not None
 
 
 def is_missing_code(text: str) -> bool:
     """Say the same of a code, where `NA` and `NaN` mean nothing too."""
-    return not text or text.casefold() in _MISSING_CODES
+    return not text or text.casefold() in _MISSING_CODES or _DASHES.fullmatch(text) is not None
 
 
 def is_scientific(text: str) -> bool:

@@ -82,6 +82,7 @@ _UNWESTERN: Final = (
     (re.compile(r"õ(?!e)|û[^tmrsd]", re.IGNORECASE), 0.5),
 )
 _MAX_WORDS = 2_000
+_WORD = re.compile(r"[^,;|\t\"<>()@\r\n]+")
 
 
 class Page(NamedTuple):
@@ -152,13 +153,18 @@ def _wide_slips(raw: bytes, page: str) -> float:
     return 0.0 if not count else 2.0 * (rare + single * 0.8) / count
 
 
-def _read(words: list[bytes], raw: bytes, page: str, *, forgive: bool) -> tuple[float, list[str]] | None:
+def _read(
+    words: list[bytes], lines: list[bytes], page: str, *, forgive: bool
+) -> tuple[float, list[str]] | None:
     try:
+        if page in _WIDE:  # the second byte of a character may look like a delimiter
+            found = [
+                word for line in lines for word in _WORD.findall(line.decode(page)) if not word.isascii()
+            ]
+            return _wide_slips(b" ".join(word.encode(page) for word in found), page), found
         text = [word.decode(page, "replace" if forgive else "strict") for word in words]
-    except UnicodeDecodeError:
+    except UnicodeError:
         return None
-    if page in _WIDE:
-        return _wide_slips(raw, page), text
     return sum(_slips_of_word(word, page) for word in text) / len(text), text
 
 
@@ -181,15 +187,15 @@ def guess(sample: bytes, *, default: str = "cp1252", region: str | None = None) 
     pages = dict.fromkeys((default, *_LATIN, *_SCRIPTS, *_WIDE))
     proof = {page: max((_headers_known(line, page) for line in lines[:3]), default=0) for page in pages}
     words = _words(lines)
-    raw = b" ".join(words)
     if not words:
         return Page(default, 0.0, sure=True, examples=())
     judged = []
     for page in pages:
-        if (reading := _read(words, raw, page, forgive=page == default)) is None:
+        if (reading := _read(words, lines[:_MAX_WORDS], page, forgive=page == default)) is None:
             continue
         slips = reading[0] + (0.0 if page == default else _FOREIGN.get(page, 0.0) + _OTHER)
-        if region in _OF_REGION.get(page, ()):
+        # A page that reads no names is not made better by the country: Numbers on a Mac writes Mac Roman everywhere.
+        if region in _OF_REGION.get(page, ()) and reading[0] < _DOUBTFUL:
             slips += _HOME
         judged.append((slips - 2 * proof[page], page, reading[1]))
     if not judged:

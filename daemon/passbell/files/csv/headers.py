@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from passbell.files.csv.cells import card_number
-from passbell.files.csv.consent import kind_of
+from passbell.files.csv.consentnames import kind_of
 from passbell.files.csv.dates import Order
 from passbell.files.csv.headernames import fold, known
 

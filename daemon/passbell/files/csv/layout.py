@@ -133,13 +133,27 @@ def _try(delimiter: str, rows: list[Record]) -> _Guess:
         taken = _unwrapped(rows, delimiter) if wrapped else rows
         for at, (_, cells, _) in enumerate(taken or ()):
             above = max((_filled(row) for _, row, _ in rows[:at]), default=0)
-            if above > _TITLE_CELLS or (at and above >= _filled(cells)):
+            if above > _TITLE_CELLS and not _is_stamp(rows[0][1]):
                 break
+            if at and above >= _filled(cells) and not _is_stamp(rows[0][1]):
+                if any(
+                    looks_like_id(text)
+                    for _, row, _ in rows[: at + 1]
+                    for cell in row
+                    if (text := clean_words(cell))
+                ):
+                    break
+                continue  # a second line of the title: "Generated 01/02/2026"
             if known := _named(cells, taken[at + 1 :]):
                 if _filled(cells) == 1 and any(_named(row, ()) > 1 for _, row, _ in taken[at + 1 : at + 3]):
                     continue  # a title that is the name of a column: "Newsletter"
                 return _Guess(delimiter, taken, at, known, wrapped)
     return _Guess(delimiter, rows, -1, 0, wrapped=False)
+
+
+def _is_stamp(cells: Sequence[str]) -> bool:
+    """Say whether the first line is the one that DATEV writes above its header, with many cells."""
+    return cells[0].strip() in {"EXTF", "DTVF"}
 
 
 def _unwrapped(rows: list[Record], delimiter: str) -> list[Record]:
