@@ -96,7 +96,7 @@ begin
                                                 where d.pass_id = t.pass_id and d.sent_at > v_day
                                                 order by d.sent_at desc limit 1000) d where d.outcome = 'sent')
                     else 0 end + coalesce(cardinality(flight.hashes), 0) as today,
-               v_limits and (last.sent_at > v_since or flight.hashes is not null)
+               v_limits and (v_max = 0 or last.sent_at > v_since or flight.hashes is not null)
                    and passbell.is_too_often(t.pass_id, v_max, v_days, v_hours, coalesce(cardinality(flight.hashes), 0)) as too_often,
                -- What the pass may be showing: the last text sent, any since that may have landed, any in flight.
                case

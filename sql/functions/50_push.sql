@@ -51,7 +51,7 @@ declare
     v_recent      text := $q$
                       left join (select d.pass_id as recent_pass,
                                         $3 > 0 and count(*) filter (where d.sent_at > $4 - interval '24 hours') >= $3 as capped,
-                                        count(*) filter (where d.sent_at > $4 - make_interval(days => $6)) >= $5
+                                        count(*) filter (where d.sent_at > $4 - make_interval(hours => $6 * 24)) >= $5
                                             or max(d.sent_at) > $4 - make_interval(hours => $7) as too_often
                                    from passbell.deliveries d
                                   where d.sent_at > $8 and d.outcome = 'sent'
@@ -66,7 +66,7 @@ begin
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'IDS') then
         v_recent := $q$
                       left join lateral (select $3 > 0 and count(*) filter (where d.sent_at > $4 - interval '24 hours') >= $3 as capped,
-                                                count(*) filter (where d.sent_at > $4 - make_interval(days => $6)) >= $5
+                                                count(*) filter (where d.sent_at > $4 - make_interval(hours => $6 * 24)) >= $5
                                                     or max(d.sent_at) > $4 - make_interval(hours => $7) as too_often
                                            from passbell.deliveries d
                                           where d.pass_id = r.pass_id and d.sent_at > $8 and d.outcome = 'sent') f on true $q$;
@@ -95,6 +95,9 @@ begin
     exception when data_exception or syntax_error_or_access_rule_violation then
         raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
     end;
+    if v_policy.max = 0 then        -- not one message: those that never had one, too
+        too_often := in_wallet - opted_out - suppressed - capped;
+    end if;
     reachable := in_wallet - opted_out - suppressed - capped - too_often;
     would_hold := passbell.would_hold(push_preview.program_id, push_preview.target, reachable);
 

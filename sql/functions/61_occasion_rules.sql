@@ -115,7 +115,8 @@ values
       from (select g.day::date as day, g.day::date::text as key
               from generate_series($3::timestamp, $4::timestamp, interval '1 day') as g (day)
              where passbell.comes_up_on($2, g.day::date)
-               and (g.day = $4 or not exists (select from passbell.automation_runs n       -- that day has been worked off
+               and (g.day = $4 or not exists (select from passbell.automation_runs n       -- that day has been worked off, on a day that sends
+                                                join public.push_automations a on a.id = n.automation_id and passbell.is_send_day(a.send_days, n.local_date)
                                                where n.automation_id = $7 and n.local_date between g.day::date and $4 - 1 and n.completed_at is not null))
             offset 0) d
       join passbell.recipients r on r.program_id = $1 and r.reachable $q$, null, true),

@@ -90,7 +90,9 @@ declare
     v_zone        text;
     v_condition   text;
     v_parameters  text[];
-    v_since       constant date := coalesce(p_automation.switched_on_on, p_date);
+    -- A date of the calendar that lies before starts_on is not late on that day: it belongs to no day of the automation.
+    v_since       constant date := greatest(coalesce(p_automation.switched_on_on, p_date),
+                                            case when passbell.occasion_name(p_automation.occasion) = 'EVERY' then p_automation.starts_on end);
     v_days        date[];
     v_told        boolean;
     v_due         record;

@@ -86,6 +86,20 @@ def test_suppressed_members_get_nothing_until_their_day(shop: Shop) -> None:
     assert shop.send(shop.campaign(program, "Two"))["sent_count"] == 2
 
 
+def test_a_limit_of_no_messages_is_a_limit(shop: Shop) -> None:
+    """push_max 0: not even a member who never had a message gets one, and the count says so; a test send arrives."""
+    shop.clock(FIRST)
+    program = shop.program(push_max=0, push_max_days=7)
+    shop.member(program, external_id="guest-1")
+    counted = shop.row("select * from push_preview(%s)", [program])
+    assert (counted["in_wallet"], counted["too_often"], counted["reachable"]) == (1, 1, 0)
+    first = shop.campaign(program, "One")
+    assert shop.send(first)["skipped_count"] == 1
+    assert list(shop.ledger(first).values()) == ["too_often"]
+    test = shop.value("select push_test(%s, 'guest-1', 'Hello')", [program])
+    assert shop.send(test)["sent_count"] == 1
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [

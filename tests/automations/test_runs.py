@@ -253,6 +253,35 @@ def test_again_after_starts_on_and_ends_on(shop: Shop) -> None:
     assert [n for n in range(30, 38) if run(shop, NOON + days(n))] == [32, 33, 34]
 
 
+def test_every_waits_for_a_send_day_whatever_ran_meanwhile(shop: Shop) -> None:
+    """The first of the month is a Tuesday, messages go out on Thursdays: runs by hand in between take nothing away."""
+    first = utc("2026-12-01T12:00:00")
+    shop.clock(first - days(5))
+    program = shop.program(timezone="UTC")
+    shop.members(program, 2)
+    automation(shop, program, "EVERY:1", send_days="THU", catch_up_days=9)
+    assert [n for n in range(-4, 12) if run(shop, first + days(n))] == [2]
+    assert len(in_campaigns(shop)) == 2
+    shop.members(program, 1)
+    assert run(shop, first + days(9)) == 0, "a member who came after it is not told of a day that is over"
+
+
+def test_every_does_not_begin_with_a_date_before_its_first_day(shop: Shop) -> None:
+    """It is to begin on Thursday: the Monday before is not caught up, and the next Monday is sent."""
+    shop.clock(NOON)
+    program = shop.program(timezone="UTC")
+    shop.members(program, 2)
+    automation(shop, program, "EVERY:MON", starts_on=NOON.date() + days(3))
+    rung = []
+    for n in range(9):
+        shop.clock(NOON + days(n))
+        for claimed in shop.rows("select * from passbell.claim_automation_run(%s)", [shop.worker]):
+            batch = "select fired from passbell.automation_batch(%s, %s, %s)"
+            if shop.value(batch, [claimed["automation_id"], claimed["local_date"], shop.worker]):
+                rung.append(n)
+    assert rung == [7]
+
+
 def test_an_edit_in_the_middle_counts_from_the_next_run(shop: Shop) -> None:
     """Half of the members have their points when words, points and occasion change: the others get the same."""
     shop.clock(NOON)
