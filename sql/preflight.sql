@@ -3,7 +3,50 @@ do $$
 declare
     v_found   record;
     v_table   constant regclass := to_regclass('public.push_campaigns');
+    v_ours    constant boolean := exists (select from pg_catalog.pg_attribute a
+                                           where a.attrelid = to_regclass('passbell.settings') and a.attname = 'schema_version' and not a.attisdropped);
 begin
+    -- What has one of our names and is not ours.
+    if to_regnamespace('passbell') is not null and not v_ours
+       and exists (select from pg_catalog.pg_class c where c.relnamespace = to_regnamespace('passbell') and c.relkind in ('r', 'p', 'v')) then
+        raise exception using errcode = 'PB422', message = 'The schema passbell belongs to something else: it has tables, and its table settings has no column schema_version. Nothing was changed. Remedy: alter schema passbell rename to passbell_old, and migrate again.';
+    end if;
+    for v_found in
+        select w.relation, w.name, format_type(a.atttypid, null) as type, w.wanted
+          from (values ('member_imports', 'id', 'uuid'), ('member_imports', 'program_id', 'uuid'), ('member_imports', 'csv_upload_url', 'text'), ('member_imports', 'dry_run', 'boolean'),
+                       ('member_imports', 'status', 'text'), ('push_automations', 'id', 'uuid'), ('push_automations', 'program_id', 'uuid'), ('push_automations', 'occasion', 'text'),
+                       ('push_automations', 'message_text', 'text'), ('push_automations', 'is_on', 'boolean'), ('push_suppressions', 'id', 'uuid'),
+                       ('push_suppressions', 'program_id', 'uuid'), ('push_suppressions', 'external_id', 'text')) as w (relation, name, wanted)
+          left join pg_catalog.pg_attribute a on a.attrelid = to_regclass('public.' || w.relation) and a.attname = w.name and a.attnum > 0 and not a.attisdropped
+         where not v_ours and to_regclass('public.' || w.relation) is not null and format_type(a.atttypid, null) is distinct from w.wanted
+    loop
+        raise exception using errcode = 'PB422', message = format('public.%s is not the table that passbell makes under this name: %s. Nothing was changed. Remedy: rename it (alter table public.%1$I rename to %3$I) and migrate again.',
+            v_found.relation, case when v_found.type is null then format('it has no column %s', v_found.name) else format('%s is %s, not %s', v_found.name, v_found.type, v_found.wanted) end,
+            v_found.relation || '_old');
+    end loop;
+    for v_found in
+        select c.relname::text as name, c.relkind
+          from pg_catalog.pg_class c
+         where c.oid in (to_regclass('public.push_deliveries'), to_regclass('public.push_list_problems'), to_regclass('public.member_import_rows'))
+           and case when c.relkind = 'v' then pg_catalog.pg_get_viewdef(c.oid) !~ 'passbell\.' else true end
+    loop
+        raise exception using errcode = 'PB422', message = format('public.%s is not the view that passbell makes under this name. Nothing was changed. Remedy: rename it (alter %s public.%1$I rename to %3$I) and migrate again.',
+            v_found.name, case v_found.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end, v_found.name || '_old');
+    end loop;
+    -- A function of the platform's under a name of ours would be replaced, or make every call ambiguous.
+    for v_found in
+        select p.oid::regprocedure::text as signature, p.proname::text as name
+          from pg_catalog.pg_proc p
+         where p.pronamespace = 'public'::regnamespace and p.prosrc !~ 'passbell\.'
+           and p.proname = any (array['push_preview', 'push_send', 'push_test', 'push_pause', 'push_resume', 'push_cancel', 'push_retry_failed', 'push_progress', 'push_forget',
+                                      'push_results', 'push_results_total', 'push_plan', 'push_report', 'run_birthdays', 'run_automations', 'get_due', 'automation_preview',
+                                      'automation_results'])
+         order by 1
+    loop
+        raise exception using errcode = 'PB422', message = format('public.%s is a function of the platform''s under a name that passbell uses. Nothing was changed. Remedy: alter function %1$s rename to %2$I; and migrate again.',
+            v_found.signature, v_found.name || '_old');
+    end loop;
+
     -- Keys that the queue stores as uuid.
     for v_found in
         select w.relation, w.name, format_type(a.atttypid, a.atttypmod) as type
@@ -20,10 +63,28 @@ begin
                  else 'Remedy: put a view or table with uuid keys in its place.' end);
     end loop;
 
+    -- The proof that a gift is given once.
+    if to_regclass('public.birthday_logs') is not null then
+        if (select c.relkind from pg_catalog.pg_class c where c.oid = to_regclass('public.birthday_logs')) not in ('r', 'p') then
+            raise exception using errcode = 'PB422', message = 'public.birthday_logs is no table, and only a table can be UNIQUE (pass_id, year), which keeps a gift from being given twice. Nothing was changed. Remedy: rename it (alter view public.birthday_logs rename to birthday_logs_old) and migrate again; passbell makes its own.';
+        end if;
+        for v_found in
+            select w.name, format_type(a.atttypid, a.atttypmod) as type
+              from (values ('pass_id', null), ('year', array['integer', 'smallint', 'bigint', 'numeric'])) as w (name, wanted)
+              left join pg_catalog.pg_attribute a on a.attrelid = to_regclass('public.birthday_logs') and a.attname = w.name and a.attnum > 0 and not a.attisdropped
+             where a.attname is null or not (format_type(a.atttypid, null) = any (w.wanted))
+        loop
+            raise exception using errcode = 'PB422', message =
+                case when v_found.type is null
+                     then format('public.birthday_logs has no column %s. Nothing was changed. Remedy: rename that table (alter table public.birthday_logs rename to birthday_logs_old) and migrate again; passbell makes its own.', v_found.name)
+                     else format('birthday_logs.%s is %s, and passbell needs integer. Nothing was changed. Remedy: alter table public.birthday_logs alter column %1$I type integer using %1$I::integer; and migrate again.', v_found.name, v_found.type) end;
+        end loop;
+    end if;
+
     if v_table is not null then
         if (select c.relkind from pg_catalog.pg_class c where c.oid = v_table) <> 'r' then
-            raise exception using errcode = 'PB422', message = format('public.push_campaigns is %s. Nothing was changed. Remedy: rename it and migrate again; passbell makes its own.',
-                (select case c.relkind when 'p' then 'a partitioned table, in which an id alone cannot be unique' else 'no table' end
+            raise exception using errcode = 'PB422', message = format('public.push_campaigns is %s. Nothing was changed. Remedy: rename it to push_campaigns_old and migrate again; passbell makes its own.',
+                (select case c.relkind when 'p' then 'a partitioned table, in which an id alone cannot be unique' when 'v' then 'a view, and passbell has to add columns and triggers' else 'no table' end
                    from pg_catalog.pg_class c where c.oid = v_table));
         end if;
         -- Everything is kept by the campaign's id.
@@ -52,20 +113,35 @@ begin
                        when 'text' then array['text', 'character varying', 'character', 'citext']
                        when 'integer' then array['integer', 'bigint', 'numeric']
                        when 'numeric' then array['numeric', 'integer', 'bigint', 'real', 'double precision']
-                       else array['timestamp with time zone', 'timestamp without time zone'] end)
+                       else array['timestamp with time zone', case when w.name <> 'scheduled_at' then 'timestamp without time zone' else '' end] end)
              order by a.attnum
         loop
             raise exception using errcode = 'PB422', message =
                 case when v_found.generated
                      then format('push_campaigns.%s is a generated column, and passbell has to write it. Nothing was changed. Remedy: alter table public.push_campaigns alter column %1$I drop expression, and migrate again.', v_found.name)
+                     when v_found.type like 'timestamp%'
+                     then format('push_campaigns.%s is %s: a time without a zone is another moment for each reader. Nothing was changed. Remedy: alter table public.push_campaigns alter column %1$I type timestamptz using %1$I at time zone ''UTC''; and migrate again.',
+                                 v_found.name, v_found.type)
                      else format('push_campaigns.%s is %s, and passbell needs %s. Nothing was changed. Remedy: alter table public.push_campaigns alter column %1$I drop default, alter column %1$I type %3$s using %1$I::%3$s; and migrate again.',
                                  v_found.name, v_found.type, v_found.wanted) end;
+        end loop;
+        -- Columns too short for what we write into them.
+        for v_found in
+            select a.attname as name, format_type(a.atttypid, a.atttypmod) as type
+              from (values ('status', 10), ('kind', 10), ('status_detail', 500)) as w (name, least)
+              join pg_catalog.pg_attribute a on a.attrelid = v_table and a.attname = w.name and a.attnum > 0 and not a.attisdropped
+             where a.atttypid in ('varchar'::regtype, 'bpchar'::regtype) and a.atttypmod between 1 and w.least + 3
+             order by a.attnum
+        loop
+            raise exception using errcode = 'PB422', message = format('push_campaigns.%s is %s, which is too short for what passbell writes there. Nothing was changed. Remedy: alter table public.push_campaigns alter column %1$I type text; and migrate again.',
+                v_found.name, v_found.type);
         end loop;
         -- Columns that stay empty when a campaign is ordered here.
         for v_found in
             select a.attname as name
               from pg_catalog.pg_attribute a
-             where a.attrelid = v_table and a.attnum > 0 and not a.attisdropped and a.attnotnull and not a.atthasdef and a.attidentity = ''
+              join pg_catalog.pg_type t on t.oid = a.atttypid
+             where a.attrelid = v_table and a.attnum > 0 and not a.attisdropped and (a.attnotnull or t.typnotnull) and not a.atthasdef and t.typdefault is null and a.attidentity = ''
                and a.attname not in ('id', 'program_id', 'name', 'message_text', 'message', 'target_query', 'csv_upload_url', 'status', 'sent_count', 'failed_count',
                                      'recipient_count', 'skipped_count', 'created_at', 'updated_at', 'kind')
              order by a.attnum

@@ -47,7 +47,7 @@ begin
             end if;
             select s.updated_at, s.transactions_at into v_updated, v_known from passbell.award_traces(p_pass_id) s;
             %s
-            if (v_answer ->> 'success')::boolean is not true then
+            if lower(v_answer ->> 'success') is distinct from 'true' then
                 raise exception '%%', coalesce(v_answer ->> 'error', v_answer ->> 'message', 'the award function gave no reason')
                       using errcode = 'PB502';
             end if;
@@ -103,7 +103,7 @@ begin
      limit 1;
 
     for v_proc in
-        select p.oid::regprocedure::text as signature, p.proname, row_number() over (
+        select p.oid::regprocedure::text as signature, p.proname, p.prorettype in ('text'::regtype, 'varchar'::regtype) as returns_text, row_number() over (
                    order by p.proname = 'process_membership_transaction_atomic', not p.proargnames @> array['p_external_id'], p.pronargs desc) as place,
                (select string_agg(format('%I => %s::%s', n.name,
                                          case n.name
@@ -129,7 +129,7 @@ begin
     loop
         place := v_proc.place;
         signature := v_proc.signature;
-        call := format('to_jsonb(public.%I(%s))', v_proc.proname, v_proc.arguments);
+        call := format(case when v_proc.returns_text then '(public.%I(%s))::jsonb' else 'to_jsonb(public.%I(%s))' end, v_proc.proname, v_proc.arguments);
         works := null;
         detail := 'there is no member to try it with';
         if v_member.pass_id is not null then
@@ -140,7 +140,7 @@ begin
             exception
                 when sqlstate 'PB000' then
                     v_answer := sqlerrm::jsonb;
-                    works := case when (v_answer ->> 'success')::boolean then true end;
+                    works := case when lower(v_answer ->> 'success') = 'true' then true end;
                     detail := case when works then null else coalesce(v_answer ->> 'error', v_answer ->> 'message', 'it refused without a reason') end;
                 when lock_not_available then
                     detail := 'its trial would have had to wait';
@@ -171,7 +171,7 @@ begin
           from (select %2$s as pass_id, %3$s as created_at from public.birthday_logs b) l
          where l.pass_id is not null and l.created_at is not null
            and not exists (select from passbell.awards a where a.pass_id = l.pass_id and a.at = l.created_at)
-           and exists (select from public.transactions t where t.pass_id = l.pass_id and %4$s = l.created_at)
+           and exists (select from public.transactions t where %5$s = l.pass_id and %4$s = l.created_at)
         on conflict do nothing $q$,
         case when passbell.has_column('public.users', 'created_at') and passbell.has_column('public.passes_master', 'user_id')
              then format('(select %s from public.users u join public.passes_master p on %s where p.id = l.pass_id and %1$s < l.created_at)',
@@ -180,6 +180,7 @@ begin
              else 'null' end,
         passbell.host_column('public.birthday_logs', 'b', 'pass_id', 'uuid'),
         passbell.host_column('public.birthday_logs', 'b', 'created_at', 'timestamptz'),
-        passbell.host_column('public.transactions', 't', 'created_at', 'timestamptz'));
+        passbell.host_column('public.transactions', 't', 'created_at', 'timestamptz'),
+        passbell.host_column('public.transactions', 't', 'pass_id', 'uuid'));
 end
 $$;

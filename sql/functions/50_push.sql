@@ -144,8 +144,9 @@ begin
                   using errcode = 'PB409', detail = v_reachable::text;
         end if;
     end if;
-    insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at)
-    values (program_id, name, message, target, scheduled_at)
+    -- PENDING by name: the owner's table may have another default ('draft').
+    insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at, status)
+    values (program_id, name, message, target, scheduled_at, 'PENDING')
     returning id into v_id;
     return v_id;
 end
@@ -169,8 +170,8 @@ begin
                     where r.program_id = push_test.program_id and lower(btrim(r.external_id)) = lower(btrim(push_test.external_id))) then
         raise exception 'There is no pass "%" in this program.', left(external_id, 80) using errcode = 'PB404';
     end if;
-    insert into public.push_campaigns (program_id, name, message_text, target_query, kind)
-    values (program_id, 'Test to ' || btrim(external_id), message, 'IDS:' || btrim(external_id), 'TEST')
+    insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status)
+    values (program_id, 'Test to ' || btrim(external_id), message, 'IDS:' || btrim(external_id), 'TEST', 'PENDING')
     returning id into v_id;
     return v_id;
 end

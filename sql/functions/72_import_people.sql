@@ -9,16 +9,45 @@ as $$
 $$;
 
 -- The fields of an import and the host's columns for them; column_name is NULL where this generation has none, or computes
--- it. Consent has no default: a member who was not asked is not opted in (apply_import_rows_together writes NULL).
-create or replace function passbell.import_fields() returns table (field text, column_name text, column_type text, has_default boolean)
+-- it. Consent has no default: a member who was not asked is not opted in (apply_import_rows_together writes NULL). `value` is
+-- the field of import_staged (alias s) as the column stores it: a column of another type takes a yes and a no in its own
+-- words, so that read_boolean reads them back.
+drop function if exists passbell.import_fields();
+create or replace function passbell.import_fields() returns table (field text, column_name text, value text, has_default boolean)
 language sql stable
 set search_path = ''
 as $$
-    select f.field, a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(a.atthasdef, false) and f.field <> 'marketing_opt_in'
+    select f.field, a.attname::text,
+           case when f.field <> 'marketing_opt_in' or y.typcategory in ('B', 'S') then format('s.%I::%s', f.field, t.name)
+                when y.typcategory in ('N', 'V') then format('s.%I::integer::%s', f.field, t.name)
+                when y.typcategory = 'E' then (select format('case s.%I when true then %L when false then %L end::%s', f.field, e.yes, e.no, t.name)
+                                                 from (select min(l.enumlabel::text) filter (where passbell.read_boolean(l.enumlabel::text)) as yes,
+                                                              min(l.enumlabel::text) filter (where not passbell.read_boolean(l.enumlabel::text)) as no
+                                                         from pg_catalog.pg_enum l where l.enumtypid = y.oid) e
+                                                where e.yes is not null and e.no is not null) end,
+           coalesce(a.atthasdef, false) and f.field <> 'marketing_opt_in'
       from (values ('first_name', 'first_name'), ('last_name', 'last_name'), ('phone', 'phone_number'), ('birth_date', 'birth_date'),
                    ('zip', 'zip'), ('city', 'city'), ('marketing_opt_in', 'marketing_opt_in')) as f (field, name)
-      left join pg_catalog.pg_attribute a
-        on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''      -- a generated column is the platform's and a.attgenerated = ''
+      left join pg_catalog.pg_attribute a       -- a generated column is the platform's
+        on a.attrelid = to_regclass('public.users') and a.attname = f.name and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+      left join pg_catalog.pg_type y on y.oid = a.atttypid
+     cross join lateral (select format_type(a.atttypid, a.atttypmod) as name) t
+$$;
+
+-- Why no member can be imported here; NULL where that works.
+create or replace function passbell.import_obstacle() returns text
+language sql stable
+set search_path = ''
+as $$
+    select case
+        when to_regclass('public.users') is null or to_regclass('public.passes_master') is null then 'The platform''s tables (users, passes_master) are not there.'
+        else (select case when w.type is null then format('Members cannot be imported: %s.%s is missing.', w.relation, w.name)
+                          else format('Members cannot be imported: %s.%s is %s, and an import needs uuid.', w.relation, w.name, w.type) end
+                from (select k.relation, k.name, k.wanted, passbell.base_type(a.atttypid) as type
+                        from (values ('users', 'id', 'uuid'), ('users', 'email', null), ('passes_master', 'user_id', 'uuid')) as k (relation, name, wanted)
+                        left join pg_catalog.pg_attribute a on a.attrelid = to_regclass('public.' || k.relation) and a.attname = k.name and a.attnum > 0 and not a.attisdropped) w
+               where w.type is null or w.type <> w.wanted
+               order by w.relation desc, w.name limit 1) end
 $$;
 
 -- Does the host refuse a member who has not answered? Then no answer is stored as a no.

@@ -150,14 +150,15 @@ begin
     perform set_config('search_path', 'pg_catalog, public, extensions, pg_temp', true);
 
     select string_agg(format(', %I', f.column_name), '' order by f.field) filter (where not f.has_default),
-           string_agg(format(case when f.field = 'marketing_opt_in' and passbell.consent_must_be_said() then ', coalesce(s.%I, false)::%s' else ', s.%I::%s' end,
-                             f.field, f.column_type), '' order by f.field) filter (where not f.has_default),
-           string_agg(format(', %1$I = case when %2$L = any (s.unsure) and nullif(btrim(u.%1$I::text), '''') is not null then u.%1$I else coalesce(s.%2$I::%3$s, u.%1$I) end',
-                             f.column_name, f.field, f.column_type), ''),
-           string_agg(format(' or (s.%2$I is not null and u.%1$I is distinct from s.%2$I::%3$s and not (%2$L = any (s.unsure) and nullif(btrim(u.%1$I::text), '''') is not null))',
-                             f.column_name, f.field, f.column_type), '')
+           string_agg(', ' || case when f.field = 'marketing_opt_in' and passbell.consent_must_be_said()
+                                   then format('coalesce(%s, %s)', f.value, replace(f.value, 's.marketing_opt_in', 'false')) else f.value end, '' order by f.field)
+               filter (where not f.has_default),
+           string_agg(format(', %1$I = case when %2$L = any (s.unsure) and nullif(btrim(u.%1$I::text), '''') is not null then u.%1$I else coalesce(%3$s, u.%1$I) end',
+                             f.column_name, f.field, f.value), ''),
+           string_agg(format(' or (s.%2$I is not null and u.%1$I is distinct from %3$s and not (%2$L = any (s.unsure) and nullif(btrim(u.%1$I::text), '''') is not null))',
+                             f.column_name, f.field, f.value), '')
       into v_columns, v_values, v_set, v_changed
-      from passbell.import_fields() f where f.column_name is not null;
+      from passbell.import_fields() f where f.column_name is not null and f.value is not null;
 
     -- A column with a default is left to it here, and filled below if the file says something. Consent is not: a member
     -- whose row does not answer has NULL, whatever the platform's default says.

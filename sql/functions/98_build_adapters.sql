@@ -30,6 +30,7 @@ begin
                ) as w (name, relation, col, is_unique, definition)
           join pg_catalog.pg_class c on c.oid = to_regclass('public.' || w.relation) and c.relkind in ('r', 'p')
          where passbell.has_column('public.' || w.relation, w.col)
+           and (c.relkind = 'r' or not w.is_unique)      -- a partitioned table could be unique by its partition key only
            and not exists (select from pg_catalog.pg_index i where i.indexrelid = to_regclass('public.' || w.name) and i.indisvalid);
     if not passbell.birthday_guard_exists()
        and not exists (select from public.birthday_logs l where l.pass_id is not null group by l.pass_id, l.year having count(*) > 1) then
@@ -50,5 +51,16 @@ begin
             execute format('create %s index %I %s', case when v_index.is_unique then 'unique' else '' end, v_index.name, v_index.definition);
         end if;
     end loop;
+end
+$$;
+
+-- A table that lets no campaign through is refused where passbell is new; an installation that works elsewhere is warned.
+do $$
+declare
+    v_refusal  constant text := case when (select s.schema_version from passbell.settings s) = 0 then passbell.order_trial() end;
+begin
+    if v_refusal is not null then
+        raise exception using errcode = 'PB422', message = v_refusal || ' Nothing was changed.';
+    end if;
 end
 $$;

@@ -46,7 +46,9 @@ begin
     -- The owner's table may be there already with fewer columns; a missing one is added with its default.
     for v_column in
         select c.definition
-          from (values ('name', 'name text'),
+          from (values ('id', 'id uuid not null default gen_random_uuid()'),
+                       ('program_id', 'program_id uuid'),
+                       ('name', 'name text'),
                        ('message_text', 'message_text text'),
                        ('target_query', 'target_query text'),
                        ('csv_upload_url', 'csv_upload_url text'),
@@ -299,6 +301,13 @@ begin
     for v_add in
         select a.relation, a.name, a.definition
           from (values ('public.notification_logs', 'campaign_id', 'uuid'),
+                       ('public.notification_logs', 'program_id', 'uuid'),
+                       ('public.notification_logs', 'campaign_name', 'text'),
+                       ('public.notification_logs', 'recipient_count', 'integer default 0'),
+                       ('public.notification_logs', 'success_count', 'integer default 0'),
+                       ('public.notification_logs', 'failed_count', 'integer default 0'),
+                       ('public.notification_logs', 'message_content', 'text'),
+                       ('public.notification_logs', 'target_segment', 'text'),
                        ('public.programs', 'timezone', 'text default ''America/New_York'''),
                        ('public.programs', 'push_window_start', 'time'),
                        ('public.programs', 'push_window_end', 'time'),

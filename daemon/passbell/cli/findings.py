@@ -109,6 +109,13 @@ _MISSING: Final = """
                           and a.attname = split_part(w.name, '.', 2) and a.attnum > 0 and not a.attisdropped)
 """
 
+_DEFAULT_STATUS: Final = """
+    select upper((regexp_match(pg_get_expr(d.adbin, d.adrelid), '^''(\\w+)'''))[1]) as word
+      from pg_catalog.pg_attribute a
+      join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+     where a.attrelid = 'public.push_campaigns'::regclass and a.attname = 'status'
+"""
+
 
 def _columns(connection: Connection) -> Iterator[Finding]:
     own = connection.execute(
@@ -136,6 +143,15 @@ def _columns(connection: Connection) -> Iterator[Finding]:
             )
     if not rows:
         yield Finding("host columns", ok=True, detail="every column that passbell can use is there")
+    default = connection.execute(_DEFAULT_STATUS).fetchone()
+    if default and default["word"] not in {None, "PENDING"}:
+        yield Finding(
+            "host columns",
+            ok=None,
+            detail=f"an order without a status is {default['word']} here, by the platform's own default on "
+            "push_campaigns.status. To send such orders at once, run `alter table public.push_campaigns alter column "
+            "status set default 'PENDING'`",
+        )
 
 
 _INSTEAD: Final = {

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from passbell import __version__
 from passbell.database.bundle import Bundle, read_bundle
-from passbell.errors import PassbellError, SchemaBehind, SchemaTooNew, from_database
+from passbell.errors import DatabaseRefused, PassbellError, SchemaBehind, SchemaTooNew, from_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,9 @@ __all__ = ["CheckReport", "MigrationReport", "check", "migrate"]
 
 # One installation at a time, whatever the number of daemons that start at the same moment.
 _LOCK = 7_365_522_001
+
+_NO_RIGHT: Final = "42501"
+"""That sentence names the role, which is what is wrong."""
 
 LARGE_BYTES: Final = 32 * 2**20
 """From this size on passes_master gets its index beside the platform's writes; below, building it takes a moment."""
@@ -187,15 +190,23 @@ def migrate(url: str) -> MigrationReport:
             else:
                 return report
     except psycopg.Error as error:
-        translated = from_database(error)
-        if isinstance(
-            translated, SchemaBehind
-        ):  # "run `passbell migrate`" is no answer to `passbell migrate`
-            message = (
-                f"The platform's tables do not fit ({str(error).partition(chr(10))[0]}). Nothing was changed."
-            )
-            raise PassbellError(message) from error
-        raise translated from error
+        raise _explained(error) from error
+
+
+def _explained(error: psycopg.Error) -> PassbellError:
+    """Say what stopped the installation; "run `passbell migrate`" would be no answer to `passbell migrate`."""
+    translated = from_database(error)
+    words = str(error).partition("\n")[0]
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return PassbellError(
+            f"This connection may only read ({words}): give migrate the address of the primary, and a role without "
+            "default_transaction_read_only."
+        )
+    if isinstance(translated, SchemaBehind) or (
+        isinstance(translated, DatabaseRefused) and error.sqlstate != _NO_RIGHT
+    ):
+        return PassbellError(f"The platform's tables or rules do not fit ({words}). Nothing was changed.")
+    return translated
 
 
 def _install(url: str, bundle: Bundle) -> MigrationReport:
@@ -332,7 +343,10 @@ def _build(
 
 
 def _installed(connection: psycopg.Connection) -> tuple[int, str | None]:
-    there = connection.execute("select to_regclass('passbell.settings') is not null").fetchone()
+    there = connection.execute(
+        "select exists (select from pg_catalog.pg_attribute a where a.attrelid = to_regclass('passbell.settings')"
+        " and a.attname = 'schema_version' and not a.attisdropped)"
+    ).fetchone()
     if there is None or not there[0]:
         return 0, None
     row = connection.execute("select schema_version, bundle from passbell.settings").fetchone()
