@@ -25,12 +25,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from passbell.database.bundle import sql_root
 from passbell.database.calls import Queue
 from passbell.database.imports import ImportOrder, apply_import, open_import
 from passbell.database.listqueue import ListLoad
 from passbell.database.migrate import migrate
 from passbell.database.pool import Database
-from passbell.database.sqlfiles import sql_root
 from passbell.delivery.lists import ListLoader
 from passbell.devkit.demo.members import DemoProgram, populate
 from passbell.devkit.postgres import EmbeddedPostgres

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from passbell import errors
-from passbell.database.sqlfiles import sql_root
+from passbell.database.bundle import sql_root
 from reference_markdown import WRITTEN, fetch, pairs, same, table
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, LiteralString, Self
 import psycopg
 from psycopg import sql
 
+from passbell.database.bundle import sql_root
 from passbell.database.migrate import migrate
-from passbell.database.sqlfiles import sql_root
 from passbell.devkit.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:

@@ -40,8 +40,8 @@ as $$
                       limit 1))
 $$;
 
--- What is to be said of an order's text before it is given: merge tags of other tools, and members to whom it cannot be
--- written because their balance cannot be read.
+-- Warnings about an order's text before the order is given: merge tags of other tools, and how many members get no
+-- message because their balance cannot be read.
 create or replace function passbell.order_warnings(p_program uuid, p_text text) returns setof text
 language plpgsql stable
 set search_path = ''

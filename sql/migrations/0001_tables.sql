@@ -151,7 +151,7 @@ create table if not exists passbell.chunks (
 comment on table  passbell.chunks is 'The queue: passes still to do. A chunk shrinks as its deliveries are appended and is deleted when empty.';
 comment on column passbell.chunks.texts is 'Beside pass_ids, the text chosen for each. NULL element: not chosen yet. NULL column on a rendered chunk: everybody gets message_text as it stands.';
 comment on column passbell.chunks.rendered is 'The texts are fixed: from here on a repeat sends identical bytes.';
-comment on column passbell.chunks.ready_at is 'From when on anybody may claim it.';
+comment on column passbell.chunks.ready_at is 'From when on it may be claimed.';
 
 create index if not exists chunks_ready on passbell.chunks (campaign_id, ready_at, chunk_no);
 -- Passes whose text may be on its way: what the daily cap and the same-text rule must also look at.

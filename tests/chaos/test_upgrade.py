@@ -12,9 +12,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from passbell.database.bundle import read_bundle
+from passbell.database.bundle import read_bundle, sql_root
 from passbell.database.migrate import check, migrate
-from passbell.database.sqlfiles import sql_root
 from support.contract import broken_promises, called_functions, read_contract
 from support.dumps import dump
 from support.shop import Shop

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from passbell.database.sqlfiles import sql_root
+from passbell.database.bundle import sql_root
 from passbell.devkit.demo.members import populate
 from support.databases import load_host
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import passbell
 from passbell.cli import COMMANDS
-from passbell.database.sqlfiles import sql_root
+from passbell.database.bundle import sql_root
 from passbell.errors import PassbellError
 
 if TYPE_CHECKING:

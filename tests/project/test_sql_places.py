@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import passbell
-from passbell.database.sqlfiles import sql_root
+from passbell.database.bundle import sql_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from passbell.database.bundle import sql_root
 from passbell.database.migrate import check, migrate
-from passbell.database.sqlfiles import sql_root
 from support.processes import Daemon
 from support.tenants import Tenants, refused
 from support.wait import wait_until

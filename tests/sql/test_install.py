@@ -11,8 +11,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from passbell.database.bundle import sql_root
 from passbell.database.migrate import check, migrate
-from passbell.database.sqlfiles import sql_root
 from passbell.errors import SchemaTooNew
 from support.dumps import client_program, dump
 from support.shop import Shop

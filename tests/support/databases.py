@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import psycopg
 from psycopg import sql
 
-from passbell.database.sqlfiles import sql_root
+from passbell.database.bundle import sql_root
 
 if TYPE_CHECKING:
     from .servers import Server, ServerChoice

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
-from passbell.database.sqlfiles import sql_root
+from passbell.errors import PassbellError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["Bundle", "read_bundle"]
+__all__ = ["Bundle", "read_bundle", "sql_root"]
 
 _HEAD: Final = """\
 -- passbell: the whole schema in one file, printed from sql/migrations and sql/functions by `passbell migrate --print`.
@@ -31,8 +29,9 @@ set standard_conforming_strings = on;
 set datestyle = 'ISO';
 set quote_all_identifiers = off;
 
--- Upgrading while daemons work: all our tables first, each waited for only shortly and then given back, so that nobody
--- who holds one of them and wants the next meets us halfway (a deadlock). In 30 seconds there is a quiet moment.
+-- Upgrading while daemons work: all our tables are locked first, each with a short wait, and given back if one is busy. So no
+-- session that holds one of them and wants the next waits for us while we wait for it (a deadlock). Within 30 seconds
+-- there is a quiet moment.
 do $$
 declare
     v_before  constant text := current_setting('lock_timeout');
@@ -77,6 +76,19 @@ class Bundle(NamedTuple):
     version: int
     digest: str
     text: str
+
+
+def sql_root() -> Path:
+    """Return the folder that holds `migrations/`, `functions/` and `host/`.
+
+    A wheel carries them as `passbell/sql`; a checkout (also an editable install) has them at the top,
+    two levels above the package.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "sql", package.parents[1] / "sql"):
+        if (folder / "migrations").is_dir():
+            return folder
+    raise PassbellError("The SQL files are missing from this installation: install passbell again.")
 
 
 def read_bundle() -> Bundle:

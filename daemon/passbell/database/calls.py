@@ -258,7 +258,7 @@ class Queue:
         return bool(row and row[0])
 
     async def is_closed(self) -> bool:
-        """Whether the account's breaker is closed, by whomever."""
+        """Whether the account's breaker is closed, whichever daemon closed it."""
         row = await self.database.row(
             "select not exists ("
             "  select from passbell.rate_limits where account = %(account)s and breaker = 'open')",

@@ -112,8 +112,8 @@ def open_import(
 ) -> tuple[HeldImport, MemberFile]:
     """Create an import of a file at hand and stage its rows, in one transaction; `apply_import` does the rest.
 
-    Nobody else works on it while its lease runs; if this process dies, a daemon goes on with it. To leave it to
-    the daemons at once, call `passbell.release_import`.
+    No daemon works on it while its lease runs. If this process dies, a daemon goes on with it. To hand it to the
+    daemons at once, call `passbell.release_import`.
 
     Raises:
         CsvError: the file is no member list.

@@ -182,7 +182,7 @@ def migrate(url: str) -> MigrationReport:
             except psycopg.errors.LockNotAvailable as error:
                 if time.monotonic() > ends:
                     message = (
-                        "Somebody holds a lock on the platform's tables for more than a minute: end that transaction "
+                        "Another session holds a lock on the platform's tables for more than a minute: end that transaction "
                         "(pg_stat_activity tells which), or try again when it is quiet."
                     )
                     raise PassbellError(message) from error

@@ -34,7 +34,6 @@ from passbell.delivery.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, PassbellError, SchemaBehind
 from passbell.ops import retention
 from passbell.ops.liveness import Liveness
-from passbell.ops.status import StatusLine
 
 if TYPE_CHECKING:
     from passbell.database.calls import WorkWaiting
@@ -230,7 +229,7 @@ class Daemon:
     async def _feed_systemd(self, chunks: ChunkLoop) -> None:
         """Feed the watchdog as long as the chunk loop goes round, and say what the daemon does."""
         every = min(systemd.watchdog_seconds() or STATUS_SECONDS, STATUS_SECONDS)
-        line = StatusLine()
+        line = systemd.StatusLine()
         while True:
             if self._liveness.chunk_loop_turns:
                 systemd.notify(f"WATCHDOG=1\nSTATUS={line.text(chunks.doing, chunks.sent)}")

@@ -30,7 +30,7 @@ class DryTransport:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Answer as PassKit would if all were well."""
         record = orjson.loads(body) if body else {}
-        if method == "POST":  # a list: nobody there, so that each record is asked for by itself
+        if method == "POST":  # a list: no record is found, so each is asked for by itself
             wanted = [f["filterValue"] for g in record["filters"]["filterGroups"] for f in g["fieldFilters"]]
             lines = (
                 orjson.dumps({"result": {"id": key, "externalId": key, "metaData": {}}}) for key in wanted

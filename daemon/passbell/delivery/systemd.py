@@ -1,12 +1,13 @@
-"""sd_notify: one datagram to the service manager. See sd_notify(3)."""
+"""sd_notify, one datagram to the service manager (see sd_notify(3)), and the line that `systemctl status` shows."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
+import time
 
-__all__ = ["notify", "watchdog_seconds"]
+__all__ = ["StatusLine", "notify", "watchdog_seconds"]
 
 
 def notify(state: str) -> None:
@@ -29,3 +30,18 @@ def watchdog_seconds() -> float | None:
     if not micros.isdigit() or (pid and pid != str(os.getpid())):
         return None
     return int(micros) / 2_000_000
+
+
+class StatusLine:
+    """What the daemon does and how fast, in one line; the pace is that since the line before."""
+
+    def __init__(self) -> None:
+        self._sent = 0
+        self._at = time.monotonic()
+
+    def text(self, doing: str, sent: int) -> str:
+        """`doing` in words; `sent` since the start."""
+        now = time.monotonic()
+        rate = (sent - self._sent) / max(now - self._at, 0.001)
+        self._sent, self._at = sent, now
+        return f"{doing}; {rate:.1f} a second, {sent:,} sent since the start"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import psycopg
 from psycopg.rows import dict_row
 
+from passbell.database.bundle import sql_root
 from passbell.database.migrate import migrate
-from passbell.database.sqlfiles import sql_root
 from passbell.devkit.demo.children import Child
 from passbell.devkit.demo.listserver import ListServer, as_excel_saves_it
 from passbell.devkit.demo.members import DEMO_PROGRAMS, PassKitRecord, passkit_records, populate

@@ -48,16 +48,21 @@ def float32(value: float) -> int | float:
     return float(f"{narrow:.7g}")
 
 
-def _text(value: Any) -> Any:
-    if type(value) is not str:
-        raise _WrongShapeError(value)
-    return value
+def _only(kind: type) -> Check:
+    """A check that takes values of one type of JSON."""
+
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise _WrongShapeError(value)
+        return value
+
+    return check
 
 
-def _flag(value: Any) -> Any:
-    if type(value) is not bool:
-        raise _WrongShapeError(value)
-    return value
+_text = _only(str)
+_flag = _only(bool)
+_message = _only(dict)
+_list = _only(list)
 
 
 def _number(value: Any) -> Any:
@@ -79,23 +84,8 @@ def _count(value: Any) -> Any:
 
 
 def _map(value: Any) -> Any:
-    if type(value) is not dict:
-        raise _WrongShapeError(value)
-    for item in value.values():
-        if type(item) is not str:
-            raise _WrongShapeError(item)
-    return value
-
-
-def _message(value: Any) -> Any:
-    if type(value) is not dict:
-        raise _WrongShapeError(value)
-    return value
-
-
-def _list(value: Any) -> Any:
-    if type(value) is not list:
-        raise _WrongShapeError(value)
+    for item in _message(value).values():
+        _text(item)
     return value
 
 

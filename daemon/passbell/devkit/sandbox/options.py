@@ -1,7 +1,7 @@
 """The switches of the sandbox: what PassKit leaves open, and the sandbox's own credentials.
 
 PassKit does not document everything that a client meets. Where sources agree, the default follows them;
-where nobody could check, there is a switch, so that passbell can be tested against either answer.
+where it could not be checked, there is a switch, so that passbell can be tested against either answer.
 docs/sandbox.md lists them for users.
 """
 

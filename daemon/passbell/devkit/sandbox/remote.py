@@ -109,22 +109,17 @@ class Remote:
 
     def buzzes(self, **values: Any) -> list[Values]:
         """All alerts from `after` on, page by page."""
-        found: list[Values] = []
-        after = values.pop("after", 0)
-        while True:
-            page = self.call("GET /buzzes", after=after, **values)
-            found += page["buzzes"]
-            after = page["next"]
-            if after >= page["total"]:
-                return found
+        return self._pages("buzzes", **values)
 
     def calls(self, **values: Any) -> list[Values]:
         """All calls from `after` on, page by page."""
+        return self._pages("calls", **values)
+
+    def _pages(self, what: str, *, after: int = 0, **values: Any) -> list[Values]:
         found: list[Values] = []
-        after = values.pop("after", 0)
         while True:
-            page = self.call("GET /calls", after=after, **values)
-            found += page["calls"]
+            page = self.call(f"GET /{what}", after=after, **values)
+            found += page[what]
             after = page["next"]
             if after >= page["total"]:
                 return found

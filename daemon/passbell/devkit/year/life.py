@@ -1,4 +1,4 @@
-"""The guests of an invented restaurant: who comes on which day, who joins, who leaves, and whom a message brings.
+"""The guests of an invented restaurant: who comes on which day, joins or leaves, and comes because of a message.
 
 Knows nothing of passbell and of no database. The same seed is the same life, as long as the same messages are sent.
 """

@@ -11,8 +11,8 @@ import psycopg
 from rich.live import Live
 from rich.text import Text
 
+from passbell.database.bundle import sql_root
 from passbell.database.migrate import migrate
-from passbell.database.sqlfiles import sql_root
 from passbell.devkit.postgres import EmbeddedPostgres
 from passbell.devkit.year.plot import Ink, drawn
 from passbell.devkit.year.restaurant import NAME, SUNDAY, Restaurant

@@ -28,7 +28,7 @@ async def live() -> Response:
 
 @router.get("/ready", response_model=Result[str], summary="Can it serve?", responses=NOT_READY)
 async def ready(web: Web) -> Response:
-    """Look at the database and its schema, at most once a second: anybody may ask."""
+    """Look at the database and its schema, at most once a second, because it needs no key."""
     problem = await web.readiness.problem(web.settings.database_dsn)
     if problem is not None:
         return error_response(ApiError(503, "NOT_READY", problem))

@@ -73,15 +73,6 @@ class CampaignCalls(Asked):
             AUDIENCE_SECONDS,
         )
 
-    async def timeline(self, campaign: UUID) -> list[shapes.Slot]:
-        """Sends over time in 60 slots; empty before the first one."""
-        return await self._rows(
-            shapes.Slot,
-            "select * from passbell.campaign_timeline(p_campaign => %(campaign)s)",
-            {"campaign": campaign},
-            AUDIENCE_SECONDS,
-        )
-
     async def deliveries(
         self, campaign: UUID, after: UUID | None, limit: int, outcome: str | None, reason: str | None
     ) -> list[shapes.Delivery]:

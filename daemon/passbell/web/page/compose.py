@@ -136,23 +136,19 @@ async def save_draft(
     """Keep the form as a draft; nothing is sent."""
     program, message = draft.required()
     at = await _moment(web, program, draft)
-    if draft.audience == "csv":
-        made = await _stage(web, session, draft, csv_file, at)
-        if draft.held_back is not None:
-            await web.calls.save_draft(
-                session.name, made, program, message, "CSV", draft.name.strip() or None, at, draft.held_back
-            )
-        return redirect(request, f"/campaigns/{made}")
-    made = await web.calls.save_draft(
-        session.name,
-        _uuid(draft.draft),
-        program,
-        message,
-        draft.target,
-        draft.name.strip() or None,
-        at,
-        draft.held_back,
-    )
+    listed = draft.audience == "csv"
+    made = await _stage(web, session, draft, csv_file, at) if listed else _uuid(draft.draft)
+    if not listed or draft.held_back is not None:
+        made = await web.calls.save_draft(
+            session.name,
+            made,
+            program,
+            message,
+            "CSV" if listed else draft.target,
+            draft.name.strip() or None,
+            at,
+            draft.held_back,
+        )
     return redirect(request, f"/campaigns/{made}")
 
 

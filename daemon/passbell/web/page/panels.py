@@ -58,22 +58,15 @@ async def run(request: Request, web: Web, session: Writing, program: Annotated[U
 @router.get("/status")
 async def status(request: Request, web: Web, session: SignedIn) -> HTMLResponse:
     """Show daemons, rate and breaker."""
-    return page(
-        request,
-        "status.html",
-        session,
-        daemons=await web.calls.daemons(),
-        accounts=await web.calls.accounts(),
-    )
+    return await _status(request, web, session, "status.html")
 
 
 @router.get("/status/live")
 async def status_live(request: Request, web: Web, session: SignedIn) -> HTMLResponse:
     """The same, for the page to refresh itself."""
-    return page(
-        request,
-        "_status.html",
-        session,
-        daemons=await web.calls.daemons(),
-        accounts=await web.calls.accounts(),
-    )
+    return await _status(request, web, session, "_status.html")
+
+
+async def _status(request: Request, web: Web, session: SignedIn, template: str) -> HTMLResponse:
+    daemons, accounts = await web.calls.daemons(), await web.calls.accounts()
+    return page(request, template, session, daemons=daemons, accounts=accounts)
