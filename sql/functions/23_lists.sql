@@ -97,14 +97,17 @@ as $$
      where t.segment <> 'CSV' and not (t.segment = 'IDS' and t.nth = 1 and not passbell.is_list(p_campaign))
 $$;
 
--- What is evidently wrong with ids that no member of the program has, if exactly one other id can be meant: 1042.0 and #1042
--- and 1,042 for 1042, 42 for 00042. Advice for people: it never matches a member, because 42 may be another member.
+-- What is evidently wrong with ids that no member of the program has, if exactly one other id can be meant: 1042.0, #1042,
+-- No. 1042 and 1,042 for 1042, 42 for 00042, M–1 for M-1. Advice for people: it never matches a member, because 42 may be another member.
 create or replace function passbell.id_advice(p_program uuid, p_values text[]) returns table (value text, advice text)
 language sql stable
 set search_path = ''
 as $$
     with given as (
-        select distinct v.value, lower(btrim(v.value)) as id, regexp_replace(lower(btrim(v.value, ' #№''')), '\.0+$', '') as bare
+        -- Three zeros after the sign are thousands: 1.000 is not 1.
+        select distinct v.value, lower(btrim(v.value)) as id,
+               regexp_replace(regexp_replace(translate(lower(btrim(v.value, ' #№="''’‘“”')), '‐‑‒–—−', '------'),
+                                             '^(no|nr|n)[.°º:]?\s*(?=\d)', ''), '[.,]0{1,2}$', '') as bare
           from unnest(p_values) v (value)
     ), cleaned as (
         select g.value, g.id, case when g.bare ~ '^\d{1,3}([,.''’ ]\d{3})+$' then regexp_replace(g.bare, '\D', '', 'g')
@@ -125,7 +128,10 @@ as $$
     )
     select h.value, format('%s exists: %s', h.external_id, concat_ws(', ',
                case when h.id ~ '^\W*[#№]' then 'remove the #' end,
-               case when h.id ~ '\.0+$' then 'remove the .0' end,
+               case when h.id ~ '^[="''’‘“”]|["’”]$' then 'remove the quotation marks' end,
+               case when h.id ~ '^(no|nr|n)[.°º:]?\s*\d' then 'remove the word before it' end,
+               case when h.id ~ '[‐‑‒–—−]' then 'write its dash as -' end,
+               case when h.id ~ '\.0{1,2}$' then 'remove the .0' when h.id ~ ',0{1,2}$' then 'remove the ,0' end,
                case when h.id ~ '\d[,.''’ ]\d{3}' and h.bare !~ '[,.''’ ]' then 'remove the separators of thousands'
                     when h.id ~ '\s' then 'remove the spaces' end,
                case when length(btrim(h.external_id)) > length(h.bare) then 'its leading zeros were lost, format the column as text'

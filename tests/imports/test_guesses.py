@@ -139,6 +139,13 @@ def test_passkit_ids_find_their_pass(shop: Shop) -> None:
 ADVICE = {
     "1042.0": "1042 exists: remove the .0",
     "#1042": "1042 exists: remove the #",
+    '"1042,00"': "1042 exists: remove the ,0",
+    "1.042": "1042 exists: remove the separators of thousands",
+    "Nr. 1042": "1042 exists: remove the word before it, remove the spaces",
+    "\u201c1042\u201d": "1042 exists: remove the quotation marks",
+    "M\u20131": "M-1 exists: write its dash as -",
+    '"1042,5"': None,  # neither 1042 nor 5
+    "1.000": None,  # one thousand, not 1
     '"1,042"': "1042 exists: remove the separators of thousands",
     "42": "00042 exists: its leading zeros were lost, format the column as text",
     "001042": "1042 exists: remove the leading zeros",
@@ -150,15 +157,16 @@ ADVICE = {
 def test_an_id_that_is_not_found_says_what_is_wrong_with_it(shop: Shop) -> None:
     """Ids as spreadsheets leave them get the advice that fits; it matches no member."""
     program = shop.program()
-    for external_id in ("1042", "00042", "07", "007", "M-1"):
+    for external_id in ("1042", "00042", "07", "007", "M-1", "1"):
         shop.member(program, external_id=external_id)
     content = "member_id\nM-1\n" + "".join(f"{value}\n" for value in ADVICE)
     made = create_list_campaign(
         shop.conn, ListOrder(program=program, message="Hi"), io.BytesIO(content.encode())
     )
-    assert (made.rows, made.matched) == (8, 1)
+    assert (made.rows, made.matched) == (15, 1)
     assert (
-        made.summary == '1 of 8 matched; 7 not found. "1042.0" is not there, but 1042 exists: remove the .0.'
+        made.summary
+        == '1 of 15 matched; 14 not found. "1042.0" is not there, but 1042 exists: remove the .0.'
     )
     query = "select detail from public.push_list_problems where campaign_id = %s order by row_number"
     assert [row["detail"] for row in shop.rows(query, [made.campaign_id])] == list(ADVICE.values())

@@ -53,6 +53,12 @@ def in_order(numbers: Numbers, order: Order, today: date) -> date | Unreadable:
     return dates.make(year, month, day)
 
 
+def _is_default(numbers: Numbers, today: date) -> bool:
+    """Say whether a program wrote this for "no date": 12/31/1969 is one in any order."""
+    days = (in_order(numbers, order, today) for order in ORDERS)
+    return any(not isinstance(day, Unreadable) and dates.is_default(day) for day in days)
+
+
 class DateColumn:
     """Collects what the cells of one column can mean, then decides. Memory: a few numbers and examples."""
 
@@ -80,11 +86,12 @@ class DateColumn:
             self._serials += 1
         if not isinstance(reading, Numbers):
             return
+        read = {order: in_order(reading, order, self._today) for order in ORDERS}
+        if _is_default(reading, self._today):
+            return
         self._dotted += "." in text
         self._open += 1
-        able = [
-            order for order in ORDERS if not isinstance(in_order(reading, order, self._today), Unreadable)
-        ]
+        able = [order for order in ORDERS if not isinstance(read[order], Unreadable)]
         if not able:
             return
         for order in ORDERS:
@@ -169,6 +176,8 @@ class DateRule:
         day: date | Unreadable
         if isinstance(reading, Numbers):
             day = in_order(reading, self.order, self.today)
+            if isinstance(day, Unreadable) and _is_default(reading, self.today):
+                day = Unreadable(dates.PLACEHOLDER)
         elif isinstance(reading, Serial):
             day = dates.from_serial(reading) if self.serials else dates.without_serials(reading)
         elif isinstance(reading, ShortYear):

@@ -27,6 +27,11 @@ _PLACEHOLDERS: Final = frozenset({
 _ERAS: Final = {
     "m": 1867,
     "明治": 1867,
+    "明": 1867,
+    "大": 1911,
+    "昭": 1925,
+    "平": 1988,
+    "令": 2018,
     "t": 1911,
     "大正": 1911,
     "s": 1925,
@@ -42,8 +47,15 @@ _BUDDHIST, _BUDDHIST_AHEAD = 2400, 543
 _APPLE_NO_YEAR = 1604  # what Apple's contacts export
 _HIJRI: Final = range(1270, 1480)
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
+_FAR = 9999
 _CENTURY = 100
 _TWO_DIGITS = 2
+
+
+def is_default(day: date) -> bool:
+    """Say whether programs write this day where there is none: no person chose the order of its parts."""
+    return day in _PLACEHOLDERS or day.year == _FAR
+
 
 NO_SUCH_DAY: Final = "there is no such day"
 NOT_A_DATE: Final = "this is not a date that can be read; write it as YYYY-MM-DD"
@@ -97,13 +109,19 @@ Order = Literal["DMY", "MDY", "YMD"]
 Reading = date | Numbers | Serial | ShortYear | Unreadable
 
 _MONTHS: Final[dict[str, int]] = {
-    name: int(number) for number, names in table("months.tsv") for name in names.split()
+    name: int(number) for number, names in table("months.tsv") if number != "0" for name in names.split()
 }
+_WEEKDAYS: Final = frozenset(
+    name for number, names in table("months.tsv") if number == "0" for name in names.split()
+)
+# Before the date as in "Tue, 3 Apr 1990", or behind it.
+_WEEKDAY_FIRST = re.compile(r"([^\W\d_]{2,})[.,]*\s+(?=\S*\d|\w+ \d)")
+_WEEKDAY_LAST = re.compile(r"\s*[(（]?[月火水木金土日](?:曜日?)?[)）]?$")  # noqa: RUF001
 
 _SEPARATOR = r"\s*[-/.,\s]\s*"
 _TIME = re.compile(
     r"(?:T|\s+)(?P<h>\d{1,2})[:.](?P<m>\d{2})(?:[:.](?P<s>\d{2})(?:[.,]\d+)?)?\s*(?P<half>[ap]\.?m\.?)?"
-    r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?$",
+    r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?$",
     re.IGNORECASE,
 )
 _YEAR_FIRST = re.compile(rf"(\d{{4}}){_SEPARATOR}(\d{{1,2}}){_SEPARATOR}(\d{{1,2}})\.?")
@@ -124,7 +142,7 @@ _NO_YEAR = re.compile(
 _MONTHS_OF_YEAR = 12
 _CJK = re.compile(r"(\d{2,4})年(\d{1,2})月(\d{1,2})日?|(\d{4})년(\d{1,2})월(\d{1,2})일")
 _ERA = re.compile(
-    r"(明治|大正|昭和|平成|令和|民国|民國|[MTSHR])(元|\d{1,3})(?:年|[-/.])(\d{1,2})(?:月|[-/.])(\d{1,2})日?",
+    r"(明治|大正|昭和|平成|令和|民国|民國|[明大昭平令MTSHR])(元|\d{1,3})(?:年|[-/.])(\d{1,2})(?:月|[-/.])(\d{1,2})日?",
     re.IGNORECASE,
 )
 _ZERO_OF_UNIX = re.compile(r"1969[-/]12[-/]31|12/31/1969|31/12/1969|1970[-/]0?1[-/]0?1|0?1/0?1/1970")
@@ -174,10 +192,14 @@ def _named(year: str, name: str, day: str) -> Reading:
     return make(int(year), month, int(day))
 
 
+def _plain(text: str) -> str:
+    folded = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in folded if not unicodedata.combining(character))
+
+
 def _with_month_name(text: str) -> Reading:
     """Read `3 April 1990`, `Apr 3, 90`, `3. März 1990`, `3 de abril de 1990`, `1990-Apr-03`."""
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(character for character in folded if not unicodedata.combining(character))
+    plain = _plain(text)
     if match := _DAY_NAME_YEAR.fullmatch(plain):
         return _named(match[3], match[2], match[1])
     if match := _NAME_DAY_YEAR.fullmatch(plain):
@@ -187,6 +209,15 @@ def _with_month_name(text: str) -> Reading:
     if (match := _NO_YEAR_NAMED.fullmatch(plain)) and (match[2] or match[3]) in _MONTHS:
         return Unreadable(NO_YEAR)
     return Unreadable(NOT_A_DATE)
+
+
+def _without_weekday(text: str) -> str:
+    if (match := _WEEKDAY_FIRST.match(text)) and _plain(match[1]) in _WEEKDAYS:
+        return text[match.end() :]
+    if not text.isascii() and text[-1] in ")）日曜月火水木金土":  # noqa: RUF001
+        shorter = _WEEKDAY_LAST.sub("", text)
+        return shorter if shorter.endswith("日") else text
+    return text
 
 
 def _without_time(text: str) -> tuple[str, bool]:
@@ -206,6 +237,7 @@ def read(text: str) -> Reading:  # noqa: C901, PLR0911 -- one return per way to 
     """Say what a cleaned, non-missing cell can mean as a date."""
     if not text.isascii():
         text = text.translate(_DASHES)
+    text = _without_weekday(text)
     if (reading := _east_asian(text)) is not None:
         return reading
     text, shifted = _without_time(text) if ":" in text or "T" in text else (text, False)

@@ -33,6 +33,7 @@ _SHAPE_DIGITS = re.compile(r"\d+")
 _SHAPE_LETTERS = re.compile(r"[^\W\d_]+")
 _SEPARATORS = re.compile(r"\s*[,;|]\s*")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+_DECIMAL = re.compile(r"\d+,\d{1,2}")
 _LINE_BREAK = re.compile(r"[\r\n]")
 _MIN_LINE = 3  # ids of one line that are bare numbers; two may be one number with a comma
 
@@ -109,7 +110,12 @@ def shape(text: str) -> str:
 
 
 def _alike(parts: list[str]) -> bool:
-    return all(map(looks_like_id, parts)) and len({shape(part) for part in parts}) == 1
+    """Say whether ids are built alike. Zeros alone are none: they are the decimals of `1042,00`."""
+    return (
+        all(map(looks_like_id, parts))
+        and len({shape(part) for part in parts}) == 1
+        and not any(part.strip("0") == "" for part in parts)
+    )
 
 
 def _rows_of_ids(source: Source, layout: Layout) -> bool:
@@ -133,7 +139,8 @@ def _rows_of_ids(source: Source, layout: Layout) -> bool:
         return True
     if layout.has_header or len(sample) > 1:
         return len({len(cells) for cells in sample}) > 1 and not any(
-            _THOUSANDS.fullmatch(",".join(cells)) for cells in sample if len(cells) > 1
+            _THOUSANDS.fullmatch(text) or _DECIMAL.fullmatch(text)
+            for text in (",".join(cells) for cells in sample if len(cells) > 1)
         )
     return True
 
@@ -192,6 +199,10 @@ def _in_one_cell(value: str) -> list[str]:
     """
     parts = [part for part in _SEPARATORS.split(value) if part]
     if len(parts) > 1:
-        return parts if _alike(parts) and not _THOUSANDS.fullmatch(value) else []
+        return (
+            parts
+            if _alike(parts) and not _THOUSANDS.fullmatch(value) and not _DECIMAL.fullmatch(value)
+            else []
+        )
     parts = value.split()
     return parts if len(parts) > 1 and _alike(parts) and not parts[0].isdigit() else []
