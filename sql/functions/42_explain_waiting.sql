@@ -12,6 +12,7 @@ declare
     v_now       constant timestamptz := passbell.now();
     v_limit     passbell.rate_limits;
     v_blocked   boolean;    -- for so long that it is worth a word
+    v_slowed    boolean;    -- refused again and again, each time for a moment (throttle)
     v_campaign  record;
     v_program   uuid;
     v_zone      text;
@@ -27,7 +28,8 @@ declare
 begin
     v_troubled := array(select l.account from passbell.rate_limits l
                          where (l.account = v_own or l.account like 'account:%')
-                           and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '10 seconds'));
+                           and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '10 seconds'
+                                or l.cut_at > clock_timestamp() - interval '5 seconds' and l.cut_rate <= l.rate_per_second / 2));
     v_named := exists (select from passbell.programs g where g.passkit_account is not null and g.account <> '');
     for v_campaign in
         select c.id, c.status, c.status_detail, c.kind, c.scheduled_at, c.program_id,
@@ -50,6 +52,7 @@ begin
             v_program := v_campaign.program_id;
             select l.* into v_limit from passbell.rate_limits l where l.account = passbell.rate_key(v_campaign.account, v_own);
             v_blocked := coalesce(v_limit.blocked_until > clock_timestamp() + interval '10 seconds', false);
+            v_slowed := coalesce(v_limit.cut_at > clock_timestamp() - interval '5 seconds' and v_limit.cut_rate <= v_limit.rate_per_second / 2, false);
             v_whose := case when coalesce(v_campaign.account, '') = '' then '' else format(' for the account "%s"', v_campaign.account) end;
             v_unserved := passbell.account_trouble(coalesce(v_campaign.account, ''));
             v_zone := case when v_campaign.known is not null then passbell.zone(v_campaign.timezone) end;
@@ -72,6 +75,8 @@ begin
             when v_campaign.status = 'PROCESSING' and v_blocked then
                  format('Waiting: PassKit has told the account%s to pause until %s %s (429, too many requests). No pass is failed; sending goes on by itself then.',
                         replace(v_whose, ' for the account', ''), to_char(v_limit.blocked_until at time zone v_zone, 'HH24:MI:SS'), v_zone)
+            when v_campaign.status = 'PROCESSING' and v_slowed then
+                 format('Waiting: PassKit answers 429, too many requests%s. No pass is failed; sending goes on slowly until PassKit takes more.', v_whose)
         end;
         if v_words is null and coalesce(v_campaign.status_detail, '') !~ '^(Waiting|Quiet hours|Scheduled for)' then
             continue;       -- no sentence, or one of another function

@@ -23,7 +23,8 @@ declare
     v_daemons   constant integer := passbell.daemons_running();
 begin
     select c.status, c.kind, c.scheduled_at, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end,
-           coalesce(g.account, '') as account, l.blocked_until, l.breaker, l.breaker_kind, l.breaker_reason
+           coalesce(g.account, '') as account, l.blocked_until, l.breaker, l.breaker_kind, l.breaker_reason,
+           l.cut_at > clock_timestamp() - interval '5 seconds' and l.cut_rate <= l.rate_per_second / 2 as slowed
       into v_campaign
       from public.push_campaigns c
       left join passbell.programs g on g.program_id = c.program_id
@@ -51,6 +52,8 @@ begin
         when v_campaign.status = 'PROCESSING' and v_campaign.blocked_until > clock_timestamp() + interval '10 seconds' then
              format('Waiting: PassKit has told the account%s to pause until %s %s (429, too many requests).',
                     replace(v_whose, ' for the account', ''), to_char(v_campaign.blocked_until at time zone v_zone, 'HH24:MI:SS'), v_zone)
+        when v_campaign.status = 'PROCESSING' and v_campaign.slowed then
+             format('Waiting: PassKit answers 429, too many requests%s.', v_whose)
     end;
     if v_daemons = 0 then
         v_words := concat_ws(' ', v_words, 'No daemon is running: start one with `passbell run`.');

@@ -210,6 +210,14 @@ def test_a_campaign_says_why_its_account_sends_nothing(shop: Shop) -> None:
     )
     assert chunk["account"] == "pub2"
 
+    for _ in range(5):      # refused second after second, each time for a moment
+        shop.conn.execute("select passbell.throttle('account:pub2')")
+        shop.conn.execute("update passbell.rate_limits set cut_at = cut_at - interval '1 second'")
+    assert 'answers 429, too many requests for the account "pub2"' in says()
+    shop.conn.execute("update passbell.rate_limits set cut_at = cut_at - interval '5 seconds'")
+    shop.conn.execute("select passbell.explain_waiting('host/key')")
+    assert shop.order(campaign)["status_detail"] is None
+
 
 def test_a_daemon_without_credentials_of_its_own(shop: Shop) -> None:
     """Programs that name no account wait and say so; where another daemon serves them, its words stay."""
@@ -313,7 +321,7 @@ def test_numbers_of_each_account(shop: Shop) -> None:
     enter(shop, "eu/one", rate_per_second=20)
     enter(shop, "us", rate_per_second=30)
     enter(shop, "off", enabled=False)
-    for name in ("eu/one", "us", "us", "off"):
+    for name in ("eu/one", "us", "us", "off", "tpyo"):
         shop.program(passkit_account=name)
     waiting = shop.campaign(shop.value("select id from programs where passkit_account = 'us' limit 1"))
     shop.conn.execute("alter table push_campaigns disable trigger user")
@@ -326,12 +334,12 @@ def test_numbers_of_each_account(shop: Shop) -> None:
 
     assert numbers(shop, "breaker")["credentials/eu/one"] == 1
     assert numbers(shop, "breaker")["credentials"] == numbers(shop, "breaker")["outage/eu/one"] == 0
-    assert numbers(shop, "rate") == {None: 50, "eu/one": 20, "us": 30, "off": 0}
-    assert numbers(shop, "served") == {"eu/one": 1, "us": 0, "off": 0}
-    assert numbers(shop, "unserved") == {"eu/one": 0, "us": 2, "off": 0}
+    assert numbers(shop, "rate") == {None: 50, "eu/one": 20, "us": 30, "off": 0, "tpyo": 0}
+    assert numbers(shop, "served") == {"eu/one": 1, "us": 0, "off": 0, "tpyo": 0}
+    assert numbers(shop, "unserved") == {"eu/one": 0, "us": 2, "off": 0, "tpyo": 1}
     assert numbers(shop, "oldest")["PENDING"] == 0
     panel = {row["account"]: row for row in shop.rows("select * from passbell.account_list()")}
-    assert panel.keys() == {"host/key", "eu/one", "us", "off"}
+    assert panel.keys() == {"host/key", "eu/one", "us", "off", "tpyo"}
     assert panel["host/key"]["served"]
     assert panel["host/key"]["trouble"] is None
     assert panel["eu/one"]["breaker"] == "open"

@@ -121,7 +121,7 @@ _STATE: Final = {
     ),
     "unserved": Gauge(
         "passbell_account_programs_waiting",
-        "Programs of an account that is switched on and that no running daemon serves.",
+        "Programs of an account that no running daemon serves and that is not switched off.",
         ["account"],
         registry=REGISTRY,
     ),
