@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -147,3 +152,67 @@ def test_a_daemon_that_ends_instead_of_starting_fails_the_test_with_its_words() 
     with pytest.raises(AssertionError, match=r"ended with 2 before it was ready:\n.*RATE_PER_SECOND"):
         daemon.__enter__()
     assert not daemon.running
+
+
+class Telling(Command):
+    """A program that says what it was given, and then waits to be ended or ends with 7."""
+
+    def __init__(self, folder: Path, *, fresh: bool, ends: bool, **settings: str) -> None:
+        super().__init__("one", "two", settings=settings)
+        self.fresh = fresh
+        script = folder / f"telling_{ends}.py"
+        script.write_text(
+            "import json, os, signal, sys, time\n"
+            "given = [__name__, sys.argv, os.environ.get('TOLD'), 'TMPDIR' in os.environ]\n"
+            "given += [os.getsid(0) == os.getpid(), sys.stdin.read(), os.getcwd(), sys.path[0]]\n"
+            "print(json.dumps(given), flush=True)\n"
+            "signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL or sys.exit('signals of another')\n"
+            + ("sys.exit(7)\n" if ends else "time.sleep(600)\n")
+        )
+        self.program = (str(script),)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["started", "forked"])
+def test_a_process_that_is_forked_is_as_one_that_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fresh: bool
+) -> None:
+    """Its own arguments, environment, session, streams, folder, signals and exit code, whichever way it came to be."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with (
+        Telling(tmp_path, fresh=fresh, ends=True, TOLD="this") as first,
+        Telling(tmp_path, fresh=fresh, ends=False) as second,
+    ):
+        for command, told in ((first, "this"), (second, None)):
+            wait_until(lambda command=command: command.output.endswith("\n"), "it has said what it was given")
+            expected = ["__main__", [*command.program, "one", "two"], told, True, True, "", str(tmp_path)]
+            assert json.loads(command.output) == [*expected, str(tmp_path)]
+        assert first.wait() == 7
+        assert (second.running, second.kill(), second.running) == (True, -signal.SIGKILL, False)
+        assert first.log == second.log == ""
+
+
+def test_what_was_forked_ends_with_the_tests(tmp_path: Path) -> None:
+    """A run of the tests that is killed leaves no daemon behind."""
+    (tmp_path / "owner.py").write_text(
+        "import os, sys, time\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from support.processes import Sandbox\n"
+        "print(Sandbox().__enter__().url, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "owner.py"], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        address = urlsplit(owner.stdout.readline().strip())
+        socket.create_connection((address.hostname, address.port), 30).close()
+        owner.kill()
+
+        def gone() -> bool:
+            with suppress(ConnectionRefusedError):
+                socket.create_connection((address.hostname, address.port), 30).close()
+                return False
+            return True
+
+        wait_until(gone, "the sandbox has ended too")

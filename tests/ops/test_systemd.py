@@ -206,12 +206,14 @@ class ConfinedDaemon(Daemon):
     """`passbell run` under the restrictions of passbell.service, its secrets as credentials."""
 
     program = (str(CONFINED), str(UNITS / "passbell.service"), "-m", "passbell")
+    fresh = True
 
 
 class ConfinedWeb(Web):
     """`passbell web` under those of passbell-web.service."""
 
     program = (str(CONFINED), str(UNITS / "passbell-web.service"), "-m", "passbell")
+    fresh = True
 
 
 ATTEMPTS = """

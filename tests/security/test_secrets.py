@@ -33,6 +33,12 @@ TABLES = """
 """
 
 
+class OwnStart(Daemon):
+    """A daemon with a command line of its own in the process list."""
+
+    fresh = True
+
+
 def password(shop: Shop) -> str:
     return shop.url.split("@", maxsplit=1)[0].rsplit(":", 1)[1]
 
@@ -67,7 +73,7 @@ def test_a_day_of_work_leaks_nothing(shop: Shop) -> None:
     campaign = shop.campaign(program, "Hello")
     with (
         Sandbox("--key", KEY, "--secret", SECRET) as sandbox,
-        Daemon(
+        OwnStart(
             shop.url,
             sandbox.url,
             METRICS_PORT=free_port(),
@@ -87,7 +93,7 @@ def test_refused_credentials_are_not_repeated_aloud(shop: Shop) -> None:
     campaign = shop.campaign(program, "Hello")
     with (
         Sandbox() as sandbox,
-        Daemon(shop.url, sandbox.url, METRICS_PORT=free_port(), POLL_SECONDS=0.2, **CREDENTIALS) as daemon,
+        OwnStart(shop.url, sandbox.url, METRICS_PORT=free_port(), POLL_SECONDS=0.2, **CREDENTIALS) as daemon,
     ):
         wait_until(lambda: daemon.events("breaker_opened"))
         wait_until(lambda: "refuses the credentials" in str(shop.order(campaign)["status_detail"]))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import psycopg
 
+from . import forks
 from .wait import wait_until
 
 if TYPE_CHECKING:
@@ -46,12 +47,14 @@ class Command:
 
     program: ClassVar[tuple[str, ...]] = ("-m", "passbell")
     """What Python is asked to run."""
+    fresh: bool = os.environ.get("PASSBELL_LONG") == "1"
+    """Whether a Python is started for it; else it is a fork of one that has passbell loaded (see `forks`)."""
 
     def __init__(self, *arguments: str, settings: Mapping[str, str] | None = None) -> None:
         self.arguments = arguments
         self.settings = dict(settings or {})
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | forks.Fork | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -76,14 +79,19 @@ class Command:
         folder = Path(self._folder.name)
         environment = {name: value for name, value in os.environ.items() if not OWN_SETTINGS.match(name)}
         with (folder / "output").open("ab") as output, (folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self.program, *self.arguments],
-                env=environment | self.settings,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                start_new_session=True,
-            )
+            environment |= self.settings
+            if self.fresh or forks.why_not(self.settings):
+                self._process = subprocess.Popen(
+                    [sys.executable, *self.program, *self.arguments],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            else:
+                files = (output.fileno(), log.fileno())
+                self._process = forks.fork(self.program, self.arguments, environment, files)
 
     def close(self) -> None:
         """Kill the process if it still runs and remove its logs."""
@@ -94,7 +102,7 @@ class Command:
             self._folder = None
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | forks.Fork:
         """The child process itself."""
         if self._process is None:
             raise RuntimeError("not started")
