@@ -38,8 +38,8 @@ as $$
 $$;
 
 -- A time zone that PostgreSQL accepts: the given one, or America/New_York (the host's own default) when it is missing or
--- misspelt. One typing error in a form must not stop a program's pushes or anybody else's; known_zone says whether it was
--- understood, and check and migrate name the programs whose zone was not.
+-- misspelt. A typing error in a form must stop neither this program's pushes nor those of others. known_zone says whether the
+-- zone was understood; check and migrate name the programs where it was not.
 create or replace function passbell.zone(p_name text) returns text
 language plpgsql stable
 set search_path = ''

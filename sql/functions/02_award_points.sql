@@ -156,7 +156,8 @@ end
 $$;
 
 -- Awards from before passbell remembered them: a gift's log row and its transaction carry the same instant. What the pass
--- did before is the last visit before it, else the day its member came; whose last_updated the gift has moved was away.
+-- did before is the last visit before the gift, else the day on which its member came. If the gift has moved last_updated, the
+-- member was away.
 create or replace function passbell.backfill_awards() returns void
 language plpgsql
 set search_path = ''

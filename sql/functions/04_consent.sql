@@ -1,5 +1,5 @@
--- Can passbell still read who opted out? Opt-outs without effect are the worst that can happen here, so that what hides
--- them stops everything: no campaign starts, no chunk is handed out, previews refuse, until it is mended. Answers one
+-- Can passbell still read who opted out? Opt-outs without effect are the worst that can happen here. So if something hides
+-- them, everything stops until that is mended: no campaign starts, no chunk is handed out, previews refuse. Answers one
 -- sentence with the remedy, or NULL. Two things hide them:
 --
 --   the column that the adapters read (passbell.host_columns) was renamed or dropped: the platform writes its opt-outs

@@ -1,7 +1,6 @@
--- From which columns of the host the adapters read what segments and texts are made of, and how far that goes among the
--- members on a phone: `instead`, for how many the second source stands in; `missing`, for how many nothing is known;
--- `unreadable`, for how many the cell cannot be read (07_reading). For `passbell check`; reads
--- each member once.
+-- From which columns of the host the adapters read what segments and texts use, and for how many members on a phone:
+-- `instead` of them the second source is read, of `missing` nothing is known, of `unreadable` the cell cannot be read
+-- (07_reading). For `passbell check`; reads each member once.
 create or replace function passbell.host_sources()
 returns table (what text, source text, members bigint, instead bigint, missing bigint, unreadable bigint)
 language plpgsql stable

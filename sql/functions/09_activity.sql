@@ -40,11 +40,12 @@ as $$
 $$;
 
 -- Makes passbell.asleep(program, before): the passes of a program whose last activity is older, as recipients has it
--- (last_activity), for SLUMBER and DORMANT. Read there, in the order of a table scan, every look at transactions_pass_created
--- begins in another corner of it: 8 µs. Here passes are looked up in the order of their ids, which is the order of that
--- index: 2 µs. They are sorted (nullif keeps the planner from reading the table in the order of its primary key, another
--- corner for every row), a quarter of all ids at a time, so that a million are sorted in memory. Workers cannot share it:
--- PostgreSQL keeps correlated sub-selects to the session. An operator's own recipients are asked themselves.
+-- (last_activity), for SLUMBER and DORMANT. A read of recipients goes in the order of the table, and each lookup in
+-- transactions_pass_created then begins at another page of the index: 8 µs. Here passes are looked up in the order of their
+-- ids, which is the order of that index: 2 µs. They are sorted a quarter of all ids at a time, so that a million are sorted
+-- in memory; nullif keeps the planner from reading the table in the order of its primary key, another page for every row.
+-- Parallel workers cannot help: PostgreSQL runs correlated sub-selects in the session itself. If an operator has a recipients
+-- view of their own, that is read instead.
 create or replace function passbell.build_asleep(p_coupon text, p_ticket text) returns void
 language plpgsql
 set search_path = ''
@@ -68,7 +69,7 @@ begin
           into v_quarters
           from generate_series(1, 4) n;
     end if;
-    -- Asked once, and a constant of the plan: where no points were given, nothing of it is left.
+    -- Asked once, as a constant of the plan: if passbell never awarded points, the lookup disappears.
     v_quarters := replace(replace(v_quarters, '(select exists (select from passbell.awards))', 'v_awards'),
                           'case when (select true from passbell.awards', 'case when v_awards and (select true from passbell.awards');
     execute format($f$

@@ -72,8 +72,8 @@ as $$
                 when p_name = 'ALL_TICKETED'   then 'ALL' end
 $$;
 
--- The target unchanged; refused if it is longer than any real one: one order must not slow down the database for all others. A
--- list of 5,000 pass ids has 185,000 characters.
+-- Returns the target unchanged; refuses one that is longer than any real one, because it would slow down the database for all
+-- other orders. A list of 5,000 pass ids has 185,000 characters.
 create or replace function passbell.bounded_target(p_target text) returns text
 language plpgsql immutable
 set search_path = ''

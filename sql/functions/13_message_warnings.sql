@@ -1,6 +1,6 @@
 -- Merge tags of other tools. passbell fills in {first_name}; elsewhere the same is written {{first_name}}, *|FNAME|*,
--- %first_name%, [[name]], <<First Name>> or ${name}, and would be sent unchanged. Such a text is no error, because braces
--- and brackets can be meant. The person who orders gets a warning with the right spelling.
+-- %first_name%, [[name]], <<First Name>> or ${name}, and would be sent unchanged. Such a text is accepted, because the
+-- braces may be intended; the order gets a warning with the right spelling.
 
 -- What a merge tag most likely means: one of our placeholders, or NULL. Exact words only, so that "[New]" means nothing.
 create or replace function passbell.placeholder_alias(p_tag text) returns text

@@ -45,8 +45,8 @@ begin
     if found then
         return false;
     end if;
-    -- The last report adds up. If it does not, an earlier one is still owed and settles it when it is paid; or a rule of the
-    -- host's has changed the counters.
+    -- With the last report the counters add up. If not, an earlier report's counters are still owed, and paying them completes
+    -- the campaign; or a rule of the host has changed the counters.
     if v_campaign.sent_count + v_campaign.failed_count + v_campaign.skipped_count <> v_campaign.recipient_count then
         if exists (select from passbell.owed_counts o where o.campaign_id = p_campaign) then
             return false;
@@ -73,7 +73,7 @@ end
 $$;
 
 -- What a finished campaign says of itself: "488 of 500 matched; 12 not found. 480 buzzed; 8 skipped (8 opted out)."
--- In plpgsql like the others that end a campaign: what SQL functions of this size cost is to be planned at every call.
+-- In plpgsql like the others that end a campaign: a SQL function of this size is planned anew at every call.
 create or replace function passbell.closing_words(p_campaign public.push_campaigns) returns text
 language plpgsql stable
 set search_path = ''
@@ -100,7 +100,7 @@ begin
 end
 $$;
 
--- 4812 as people read it: 4,812.
+-- Writes 4812 as 4,812.
 create or replace function passbell.thousands(p_n numeric) returns text
 language sql immutable
 set search_path = ''
@@ -239,9 +239,9 @@ end
 $$;
 
 -- Turns what is left of cancelled campaigns into skipped/cancelled rows, so that the counts add up. Chunks that a
--- worker holds are left to it: it reports what it had already sent and finish_chunk closes the rest; if it died, this
--- function finds the chunk once its lease has run out; what the dead one may have sent is noted (text_hash, dated when it
--- was handed out), because the phone may show it. SKIP LOCKED, because finish_chunk locks chunk, then campaign, while a
+-- worker holds are left to it: it reports what it had already sent and finish_chunk closes the rest. If the worker died,
+-- this function finds the chunk once its lease has run out, and notes what may have been sent (text_hash, dated when the
+-- chunk was handed out), because the phone may show it. SKIP LOCKED, because finish_chunk locks chunk, then campaign, while a
 -- cancel already holds the campaign.
 create or replace function passbell.drain_cancelled(p_campaign uuid default null) returns integer
 language plpgsql

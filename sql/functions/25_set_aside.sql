@@ -43,7 +43,7 @@ begin
 end
 $$;
 
--- What is said of an error that came while p_doing ("to start this campaign").
+-- The sentence about an error that came while p_doing ("to start this campaign").
 create or replace function passbell.refusal(p_doing text, p_sqlstate text, p_message text) returns text
 language plpgsql stable
 set search_path = ''
@@ -62,7 +62,7 @@ begin
 end
 $$;
 
--- Does the trouble pass by itself? Locks, deadlocks, serialization, time-outs, memory, disks.
+-- May the same statement succeed later, without a person? Locks, deadlocks, serialization, time-outs, memory, disks.
 create or replace function passbell.is_passing(p_sqlstate text) returns boolean
 language plpgsql immutable
 set search_path = ''

@@ -1,7 +1,8 @@
 -- Which chunk is next: the search of passbell.claim_chunk, program by program.
 
--- Whether a program has a chunk that no worker holds. First where the last claim left off, then from the far end of
--- chunks_ready: what was claimed and deleted lies at its near end until vacuum comes by.
+-- Whether a program has a chunk that no worker holds. Looks first where the last claim left off, then from the far end of
+-- chunks_ready, because the entries of deleted chunks are at the near end until the next vacuum. Its conditions are those of
+-- next_chunk. It stays a function of its own: a claim asks it of every program before it locks one, and next_chunk locks.
 drop function if exists passbell.has_ready_chunk(uuid, uuid[]);
 drop function if exists passbell.has_ready_chunk(uuid, uuid[], boolean);
 create or replace function passbell.has_ready_chunk(p_turn passbell.turns, p_busy_campaigns uuid[], p_tests_only boolean, p_now timestamptz) returns boolean

@@ -1,4 +1,4 @@
--- Who of a chunk is sent to, and what: judged when the chunk is claimed, by what is so at that moment.
+-- Which passes of a chunk are sent to, and which text: judged when the chunk is claimed, by the data of that moment.
 
 -- Judges a locked chunk and chooses its texts. Skipped passes get their ledger rows and counters here; passes that another
 -- campaign is sending to are postponed in a chunk of their own; passes that stay are returned as parallel arrays with their
@@ -11,13 +11,12 @@
 -- While that other campaign, handed out later, still has the pass under way, the repeat waits for what becomes of it;
 -- the one that was handed out last does not wait.
 --
--- One statement, once per pass of every campaign, so it asks for little: recipients without the columns that only
--- placeholders need (those are read where a text is rendered), and the newest message in the ledger. Only a pass whose
--- newest message is of the last 24 hours, or failed, is looked at more closely.
+-- This runs once per pass of every campaign, so it reads little: recipients without the columns that only placeholders
+-- need (those are read where a text is rendered), and the newest message in the ledger. Older messages are read only if
+-- the newest is of the last 24 hours, or failed.
 --
--- The plan is made once per session, perhaps on the day of the installation, when a table is read as a whole for as
--- little as one row of it, and kept while the tables fill. So nothing is left to choose: `offset 0` makes the pass an
--- index lookup of its own, `order by … limit` pins deliveries_pass (not the ledger's primary key from end to end).
+-- The plan is made once per session, perhaps on empty tables, and kept while they fill (sql/README.md, "How plans are
+-- held"). So it is fixed: `offset 0` makes each pass an index lookup of its own, `order by … limit` pins deliveries_pass.
 drop function if exists passbell.prepare_chunk(passbell.chunks, public.push_campaigns, integer, text);
 create function passbell.prepare_chunk(
     p_chunk passbell.chunks, p_campaign public.push_campaigns, p_daily_cap integer, p_same_text text,
@@ -274,8 +273,8 @@ begin
 end
 $$;
 
--- What a pass may be showing whose newest message is not known to have arrived: that and those before it, down to the
--- last that was sent.
+-- What a pass may be showing if its newest message is not known to have arrived: that message and those before it, down to
+-- the last that was sent.
 create or replace function passbell.may_show(p_pass uuid) returns bigint[]
 language plpgsql stable
 set search_path = ''

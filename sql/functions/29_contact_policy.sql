@@ -1,4 +1,4 @@
--- How often is enough: a program's own limits over days and weeks, and members who get no messages for now. Judged at the last
+-- Limits on how often a member is messaged: a program's own over days and weeks, and members who get no messages for now. Judged at the last
 -- check of the claim, like the daily cap. Of two campaigns that are due together the higher priority is claimed first; the
 -- other meets the limit and is skipped, never queued up for later.
 
@@ -72,7 +72,7 @@ begin
 end
 $$;
 
--- Before every write to push_suppressions: what people typed, and who did it. Raises PB400, PB404.
+-- Before every write to push_suppressions: checks what was typed, and notes who wrote it. Raises PB400, PB404.
 create or replace function passbell.suppression_guard() returns trigger
 language plpgsql
 security definer

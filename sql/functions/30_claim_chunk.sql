@@ -12,8 +12,8 @@
 --
 -- What it guarantees. The chunk is leased until now + p_lease_seconds under a claim_token, which every later write must
 -- carry (fencing): p_token, chosen anew by the caller for every claim. Asked again with the same token after its answer was
--- lost (p_again), it answers with what stands under it (33_claimed_again). Members are read as they are now: who was uninstalled, opted out, deleted or capped in
--- the meantime is skipped with the reason. The texts are chosen and stored before any pass is sent, so that a
+-- lost (p_again), it answers with what stands under it (33_claimed_again). Members are read as they are now: a member who
+-- was uninstalled, opted out, deleted or capped in the meantime is skipped with the reason. The texts are chosen and stored before any pass is sent, so that a
 -- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
 -- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: a pass
 -- that another campaign is sending to is postponed by one second. Otherwise a repeat of the earlier text could overtake
@@ -26,7 +26,7 @@
 -- where the last claim found its chunk (passbell.turns): before it lie the entries of finished chunks, all of them as long
 -- as some old snapshot is held, and each would be looked at again (measured: 30 ms per claim after 20,000 chunks).
 -- If a claim has skipped 5,000 passes and found none to send to (a large audience at its daily cap), it commits that and
--- notifies the daemons: in one transaction it would outlast its caller's time-out, be rolled back, and begin again for ever.
+-- notifies the daemons. A longer transaction would outlast its caller's time-out, be rolled back, and begin again for ever.
 -- Returns no row if there is nothing to do, the account's breaker is open, or it is throttled.
 --
 -- What goes wrong with one campaign stops that one: a chunk that cannot be judged is looked through pass by pass
@@ -96,7 +96,7 @@ begin
     if v_open = '{}' then
         return;
     end if;
-    -- What there is only at times is asked in one question, and looked at more closely where there is some.
+    -- What is rare is asked for in one question; details are read only where there is some.
     select p_busy_campaigns || array(select o.campaign_id from passbell.owed_counts o), exists (select from passbell.set_aside),
            exists (select from passbell.programs g where g.passkit_account is not null)
       into v_busy, v_aside, v_accounts;
@@ -125,7 +125,7 @@ begin
                 continue;
             end if;
         else
-            -- Waiting is for who holds nothing yet: two claims that each hold a turn and wait for the other's are a deadlock.
+            -- A claim waits only while it holds no turn: two claims that each hold one and wait for the other's are a deadlock.
             exit when v_holding;
             begin
                 select t.* into v_turn from passbell.turns t where t.program_id = v_program for update;

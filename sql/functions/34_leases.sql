@@ -1,9 +1,9 @@
 -- What a worker holds: how long still, and whether it may go on with it.
 
--- Extends the leases a worker holds and tells what it must stop: a token missing from the answer is lost; one with
--- go_on = false belongs to a campaign that was paused or cancelled, to a program that was suspended, to one whose quiet
--- hours have begun (test sends excepted), or it can no longer be read who opted out: hand back what is unsent. Called about twice a second while chunks are in flight,
--- so that a stop takes effect within one second.
+-- Extends the leases a worker holds and tells what it must stop. A token missing from the answer is lost. With go_on = false
+-- the worker hands back what is unsent: the campaign was paused or cancelled, its program was suspended or is in its quiet
+-- hours (test sends excepted), or opt-outs can no longer be read. Called about twice a second while chunks are in flight, so
+-- that a stop takes effect within one second.
 create or replace function passbell.renew_leases(p_worker uuid, p_claim_tokens uuid[], p_lease_seconds numeric, p_extend boolean default true)
 returns table (claim_token uuid, go_on boolean)
 language plpgsql

@@ -1,8 +1,9 @@
 -- Erases what passbell keeps about one member: ledger rows with their texts, rows of lists and imports, failed gifts,
 -- the words of birthday greetings, and the id in orders that are over (IDS: targets, test sends). The counts of
 -- campaigns stay as they are (passbell.pruned). The gift rows themselves stay, without words: they are the proof that a
--- gift is given once; so do the proofs of automations (passbell.occasions), which name a person by number alone. The platform's own tables (users, passes_master) are the platform's to erase; do that afterwards,
--- or campaigns still to come will reach the member.
+-- gift is given once; so do the proofs of automations (passbell.occasions), which name a person by number alone. The
+-- platform's own tables (users, passes_master) are the platform's to erase; do that afterwards, or campaigns still to come
+-- will reach the member.
 --
 -- `external_id` is the pass's external id, or the pass id itself when the pass is gone already. Says per table how many
 -- rows were erased. Raises PB404 if there is nothing under that name, PB422 while a push to the member is in flight or

@@ -48,7 +48,7 @@ declare
     v_role      text;
     v_people    constant text[] := array(select r.rolname::text from pg_catalog.pg_roles r
                                           where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon', 'passbell_web') order by 1);
-    -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on anybody's tables.
+    -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on any table of the host.
     v_daemon    constant text[] := array[
         'account_settings',
         'serve_accounts',

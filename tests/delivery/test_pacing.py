@@ -23,7 +23,7 @@ async def test_programs_take_turns_in_line() -> None:
     order: list[str] = []
 
     async def call(whose: str) -> None:
-        assert await pacer.wait(whose=whose)
+        assert await pacer.wait(turn_key=whose)
         order.append(whose)
 
     calls = [asyncio.create_task(call(whose)) for whose in ["huge"] * 50 + ["small"] * 5 + ["third"] * 5]

@@ -29,9 +29,9 @@ set standard_conforming_strings = on;
 set datestyle = 'ISO';
 set quote_all_identifiers = off;
 
--- Upgrading while daemons work: all our tables are locked first, each with a short wait, and given back if one is busy. So no
--- session that holds one of them and wants the next waits for us while we wait for it (a deadlock). Within 30 seconds
--- there is a quiet moment.
+-- Upgrading while daemons work: all our tables are locked first, each with a short wait, and given back if one is busy.
+-- So no session that holds one of them and wants the next waits for us while we wait for it (a deadlock). Within 30
+-- seconds there is a quiet moment.
 do $$
 declare
     v_before  constant text := current_setting('lock_timeout');

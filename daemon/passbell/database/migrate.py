@@ -182,8 +182,8 @@ def migrate(url: str) -> MigrationReport:
             except psycopg.errors.LockNotAvailable as error:
                 if time.monotonic() > ends:
                     message = (
-                        "Another session holds a lock on the platform's tables for more than a minute: end that transaction "
-                        "(pg_stat_activity tells which), or try again when it is quiet."
+                        "Another session holds a lock on the platform's tables for more than a minute: end that "
+                        "transaction (pg_stat_activity tells which), or try again when it is quiet."
                     )
                     raise PassbellError(message) from error
                 time.sleep(0.5)

@@ -1,21 +1,28 @@
 """The daemon: it claims, paces, sends and reports. All truth is in the database; see `sql/README`.
 
-The way of a pass, by function calls alone:
+The way of a pass, by function calls alone. `Queue` is in `passbell.database.calls`, `PassKit` in
+`passbell.passkit.client`; the number beside an SQL function is that of its file in `sql/functions`. The classes of this
+package are in the module of their duty, listed below.
 
+    order    public.push_campaigns           a row; CampaignLoops claims it when it is due
+     │       Queue.claim_campaign            passbell.claim_campaign (22) freezes its audience
     row      passbell.chunks                 a pass id among those that are still to be sent
      │       ChunkLoop._claim                while there is room: Queue.claim_chunk, under a token that we choose
-    claim    passbell.claim_chunk            leases the chunk
-    judge    passbell.prepare_chunk          who is uninstalled, opted out or over a limit becomes a skipped row
+    claim    passbell.claim_chunk (30)       leases the chunk that is next (26)
+    judge    passbell.prepare_chunk (27)     uninstalled, opted out or over a limit: a skipped row
      │       ChunkLoop._work                 a task for each chunk in hand, a HeldChunk
     read     Sender._read                    PassKit.read_metadata: what the records hold, a hundred in one request
-     │       Lanes.add, Lanes._pick          in line with other programs' chunks; a lane takes the next pass
+     │       Lanes.add, Lanes._lane          in line with other programs' chunks; a lane takes the next pass
     push     Sender._deliver, Sender._push   PassKit.push for a Call, an argument down to the transport
+     │       PassKit._ask_once               asks the Call for a slot, then makes the request
      │       Call.take_slot, Pacer.wait      may the request still be made? has its slot of the rate come?
-     │       PassKit._ask_once               token, bytes, answer: HTTP status → Verdict
+     │       Blocks.ask                      Queue.take_slots, bound in `accounts`: passbell.take_slots (40)
+     │       Transport.request               over_httptools, or over_httpx behind a proxy: bytes out, an answer in
+     │       answers.verdict_of              HTTP status → Verdict
      │       Health.is_down, .is_refused     was it PassKit or the account, rather than this pass?
      │       HeldChunk.decide                Verdict → Outcome, noted in memory for a second at most
     report   ChunkLoop._report               HeldChunk.report: what is in doubt becomes Outcome.MAYBE
-     │       passbell.finish_chunk           ledger, chunk and counters in one transaction; its counts are the metrics
+     │       passbell.finish_chunk (31)      ledger, chunk and counters in one transaction; its counts are the metrics
     row      passbell.deliveries             sent or failed; or again in passbell.chunks, for another attempt
 
 The states of a chunk in hand:

@@ -65,8 +65,8 @@ class Call:
 
     async def _wait(self, *, first: bool = False) -> None:
         begun = time.monotonic()
-        whose = None if self._held is None else self._held.whose
-        given = await self._pacer.wait(self.is_over, whose, first=first)
+        key = None if self._held is None else self._held.turn_key
+        given = await self._pacer.wait(self.is_over, key, first=first)
         LIMITER_WAIT.observe(time.monotonic() - begun)
         if not given:
             raise SendStopped

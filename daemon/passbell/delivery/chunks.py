@@ -65,8 +65,8 @@ class ChunkLoop:
         if not self._held:
             return "waiting for work"
         campaigns = {held.chunk.campaign_id for held in self._held.values()}
-        whose = f"campaign {next(iter(campaigns))}" if len(campaigns) == 1 else f"{len(campaigns)} campaigns"
-        return f"sending {whose}, {len(self._held)} chunks in hand"
+        what = f"campaign {next(iter(campaigns))}" if len(campaigns) == 1 else f"{len(campaigns)} campaigns"
+        return f"sending {what}, {len(self._held)} chunks in hand"
 
     def stop_all(self, why: Stop) -> None:
         """Send nothing more from the chunks in hand; what is in flight ends, the rest is handed back."""

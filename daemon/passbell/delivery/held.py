@@ -46,8 +46,8 @@ class HeldChunk:
         """`claimed_at`: lease_clock() from before the claim was asked for, so our idea of the lease ends first."""
         self.chunk = chunk
         self.size = len(chunk.pass_ids)
-        self.whose = (chunk.program_id, chunk.kind == "TEST")
-        """What takes turns with others: the program; beside it its test sends, because a person looks at a phone."""
+        self.turn_key = (chunk.program_id, chunk.kind == "TEST")
+        """Keys take turns. Test sends of a program have their own, because a person waits for them."""
         self.claimed_at = claimed_at
         self.lease_ends = claimed_at + lease_seconds
         self.renewed_at = claimed_at

@@ -37,7 +37,7 @@ class Lanes:
 
     def add(self, held: HeldChunk) -> None:
         """Serve a chunk; see `HeldChunk.through` for its end."""
-        self._line.put(held.whose, held)
+        self._line.put(held.turn_key, held)
         self._open(held.size)
 
     async def pause(self, seconds: float) -> None:

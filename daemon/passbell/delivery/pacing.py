@@ -113,18 +113,18 @@ class Pacer:
         return True
 
     async def wait(
-        self, stopped: Callable[[], bool] | None = None, whose: object = None, *, first: bool = False
+        self, stopped: Callable[[], bool] | None = None, turn_key: object = None, *, first: bool = False
     ) -> bool:
         """Return true when the slot of the request has come; it must leave at once.
 
-        False if `stopped()` became true meanwhile; the slot goes to the next in line. `whose`: requests that share a
-        place in line. `first`: before all others, for a request that had a slot and could not use it.
+        False if `stopped()` became true meanwhile; the slot goes to the next in line. `turn_key`: keys
+        take turns. `first`: before all others, for a request that had a slot and could not use it.
 
         Raises:
             DatabaseUnavailable: no slot can be reserved. No request leaves without one.
         """
         waiter = _Waiter(stopped)
-        self._line.put(whose, waiter, first=first)
+        self._line.put(turn_key, waiter, first=first)
         while True:
             if self._dispatcher is None or self._dispatcher.done():
                 self._dispatcher = asyncio.create_task(self._dispatch(), name="pacer")
@@ -136,7 +136,7 @@ class Pacer:
                 return True
             # The event loop was busy since the slot was handed out.
             waiter = _Waiter(stopped)
-            self._line.put(whose, waiter, first=True)
+            self._line.put(turn_key, waiter, first=True)
 
     def forget(self) -> None:
         """Drop the slots in hand: PassKit throttled us and the clock was moved."""
