@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from passbell.database.calls import ClaimedChunk, Decided
 from passbell.delivery.chunks import MAX_HELD, ChunkLoop
 from passbell.delivery.outcomes import Outcome
-from passbell.delivery.wakeups import Bell
+from passbell.delivery.wakeups import Wakeup
 from passbell.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class PassKitOf:
 
 async def test_a_slow_account_with_many_programs_keeps_no_other_waiting() -> None:
     """It holds as many chunks as one account may; the other one's programs are all served meanwhile."""
-    town, bell = Town(), Bell()
+    town, wakeup = Town(), Wakeup()
     accounts = {name: PassKitOf(name) for name in town.accounts}
-    loop = ChunkLoop(Settings(dry_run=True), town, accounts, bell)  # type: ignore[arg-type]
+    loop = ChunkLoop(Settings(dry_run=True), town, accounts, wakeup)  # type: ignore[arg-type]
     running = asyncio.create_task(loop.run())
     async with asyncio.timeout(30):
         await accounts["quick"].has_taken(20)

@@ -210,7 +210,7 @@ def test_a_campaign_says_why_its_account_sends_nothing(shop: Shop) -> None:
     )
     assert chunk["account"] == "pub2"
 
-    for _ in range(5):      # refused second after second, each time for a moment
+    for _ in range(5):  # refused second after second, each time for a moment
         shop.conn.execute("select passbell.throttle('account:pub2')")
         shop.conn.execute("update passbell.rate_limits set cut_at = cut_at - interval '1 second'")
     assert 'answers 429, too many requests for the account "pub2"' in says()

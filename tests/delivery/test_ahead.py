@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from passbell.database.calls import ClaimedChunk, Decided
 from passbell.delivery.chunks import ChunkLoop
 from passbell.delivery.outcomes import Outcome
-from passbell.delivery.wakeups import Bell
+from passbell.delivery.wakeups import Wakeup
 from passbell.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ class OneAccount:
 
 async def test_a_chunk_that_runs_low_brings_the_next() -> None:
     """At the defaults, where a chunk is one second of work and only the chunk itself wakes the loop."""
-    backlog, bell = Backlog(), Bell()
+    backlog, wakeup = Backlog(), Wakeup()
     passkit = SlowPassKit(backlog)
     settings = Settings(dry_run=True)
-    loop = ChunkLoop(settings, backlog, OneAccount(passkit), bell)  # type: ignore[arg-type]
+    loop = ChunkLoop(settings, backlog, OneAccount(passkit), wakeup)  # type: ignore[arg-type]
     running = asyncio.create_task(loop.run())
     async with asyncio.timeout(10):
         await passkit.all_sent.wait()

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import pytest
 
-from passbell.delivery.wakeups import Bell
+from passbell.delivery.wakeups import Wakeup
 from passbell.ops.liveness import Liveness
 from passbell.settings import Settings
 from support import confined
@@ -187,10 +187,10 @@ def test_an_abstract_socket_works_too(shop: Shop, manager: Manager) -> None:
 
 def test_the_watchdog_starves_when_the_chunk_loop_stands() -> None:
     """The dog is fed by the chunk loop's own turns: one that has not turned for a minute is not alive."""
-    bell = Bell()
-    liveness = Liveness(Settings(dry_run=True), bell, {})
+    wakeup = Wakeup()
+    liveness = Liveness(Settings(dry_run=True), wakeup, {})
     assert liveness.chunk_loop_turns
-    bell.beat = time.monotonic() - 61
+    wakeup.beat = time.monotonic() - 61
     assert liveness.chunk_loop_turns  # nothing runs yet: waiting for the database is not hanging
     liveness.phase = "running"
     assert not liveness.chunk_loop_turns

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from passbell.database.calls import Queue
-    from passbell.delivery.wakeups import Bell
+    from passbell.delivery.wakeups import Wakeup
     from passbell.settings import Settings
     from passbell.settings.account_secrets import Secrets
 
@@ -236,12 +236,12 @@ class Accounts:
         with contextlib.suppress(Exception):
             await account.passkit.__aexit__(None, None, None)
 
-    async def probe_broken(self, bell: Bell, poll_seconds: float) -> None:
+    async def probe_broken(self, wakeup: Wakeup, poll_seconds: float) -> None:
         """Look at the breakers, probe when the database says so, close them when PassKit works; until cancelled."""
         backoff = Backoff()
         while True:
             broken = any(account.health.broken for account in self._served.values())
-            await bell.wait(OPEN_SECONDS if broken else max(poll_seconds, SELDOM))
+            await wakeup.wait(OPEN_SECONDS if broken else max(poll_seconds, SELDOM))
             try:
                 open_now = await self._queue.open_breakers()
                 for account in list(self._served.values()):

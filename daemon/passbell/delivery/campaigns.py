@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from passbell.database.calls import ClaimedCampaign, Queue
     from passbell.delivery.lists import ListLoader
-    from passbell.delivery.wakeups import Bell
+    from passbell.delivery.wakeups import Wakeup
     from passbell.settings import Settings
 
 __all__ = ["CampaignLoops"]
@@ -48,7 +48,7 @@ class CampaignLoops:
         self,
         settings: Settings,
         queue: Queue,
-        bell: Bell,
+        wakeup: Wakeup,
         expanded: Callable[[], None],
         lists: ListLoader,
     ) -> None:
@@ -59,12 +59,12 @@ class CampaignLoops:
         """
         self._settings = settings
         self._queue = queue
-        self._bell = bell
+        self._wakeup = wakeup
         self._expanded = expanded
         self._lists = lists
         self._waiting = asyncio.Lock()
         self._claiming = 0
-        bell.ring()  # at the start one loop looks at once
+        wakeup.set()  # at the start one loop looks at once
 
     def loops(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
         """The loops by name; none of them ends by itself."""
@@ -74,7 +74,7 @@ class CampaignLoops:
         backoff = Backoff()
         while True:
             async with self._waiting:
-                await self._bell.wait(max(self._settings.poll_seconds, SELDOM))
+                await self._wakeup.wait(max(self._settings.poll_seconds, SELDOM))
             while True:
                 try:
                     while await self._claim():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from passbell.database.calls import Queue
     from passbell.delivery.accounts import Account, Accounts
-    from passbell.delivery.wakeups import Bell
+    from passbell.delivery.wakeups import Wakeup
     from passbell.settings import Settings
 
 __all__ = ["ChunkLoop"]
@@ -45,11 +45,11 @@ TROUBLE_LIMIT: Final = 300.0
 class ChunkLoop:
     """Claims, starts and finishes chunks."""
 
-    def __init__(self, settings: Settings, queue: Queue, accounts: Accounts, bell: Bell) -> None:
+    def __init__(self, settings: Settings, queue: Queue, accounts: Accounts, wakeup: Wakeup) -> None:
         self._settings = settings
         self._queue = queue
         self._accounts = accounts
-        self._bell = bell
+        self._wakeup = wakeup
         self._held: dict[UUID, HeldChunk] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_rates: dict[UUID, Pacer] = {}
@@ -87,21 +87,21 @@ class ChunkLoop:
         """Claim while there is room. Ends after `stop()`, when the last chunk is reported."""
         backoff = Backoff()
         while not self._stopping:
-            self._bell.beat = time.monotonic()
+            self._wakeup.beat = time.monotonic()
             try:
                 claimed = await self._claim()
                 backoff.reset()
             except DatabaseUnavailable as error:
                 # The claim may have been entered although its answer was lost: the next one asks for it again.
                 log.warning("database_unavailable", where="claim_chunk", reason=str(error))
-                await self._bell.wait(backoff.next())
+                await self._wakeup.wait(backoff.next())
                 continue
             except DatabaseRefused as error:
                 log.warning("claim_refused", where="claim_chunk", reason=str(error))
                 await asyncio.sleep(backoff.next())
                 continue
             if not claimed:
-                await self._bell.wait(max(self._settings.poll_seconds, SELDOM))
+                await self._wakeup.wait(max(self._settings.poll_seconds, SELDOM))
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -109,7 +109,7 @@ class ChunkLoop:
         """Claim no more and hand back what is unsent."""
         self._stopping = True
         self.stop_all(Stop.STOPPING)
-        self._bell.ring()
+        self._wakeup.set()
 
     async def _claim(self) -> bool:
         settings = self._settings
@@ -139,7 +139,7 @@ class ChunkLoop:
         # Waiting for its end would leave the rate unused for as long as PassKit takes for the last ones: 7 % at 100 ms.
         held.account = self._accounts.get(chunk.account)
         enough = held.account.enough if held.account else 1
-        held.low_mark, held.when_low = max(1, held.size - enough + 1), self._bell.ring
+        held.low_mark, held.when_low = max(1, held.size - enough + 1), self._wakeup.set
         if self._stopping:
             held.stop(Stop.STOPPING)
         self._held[chunk.claim_token] = held
@@ -197,7 +197,7 @@ class ChunkLoop:
             CHUNKS_HELD.set(len(self._held))
             if not any(other.chunk.campaign_id == chunk.campaign_id for other in self._held.values()):
                 self._own_rates.pop(chunk.campaign_id, None)
-            self._bell.ring()
+            self._wakeup.set()
 
     def _own_rate(self, held: HeldChunk) -> Pacer | None:
         """The pacer of a campaign that has a rate of its own, shared with all daemons as well."""
@@ -282,11 +282,11 @@ class ChunkLoop:
 
     # ── leases ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def keep_leases(self, bell: Bell) -> None:
+    async def keep_leases(self, wakeup: Wakeup) -> None:
         """Renew leases, notice pauses and lost leases, report outcomes of slow chunks in between."""
         backoff = Backoff()
         while True:
-            await bell.wait(CONTROL_SECONDS if self._held else self._settings.poll_seconds)
+            await wakeup.wait(CONTROL_SECONDS if self._held else self._settings.poll_seconds)
             if not self._held:
                 continue
             try:

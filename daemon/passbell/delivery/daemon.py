@@ -29,7 +29,7 @@ from passbell.delivery.lists import ListLoader
 from passbell.delivery.poll import run_poll
 from passbell.delivery.schedule import Duty, Schedule
 from passbell.delivery.supervision import Loops, ends_the_process
-from passbell.delivery.wakeups import Bell
+from passbell.delivery.wakeups import Wakeup
 from passbell.delivery.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, PassbellError, SchemaBehind
 from passbell.ops import retention
@@ -53,18 +53,18 @@ class Daemon:
         self._settings = settings
         self._worker = uuid.uuid4()
         self._stop = asyncio.Event()
-        self.campaign_bell = Bell()
-        self.chunk_bell = Bell()
-        self.watch_bell = Bell()
-        self.health_bell = Bell()
-        self.heartbeat_bell = Bell()
-        self.import_bell = Bell()
+        self.campaign_wakeup = Wakeup()
+        self.chunk_wakeup = Wakeup()
+        self.lease_wakeup = Wakeup()
+        self.health_wakeup = Wakeup()
+        self.heartbeat_wakeup = Wakeup()
+        self.import_wakeup = Wakeup()
         self._liveness = Liveness(
             settings,
-            self.chunk_bell,
+            self.chunk_wakeup,
             {
-                "campaigns": self.campaign_bell,
-                "heartbeat": self.heartbeat_bell,
+                "campaigns": self.campaign_wakeup,
+                "heartbeat": self.heartbeat_wakeup,
             },
         )
 
@@ -75,21 +75,23 @@ class Daemon:
     def heard(self, payload: str) -> None:
         """A notification arrived (or the listener just connected): look now instead of at the next poll."""
         if payload in {"paused", "cancelled", ""}:
-            self.watch_bell.ring()
+            self.lease_wakeup.set()
         if payload in {"pending", "cancelled", ""}:
-            self.campaign_bell.ring()
+            self.campaign_wakeup.set()
         if payload in {"processing", ""}:
-            self.chunk_bell.ring()
+            self.chunk_wakeup.set()
         if payload in {"imports", ""}:
-            self.import_bell.ring()
+            self.import_wakeup.set()
 
     def found(self, work: WorkWaiting) -> None:
         """The poll's answer: wake the loops that may have something to do."""
-        for waiting, bell in zip(
-            work, (self.campaign_bell, self.chunk_bell, self.import_bell, self.health_bell), strict=True
+        for waiting, wakeup in zip(
+            work,
+            (self.campaign_wakeup, self.chunk_wakeup, self.import_wakeup, self.health_wakeup),
+            strict=True,
         ):
             if waiting:
-                bell.ring()
+                wakeup.set()
 
     async def run(self) -> int:
         """Run until stopped; returns the exit code, not 0 if a loop ended unasked.
@@ -108,11 +110,11 @@ class Daemon:
                 return 0
 
             accounts = await stack.enter_async_context(Accounts(settings, queue))
-            chunks = ChunkLoop(settings, queue, accounts, self.chunk_bell)
+            chunks = ChunkLoop(settings, queue, accounts, self.chunk_wakeup)
             accounts.attach(stop=chunks.stop_account, resume=self._resume, in_use=chunks.accounts_in_hand)
             with contextlib.suppress(PassbellError):  # its loop looks again, and says what is wrong
                 await accounts.look()
-            lists = await stack.enter_async_context(ListLoader(settings, queue, self.campaign_bell.ring))
+            lists = await stack.enter_async_context(ListLoader(settings, queue, self.campaign_wakeup.set))
             log.info(
                 "daemon_started",
                 version=__version__,
@@ -121,7 +123,7 @@ class Daemon:
                 rate=settings.rate_per_second,
                 dry_run=settings.dry_run,
             )
-            campaigns = CampaignLoops(settings, queue, self.campaign_bell, self.chunk_bell.ring, lists)
+            campaigns = CampaignLoops(settings, queue, self.campaign_wakeup, self.chunk_wakeup.set, lists)
             schedule = self._schedule(database)
             sending: asyncio.Task[None] | None = None
 
@@ -135,12 +137,12 @@ class Daemon:
                     "chunks": send,
                     **campaigns.loops(),
                     "poll": lambda: run_poll(queue, self.found, settings.poll_seconds),
-                    "imports": lambda: run_imports(settings, database, self._worker, self.import_bell),
-                    "watch": lambda: chunks.keep_leases(self.watch_bell),
-                    "health": lambda: accounts.probe_broken(self.health_bell, settings.poll_seconds),
+                    "imports": lambda: run_imports(settings, database, self._worker, self.import_wakeup),
+                    "watch": lambda: chunks.keep_leases(self.lease_wakeup),
+                    "health": lambda: accounts.probe_broken(self.health_wakeup, settings.poll_seconds),
                     "accounts": accounts.run,
                     "heartbeat": lambda: run_heartbeat(
-                        settings, queue, self.heartbeat_bell, lambda: chunks.doing, buried=schedule.now
+                        settings, queue, self.heartbeat_wakeup, lambda: chunks.doing, buried=schedule.now
                     ),
                     "listener": lambda: run_listener(settings.listen_dsn, database, self.heard),
                     "schedule": schedule.run,
@@ -223,8 +225,8 @@ class Daemon:
 
     def _resume(self) -> None:
         """PassKit works again: claim."""
-        self.chunk_bell.ring()
-        self.campaign_bell.ring()
+        self.chunk_wakeup.set()
+        self.campaign_wakeup.set()
 
     async def _feed_systemd(self, chunks: ChunkLoop) -> None:
         """Feed the watchdog as long as the chunk loop goes round, and say what the daemon does."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from passbell.database.claims import Claim
     from passbell.database.importqueue import ClaimedImport
     from passbell.database.pool import Database
-    from passbell.delivery.wakeups import Bell
+    from passbell.delivery.wakeups import Wakeup
     from passbell.settings import Settings
 
 __all__ = ["run_imports"]
@@ -37,8 +37,8 @@ __all__ = ["run_imports"]
 log = structlog.get_logger()
 
 
-async def run_imports(settings: Settings, database: Database, worker: UUID, bell: Bell) -> None:
-    """Work off the imports one after the other, then wait to be rung; until cancelled."""
+async def run_imports(settings: Settings, database: Database, worker: UUID, wakeup: Wakeup) -> None:
+    """Work off the imports one after the other, then wait to be woken; until cancelled."""
     imports, claims = _Imports(settings, database, worker), Claims()
     backoff = Backoff()
     while True:
@@ -49,7 +49,7 @@ async def run_imports(settings: Settings, database: Database, worker: UUID, bell
             log.warning("database_unavailable", where="imports", reason=str(error))
             await asyncio.sleep(backoff.next())
             continue
-        await bell.wait(max(settings.poll_seconds, SELDOM))
+        await wakeup.wait(max(settings.poll_seconds, SELDOM))
 
 
 class _Imports:

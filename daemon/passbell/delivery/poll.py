@@ -1,6 +1,6 @@
 """The poll: one question every `PASSBELL_POLL_SECONDS` whether there may be anything to do, and for which loop.
 
-The loops ask for work themselves, but only when they are rung: by a notification, by each other, or from here. Without
+The loops ask for work themselves, but only when they are woken: by a notification, by each other, or from here. Without
 this each of them would put its own question to an empty queue at every poll. Should this loop ever miss something, they
 still come round by themselves (`SELDOM`).
 """

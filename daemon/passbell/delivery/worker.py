@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from passbell.database.calls import Queue
-    from passbell.delivery.wakeups import Bell
+    from passbell.delivery.wakeups import Wakeup
     from passbell.settings import Settings
 
 __all__ = ["register", "run_heartbeat"]
@@ -82,7 +82,7 @@ async def register(settings: Settings, queue: Queue) -> None:
 async def run_heartbeat(
     settings: Settings,
     queue: Queue,
-    bell: Bell,
+    wakeup: Wakeup,
     doing: Callable[[], str],
     buried: Callable[[], None] = lambda: None,
 ) -> None:
@@ -109,4 +109,4 @@ async def run_heartbeat(
             await asyncio.sleep(backoff.next())
             continue
         if known:
-            await bell.wait(HEARTBEAT_SECONDS)
+            await wakeup.wait(HEARTBEAT_SECONDS)
