@@ -1,6 +1,6 @@
 -- Merge tags of other tools. passbell fills in {first_name}; elsewhere the same is written {{first_name}}, *|FNAME|*,
--- %first_name%, [[name]], <<First Name>> or ${name}, and would be sent unchanged. Such a text is accepted, because the
--- braces may be intended; the order gets a warning with the right spelling.
+-- %first_name%, [[name]], <<First Name>>, «name», {{1}} or ${name}, and would be sent unchanged. Such a text is accepted,
+-- because the braces may be intended; the order gets a warning with the right spelling.
 
 -- What a merge tag most likely means: one of our placeholders, or NULL. Exact words only, so that "[New]" means nothing.
 create or replace function passbell.placeholder_alias(p_tag text) returns text
@@ -17,7 +17,7 @@ as $$
            ) as a (placeholder, words)
      cross join lateral (
            -- The part behind the last dot, without a filter or default: contact.FIRST_NAME | default: "there".
-           select regexp_replace(lower(regexp_replace(split_part(split_part(p_tag, '|', 1), ' or ', 1), '^.*[.:!]', '')), '[^[:alpha:]]', '', 'g') as word) w
+           select regexp_replace(lower(regexp_replace(split_part(split_part(split_part(p_tag, '|', 1), ',', 1), ' or ', 1), '^.*[.:!]', '')), '[^[:alpha:]]', '', 'g') as word) w
      where w.word = any (string_to_array(a.words, '|'))
 $$;
 
@@ -82,7 +82,7 @@ declare
     v_own       constant text := '^\{\s*(points|first_name|last_name|tier_points|program)\s*(\|[^{}]*)?\}$';
     -- First tags that are certain by their form, then those that only their word gives away, then bare words, then our own.
     v_form      constant text := '\{\{+[^{}]{1,80}\}\}+|[$#@%!&]\{[^{}]{1,80}\}|\*\|[^|*]{1,80}\|\*|\[\[[^][]{1,80}\]\]|<<[^<>]{1,80}>>|<%[^<>]{1,80}%>|\[%[^][]{1,80}%\]|%%[^%]{1,80}%%';
-    v_word      constant text := '%\[?[[:alpha:]][^%{}]{0,60}%|\[[^][{}]{1,60}\]|<[[:alpha:]][^<>{}]{0,60}>|\|[[:alpha:]][\w .]{0,60}\||~[[:alpha:]]\w{0,60}~|#[[:alpha:]]\w{0,60}#|@[[:alpha:]]\w{0,60}@|\$[[:alpha:]]\w{0,60}\$?';
+    v_word      constant text := '%\[?[[:alpha:]][^%{}]{0,60}%|\[[^][{}]{1,60}\]|<[[:alpha:]][^<>{}]{0,60}>|\|[[:alpha:]][\w .]{0,60}\||~[[:alpha:]]\w{0,60}~|#[[:alpha:]]\w{0,60}#|@[[:alpha:]]\w{0,60}@|\$[[:alpha:]]\w{0,60}\$?|«[^«»]{1,80}»|‹[^‹›]{1,80}›|__[[:alpha:]]\w{0,60}__|\^[[:alpha:]]\w{0,60}\^';
     v_bare      constant text := '\m(?:first|last|full|given|family|customer|member|program|company|business|tier|points?)_(?:name|points?|balance)\M|\m(?:FNAME|LNAME|firstname|lastname|firstName|lastName|FirstName|LastName|FIRSTNAME|LASTNAME)\M';
 begin
     for v_tag in
@@ -90,7 +90,7 @@ begin
     loop
         continue when v_tag ~* v_own or v_tag ~ '^\{[^{]' or v_tag = any (v_seen);
         v_inside := regexp_replace(v_tag, '^[^[:alpha:]]+|[^[:alpha:]''"]+$', '', 'g');
-        v_sure := v_tag ~ ('^(?:' || v_form || ')$') and v_inside ~ '[[:alpha:]]{2}';
+        v_sure := v_tag ~ ('^(?:' || v_form || ')$') and (v_inside ~ '[[:alpha:]]{2}' or v_tag ~ '^\{\{\s*\d+\s*\}\}$');
         v_meant := case when v_sure then passbell.nearest_placeholder(v_inside) else passbell.placeholder_alias(v_inside) end;
         continue when not v_sure and v_meant is null;
         v_seen := v_seen || v_tag;

@@ -39,6 +39,10 @@ begin
     if suspended then
         v_words := v_words || format('The program "%s" is suspended: nothing may be sent.', v_program.name);
     end if;
+    if p_scheduled_at < passbell.now() - interval '1 minute' and isfinite(p_scheduled_at) then
+        v_words := v_words || format('The time to send at, %s %s, is over: an order for it is refused.',
+                                     to_char(p_scheduled_at at time zone zone, 'YYYY-MM-DD HH24:MI'), zone);
+    end if;
     if not passbell.in_window(starts_at, zone, v_program.push_window_start, v_program.push_window_end) then
         starts_at := ((starts_at at time zone zone)::date
                       + case when (starts_at at time zone zone)::time < v_program.push_window_start then 0 else 1 end

@@ -54,6 +54,11 @@ FIRST = "Write {first_name} or {first_name|there}."
         ("You have [[points_balance]]", "Write {points}."),
         ("Use {{coupon_code}} now", 'goes out as "{coupon_code}"'),
         ("Hallo {{Vorname}}", FIRST),
+        ("Hi «First Name»!", FIRST),
+        ("Hi [firstname,fallback=you]!", FIRST),
+        ("Hi __first_name__!", FIRST),
+        ("Hi ^name^!", FIRST),
+        ("Hi {{1}}, your table is ready", 'goes out as "{1}"'),
     ],
 )
 def test_d8_merge_tags_of_other_tools_get_a_warning(sql: Any, text: str, words: str) -> None:
@@ -70,6 +75,7 @@ def test_d8_merge_tags_of_other_tools_get_a_warning(sql: Any, text: str, words: 
         "Save {{10%}} today, 50% off and 20% more, 100%",
         "[New] tea <3 :) #tea @cafe $5 off, $10 [Members only] 5*|7",
         "5%off,10%: {{ }} [[!]] <<>> first name, last name, point of view",
+        "«Bonjour» et \u2039bienvenue\u203a, __new__ menu",
         "Show code [A12] at the till, e-mail us: first@last.example",
         "",
     ],

@@ -403,6 +403,13 @@ def test_b6_a_time_in_the_past_is_refused(api: Api, club: Club, path: str) -> No
     assert "America/New_York" in refused(api.post(path, body), club, 422, "PAST_TIME")["error"]
 
 
+def test_b6_a_count_says_that_the_time_is_over(api: Api, club: Club) -> None:
+    """The count of an audience for a time in the past says that its order would be refused."""
+    for path in ("/api/preview", "/api/notify/segment/preview"):
+        answer = api.post(path, {"programId": str(club.id), "scheduledAt": "2020-01-01T10:00"})
+        assert "2020-01-01 10:00 America/New_York, is over" in answer.json()["result"]["notice"]
+
+
 def test_b6_a_replay_is_answered_before_the_time_is_judged(api: Api, club: Club) -> None:
     """Repeating an order whose time has come and gone since repeats the answer."""
     headers = {"Idempotency-Key": uuid4().hex}
