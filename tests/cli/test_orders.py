@@ -37,6 +37,40 @@ def test_b7_a_script_names_its_audience(passbell: Passbell, club: Club) -> None:
     assert campaigns(club) == [("ALL", "Hi")]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--target", "VIP", "--target", "ALL"),
+        ("--target", "ALL", "--message", "Another"),
+        ("--target=VIP", "--target=ALL"),
+        ("--target", "ALL", "--program", "Tea Club"),
+    ],
+)
+def test_b7_an_option_given_twice_is_refused(passbell: Passbell, club: Club, more: tuple[str, ...]) -> None:
+    """Of two audiences neither is dropped in silence."""
+    answer = passbell(*SEND, *more)
+    assert answer.code == 2
+    assert "is given twice" in answer.err
+    assert campaigns(club) == []
+
+
+def test_b7_a_list_that_is_not_there_is_no_order(passbell: Passbell, club: Club) -> None:
+    """The audience CSV without a file, and a share that is no number, create nothing."""
+    for target in ("CSV", "csv & VIP", "ALL&CSV"):
+        answer = passbell(*SEND, "--target", target)
+        assert (answer.code, "--csv FILE" in answer.err) == (2, True)
+    assert passbell(*SEND, "--target", "ALL", "--holdout", "nan").code == 2
+    assert campaigns(club) == []
+
+
+def test_b7_a_count_of_an_empty_audience_is_refused(passbell: Passbell, club: Club) -> None:
+    """A variable that was not set is not confirmed by the preview as everybody."""
+    for blank in ("", "  ", "\u200b"):
+        answer = passbell("preview", "--program", "Tea Club", "--target", blank)
+        assert (answer.code, "--target is empty" in answer.err) == (2, True)
+    assert campaigns(club) == []
+
+
 def test_holdout_days_and_priority_are_part_of_the_order(
     passbell: Passbell, club: Club, tmp_path: Any
 ) -> None:

@@ -13,6 +13,21 @@ if TYPE_CHECKING:
 __all__ = ["LazyGroup"]
 
 
+def _require_once(command: click.Command, ctx: click.Context, name: str | None, args: list[str]) -> None:
+    inner = click.Context(command, info_name=name, parent=ctx)
+    try:
+        _, _, given = command.make_parser(inner).parse_args(list(args))
+    except click.UsageError:  # said when the command itself reads them
+        return
+    seen: set[str] = set()
+    for param in given:
+        if not isinstance(param, click.Option) or param.multiple or param.is_flag:
+            continue
+        if param.opts[0] in seen:
+            raise click.UsageError(f"{param.opts[0]} is given twice: which one is meant?", ctx=inner)
+        seen.add(param.opts[0])
+
+
 class LazyGroup(click.Group):
     """Maps a name to `(module:attribute, one line of help)`.
 
@@ -36,6 +51,15 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{module}:{attribute} is not a click command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; refuse an option that is given twice, of which click would drop the first in silence."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            _require_once(command, ctx, name, rest)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands from the one-liners."""

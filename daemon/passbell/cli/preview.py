@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from passbell.blank import is_blank
 from passbell.cli.database import connect, one, resolve_program
 from passbell.cli.output import as_json, json_option, moment, number, print_pairs
 
@@ -27,6 +28,8 @@ TARGETS = "Who: ALL, VIP, WHALE:500, LOCAL:90210, VIP & SLUMBER:30, ..."
 @json_option
 def preview(*, program: str, target: str, json_wanted: bool) -> None:
     """Count who a campaign would reach, how long it would take, and what holds it back."""
+    if is_blank(target):  # it would count everybody, and the order that follows refuses it
+        raise click.UsageError("--target is empty: write ALL for everybody.")
     with connect() as connection:
         program_id = resolve_program(connection, program)
         row = one(connection, PREVIEW, program=program_id, target=target)

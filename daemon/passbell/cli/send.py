@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict
 from datetime import datetime
@@ -179,6 +180,8 @@ def send(
     """
     asking = sys.stdin is not None and sys.stdin.isatty() and not yes and not dry_run
     _require_audience(target, file, encoding, unasked=not asking and not dry_run)
+    if holdout is not None and math.isnan(holdout):
+        raise click.UsageError("--holdout is a percentage from 0 to 50.")
     with connect() as connection:
         order = Order(
             resolve_program(connection, program),
@@ -227,6 +230,8 @@ def _require_audience(target: str | None, file: Path | None, encoding: str | Non
         )
     if target is not None and is_blank(target):
         raise click.UsageError("--target is empty: write ALL for everybody.")
+    if target is not None and file is None and "CSV" in {part.strip().upper() for part in target.split("&")}:
+        raise click.UsageError("The audience CSV is a list: name its file with --csv FILE.")
     if encoding is not None and file is None:
         raise click.UsageError("--encoding is the encoding of a list: it needs --csv FILE.")
 
