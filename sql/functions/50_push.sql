@@ -87,7 +87,7 @@ begin
               from (select $q$ || case when passbell.one_row_per_pass() then '' else 'distinct on (r.pass_id) ' end || $q$ r.pass_id, r.reachable, r.opted_in, coalesce(f.capped, false) as capped, coalesce(f.too_often, false) as too_often,
                            $9 is not null and lower(btrim(r.external_id)) = any ($9) is true as suppressed
                       from passbell.recipients r $q$ || v_recent || $q$
-                     where r.program_id = $1 and ($q$ || v_condition || $q$)) a $q$
+                     where r.program_id = $1 and ($q$ || v_condition || $q$) offset 0) a $q$      -- each column once, not once per count
            into matched, in_wallet, opted_out, suppressed, capped, too_often
           using push_preview.program_id, v_parameters, v_cap, passbell.now(), v_policy.max, v_policy.days, v_policy.hours,
                 least(case when v_cap > 0 then passbell.now() - interval '24 hours' else 'infinity' end, coalesce(v_policy.since, 'infinity')),

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from conftest import MakeDatabase
     from support.databases import Generation
 
+COUPON = """
+    insert into protocol_coupon (pass_id, redeemed_at)
+    values (%(pass)s, case when %(number)s %% 3 > 0 then now() - %(days)s * interval '1 day' end)
+"""
+TICKET = """
+    insert into protocol_event_ticket (pass_id, checked_in_at)
+    values (%(pass)s, case when %(number)s %% 3 > 0 then now() - %(days)s * interval '1 day' end)
+"""
 REMEMBERED = "select count(*) from passbell.awards where pass_id = %s"
 
 
@@ -199,37 +207,74 @@ def test_an_operators_own_visits_count(shop: Shop) -> None:
         assert away(shop, pass_id) == 6.0
 
 
-def test_c6_slumber_names_exactly_whom_the_last_activity_names(shop: Shop) -> None:
-    """SLUMBER finds its members in a way of its own; it agrees with last_activity for all of them."""
+def lived_in(shop: Shop, program: UUID, number: int) -> None:
+    """Add a member with a past of its own."""
+    pass_id = shop.member(program)
+    synced(shop, pass_id, number)
+    for every, days, action in (
+        (3, 60 - number, "MEMBER_EARN"),
+        (5, 5 + number, "MEMBER_REDEEM"),
+        (7, 1, "INSTALL"),
+    ):
+        if number % every == 0:
+            visit(shop, pass_id, days, action)
+    for happens, statement in (
+        (
+            number % 11 == 0,
+            (
+                "insert into passbell.awards (pass_id, at, activity_before, updated_after) select id, now(),"
+                " now() - interval '70 days', last_updated from passes_master where id = %(pass)s"
+            ),
+        ),
+        (number % 4 == 0, "update passes_master set last_updated = null where id = %(pass)s"),
+        (
+            number % 8 in {3, 4},
+            COUPON,
+        ),
+        (
+            number % 9 in {4, 5},
+            TICKET,
+        ),
+    ):
+        if happens:
+            shop.conn.execute(statement, {"pass": pass_id, "number": number, "days": (number * 7) % 50})
+
+
+@pytest.mark.parametrize("without_zone", [False, True], ids=["with a zone", "without a zone"])
+def test_c6_slumber_names_exactly_whom_the_last_activity_names(shop: Shop, *, without_zone: bool) -> None:
+    """SLUMBER finds its members in a way of its own; it agrees with last_activity for all of them.
+
+    Visits, coupons, tickets, the stand-in and awards, each older and newer than the day that is asked about.
+    """
+    if without_zone:
+        shop.conn.execute("set timezone = 'Asia/Tokyo'")
+        shop.conn.execute("drop view passbell.visits cascade")
+        shop.conn.execute("drop view passbell.recipients cascade")
+        shop.conn.execute(
+            "alter table transactions alter created_at type timestamp using created_at at time zone 'UTC'"
+        )
+        migrate(shop.url)
     program, other = shop.program(), shop.program()
     for number in range(40):
-        for home in (program, other):
-            pass_id = shop.member(home)
-            synced(shop, pass_id, number)
-            if number % 3 == 0:
-                visit(shop, pass_id, 60 - number)
-            if number % 5 == 0:
-                visit(shop, pass_id, 5 + number, "MEMBER_REDEEM")
-            if number % 7 == 0:
-                visit(shop, pass_id, 1, "INSTALL")
-            if number % 11 == 0:
-                shop.conn.execute(
-                    "insert into passbell.awards (pass_id, at, activity_before, updated_after)"
-                    " select id, now(), now() - interval '70 days', last_updated from passes_master where id = %s",
-                    [pass_id],
-                )
-    wanted = {
-        row["pass_id"]
-        for row in shop.rows(
-            "select pass_id from passbell.recipients"
-            " where program_id = %s and last_activity < now() - interval '20 days'",
-            [program],
+        lived_in(shop, program, number)
+        lived_in(shop, other, number)
+    for days in (3, 20, 35):
+        wanted = {
+            row["pass_id"]
+            for row in shop.rows(
+                "select pass_id from passbell.recipients"
+                " where program_id = %s and last_activity < now() - %s * interval '1 day'",
+                [program, days],
+            )
+        }
+        found = shop.rows(
+            "select a from passbell.asleep(%s, now() - %s * interval '1 day') a", [program, days]
         )
-    }
-    found = shop.rows("select a from passbell.asleep(%s, now() - interval '20 days') a", [program])
-    assert 5 < len(wanted) < 35
-    assert sorted(row["a"] for row in found) == sorted(wanted)
-    assert shop.value("select matched from push_preview(%s, 'DORMANT:20')", [program]) == len(wanted)
+        assert 2 < len(wanted) < 40
+        assert sorted(row["a"] for row in found) == sorted(wanted)
+        assert shop.value("select matched from push_preview(%s, %s)", [program, f"DORMANT:{days}"]) == len(
+            wanted
+        )
     assert shop.value("select passbell.one_row_per_pass()") is True
 
 
