@@ -10,13 +10,18 @@
 -- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
 -- A caller whose hands are full of downloads says p_downloads => false and is given none; the others go on.
 -- The claim_token is p_token, chosen anew by the caller for every claim; p_again asks for a lost answer (33_claimed_again).
+--
+-- What the host's rules do here may hang. The caller names in p_patience after how many seconds the server cuts the call, and
+-- calls first with few: a program whose claim was cut is slow (passbell.slow_programs), and is left to calls with at
+-- least as much patience as slow_claim() names. NULL: any program, for as long as it takes.
 drop function if exists passbell.claim_campaign(uuid, integer, integer);
 drop function if exists passbell.claim_campaign(uuid, integer, integer, boolean);
 drop function if exists passbell.claim_campaign(uuid, integer, integer, boolean, text[]);
+drop function if exists passbell.claim_campaign(uuid, integer, integer, boolean, text[], uuid, boolean);
 drop function if exists passbell.start_campaign(public.push_campaigns, uuid, integer, integer);
 create or replace function passbell.claim_campaign(
     p_worker uuid, p_chunk_size integer default 50, p_lease_seconds integer default 120, p_downloads boolean default true,
-    p_accounts text[] default array[''], p_token uuid default null, p_again boolean default false)
+    p_accounts text[] default array[''], p_token uuid default null, p_again boolean default false, p_patience numeric default null)
 returns table (campaign_id uuid, action text, detail text, recipients integer, program_id uuid, csv_url text, claim_token uuid)
 language plpgsql
 set search_path = ''
@@ -41,7 +46,7 @@ begin
             return;
         end if;
     end if;
-    v_campaign := passbell.next_campaign(p_downloads, p_accounts);
+    v_campaign := passbell.next_campaign(p_downloads, p_accounts, p_patience);
     if v_campaign.id is null then
         return;
     end if;
@@ -58,6 +63,7 @@ begin
             perform passbell.require_change(v_campaign.id);
         end if;
         delete from passbell.set_aside a where a.campaign_id = v_campaign.id;
+        v_sqlstate := '00000';
     exception when query_canceled or assert_failure or others then
         get stacked diagnostics v_sqlstate = returned_sqlstate, v_message = message_text;
         if passbell.is_conflict(v_sqlstate) then
@@ -68,7 +74,61 @@ begin
         csv_url := null;
         claim_token := null;
     end;
+    if p_patience is not null then
+        perform passbell.note_patience(v_campaign, p_patience, v_sqlstate);
+    end if;
     return next;
+end
+$$;
+
+-- What a claim says of its program: slow if the time-out cut it, and it gets three times as long the next time; a claim that was
+-- quick makes it like the others again. A slow one rests for twice as long as it was tried, so that those which
+-- need the time get their turn.
+create or replace function passbell.note_patience(p_campaign public.push_campaigns, p_patience numeric, p_sqlstate text) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_took  constant numeric := extract(epoch from clock_timestamp() - statement_timestamp());
+    v_test  constant boolean := p_campaign.kind = 'TEST';
+begin
+    if p_campaign.program_id is null then
+        return;
+    elsif p_sqlstate = '57014' and v_took > 0.9 * p_patience then
+        insert into passbell.slow_programs as s (program_id, tests, seconds, looked_at)
+        values (p_campaign.program_id, v_test, least(300, ceil(3 * p_patience)), clock_timestamp())
+        on conflict (program_id, tests) do update set seconds = greatest(s.seconds, excluded.seconds), looked_at = excluded.looked_at;
+        update passbell.set_aside a
+           set next_look_at = greatest(a.next_look_at, passbell.now() + make_interval(secs => (3 * v_took)::double precision))
+         where a.campaign_id = p_campaign.id and p_patience > passbell.quick_seconds();
+    elsif v_took < passbell.quick_seconds() / 2 then
+        delete from passbell.slow_programs s where s.program_id = p_campaign.program_id and s.tests = v_test;
+    else
+        update passbell.slow_programs s set looked_at = clock_timestamp() where s.program_id = p_campaign.program_id and s.tests = v_test;
+    end if;
+end
+$$;
+
+-- How long a claim of a program that is not known as slow may take, in seconds.
+create or replace function passbell.quick_seconds() returns numeric
+language sql immutable
+set search_path = ''
+as $$ select 10.0 $$;
+
+-- How many seconds the next claim of a slow program needs; NULL if none of them has anything to start.
+create or replace function passbell.slow_claim() returns integer
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (select s.seconds
+              from passbell.slow_programs s
+             where exists (select from public.push_campaigns c
+                            where c.status = 'PENDING' and c.program_id = s.program_id and (c.kind = 'TEST') = s.tests
+                              and coalesce(c.scheduled_at, passbell.now()) <= passbell.now()
+                              and (select a.next_look_at > passbell.now() from passbell.set_aside a where a.campaign_id = c.id) is not true)
+             order by s.looked_at
+             limit 1);
 end
 $$;
 
@@ -213,8 +273,11 @@ $$;
 -- The campaign that is due and first in line, locked; NULL if there is none. One program is at one claim at a time, and at
 -- one more of a test send: its huge audiences and its thousands of tests leave the other sessions to others. Until the end
 -- of the transaction; by an advisory lock, because the row of turns is what chunk claims of the same program need meanwhile.
+-- Its number changes every minute (private_lock), so that of the minute before is taken as well for as long as a quick
+-- claim may have it. Slow programs are locked by their row instead: one claim of theirs may take minutes.
 drop function if exists passbell.next_campaign(boolean);
-create or replace function passbell.next_campaign(p_downloads boolean, p_accounts text[]) returns public.push_campaigns
+drop function if exists passbell.next_campaign(boolean, text[]);
+create or replace function passbell.next_campaign(p_downloads boolean, p_accounts text[], p_patience numeric default null) returns public.push_campaigns
 language plpgsql
 set search_path = ''
 as $$
@@ -222,13 +285,34 @@ declare
     v_campaign  public.push_campaigns;
     v_tests     uuid[] := passbell.programs_elsewhere(p_accounts);      -- programs of other accounts, or of which another session is at a test send
     v_others    uuid[] := v_tests;      -- the same of other campaigns
+    v_slow      record;
+    v_what      text;
 begin
+    if p_patience > passbell.quick_seconds() then
+        for v_slow in
+            select s.program_id, s.tests from passbell.slow_programs s where s.seconds <= p_patience order by s.looked_at
+        loop
+            perform from passbell.slow_programs s where s.program_id = v_slow.program_id and s.tests = v_slow.tests for update skip locked;
+            continue when not found;        -- another daemon is at it
+            if v_slow.program_id <> all (v_tests) then
+                v_campaign := passbell.first_in_line(p_downloads, case when not v_slow.tests then array[v_slow.program_id] else '{}' end,
+                                                     case when v_slow.tests then array[v_slow.program_id] else '{}' end, v_slow.program_id);
+                exit when v_campaign.id is not null;
+            end if;
+            update passbell.slow_programs s set looked_at = clock_timestamp() where s.program_id = v_slow.program_id and s.tests = v_slow.tests;
+        end loop;
+        return v_campaign;
+    elsif p_patience is not null then
+        v_tests := v_tests || array(select s.program_id from passbell.slow_programs s where s.tests);
+        v_others := v_others || array(select s.program_id from passbell.slow_programs s where not s.tests);
+    end if;
     loop
         begin
             v_campaign := passbell.first_in_line(p_downloads, v_tests, v_others);
+            v_what := format('claims a %s of %s', case when v_campaign.kind = 'TEST' then 'test' else 'campaign' end, v_campaign.program_id);
             if v_campaign.program_id is null
-               or pg_try_advisory_xact_lock(passbell.private_lock(format('claims a %s of %s', case when v_campaign.kind = 'TEST' then 'test' else 'campaign' end,
-                                                                         v_campaign.program_id))) then
+               or pg_try_advisory_xact_lock(passbell.private_lock(v_what))
+                  and pg_try_advisory_xact_lock(passbell.private_lock(v_what, 1.5 * passbell.quick_seconds())) then
                 return v_campaign;
             end if;
             raise exception using errcode = 'PB000';       -- takes the lock on the row back
@@ -244,10 +328,11 @@ begin
 end
 $$;
 
--- The same without the programs named: of their test sends, and of their other campaigns. Walks push_campaigns_due, so that thousands
--- which wait behind it are not looked at; every question about one is a scalar subquery, asked only of those that are
--- passed on the way.
-create or replace function passbell.first_in_line(p_downloads boolean, p_tests uuid[], p_others uuid[]) returns public.push_campaigns
+-- The same without the programs named: of their test sends, and of their other campaigns; p_only: of one program. Walks
+-- push_campaigns_due, so that thousands which wait behind it are not looked at; every question about one is a scalar
+-- subquery, asked only of those that are passed on the way.
+drop function if exists passbell.first_in_line(boolean, uuid[], uuid[]);
+create or replace function passbell.first_in_line(p_downloads boolean, p_tests uuid[], p_others uuid[], p_only uuid default null) returns public.push_campaigns
 language plpgsql
 set search_path = ''
 set plan_cache_mode = 'force_generic_plan'
@@ -264,7 +349,7 @@ begin
     end if;
     select c.* into v_campaign
       from public.push_campaigns c
-     where c.status = 'PENDING'
+     where c.status = 'PENDING' and (p_only is null or c.program_id = p_only)
        and coalesce(c.scheduled_at, v_now) <= v_now
        and (select a.next_look_at > v_now from passbell.set_aside a where a.campaign_id = c.id) is not true
        and c.program_id <> all (case when c.kind = 'TEST' then p_tests else p_others end) is not false

@@ -244,6 +244,11 @@ begin
         perform passbell.pay_counts(v_campaign);
         v_count := v_count + 1;
         if clock_timestamp() - statement_timestamp() > interval '10 seconds' then      -- a time-out strikes once per statement
+            -- What hangs for one campaign of a program hangs for all: they rest together, for the sake of the others.
+            update passbell.set_aside a
+               set next_look_at = greatest(a.next_look_at, passbell.now() + 4 * (clock_timestamp() - statement_timestamp()))
+              from public.push_campaigns c, public.push_campaigns v
+             where v.id = v_campaign and c.program_id = v.program_id and a.campaign_id = c.id;
             return v_count;
         end if;
     end loop;
@@ -383,6 +388,7 @@ begin
         exception when query_canceled or assert_failure or others then
             perform passbell.put_aside(v_campaign, sqlstate, passbell.refusal('to cancel this campaign, whose program was deleted', sqlstate, sqlerrm));
         end;
+        exit when clock_timestamp() - statement_timestamp() > interval '10 seconds';
     end loop;
 end
 $$;

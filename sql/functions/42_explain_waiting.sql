@@ -24,6 +24,8 @@ declare
     v_whose     text;
     v_unserved  text;
     v_own       constant text := passbell.own_key(p_account);
+    v_silent    constant uuid[] := array(select c.program_id from passbell.set_aside a join public.push_campaigns c on c.id = a.campaign_id
+                                          where a.silent_until > v_now and c.program_id is not null);
     v_orphaned  constant boolean := passbell.account_trouble('') is not null;     -- programs that name no account
 begin
     v_troubled := array(select l.account from passbell.rate_limits l
@@ -38,6 +40,7 @@ begin
           left join passbell.programs g on g.program_id = c.program_id
           left join passbell.set_aside a on a.campaign_id = c.id
          where (c.status = 'PENDING' or c.status = 'PROCESSING')
+           and (c.program_id = any (v_silent)) is not true
            and (c.status_detail ~ '^(Waiting|Quiet hours|Scheduled for)'
                 or a.campaign_id is not null
                 or v_hold is not null
@@ -92,7 +95,12 @@ begin
                     perform passbell.engine_ends();
                 exception when query_canceled or assert_failure or others then      -- words are not worth stopping for
                     if sqlstate = '57014' then      -- nor worth the time of the others; it strikes once per statement
-                        perform passbell.put_aside(v_campaign.id, sqlstate, passbell.refusal('to say what this campaign waits for', sqlstate, sqlerrm));
+                        if v_campaign.aside is null then
+                            perform passbell.put_aside(v_campaign.id, sqlstate, passbell.refusal('to say what this campaign waits for', sqlstate, sqlerrm));
+                        end if;
+                        update passbell.set_aside a
+                           set silent_until = passbell.now() + 16 * (clock_timestamp() - statement_timestamp())
+                         where a.campaign_id = v_campaign.id;
                         return;
                     end if;
                 end;

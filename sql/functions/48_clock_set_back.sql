@@ -62,7 +62,10 @@ begin
     update passbell.api_requests r set lease_until = r.lease_until - v_jump where r.lease_until > v_now;
     update passbell.web_sessions s set ends_at = s.ends_at - v_jump where s.ends_at > v_now;
     update passbell.owed_logs o set next_try_at = o.next_try_at - v_jump where o.next_try_at > v_now;
-    update passbell.set_aside a set next_look_at = a.next_look_at - v_jump where a.next_look_at > v_now;
+    update passbell.set_aside a
+       set next_look_at = case when a.next_look_at > v_now then a.next_look_at - v_jump else a.next_look_at end,
+           silent_until = case when a.silent_until > v_now then a.silent_until - v_jump else a.silent_until end
+     where a.next_look_at > v_now or a.silent_until > v_now;
     update passbell.workers w set heartbeat_at = v_now where w.heartbeat_at > v_now;
     update passbell.settings
        set clock_seen_at = v_now, clock_set_back_at = v_now, clock_set_back_seconds = extract(epoch from v_jump);

@@ -33,6 +33,20 @@ as $$
     select passbell.now() + make_interval(mins => least(60, power(2, least(p_attempt, 6)))::integer)
 $$;
 
+-- Hands a run back for some seconds, in the middle of a pass: the runs of others are claimed before it. Of a rule that was
+-- switched off meanwhile nothing is left to do.
+create or replace function passbell.rest_run(p_subject uuid, p_date date, p_worker uuid, p_seconds double precision) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.birthday_runs r
+       set worker = null, lease_until = null, not_before = passbell.now() + make_interval(secs => least(greatest(coalesce(p_seconds, 0), 0), 60))
+     where r.program_id = p_subject and r.local_date = p_date and r.worker = p_worker;
+    update passbell.automation_runs r
+       set worker = null, lease_until = null, not_before = passbell.now() + make_interval(secs => least(greatest(coalesce(p_seconds, 0), 0), 60))
+     where r.automation_id = p_subject and r.local_date = p_date and r.worker = p_worker and r.completed_at is null;
+$$;
+
 -- Ends the leases of workers that are gone, on runs of both kinds; NULL: of all workers.
 create or replace function passbell.free_runs(p_workers uuid[]) returns void
 language sql

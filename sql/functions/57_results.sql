@@ -127,7 +127,7 @@ set search_path = ''
 set lock_timeout = '10s'
 as $$
 declare
-    v_lock      constant bigint := hashtextextended('passbell.result ' || p_campaign, 0);
+    v_lock      constant bigint := passbell.private_lock('counts the result of ' || p_campaign);        -- saves work; what is stored, it is stored once
     v_campaign  public.push_campaigns;
     v_ready     timestamptz;
     v_holdout   passbell.holdouts;

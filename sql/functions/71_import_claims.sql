@@ -36,6 +36,11 @@ begin
       left join passbell.import_leases l on l.import_id = i.id
      where i.status in ('PENDING', 'PROCESSING')
        and i.id = coalesce(v_again, i.id)
+       and (v_again is not null or not exists (            -- one at a time of a program: a daemon works on a few side by side
+                select from passbell.import_leases h
+                  join public.member_imports o on o.id = h.import_id
+                 where h.lease_until > v_now and o.id <> i.id and o.program_id = i.program_id and o.status = 'PROCESSING'
+                   and exists (select from passbell.workers w where w.id = h.worker)))
        and (l.import_id is null
             or l.not_before <= v_now
                and (coalesce(l.lease_until, v_now) <= v_now

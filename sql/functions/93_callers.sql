@@ -86,12 +86,14 @@ $$;
 -- The number of an advisory lock that other logins cannot know beforehand and so cannot hold: any login may take any lock
 -- for as long as it likes. It changes every minute, because pg_locks shows those that are held. Two sessions on either side
 -- of a minute do not exclude each other: for locks that keep order or share, not for ones that protect what is stored.
-create or replace function passbell.private_lock(p_what text) returns bigint
+-- p_ago: the number of so many seconds ago.
+drop function if exists passbell.private_lock(text);
+create or replace function passbell.private_lock(p_what text, p_ago numeric default 0) returns bigint
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-    return (select hashtextextended(concat_ws(' ', s.secret, p_what, floor(extract(epoch from clock_timestamp()) / 60)), 0)
+    return (select hashtextextended(concat_ws(' ', s.secret, p_what, floor((extract(epoch from clock_timestamp()) - p_ago) / 60)), 0)
               from passbell.secrets s where s.name = 'engine');
 end
 $$;

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from structlog.testing import capture_logs
 
@@ -91,6 +92,22 @@ async def test_a_hanging_award_holds_up_nobody(modern: Host) -> None:
     (failure,) = [log for log in logs if log["event"] == "birthday_gift_failed"]
     assert (failure["pass_id"], failure["reason"]) == (str(members[3]), "the award took too long")
     assert len(modern.logs()) == 7
+
+
+async def test_locked_members_of_three_programs_hold_up_no_other(
+    modern: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each batch of theirs waits seconds for locks: the fourth program's gifts come in between, not after them."""
+    monkeypatch.setattr("passbell.delivery.birthdays.SLICE_SECONDS", 1.0)
+    programs = sorted(modern.program() for _ in range(4))
+    locked = [member for program in programs[:3] for member in modern.members(program, "1990-05-05", 150)]
+    free = modern.member(programs[3], "1990-05-05")
+    failed = "select program_id, count(*) as n from passbell.birthday_failures group by program_id"
+    with psycopg.connect(modern.url) as other:
+        other.execute("select from passes_master where id = any (%s) for update", [locked])
+        async with daemon(modern):
+            await wait_until_async(lambda: modern.balance(free) == 150, "the fourth program's gift")
+            assert all(n < 150 for _, n in modern.fetch(failed)), "none of the others was through"
 
 
 async def test_a_program_in_trouble_does_not_stop_the_others(modern: Host) -> None:

@@ -27,6 +27,7 @@ NOBODY = {
     "segments",
     "settings",
     "sighted_programs",
+    "slow_programs",
     "triggers",
     "turns",
     "workers",

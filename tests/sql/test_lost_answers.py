@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from passbell.database.calls import Queue
@@ -101,3 +103,19 @@ async def test_a_lost_answer_is_asked_for_again(shop: Shop, kind: str) -> None:
             assert second is not None
             assert second != first
             assert shop.value(held, [worker]) == 2
+
+
+async def test_a_stranger_holds_the_lock_of_a_claim_whose_answer_was_lost(shop: Shop) -> None:
+    """Any login may: the daemon claims under another token after some tries, and the lease ends the old claim."""
+    claims = Claims()
+    with contextlib.suppress(RuntimeError), claims.next() as lost:
+        raise RuntimeError
+    async with Database(shop.url) as database:
+        with psycopg.connect(shop.url) as stranger:
+            stranger.execute("select pg_advisory_lock(uuid_hash_extended(%s, 0))", [lost.token])
+            for _ in range(20):
+                with contextlib.suppress(DatabaseUnavailable), claims.next() as claim:
+                    await database.fetch("select passbell.enter_claim(%s)", [claim.token])
+                    break
+        assert claim.token != lost.token
+        assert not claims.unsettled

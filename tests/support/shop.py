@@ -53,7 +53,7 @@ class Shop:
         """All rows of a query as dicts."""
         with self.conn.cursor(row_factory=dict_row) as cursor:
             cursor.execute(query, parameters)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     def row(self, query: Any, parameters: Any = ()) -> Row:
         """The one row of a query."""

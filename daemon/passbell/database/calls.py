@@ -43,7 +43,10 @@ __all__ = [
 ]
 
 EXPAND_SECONDS: Final = 600.0
-"""Deadline for freezing an audience; a million members take a few seconds. After half of it the campaign says so."""
+"""Deadline for freezing an audience; a million members take a few seconds."""
+QUICK_SECONDS: Final = 10.0
+"""After which freezing is cut at the first try; the program then waits for its turn among the slow ones
+(`passbell.quick_seconds`, the same number)."""
 TICK_SECONDS: Final = 20.0
 """For which a rule of the host's may keep what is done at every turn; its campaign says so then."""
 REPORT_SECONDS: Final = 15.0
@@ -95,12 +98,18 @@ class Queue:
             raise trouble
 
     async def claim_campaign(
-        self, chunk_size: int, lease_seconds: float, *, downloads: bool = True
+        self,
+        chunk_size: int,
+        lease_seconds: float,
+        *,
+        downloads: bool = True,
+        patience: float = QUICK_SECONDS,
     ) -> ClaimedCampaign | None:
         """Take the next due campaign and freeze its audience; None when there is none.
 
-        `downloads=False` passes over campaigns whose list must be downloaded first. After a lost answer the next call
-        asks for the same claim again.
+        `downloads=False` passes over campaigns whose list must be downloaded first. `patience`: after how many seconds
+        the server cuts it, and the campaign says so; more than QUICK_SECONDS asks for one of a slow program. After a
+        lost answer the next call asks for the same claim again.
         """
         with self._campaign_claims.next() as claim:
             row = await self.database.row(
@@ -111,12 +120,18 @@ class Queue:
                     "lease": int(max(60, lease_seconds)),
                     "downloads": downloads,
                     "accounts": self.accounts,
+                    "patience": patience,
                     **claim._asdict(),
                 },
                 deadline=EXPAND_SECONDS,
-                cut_after=EXPAND_SECONDS / 2,
+                cut_after=patience,
             )
         return ClaimedCampaign(*row) if row else None
+
+    async def slow_claim(self) -> float | None:
+        """The patience that the next claim of a slow program needs; None if none of them has anything to start."""
+        row = await self.database.row("select passbell.slow_claim()")
+        return row[0] if row else None
 
     async def claim_chunk(
         self,
@@ -338,7 +353,8 @@ _CLAIM_CAMPAIGN: Final[LiteralString] = """
     select campaign_id, action, detail, recipients, program_id, csv_url, claim_token
       from passbell.claim_campaign(
            p_worker => %(worker)s, p_chunk_size => %(chunk_size)s, p_lease_seconds => %(lease)s,
-           p_downloads => %(downloads)s, p_accounts => %(accounts)s::text[], p_token => %(token)s, p_again => %(again)s)
+           p_downloads => %(downloads)s, p_accounts => %(accounts)s::text[], p_token => %(token)s, p_again => %(again)s,
+           p_patience => %(patience)s::numeric)
 """
 _CLAIM_CHUNK: Final[LiteralString] = """
     select campaign_id, chunk_no, claim_token, attempt, program_id, kind, rate_per_second::float8, pass_ids,

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import psycopg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
 __all__ = ["Claim", "Claims"]
+
+PATIENCE: Final = 5
+"""How often a claim is asked for again while the database says that its earlier call is still under way. Any login may
+hold the lock that says so; what stands under the token is free when its lease has run out."""
 
 
 class Claim(NamedTuple):
@@ -29,6 +36,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._open: list[UUID] = []
+        self._locked: Counter[UUID] = Counter()
 
     @property
     def unsettled(self) -> bool:
@@ -41,6 +49,12 @@ class Claims:
         claim = Claim(self._open.pop(), again=True) if self._open else Claim(uuid.uuid4())
         try:
             yield claim
-        except BaseException:
-            self._open.append(claim.token)
+        except BaseException as error:
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                self._locked[claim.token] += 1
+            if self._locked[claim.token] < PATIENCE:
+                self._open.append(claim.token)
+            else:
+                del self._locked[claim.token]
             raise
+        self._locked.pop(claim.token, None)

@@ -20,7 +20,7 @@ __all__ = ["BATCH", "IMPORT_BATCH", "RELEASE_IMPORT", "ClaimedImport", "ImportQu
 BATCH: Final = 1_000
 """Rows per transaction: what a crash can lose at most, and what other writers of these members may wait for."""
 BATCH_SECONDS: Final = 600.0
-"""Deadline of a batch; a dry run is a single one."""
+"""Deadline of a batch; a dry run is a single one. After half of it the server cuts what hangs."""
 
 
 class ClaimedImport(NamedTuple):
@@ -55,7 +55,10 @@ class ImportQueue:
     async def batch(self, held: ClaimedImport) -> int:
         """Apply one batch; returns how many rows wait."""
         row = await self._database.row(
-            IMPORT_BATCH, {**_named(held), "batch": BATCH, "lease": self._lease}, deadline=BATCH_SECONDS
+            IMPORT_BATCH,
+            {**_named(held), "batch": BATCH, "lease": self._lease},
+            deadline=BATCH_SECONDS,
+            cut_after=BATCH_SECONDS / 2,
         )
         return row[1] if row else 0
 

@@ -218,7 +218,18 @@ def _install(url: str, bundle: Bundle) -> MigrationReport:
 
     with _connect(url, autocommit=False) as connection:
         connection.add_notice_handler(keep)
-        connection.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+        connection.execute(
+            "select set_config('lock_timeout', %(limit)s, true)",
+            {"limit": str(round(PATIENCE_SECONDS * 1000))},
+        )
+        try:
+            connection.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+        except psycopg.errors.LockNotAvailable as error:
+            message = (
+                "Another `passbell migrate` is under way for more than a minute, or another session holds its lock: "
+                "try again when it has ended (pg_locks tells which session, locktype advisory)."
+            )
+            raise PassbellError(message) from error
         connection.execute(
             "select set_config('lock_timeout', %(limit)s, true)", {"limit": str(TRY_MILLISECONDS)}
         )

@@ -52,7 +52,11 @@ notice: two hours by default.
 """
 
 _CLOSE_SECONDS = 2.0
-_CUT: LiteralString = "select set_config('statement_timeout', %(limit)s, true)"
+_CUT: LiteralString = """
+    select set_config('statement_timeout', %(limit)s, true),
+           case when version() ~* 'linux' then set_config('client_connection_check_interval', '5s', true) end
+"""
+# A rule of the host's may catch the cancellation and go on: then the server must notice that its client has left.
 
 
 class Database:

@@ -104,7 +104,9 @@ class _Runs:
             async with await psycopg.AsyncConnection.connect(self._dsn, **CONNECTION_OPTIONS) as connection:
                 yield connection
         except TimeoutError:
-            raise DatabaseUnavailable("The database did not answer while a run was worked off.") from None
+            raise DatabaseUnavailable(
+                "The database did not answer while a run was worked off.", timed_out=True
+            ) from None
         except psycopg.Error as error:
             raise from_database(error) from error
 
@@ -134,6 +136,14 @@ class _Runs:
             row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - the functions return one row
         return tuple(row)
+
+    async def rest(self, run: Run, seconds: float) -> None:
+        """Hand the run back for so many seconds: those of others are claimed before it."""
+        await self._database.fetch(
+            "select passbell.rest_run(p_subject => %(subject)s, p_date => %(date)s, p_worker => %(worker)s,"
+            " p_seconds => %(seconds)s::float8)",
+            {**self._named(run), "seconds": seconds},
+        )
 
     def _named(self, run: Run) -> dict[str, Any]:
         return {"subject": run.subject, "date": run.local_date, "worker": self._worker}

@@ -7,16 +7,16 @@ long a rule or an award may take. A rule that is slow or wrong stops its own aut
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
-import psycopg
 import structlog
 
 from passbell.database.claims import Claims
 from passbell.database.runs import AutomationRuns
 from passbell.database.upkeep import Upkeep
-from passbell.delivery.dailyruns import DailyRuns
-from passbell.delivery.work import work_off
+from passbell.delivery.dailyruns import SLICE_SECONDS, DailyRuns
+from passbell.delivery.work import took_too_long
 from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:
@@ -70,15 +70,14 @@ class Automations(DailyRuns):
         self._claims = Claims()
         self._fired = fired
         self._turn = asyncio.Lock()
-        """The three duties take turns, so that together they occupy one connection of the pool."""
+        """The other two duties take turns, so that together they occupy one connection of the pool."""
         self.fired = 0
         """Occasions that had their message since the start."""
 
     async def fire(self) -> None:
         """Work off every run that is due."""
-        async with self._turn:
-            before = self.fired
-            await work_off(self, self._claims)
+        before = self.fired
+        await self.off()
         if self.fired > before:
             self._fired()
 
@@ -94,36 +93,41 @@ class Automations(DailyRuns):
             while await self._upkeep.count_due_result():
                 log.info("result_counted")
 
-    def names(self, run: Run) -> dict[str, str]:
+    def names(self, held: Run) -> dict[str, str]:
         """The automation and its date."""
-        return {"automation": str(run.subject), "local_date": run.local_date.isoformat()}
+        return {"automation": str(held.subject), "local_date": held.local_date.isoformat()}
 
     async def claim(self, claim: Claim) -> Run | None:
         """Take the next run."""
         return await self._runs.claim(claim)
 
-    async def work(self, run: Run) -> None:
+    async def work(self, held: Run) -> None:
         """Work off one run, or write on the automation why that is impossible."""
-        names = self.names(run)
+        names = self.names(held)
         fired = failed = 0
         try:
             async with self._runs.connected() as connection:
                 remaining = 1
-                while remaining:
-                    batch = await self._runs.batch(connection, run)
+                ends = time.monotonic() + SLICE_SECONDS
+                while remaining and time.monotonic() < ends:
+                    batch = await self._runs.batch(connection, held)
                     fired, failed, remaining = fired + batch.fired, failed + batch.failed, batch.remaining
+            if remaining:
+                await self.rest(held)
+                log.info("automation_run_rests", fired_here=fired, **names)
+                return
         except LeaseLost:
             log.info("automation_run_taken_over", fired_here=fired, **names)
         except PassbellError as error:
-            slow = isinstance(error.__cause__, psycopg.errors.QueryCanceled)
+            slow = took_too_long(error)
             if isinstance(error, DatabaseUnavailable) and not slow:
                 raise
             reason = (
                 f"The rule took longer than {self._runs.statement_seconds:g} seconds." if slow else str(error)
             )
             log.warning("automation_run_failed", reason=reason, **names)
-            await self._runs.failed(run, reason)
+            await self._runs.failed(held, reason)
         else:
-            log.info("automation_run_finished", fired=fired, failed=failed, attempt=run.attempt, **names)
+            log.info("automation_run_finished", fired=fired, failed=failed, attempt=held.attempt, **names)
         finally:
             self.fired += fired

@@ -7,14 +7,15 @@ daemon that is killed loses only the batch in hand, which was not committed.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from passbell.database.claims import Claims
 from passbell.database.runs import BirthdayRuns
-from passbell.delivery.dailyruns import DailyRuns
-from passbell.delivery.work import work_off
+from passbell.delivery.dailyruns import SLICE_SECONDS, DailyRuns
+from passbell.delivery.work import took_too_long
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:
@@ -69,15 +70,15 @@ class Birthdays(DailyRuns):
 
     async def give(self) -> None:
         """Give the gifts of every run that is due."""
-        if await work_off(self, self._claims):
+        if await self.off():
             self._greeted()
 
-    def names(self, run: Run) -> dict[str, str]:
+    def names(self, held: Run) -> dict[str, str]:
         """The program and its date."""
         return {
-            "program": str(run.subject),
-            "local_date": run.local_date.isoformat(),
-            "attempt": str(run.attempt),
+            "program": str(held.subject),
+            "local_date": held.local_date.isoformat(),
+            "attempt": str(held.attempt),
         }
 
     async def claim(self, claim: Claim) -> Run | None:
@@ -93,22 +94,26 @@ class Birthdays(DailyRuns):
         self._refused = ""
         return run
 
-    async def work(self, run: Run) -> None:
+    async def work(self, held: Run) -> None:
         """Work off one run. Its trouble is not the others': whatever the database refuses is logged."""
-        names = self.names(run)
+        names = self.names(held)
         log.info("birthday_run_started", **names)
         given = 0
         try:
-            given = await self._give(run)
-            done = await self._runs.finish(run)
+            given, through = await self._give(held)
+            if not through:
+                await self.rest(held)
+                log.info("birthday_run_rests", gifted_here=given, **names)
+                return
+            done = await self._runs.finish(held)
         except LeaseLost:
             log.info("birthday_run_taken_over", gifted_here=given, **names)
-        except DatabaseUnavailable:
-            raise
         except PassbellError as error:
+            if isinstance(error, DatabaseUnavailable) and not took_too_long(error):
+                raise
             # The other programs go on; this one is tried again after a pause.
             log.error("birthday_run_failed", reason=str(error), **names)  # noqa: TRY400 - the sentence says it all
-            await self._runs.failed(run, str(error))
+            await self._runs.failed(held, str(error))
         else:
             log.info(
                 "birthday_run_finished",
@@ -120,18 +125,20 @@ class Birthdays(DailyRuns):
                 **names,
             )
 
-    async def _give(self, run: Run) -> int:
+    async def _give(self, run: Run) -> tuple[int, bool]:
+        """How many were given, and whether that is all for this pass."""
         names = self.names(run)
         given = logged = 0
+        through = False
+        ends = time.monotonic() + SLICE_SECONDS
         async with self._runs.connected() as connection:
-            while True:
+            while not through and time.monotonic() < ends:
                 batch = await self._runs.batch(connection, run)
                 given += batch.gifted
                 for pass_id, reason in batch.failures[: max(0, FAILURES_LOGGED - logged)]:
                     log.warning("birthday_gift_failed", pass_id=str(pass_id), reason=reason, **names)
                 logged += len(batch.failures)
-                if batch.over or batch.remaining <= 0:
-                    break
+                through = batch.over or batch.remaining <= 0
         if logged > FAILURES_LOGGED:
             log.warning("birthday_gifts_failed", failed=logged, logged=FAILURES_LOGGED, **names)
-        return given
+        return given, through

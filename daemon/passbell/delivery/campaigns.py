@@ -4,6 +4,11 @@ Freezing a million members takes seconds, so there are a few of these loops, and
 wait for it. They share one event: only the loop that holds the lock waits for it, and frees the lock before it works.
 So an event wakes one loop, an idle daemon asks one question, and at most AT_ONCE of the pool's connections are taken
 by freezing. In the database the loops are like several daemons that claim beside each other.
+
+Freezing runs what the host has built: triggers, views, functions. They may hang. So a claim is cut after a few seconds,
+and its program is slow from then on. Slow programs are claimed by one loop at a time, with more and more patience,
+while the other loops serve the others. What is done at every turn for campaigns that wait (`Queue.tick`) may hang
+likewise, and has a loop of its own.
 """
 
 from __future__ import annotations
@@ -13,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from passbell.database.calls import QUICK_SECONDS
 from passbell.delivery.backoff import Backoff
-from passbell.delivery.wakeups import SELDOM
+from passbell.delivery.wakeups import SELDOM, Wakeup
 from passbell.errors import DatabaseRefused, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
 
     from passbell.database.calls import ClaimedCampaign, Queue
     from passbell.delivery.lists import ListLoader
-    from passbell.delivery.wakeups import Wakeup
     from passbell.settings import Settings
 
 __all__ = ["CampaignLoops"]
@@ -30,7 +35,7 @@ __all__ = ["CampaignLoops"]
 log = structlog.get_logger()
 
 AT_ONCE: Final = 3
-"""Audiences that are frozen at the same moment: half of the pool's connections (delivery/daemon.py)."""
+"""Audiences that are frozen at the same moment."""
 
 _EVENTS = {
     "expanded": "campaign_expanded",
@@ -63,12 +68,17 @@ class CampaignLoops:
         self._expanded = expanded
         self._lists = lists
         self._waiting = asyncio.Lock()
+        self._slow = asyncio.Lock()
+        self._ticking = Wakeup()
         self._claiming = 0
         wakeup.set()  # at the start one loop looks at once
 
     def loops(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
         """The loops by name; none of them ends by itself."""
-        return {f"campaigns {number}": self._run for number in range(1, AT_ONCE + 1)}
+        return {
+            **{f"campaigns {number}": self._run for number in range(1, AT_ONCE + 1)},
+            "upkeep of campaigns": self._tick,
+        }
 
     async def _run(self) -> None:
         backoff = Backoff()
@@ -77,10 +87,8 @@ class CampaignLoops:
                 await self._wakeup.wait(max(self._settings.poll_seconds, SELDOM))
             while True:
                 try:
-                    while await self._claim():
+                    while await self._claim() or await self._claim_slow():
                         pass
-                    # After the claims: an order that was just placed is waiting for those.
-                    await self._queue.tick()
                 except DatabaseUnavailable as error:
                     log.warning("database_unavailable", where="claim_campaign", reason=str(error))
                     await asyncio.sleep(backoff.next())
@@ -92,8 +100,32 @@ class CampaignLoops:
                 else:
                     backoff.reset()
                     break
+            # After the claims: an order that was just placed is waiting for those.
+            self._ticking.set()
 
-    async def _claim(self) -> bool:
+    async def _tick(self) -> None:
+        backoff = Backoff()
+        while True:
+            await self._ticking.wait(max(self._settings.poll_seconds, SELDOM))
+            try:
+                await self._queue.tick()
+                backoff.reset()
+            except DatabaseUnavailable as error:
+                log.warning("database_unavailable", where="tick", reason=str(error))
+                await asyncio.sleep(backoff.next())
+            except DatabaseRefused as error:
+                log.warning("claim_refused", where="tick", reason=str(error))
+                await asyncio.sleep(backoff.next())
+
+    async def _claim_slow(self) -> bool:
+        """Claim one campaign of a slow program, unless another loop is at one; false when there is none."""
+        if self._slow.locked():
+            return False
+        async with self._slow:
+            patience = await self._queue.slow_claim()
+            return patience is not None and await self._claim(patience)
+
+    async def _claim(self, patience: float = QUICK_SECONDS) -> bool:
         """Claim one campaign; false when none is due. A claim whose answer was lost is asked for again."""
         self._claiming += 1
         try:
@@ -101,6 +133,7 @@ class CampaignLoops:
                 self._settings.chunk_size,
                 self._settings.lease_seconds,
                 downloads=self._lists.room >= self._claiming,
+                patience=patience,
             )
             if campaign is not None:
                 self._claimed(campaign)

@@ -44,6 +44,9 @@ __all__ = ["Daemon", "main"]
 log = structlog.get_logger()
 
 STATUS_SECONDS: Final = 5.0
+POOL: Final = 8
+"""Connections at most. Half of them are enough for what the host's rules may keep waiting: audiences that are frozen
+(delivery/campaigns.py) and the upkeep of campaigns."""
 
 
 class Daemon:
@@ -104,7 +107,7 @@ class Daemon:
             await stack.enter_async_context(self._liveness.served())
             if not await self._ready():
                 return 0
-            database = await stack.enter_async_context(Database(settings.database_dsn, size=6))
+            database = await stack.enter_async_context(Database(settings.database_dsn, size=POOL))
             queue = Queue(database, self._worker, settings.account)
             if not await self._entered(queue):
                 return 0

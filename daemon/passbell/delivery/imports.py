@@ -20,7 +20,7 @@ from passbell.database.claims import Claims
 from passbell.database.importqueue import ImportQueue
 from passbell.delivery.backoff import Backoff
 from passbell.delivery.wakeups import SELDOM
-from passbell.delivery.work import in_thread, work_off
+from passbell.delivery.work import in_thread, took_too_long, work_off
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 async def run_imports(settings: Settings, database: Database, worker: UUID, wakeup: Wakeup) -> None:
-    """Work off the imports one after the other, then wait to be woken; until cancelled."""
+    """Work off the imports one at a time of a program, then wait to be woken; until cancelled."""
     imports, claims = _Imports(settings, database, worker), Claims()
     backoff = Backoff()
     while True:
@@ -93,9 +93,11 @@ class _Imports:
                 pass
         except (FetchError, CsvError, CampaignError) as error:
             await self._failed(held, error, again=isinstance(error, FetchError) and error.temporary)
-        except (DatabaseUnavailable, LeaseLost):
+        except LeaseLost:
             raise
         except PassbellError as error:
+            if isinstance(error, DatabaseUnavailable) and not took_too_long(error):
+                raise
             await self._failed(held, error, again=True)
         except Exception as error:
             # An error of this program, or a file of an unforeseen kind: it concerns this import alone.

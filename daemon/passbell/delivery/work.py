@@ -6,6 +6,9 @@
     renew     meanwhile, so that a lease is as short as a dead daemon may be missed
     release   at a graceful stop, so that the next daemon need not wait for the lease
 
+A piece of work may hang where the host has built something. So a few pieces are worked on side by side, and the pieces
+of different programs never wait long for each other.
+
 Lists, imports, birthdays and automations are a `Kind` each. Chunks are not: many are in hand at once, one call renews
 them all, and they are reported in parts (delivery/chunks.py). Their claims carry tokens all the same.
 """
@@ -14,8 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+import psycopg
 import structlog
 
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
@@ -26,9 +30,13 @@ if TYPE_CHECKING:
 
     from passbell.database.claims import Claim, Claims
 
-__all__ = ["Kind", "Work", "in_thread", "work_off", "work_on"]
+__all__ = ["AT_ONCE", "Kind", "Work", "in_thread", "took_too_long", "work_off", "work_on"]
 
 log = structlog.get_logger()
+
+AT_ONCE: Final = 3
+"""Pieces of work of one kind that one daemon works on at the same time."""
+_CANCEL_AGAIN_SECONDS: Final = 0.5
 
 T = TypeVar("T")
 Held = TypeVar("Held")
@@ -66,20 +74,54 @@ class Kind(Work[Held], Protocol[Held]):
         """Take the next that is due, or what stands under the token; None if there is none."""
 
 
-async def work_off(kind: Kind[Held], claims: Claims) -> int:
-    """Claim and work until nothing is due; returns how many there were.
+async def work_off(kind: Kind[Held], claims: Claims, at_once: int = AT_ONCE) -> int:
+    """Claim and work until nothing is due, on some pieces side by side; returns how many there were.
+
+    The next piece is asked for when one was found, so that no work costs one question.
 
     Raises:
-        DatabaseUnavailable: the next call goes on with the same claim.
+        DatabaseUnavailable: the next call goes on with the same claims.
     """
     count = 0
-    while True:
-        with claims.next() as claim:
-            held = await kind.claim(claim)
-            if held is None:
-                return count
-            await work_on(kind, held)
-        count += 1
+    hands: set[asyncio.Task[None]] = set()
+    trouble: list[BaseException] = []
+
+    async def hand() -> None:
+        nonlocal count
+        while not trouble:
+            with claims.next() as claim:
+                held = await kind.claim(claim)
+                if held is None:
+                    return
+                if len(hands) < at_once:
+                    hands.add(asyncio.create_task(hand()))
+                await work_on(kind, held)
+            count += 1
+
+    hands.add(asyncio.create_task(hand()))
+    try:
+        while hands:
+            done, _ = await asyncio.wait(hands, return_when=asyncio.FIRST_COMPLETED)
+            hands -= done
+            trouble += [error for task in done if (error := task.exception()) is not None]
+    finally:
+        await _let_go(hands)
+    if trouble:
+        raise trouble[0]
+    return count
+
+
+async def _let_go(hands: set[asyncio.Task[None]]) -> None:
+    """Cancel until all are gone: a cancellation can be swallowed (supervision.py)."""
+    while hands:
+        for task in hands:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait(hands, timeout=_CANCEL_AGAIN_SECONDS)
+        for task in [task for task in hands if task.done()]:
+            hands.remove(task)
+            if not task.cancelled():
+                task.exception()  # seen: asyncio need not complain about it
 
 
 async def work_on(kind: Work[Held], held: Held) -> None:
@@ -124,6 +166,13 @@ async def _while_leased(
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # seen: asyncio need not complain about it
+
+
+def took_too_long(error: PassbellError) -> bool:
+    """Whether something of the host's hung until it was cut: the trouble of one piece of work alone."""
+    return isinstance(error.__cause__, psycopg.errors.QueryCanceled) or (
+        isinstance(error, DatabaseUnavailable) and error.timed_out
+    )
 
 
 async def in_thread(stop: threading.Event, work: Callable[..., T], *args: Any) -> T:
