@@ -111,7 +111,6 @@ declare
         'campaign_card',
         'campaign_page',
         'campaign_reasons',
-        'campaign_timeline',
         'cancel_import',
         'close_list_order',
         'daemon_list',
