@@ -39,6 +39,10 @@ __all__ = [
 
 # A shell starts its background jobs with SIGINT ignored, and the processes under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# What is compiled is kept, whatever the machine is used to: else each worker compiles every test, and each command that
+# the tests start compiles passbell.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Workers of a distributed run have it set, and the commands under test would fold their lines.
 os.environ.pop("COLUMNS", None)
 
