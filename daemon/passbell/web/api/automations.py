@@ -15,7 +15,9 @@ import orjson
 from fastapi import Path, Query
 from fastapi.responses import Response
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
+from passbell.blank import is_blank
 from passbell.errors import CampaignError
 from passbell.web.api import strict
 from passbell.web.api.audience import MAX_TARGET, Known, conflict
@@ -39,24 +41,30 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _audience(value: Any) -> Any:
+    """Refuse an audience that is null or blank: a variable that was not set would make it everybody, every day."""
+    if value is None or (isinstance(value, str) and is_blank(value)):
+        raise ValueError("must name an audience, such as ALL")
+    return value
+
+
+Audience = Annotated[
+    Annotated[Text, Field(max_length=MAX_TARGET)] | SkipJsonSchema[None], BeforeValidator(_audience)
+]
 Whole = Annotated[int, BeforeValidator(_number), Field(ge=-2_147_483_648, le=2_147_483_647)]
 Id = Annotated[UUID, Path(alias="id")]
 
 
 class AutomationChange(Known):
-    """The fields to change; what is left out stays, and null is the default."""
+    """The fields to change; what is left out stays, and null is the default. Only the audience has to be named."""
 
     name: Annotated[Text, Field(max_length=200)] | None = None
     occasion: Annotated[Text, Field(max_length=200, examples=["DORMANT:30"])] | None = None
     message_text: Message | None = None
     message: Message | None = Field(default=None, description="The same as `messageText`")
-    target_query: Annotated[Text, Field(max_length=MAX_TARGET, examples=["WHALE"])] | None = None
-    segment: Annotated[Text, Field(max_length=MAX_TARGET)] | None = Field(
-        default=None, description="The same as `targetQuery`"
-    )
-    target: Annotated[Text, Field(max_length=MAX_TARGET)] | None = Field(
-        default=None, description="The same as `targetQuery`"
-    )
+    target_query: Audience = Field(default=None, description="ALL for everybody", examples=["WHALE"])
+    segment: Audience = Field(default=None, description="The same as `targetQuery`")
+    target: Audience = Field(default=None, description="The same as `targetQuery`")
     is_on: bool | None = None
     send_at: time | None = Field(default=None, description="In the program's zone", examples=["09:00"])
     send_days: Annotated[Text, Field(max_length=100, examples=["THU,FRI"])] | None = None
