@@ -229,6 +229,7 @@ def test_row_level_security_that_was_switched_off(make_shop: MakeShop) -> None:
     [
         ("http://passkit.invalid", True),
         ("http://localhost.invalid:1", True),
+        ("http://2130706434:1", True),
         ("http://127.0.0.1:1", False),
         ("http://[::1]:1", False),
         ("https://passkit.invalid", False),
@@ -240,3 +241,11 @@ def test_plain_http_beyond_this_machine(shop: Shop, address: str, *, refused: bo
     told = [finding for finding in named["configuration"] if "plain http" in finding["detail"]]
     assert [finding["ok"] for finding in told] == [False] * refused
     assert code == 1
+
+
+def test_plain_http_to_a_sandbox_beside_the_container(shop: Shop) -> None:
+    """`http://sandbox:8090` of compose.yaml is said and does not fail: no server of the internet has such a name."""
+    _, named = check(shop.url, DRY_RUN="false", PASSKIT_URL="http://sandbox:8090")
+    told = [finding for finding in named["configuration"] if "plain http" in finding["detail"]]
+    assert [finding["ok"] for finding in told] == [None]
+    assert "plain http to sandbox" in told[0]["detail"]

@@ -148,7 +148,7 @@ def composed(image: Image, databases: Databases) -> Iterator[tuple[Composed, Sho
     (mounted,) = [v for v in SERVICES["db"]["volumes"] if v.startswith("./")]
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute((ROOT / mounted.partition(":")[0]).read_bytes())
-    shop = Shop(url, "3")
+    shop = Shop(url, "4")
     yield Composed(image, url), shop
     shop.close()
     databases.drop(urlsplit(url).path.removeprefix("/"))
@@ -175,6 +175,8 @@ def test_d6_the_services_of_compose_work_together(composed: tuple[Composed, Shop
         stocked = run(services.image, *entry, raw=True, **services.environment("members"))
         assert stocked.returncode == 0, stocked.stderr
         program = shop.value("select id from programs where protocol = 'MEMBERSHIP'")
+        checked = run(services.image, "check", **services.environment("daemon"))
+        assert checked.returncode == 0, checked.stdout + checked.stderr
         reachable = shop.value("select reachable from push_preview(%s)", [program])
         assert reachable > 50
         with httpx.Client(trust_env=False, timeout=30) as client:

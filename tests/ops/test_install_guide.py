@@ -6,6 +6,7 @@ besides passbell is there already.
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 import subprocess
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 import pytest
 
+from passbell.database.migrate import BUILD_SECONDS, INDEXES, LARGE_BYTES, PATIENCE_SECONDS
 from support.markdown import ROOT, blocks
 
 if TYPE_CHECKING:
@@ -142,3 +144,19 @@ def test_d6_installing_and_upgrading_as_it_is_written(guide: Guide) -> None:
     assert guide.passbell("migrate", "--check").returncode == 0
     asked = guide.asked()
     assert asked.index("stop passbell passbell-web") < asked.index("start passbell passbell-web")
+
+
+def test_what_the_upgrade_guide_says_of_migrate() -> None:
+    """Its minute, its 32 MB, its half an hour and its indexes are those of the program."""
+    text = (ROOT / "docs/howto/upgrade.md").read_text("utf-8")
+    assert PATIENCE_SECONDS == 60
+    assert "tries for a minute to get its locks" in text
+    assert f"({LARGE_BYTES // 2**20} MB and more)" in text
+    assert BUILD_SECONDS == 1800
+    assert "for half an hour at most" in text
+    written = {
+        name
+        for block in blocks(ROOT / "docs/howto/upgrade.md")
+        for name in re.findall(r"create index concurrently if not exists (\w+)", block.text)
+    }
+    assert written == {index[0] for index in INDEXES}

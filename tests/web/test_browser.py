@@ -221,7 +221,16 @@ def test_d3_a_long_program_name_fits_a_phone(stage: Stage) -> None:
                 last = page.locator("nav a", has_text="Status").bounding_box()
                 assert last
                 assert last["x"] + last["width"] <= 390, path
+            stage.scene.member(program, user={"first_name": "Ada" * 30}, external_id="7" * 60)
+            page.goto(f"{stage.web.url}/")
+            page.select_option("#program", str(program))
+            page.fill("#message", "Hi {first_name}, " + "very " * 40)
+            page.wait_for_selector("#rendered:has-text('AdaAdaAda')")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, "the preview"
+            zone = page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+            assert f"Times are in {zone}" in page.inner_text("footer")
     finally:
+        stage.scene.conn.execute("delete from passes_master where program_id = %s", [program])
         stage.scene.conn.execute("delete from push_campaigns where program_id = %s", [program])
         stage.scene.conn.execute("delete from programs where id = %s", [program])
 

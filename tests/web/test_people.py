@@ -128,6 +128,26 @@ def test_d3_what_did_not_arrive_has_no_full_bar(signed_in: httpx.Client, club: C
         assert "Not started" in page
 
 
+@pytest.mark.parametrize(("phones", "shown"), [(0, "None of 3 reached"), (2, "2 of 3")])
+def test_d3_a_completed_campaign_with_failures_has_no_full_bar(
+    signed_in: httpx.Client, club: Club, phones: int, shown: str
+) -> None:
+    """Over is not the same as arrived: what failed is missing from the bar and from the words beside it."""
+    campaign = club.shop.campaign(club.id)
+    if phones:
+        send(club, campaign, phones)
+    else:
+        club.shop.start(campaign, 1)
+    while chunk := club.shop.chunk():
+        club.shop.finish(chunk, "not_found")
+    assert club.shop.status(campaign) == "COMPLETED"
+    for path in (f"/campaigns/{campaign}", f"/history?program={club.id}"):
+        page = signed_in.get(path).text
+        assert shown in words(page)
+        assert 'value="100' not in page
+        assert ("<progress" in page) is bool(phones)
+
+
 def test_d3_a_cancelled_campaign_says_how_many_it_reached(signed_in: httpx.Client, club: Club) -> None:
     """Two chunks of one of three phones, then cancelled: two thirds of the bar."""
     campaign = club.shop.campaign(club.id)

@@ -32,7 +32,7 @@ BUILD_SECONDS: Final = 1800.0
 
 # Indexes on the platform's own tables: name, table, the columns they need, and what creates them. The same statements
 # stand in the migrations, for small tables; a test compares the two.
-_INDEXES: Final[tuple[tuple[str, str, list[str], LiteralString], ...]] = (
+INDEXES: Final[tuple[tuple[str, str, list[str], LiteralString], ...]] = (
     (
         "passes_master_external_id_folded",
         "passes_master",
@@ -287,7 +287,7 @@ def _build_ahead(url: str, bundle: Bundle) -> None:
     """
     with _building(url) as (connection, ends):
         compare(connection, bundle)  # nothing is built for a newer schema
-        for index in _INDEXES:
+        for index in INDEXES:
             _build(connection, index, ends)
 
 

@@ -21,7 +21,7 @@ from passbell.errors import ConfigurationError
 from passbell.settings.account_secrets import account_secret_values, has_account_secrets
 from passbell.settings.problems import EXAMPLES, misspelled, one_line_each
 from passbell.settings.sources import SecretFiles
-from passbell.settings.urls import DatabaseUrl, check_http_url, is_loopback, redact_url
+from passbell.settings.urls import DatabaseUrl, check_http_url, is_local_name, is_loopback, redact_url
 
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
@@ -300,9 +300,19 @@ class Settings(BaseSettings):
         return tuple(found)
 
     @property
+    def passkit_is_near(self) -> bool:
+        """Whether PassKit's host is a name of the local network, as compose's sandbox: no internet server has one."""
+        return is_local_name(urlsplit(self.passkit_url).hostname or "")
+
+    @property
     def unencrypted(self) -> str | None:
         """The sentence about a PassKit address that is neither https nor http on loopback; None if it is."""
         parts = urlsplit(self.passkit_url)
         if parts.scheme != "http" or is_loopback(parts.hostname or ""):
             return None
+        if self.passkit_is_near:
+            return (
+                f"PASSBELL_PASSKIT_URL is plain http to {parts.hostname}, a name of the local network: right for a "
+                "sandbox; PassKit itself takes https."
+            )
         return "PASSBELL_PASSKIT_URL is plain http beyond this machine: credentials travel unencrypted. Use https."

@@ -8,7 +8,14 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
-__all__ = ["DatabaseUrl", "check_database_url", "check_http_url", "is_loopback", "redact_url"]
+__all__ = [
+    "DatabaseUrl",
+    "check_database_url",
+    "check_http_url",
+    "is_local_name",
+    "is_loopback",
+    "redact_url",
+]
 
 # Parameters that other tools put into a PostgreSQL URL (Prisma's, as Supabase's dashboard shows them) and
 # that libpq refuses to see.
@@ -64,6 +71,11 @@ def check_http_url(value: object) -> object:
 def is_loopback(host: str) -> bool:
     """Tell whether a host of a URL is this machine itself; the names are those that passbell.accounts takes."""
     return re.fullmatch(r"localhost|127(\.\d{1,3}){3}|::1", host.casefold()) is not None
+
+
+def is_local_name(host: str) -> bool:
+    """Tell whether a host is a name without a dot, such as a service of a compose file: no server of the internet's."""
+    return re.fullmatch(r"(?=.*[a-z])(?!0x)[a-z0-9_-]+", host.casefold()) is not None
 
 
 def redact_url(url: str) -> str:

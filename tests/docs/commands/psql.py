@@ -1,6 +1,7 @@
 """`psql` as far as the documents use it: a URL, -f, -c, standard input; -1, -q and -v change nothing here.
 
-Everything goes to the server as it is, file by file, in one transaction each, and the first error ends it.
+Everything goes to the server as it is, file by file, in one transaction each, and the first error ends it. Indexes that
+are built concurrently go one by one, as psql sends them; with -1 they fail, as there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,15 @@ import sys
 from pathlib import Path
 
 import psycopg
+
+
+def statements(texts: list[str], *, one: bool) -> list[str]:
+    """Split what may not share a transaction."""
+    return [
+        part
+        for text in texts
+        for part in (text.split(";\n") if "create index concurrently" in text and not one else [text])
+    ]
 
 
 def main() -> None:
@@ -24,7 +34,7 @@ def main() -> None:
     texts = [Path(name).read_text("utf-8") for name in given.files] + given.commands
     try:
         with psycopg.connect(given.url, autocommit=True) as connection:
-            for text in texts or [sys.stdin.read()]:
+            for text in statements(texts or [sys.stdin.read()], one=given.one):
                 cursor = connection.execute(text.encode())
                 while True:
                     for row in cursor.fetchall() if cursor.description else []:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bring_in", "main"]
 
-GENERATION: Final = "3"
+GENERATION: Final = "4"
 PASSES: Final = 300
 KINDS: Final = {"MEMBERSHIP": "member", "COUPON": "coupon", "EVENT_TICKET": "ticket"}
 

@@ -12,6 +12,7 @@ function showTimes(root) {
     time.textContent = readable.format(new Date(time.dateTime));
     time.dataset.shown = "";
   }
+  for (const zone of all("[data-reader-zone]", root)) zone.textContent = readable.resolvedOptions().timeZone;
 }
 
 /* The clock of the drawn phone. */
