@@ -28,6 +28,7 @@ def _read(cells: list[str], region: str) -> list[date | None]:
         ("JP", "1990年4月3日（火曜日）"),  # noqa: RUF001
         ("US", "Tue, 3 Apr 1990"),
         ("US", "Tuesday, April 3, 1990"),
+        ("US", "Apr 3, 1990"),
         ("DE", "Di 03.04.1990"),
         ("DE", "Dienstag, 3. April 1990"),
         ("FR", "mardi 3 avril 1990"),
@@ -38,6 +39,12 @@ def _read(cells: list[str], region: str) -> list[date | None]:
 def test_a_birthday_in_the_words_of_a_country_is_read(region: str, cell: str) -> None:
     """Eras by one sign, the day of the week beside the date, a time stamp of PostgreSQL: all mean 3 April 1990."""
     assert _read([cell], region) == [date(1990, 4, 3)]
+
+
+@pytest.mark.parametrize("cell", ["Mar 3, 1990", "March 3 1990"])
+def test_march_is_no_day_of_the_week(cell: str) -> None:
+    """French Tuesdays and March begin alike."""
+    assert _read([cell], "US") == [date(1990, 3, 3)]
 
 
 @pytest.mark.parametrize("default", ["12/31/1969", "12/31/1969 4:00:00 PM", "12/31/9999"])

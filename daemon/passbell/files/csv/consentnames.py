@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from passbell.files.csv.headernames import NEUTRAL, fold, in_parentheses, known, words_of
 from passbell.files.csv.tables import table
 
-Kind = Literal["in", "out", "left", "status", "other_in", "other_out", "any", "tags"]
+Kind = Literal["in", "out", "left", "status", "other_in", "other_out", "not_out", "any", "tags"]
 
 
 def folded_regex(pattern: str) -> re.Pattern[str]:
@@ -214,16 +215,57 @@ def _by_words(name: str) -> Kind | None:  # noqa: PLR0911 -- a ladder of reading
         return "left"
     if _NOT_TO_WRITE.search(folded):
         return None
+    if _not_out(words):
+        return "not_out"
     topic = has["sent"] or has["topic"] or has["elsewhere"] or _IN.search(folded) is not None
     if _OUT.search(folded) or stems().search(folded) or (has["against"] and topic):
         if about and not asked:
             return "left" if when else None
         return "other_out" if other else "out"
-    if (_IN.search(folded) or (has["allow"] and (has["sent"] or has["elsewhere"]))) and (asked or not about):
+    allowed = (has["allow"] and (has["sent"] or has["elsewhere"])) or _only_sent(words)
+    if (_IN.search(folded) or allowed) and (asked or not about):
         if has["purpose"] and not has["sent"]:
             return None
         return "other_in" if other else "in"
     return None
+
+
+_MARKETING = re.compile(
+    r"marketing|werb|newsletter|reklam|publicit|pubblicit|nyhe[td]sbrev|nieuwsbrief|markkinoin|marknadsf|markedsf"
+)
+_WAYS_OUT = re.compile(
+    r"opt(ed)?out|unsub|exclu|block|blacklist|bounce|suppress|gesperrt|abgemeldet|desabonn|desinscri|afgemeld|avmeld|"
+    r"afmeldt"
+)
+
+
+def _only_sent(words: tuple[str, ...]) -> bool:
+    """Say whether a name is nothing but what is sent and how: "Marketing per E-Mail", "Werbung via SMS"."""
+    listed = _table()
+    rest = [word for word in words if word not in listed["between"].whole]
+    return (
+        len(rest) > 1
+        and _MARKETING.search(rest[0]) is not None
+        and all(
+            listed["sent"].among((word,), word) or listed["elsewhere"].among((word,), word) for word in rest
+        )
+    )
+
+
+def _not_out(words: tuple[str, ...]) -> bool:
+    """Say whether a name denies an opt-out: "Not opted out", "Do not exclude from marketing"."""
+    denials = _table()["not"].whole
+    return any(word in denials and _WAYS_OUT.match(after) for word, after in pairwise(words))
+
+
+_CODE = re.compile(r"(?<!\d)(\d)\s*[=:]\s*([^,;/|)\]=:]+?)\s*(?=[,;/|)\]]|\d\s*[=:]|$)")
+
+
+@cache
+def legend_of(name: str) -> dict[str, str]:
+    """Read the codes that a header explains: "Consent (0 = unknown; 1 = yes; 2 = no)"."""
+    found = dict(_CODE.findall(name))
+    return found if len(found) > 1 else {}
 
 
 _TAGS = re.compile(

@@ -212,7 +212,12 @@ def _with_month_name(text: str) -> Reading:
 
 
 def _without_weekday(text: str) -> str:
-    if (match := _WEEKDAY_FIRST.match(text)) and _plain(match[1]) in _WEEKDAYS:
+    """Drop the day of the week. "Mar" is March before it is mardi."""
+    if (
+        (match := _WEEKDAY_FIRST.match(text))
+        and (day := _plain(match[1])) in _WEEKDAYS
+        and day not in _MONTHS
+    ):
         return text[match.end() :]
     if not text.isascii() and text[-1] in ")）日曜月火水木金土":  # noqa: RUF001
         shorter = _WEEKDAY_LAST.sub("", text)

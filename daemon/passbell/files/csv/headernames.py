@@ -17,6 +17,7 @@ __all__ = ["NEUTRAL", "Known", "fold", "in_parentheses", "known", "owner_of", "w
 _PARENTHESES = re.compile(r"[(\[{\uff08【][^)\]}\uff09】]*[)\]}\uff09】]")
 _BRACKETS = re.compile(r"[()\[\]{}\uff08\uff09【】]")
 _READING = re.compile(r"カナ|かな|フリガナ|ふりがな|ローマ字|phonetic", re.IGNORECASE)
+_CUT_NOT = re.compile(r"n['\u2019]t\b", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _JOINED = re.compile(
     r"\b(e|opt|opted|sign|non)[-_ ](?=\w)(mails?|post\w*|b\u00fclten\w*|in|out|up|subscribed)", re.IGNORECASE
@@ -74,7 +75,7 @@ def in_parentheses(name: str) -> str:
 
 def words_of(name: str) -> tuple[str, ...]:
     """Give the folded words of a header: `HasOptedOutOfEmail` has five; "e-mail" and "opt-out" are one each."""
-    parts = _NOT_WORD.split(_JOINED.sub(r"\1\2", _CAMEL.sub(" ", name)))
+    parts = _NOT_WORD.split(_JOINED.sub(r"\1\2", _CAMEL.sub(" ", _CUT_NOT.sub("nt", name))))
     return tuple(word for part in parts if (word := fold(part)))
 
 
