@@ -109,6 +109,27 @@ def test_a_rule_of_the_old_kind_for_one_program(house: House) -> None:
     house.completes(campaign)
 
 
+def test_a_trigger_hangs_while_many_campaigns_of_a_program_report(house: House) -> None:
+    """Ten reports could take all connections of the daemon: two at a time do, and then none asks the host."""
+    scene = house.scene
+    program = house.program(20)
+    campaigns = [scene.campaign(program, f"Hello {number}", rate_per_second=5) for number in range(10)]
+    for campaign in campaigns:
+        scene.until_sent(campaign, 1)
+    trigger(house, program, "perform pg_sleep(3600);")
+    for _ in range(4):
+        house.serves_the_others()
+    house.rule(
+        "create or replace function host_rule() returns trigger language plpgsql as 'begin return new; end'"
+    )
+    scene.conn.execute("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    house.mend()
+    for campaign in campaigns:
+        wait_until(lambda one=campaign: (house.hurry(), scene.status(one))[1] == "COMPLETED", "it ends", 60)  # type: ignore[misc]
+    owner = scene.value("select passkit_program_id from programs where id = %s", [program])
+    assert len(scene.remote.buzzes(owner=owner)) == 200
+
+
 def test_triggers_of_three_programs_hang_while_their_campaigns_start(house: House) -> None:
     """Each is cut after seconds and says so; meanwhile, and while they are tried again, the others start at once."""
     scene = house.scene

@@ -278,13 +278,18 @@ def test_e_an_answer_that_is_not_read_is_ended(hasty: None) -> None:
     assert asyncio.run(scenario()) < 64 * MEGABYTE
 
 
-def test_e_the_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "half",
+    [b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"],
+    ids=["heads", "bodies"],
+)
+def test_e_the_number_is_bounded(monkeypatch: pytest.MonkeyPatch, half: bytes) -> None:
     """Beyond the limit the longest waiting connection is closed: a flood of half requests locks no caller out."""
     monkeypatch.setattr(connections.Bounded, "places", 8)
 
     async def scenario() -> tuple[bytes, int]:
         async with serving() as call:
-            flood = [await call(b"GET / HT") for _ in range(30)]
+            flood = [await call(half) for _ in range(30)]
             ended = [asyncio.create_task(line.rest()) for line in flood]
             person = await call(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             said = await asyncio.wait_for(person.rest(), 20)

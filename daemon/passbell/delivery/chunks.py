@@ -14,6 +14,7 @@ from passbell.delivery.backoff import Backoff
 from passbell.delivery.held import HeldChunk, lease_clock
 from passbell.delivery.outcomes import Stop
 from passbell.delivery.pacing import Pacer
+from passbell.delivery.slowhosts import SlowHosts
 from passbell.delivery.wakeups import SELDOM
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
 from passbell.ops.metrics import CHUNKS_HELD, CLAIM, LEASES_LOST, count_outcomes
@@ -55,6 +56,7 @@ class ChunkLoop:
         self._own_rates: dict[UUID, Pacer] = {}
         self._troubled: dict[UUID, Backoff] = {}
         """By campaign, while the sending of its chunks ends with errors of our own."""
+        self._slow_hosts = SlowHosts()
         self._stopping = False
         self.sent = 0
         """Pushes that PassKit took since the start."""
@@ -241,7 +243,7 @@ class ChunkLoop:
         )
 
     async def _report(self, held: HeldChunk, *, release: bool) -> None:
-        async with held.reporting:
+        async with held.reporting, self._slow_hosts.report(held.chunk.program_id) as asks:
             taken = len(held.outcomes)
             if not taken and not release:
                 return
@@ -252,7 +254,7 @@ class ChunkLoop:
                 release=release,
                 max_attempts=self._settings.max_attempts,
                 wait_seconds=self._trouble_pause(held) if release else 0.0,
-                ask_host=held.ask_host,
+                ask_host=held.ask_host and asks,
             )
             del held.outcomes[:taken]
             held.first_unreported = time.monotonic()

@@ -5,7 +5,8 @@
     answer    the caller reads on within STALL_SECONDS
     closing   what is left of a refused request is thrown away for LINGER_SECONDS, so that the answer is read; a
               connection that is closing ends within LINGER_SECONDS
-    number    at most `places`; beyond that the connection goes that has waited longest without a request
+    number    at most `places`; beyond that the connection goes that has waited longest without a request, or
+              else the one that has sent least of its body
 
 A connection looks at itself once a second, until it is lost.
 """
@@ -59,7 +60,7 @@ class Bounded(H11Protocol):
         self._closing_since: float | None = None
         self._stalled_since: float | None = None
         self._request: object = None
-        self._body_bytes = 0
+        self.body_bytes = 0
         self._body_seconds = 0.0
         self._watch = self.loop.call_later(_TICK, self._look)
         if len(self.connections) > self.places:
@@ -72,7 +73,7 @@ class Bounded(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what arrives of a body."""
-        self._body_bytes += len(data)
+        self.body_bytes += len(data)
         super().data_received(data)
 
     def on_response_complete(self) -> None:
@@ -93,9 +94,19 @@ class Bounded(H11Protocol):
         return bool(getattr(self.cycle, "response_complete", True))
 
     def _make_room(self) -> None:
-        """End the connection that has waited longest for its request, else this one: work in hand goes on."""
-        waiting = [c for c in self.connections if isinstance(c, Bounded) and c is not self and c.idle]
-        leaves = min(waiting, key=lambda c: c.waits_since, default=self)
+        """End the connection that has waited longest for its request, or has sent least of its body; else this one.
+
+        Work in hand goes on. One that has just come may be about to speak, so half-sent bodies go before it.
+        """
+        now = self.loop.time()
+        others = [c for c in self.connections if isinstance(c, Bounded) and c is not self]
+        waiting = [c for c in others if c.idle]
+        silent = [c for c in waiting if now - c.waits_since > _TICK]
+        sending = [c for c in others if not c.idle and c.conn.their_state is h11.SEND_BODY]
+        if silent or not sending:
+            leaves = min(silent or waiting, key=lambda c: c.waits_since, default=self)
+        else:
+            leaves = min(sending, key=lambda c: c.body_bytes)
         log.warning("connection_ended", reason="too many connections", places=self.places)
         self.connections.discard(leaves)
         leaves.transport.abort()
@@ -129,10 +140,10 @@ class Bounded(H11Protocol):
 
     def _too_slow(self) -> bool:
         if self._request is not self.cycle:
-            self._request, self._body_bytes, self._body_seconds = self.cycle, 0, 0.0
+            self._request, self.body_bytes, self._body_seconds = self.cycle, 0, 0.0
         if not self.flow.read_paused:  # else it is the application that takes its time
             self._body_seconds += _TICK
-        return self._body_bytes < (self._body_seconds - BODY_GRACE) * BODY_PACE
+        return self.body_bytes < (self._body_seconds - BODY_GRACE) * BODY_PACE
 
     def _time_out(self) -> None:
         half_sent = not self.idle or bool(self.conn.trailing_data[0])
