@@ -58,6 +58,13 @@ $$;
 --
 -- Uses the index chunks_worker, which holds claimed chunks only.
 create or replace function passbell.free_ownerless() returns integer
+language sql
+set search_path = ''
+as $$ select passbell.free_chunks(null) $$;
+
+-- Frees the chunks of these workers, or, with NULL, those that no running daemon holds; returns how many. Their texts stay.
+-- Locks chunks in the order of their primary key and skips those that are just being claimed.
+create or replace function passbell.free_chunks(p_workers uuid[]) returns integer
 language plpgsql
 set search_path = ''
 as $$
@@ -67,7 +74,8 @@ begin
     with held as (
         select k.campaign_id, k.chunk_no from passbell.chunks k
          where k.worker is not null
-           and (k.lease_until <= passbell.now() or not exists (select from passbell.workers w where w.id = k.worker))
+           and case when p_workers is null then k.lease_until <= passbell.now() or not exists (select from passbell.workers w where w.id = k.worker)
+                    else k.worker = any (p_workers) end
          order by k.campaign_id, k.chunk_no for update skip locked
     )
     update passbell.chunks k
@@ -92,33 +100,19 @@ as $$
     select w.id, w.process from passbell.workers w where w.id <> p_worker and starts_with(w.process, p_namespace || ':')
 $$;
 
--- Frees the chunks, lists and runs of workers that are certainly dead (the caller has checked), and keeps their texts. An
--- import is free when its worker is no longer entered (claim_import). Locks chunks in the order of their primary key and
--- skips those that are just being claimed.
+-- Frees the chunks, lists and runs of workers that are certainly dead (the caller has checked). An import is free when its
+-- worker is no longer entered (claim_import). Returns the number of chunks.
 create or replace function passbell.bury_workers(p_dead uuid[]) returns integer
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_freed  integer;
+    v_freed  constant integer := passbell.free_chunks(coalesce(p_dead, '{}'));
 begin
-    with held as (
-        select k.campaign_id, k.chunk_no from passbell.chunks k
-         where k.worker = any (p_dead) order by k.campaign_id, k.chunk_no for update skip locked
-    )
-    update passbell.chunks k
-       set lease_until = null, claim_token = null, worker = null
-      from held h
-     where k.campaign_id = h.campaign_id and k.chunk_no = h.chunk_no;
-    get diagnostics v_freed = row_count;
     update passbell.list_loads l set lease_until = null, claim_token = null, worker = null where l.worker = any (p_dead);
     perform passbell.free_runs(p_dead);
     delete from passbell.workers w
      where w.id = any (p_dead) and not exists (select from passbell.chunks k where k.worker = w.id);
-    if v_freed > 0 then
-        perform passbell.look_from_the_start();
-        perform pg_notify('passbell', 'processing');
-    end if;
     return v_freed;
 end
 $$;

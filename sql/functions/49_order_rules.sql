@@ -20,6 +20,33 @@ begin
 end
 $$;
 
+-- Does the order still reach as many phones as were shown before it was confirmed? Raises PB409 with both numbers if not;
+-- the error's detail is the present one. p_expected NULL: none were shown.
+create or replace function passbell.require_expected(p_reachable bigint, p_expected bigint) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if p_reachable <> p_expected then
+        raise exception 'The audience has changed: % phones now, % when you looked.', passbell.thousands(p_reachable), passbell.thousands(p_expected)
+              using errcode = 'PB409', detail = p_reachable::text;
+    end if;
+end
+$$;
+
+-- How long so many pushes take at the rate, and when the last is sent, behind what is being sent already.
+create or replace function passbell.time_to_send(p_reachable bigint, p_rate numeric, out seconds numeric, out finishes_at timestamptz)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    seconds := round(p_reachable / p_rate, 1);
+    finishes_at := passbell.now() + make_interval(secs => (
+        (p_reachable + (select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
+                          from public.push_campaigns c where c.status = 'PROCESSING')) / p_rate)::double precision);
+end
+$$;
+
 -- When an order for this time (NULL: at once) can begin, and what holds it back until then, a sentence per hindrance;
 -- NULL if nothing does. Said before an order is given: dry run, preview, confirmation, answer.
 create or replace function passbell.order_outlook(p_program uuid, p_scheduled_at timestamptz default null,

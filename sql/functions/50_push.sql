@@ -46,7 +46,6 @@ declare
     v_parameters  text[];
     v_cap         integer;
     v_rate        numeric;
-    v_waiting     bigint;
     v_policy      record;
     v_recent      text := $q$
                       left join (select d.pass_id as recent_pass,
@@ -100,11 +99,7 @@ begin
     end if;
     reachable := in_wallet - opted_out - suppressed - capped - too_often;
     would_hold := passbell.would_hold(push_preview.program_id, push_preview.target, reachable);
-
-    select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
-      into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';
-    seconds_at_rate := round(reachable / v_rate, 1);
-    finishes_at := passbell.now() + make_interval(secs => ((reachable + v_waiting) / v_rate)::double precision);
+    select t.seconds, t.finishes_at into seconds_at_rate, finishes_at from passbell.time_to_send(reachable, v_rate) t;
     return next;
 end
 $$;
@@ -130,19 +125,14 @@ set search_path = ''
 as $$
 #variable_conflict use_variable
 declare
-    v_reachable  bigint;
-    v_id         uuid;
+    v_id  uuid;
 begin
     perform passbell.require_program(program_id);
     perform passbell.compile_message(message);
     perform passbell.parse_target(target);
     perform passbell.require_order(program_id, target, scheduled_at);
     if expected is not null then
-        select p.reachable into v_reachable from public.push_preview(program_id, target) p;
-        if v_reachable <> expected then
-            raise exception 'The audience has changed: % phones now, % when you looked.', passbell.thousands(v_reachable), passbell.thousands(expected)
-                  using errcode = 'PB409', detail = v_reachable::text;
-        end if;
+        perform passbell.require_expected(p.reachable, expected) from public.push_preview(program_id, target) p;
     end if;
     -- PENDING by name: the owner's table may have another default ('draft').
     insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at, status)

@@ -113,7 +113,6 @@ declare
     v_load      passbell.list_loads;
     v_cap       integer;
     v_rate      numeric;
-    v_waiting   bigint;
     v_policy    record;
     v_suppressed  text[];
 begin
@@ -148,10 +147,7 @@ begin
                             where e.key in ('unknown_member', 'other_program', 'unusable')), 0);
     reachable := in_wallet - opted_out - suppressed - capped - too_often;
     would_hold := passbell.would_hold(v_campaign.program_id, 'CSV', reachable, v_campaign.holdout_percent);
-    select coalesce(sum(c.recipient_count - c.sent_count - c.failed_count - c.skipped_count), 0)
-      into v_waiting from public.push_campaigns c where c.status = 'PROCESSING';
-    seconds_at_rate := round(reachable / v_rate, 1);
-    finishes_at := passbell.now() + make_interval(secs => ((reachable + v_waiting) / v_rate)::double precision);
+    select t.seconds, t.finishes_at into seconds_at_rate, finishes_at from passbell.time_to_send(reachable, v_rate) t;
     return next;
 end
 $$;
@@ -162,8 +158,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_campaign   public.push_campaigns;
-    v_reachable  bigint;
+    v_campaign  public.push_campaigns;
 begin
     perform passbell.act_as(p_owner);
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
@@ -175,11 +170,7 @@ begin
     end if;
     perform passbell.require_order(v_campaign.program_id, v_campaign.target_query, v_campaign.scheduled_at);
     if p_expected is not null then
-        select p.reachable into v_reachable from passbell.preview_list(p_campaign) p;
-        if v_reachable <> p_expected then
-            raise exception 'The audience has changed: % phones now, % when you looked.', passbell.thousands(v_reachable), passbell.thousands(p_expected)
-                  using errcode = 'PB409', detail = v_reachable::text;
-        end if;
+        perform passbell.require_expected(p.reachable, p_expected) from passbell.preview_list(p_campaign) p;
     end if;
     update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign;
 end

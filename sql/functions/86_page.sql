@@ -109,8 +109,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_campaign   public.push_campaigns;
-    v_reachable  bigint;
+    v_campaign  public.push_campaigns;
 begin
     perform passbell.act_as(p_owner);
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
@@ -125,11 +124,7 @@ begin
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
     perform passbell.require_order(v_campaign.program_id, v_campaign.target_query, v_campaign.scheduled_at);
     if p_expected is not null and not passbell.is_list(v_campaign) then
-        select p.reachable into v_reachable from public.push_preview(v_campaign.program_id, v_campaign.target_query) p;
-        if v_reachable <> p_expected then
-            raise exception 'The audience has changed: % phones now, % when you looked.', passbell.thousands(v_reachable), passbell.thousands(p_expected)
-                  using errcode = 'PB409', detail = v_reachable::text;
-        end if;
+        perform passbell.require_expected(p.reachable, p_expected) from public.push_preview(v_campaign.program_id, v_campaign.target_query) p;
     end if;
     update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign and c.status = 'DRAFT';
     return p_campaign;
