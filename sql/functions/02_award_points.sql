@@ -95,6 +95,7 @@ declare
     v_member  record;
     v_proc    record;
     v_answer  jsonb;
+    v_late    boolean := false;
 begin
     select r.pass_id, r.external_id into v_member
       from passbell.recipients r
@@ -132,7 +133,9 @@ begin
         call := format(case when v_proc.returns_text then '(public.%I(%s))::jsonb' else 'to_jsonb(public.%I(%s))' end, v_proc.proname, v_proc.arguments);
         works := null;
         detail := 'there is no member to try it with';
-        if v_member.pass_id is not null then
+        if v_late then
+            detail := 'it was not tried, because another one took too long';
+        elsif v_member.pass_id is not null then
             begin
                 execute format('select %s from (select $1::uuid as p_pass_id, $2::text as v_external_id, 1 as p_points, ''trial'' as p_note) x', call)
                    into v_answer using v_member.pass_id, v_member.external_id;
@@ -144,6 +147,10 @@ begin
                     detail := case when works then null else coalesce(v_answer ->> 'error', v_answer ->> 'message', 'it refused without a reason') end;
                 when lock_not_available then
                     detail := 'its trial would have had to wait';
+                when query_canceled then      -- strikes once per statement: no second one is tried without it
+                    works := false;
+                    detail := 'its trial took too long';
+                    v_late := true;
                 when assert_failure or others then
                     works := false;
                     detail := sqlerrm;

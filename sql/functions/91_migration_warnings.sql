@@ -54,8 +54,10 @@ begin
     exception
         when sqlstate 'PB000' then
             return null;
-        when insufficient_privilege or read_only_sql_transaction or lock_not_available or query_canceled then
+        when insufficient_privilege or read_only_sql_transaction or lock_not_available then
             return null;
+        when query_canceled then
+            return 'A trial campaign in push_campaigns took too long: a trigger or rule of the platform''s hangs there. Remedy: mend or drop it (`\d push_campaigns` lists them).';
         when assert_failure or others then
             get stacked diagnostics v_constraint = constraint_name, v_column = column_name, v_text = message_text;
             if passbell.unseen_words(sqlstate) is not null then       -- migration_warnings says it better

@@ -1,6 +1,17 @@
 -- Builds the adapters from the host's columns as they are now. Before the grants: views and functions that are made
 -- after them would have no grants, or those of PUBLIC, until the next migrate.
+--
+-- What follows tries functions and triggers of the host's. One that hangs is cut (statement_timeout) and told of.
+do $$
+begin
+    perform set_config('passbell.timeout_before', current_setting('statement_timeout'), true);
+    if (select s.setting::integer not between 1 and 20000 from pg_catalog.pg_settings s where s.name = 'statement_timeout') then
+        perform set_config('statement_timeout', '20s', true);
+    end if;
+end
+$$;
 select passbell.build_adapters();
+do $$ begin perform set_config('statement_timeout', coalesce(nullif(current_setting('passbell.timeout_before', true), ''), current_setting('statement_timeout')), true); end $$;
 select passbell.backfill_awards();
 select passbell.build_occasion_adapters();
 select passbell.build_people_views();
@@ -54,6 +65,13 @@ begin
 end
 $$;
 
+do $$
+begin
+    if (select s.setting::integer not between 1 and 20000 from pg_catalog.pg_settings s where s.name = 'statement_timeout') then
+        perform set_config('statement_timeout', '20s', true);
+    end if;
+end
+$$;
 -- A table that lets no campaign through is refused where passbell is new; an installation that works elsewhere is warned.
 do $$
 declare
@@ -64,3 +82,4 @@ begin
     end if;
 end
 $$;
+do $$ begin perform set_config('statement_timeout', coalesce(nullif(current_setting('passbell.timeout_before', true), ''), current_setting('statement_timeout')), true); end $$;

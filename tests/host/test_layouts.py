@@ -337,6 +337,40 @@ def test_c3_award_functions_that_answer_otherwise(bare: Shop, kind: str, answer:
     }
 
 
+def test_c3_an_award_function_that_hangs_does_not_hold_up_migrate(bare: Shop) -> None:
+    """Its trial is cut, nothing else is tried without a bound, and the installation goes on."""
+    migrate(bare.url)
+    bare.member(bare.program(), user={})
+    bare.conn.execute(
+        "create or replace function process_membership_transaction(p_external_id text, p_action text, p_amount int,"
+        " p_transaction_amount numeric default null) returns jsonb language sql as"
+        " $$ select jsonb_build_object('success', pg_sleep(3600) is null) $$"
+    )
+    bare.conn.execute("set statement_timeout = '1s'")
+    tried = bare.rows("select works, detail from passbell.award_trial() order by place")
+    assert [(row["works"], row["detail"]) for row in tried] == [
+        (None, "it was not tried, because another one took too long"),
+        (False, "its trial took too long"),
+    ]
+    bare.conn.execute("reset statement_timeout")
+    migrate(f"{bare.url}{'&' if '?' in bare.url else '?'}options=-c%20statement_timeout%3D5s")
+
+
+def test_c8_a_trigger_that_hangs_is_told(bare: Shop) -> None:
+    """The trial campaign is cut: the sentence names the table, and nothing stays of it."""
+    migrate(bare.url)
+    bare.conn.execute(
+        "create function hang() returns trigger language plpgsql as $$ begin perform pg_sleep(3600); return new; end $$"
+    )
+    bare.conn.execute(
+        "create trigger hang before insert on push_campaigns for each row execute function hang()"
+    )
+    bare.conn.execute("set statement_timeout = '1s'")
+    assert "took too long" in bare.value("select passbell.order_trial()")
+    bare.conn.execute("reset statement_timeout")
+    assert bare.value("select count(*) from push_campaigns") == 0
+
+
 def test_a_column_of_the_gift_log_that_must_be_filled_in_is_named(bare: Shop) -> None:
     """A warning says that no gift can be noted, with column and remedy, before the first birthday."""
     bare.conn.execute("alter table birthday_logs add column sent_by text not null")

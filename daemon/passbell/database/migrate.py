@@ -246,6 +246,7 @@ def _install(url: str, bundle: Bundle) -> MigrationReport:
 def _warned(url: str, report: MigrationReport) -> MigrationReport:
     """Add what needs a person's eye once everything is built."""
     with _connect(url, autocommit=False) as connection:
+        connection.execute("set local statement_timeout = '20s'")  # a trigger of the platform's may hang
         rows = connection.execute("select warning from passbell.migration_warnings()").fetchall()
     return dataclasses.replace(report, warnings=(*report.warnings, *(warning for (warning,) in rows)))
 
