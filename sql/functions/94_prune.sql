@@ -20,6 +20,15 @@ begin
 end
 $$;
 
+-- For how many hours the program's own limits (29_contact_policy) look back: its ledger stays as long, whatever retention says.
+create or replace function passbell.limit_hours(p_program uuid) returns integer
+language sql stable
+set search_path = ''
+as $$
+    select coalesce((select greatest(least(coalesce(g.push_max_days, 0), 3650) * 24, least(coalesce(g.push_min_hours, 0), 87600), 0)
+                       from passbell.programs g where g.program_id = p_program limit 1), 0)
+$$;
+
 create or replace function passbell.prune(p_limit integer default 2000)
 returns table (relation text, removed bigint, done boolean)
 language plpgsql
@@ -50,6 +59,7 @@ begin
        and (p.campaign_id is null or p.next_pass is not null or p.looked_at is null or p.looked_at < passbell.now() - interval '30 days')
        and not exists (select from passbell.chunks k where k.campaign_id = c.id)
        and c.completed_at <= passbell.now() - make_interval(hours => 24 * coalesce(c.measure_days, 7))
+       and c.completed_at <= passbell.now() - make_interval(hours => passbell.limit_hours(c.program_id))
      order by c.completed_at
      limit 1
        for update of c skip locked;

@@ -157,6 +157,7 @@ declare
         'sample_messages',
         'save_automation',
         'session_holds',
+        'set_message_limits',
         'suppress',
         'suppression_list',
         'unsuppress'];

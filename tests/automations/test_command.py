@@ -102,6 +102,23 @@ def test_it_is_tried_on_the_past_and_measured(shop: Shop, passbell: Callable[...
     assert "Can be counted" in passbell("results", "Mondays").out
 
 
+def test_a_programs_limits_are_shown_and_changed(shop: Shop, passbell: Callable[..., Outcome]) -> None:
+    """How often is enough, for all messages of a program; an empty value takes a limit away."""
+    program = str(shop.program("Limited"))
+    done = passbell(
+        "limits", "--program", program, "push_max=3", "push_max_days=14", "push_consent=opt_in", "--json"
+    )
+    assert json.loads(done.out)["push_max"] == 3
+    passbell("limits", "--program", "Limited", "push_max=", "push_max_days=", "push_min_hours=36")
+    shown = json.loads(passbell("limits", "--program", program, "--json").out)
+    assert [shown[name] for name in ("push_max", "push_max_days", "push_min_hours", "push_consent")] == [
+        None,
+        None,
+        36,
+        "OPT_IN",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -114,6 +114,22 @@ def test_the_age_is_a_setting(shop: Shop) -> None:
         shop.conn.execute("update passbell.settings set retention = '1 day'")
 
 
+def test_what_a_programs_own_limit_counts_stays(shop: Shop) -> None:
+    """Kept for a week, but at most two messages in 90 days: the ledger of those days stays, and the limit holds."""
+    program = shop.program(push_max=2, push_max_days=90)
+    shop.members(program, 3)
+    sent = [sent_to(shop, program, f"Text {n}", f"2026-01-{n:02} 12:00:00+00") for n in (1, 3)]
+    shop.conn.execute("update passbell.settings set retention = interval '7 days'")
+    shop.clock("2026-03-30 12:00:00+00")
+    assert prune(shop).get("deliveries", 0) == 0
+    third = shop.campaign(program, "Third")
+    assert shop.send(third)["sent_count"] == 0
+    assert set(shop.ledger(third).values()) == {"too_often"}
+    shop.clock("2026-04-02 12:00:00+00")
+    prune(shop)
+    assert [ledger_size(shop, one) for one in sent] == [0, 3], "the newest of each pass stays anyway"
+
+
 def test_failures_that_are_left_can_still_be_retried(shop: Shop) -> None:
     """After pruning, retry-failed of the old campaign finds nothing and breaks nothing."""
     program = shop.program()

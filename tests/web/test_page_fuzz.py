@@ -94,6 +94,7 @@ POST: Final = {
     "/automations/{id}": AUTOMATION,
     "/automations/{id}/switch": ("on",),
     "/automations/{id}/delete": (),
+    "/programs/{id}/limits": ("push_max", "push_max_days", "push_min_hours", "push_consent"),
     "/programs/{id}/suppressions": ("member", "until", "reason"),
     "/programs/{id}/suppressions/{id}/delete": (),
     "/imports": ("program", "dryRun"),

@@ -175,3 +175,19 @@ def test_a_member_is_left_in_peace_and_taken_off_the_list(signed_in: httpx.Clien
     assert wrong.status_code == 404
     row = club.shop.value("select id from push_suppressions where program_id = %s", [club.id])
     assert "Nobody." in words(signed_in.post(f"{where}/{row}/delete", headers=htmx).text)
+
+
+def test_a_programs_limits_are_changed_on_its_page(signed_in: httpx.Client, club: Club) -> None:
+    """How often is enough, and what no answer means: saved, shown again, and a slip is a sentence."""
+    where, htmx = f"/programs/{club.id}", {"HX-Request": "true"}
+    form = {"push_max": "4", "push_max_days": "30", "push_min_hours": "", "push_consent": "OPT_IN"}
+    assert "Saved." in words(signed_in.post(f"{where}/limits", data=form, headers=htmx).text)
+    shown = signed_in.get(where).text
+    assert re.search(r'name="push_max"[^>]*value="4"', shown)
+    assert re.search(r'<option value="OPT_IN" selected', shown)
+    slip = signed_in.post(f"{where}/limits", data={**form, "push_max_days": ""}, headers=htmx)
+    assert (slip.status_code, "belong together" in slip.text) == (400, True)
+    row = club.shop.row(
+        "select push_max, push_max_days, push_min_hours, push_consent from programs where id = %s", [club.id]
+    )
+    assert list(row.values()) == [4, 30, None, "OPT_IN"]

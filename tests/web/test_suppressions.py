@@ -88,3 +88,45 @@ def test_a_programs_limits_and_consent_are_listed(api: Api, club: Club) -> None:
         30,
         24,
     )
+
+
+def limits(api: Api, club: Club, **fields: Any) -> Any:
+    return api.http.patch(f"/api/programs/{club.passkit_id}", json=fields)
+
+
+def test_limits_and_consent_are_changed(api: Api, club: Club) -> None:
+    """Only what is given changes; null takes a limit away; the next count knows it."""
+    answer = limits(api, club, pushMax=0, pushMaxDays=30, pushMinHours=24)
+    assert answer.status_code == 200, answer.text
+    changed = answer.json()["result"]
+    assert (changed["programId"], changed["pushMax"], changed["pushMinHours"]) == (str(club.id), 0, 24)
+    count = api.post("/api/preview", {"programId": str(club.id)}).json()["result"]
+    assert (count["reachable"], count["tooOften"] > 0) == (0, True)
+    changed = limits(api, club, pushMax=None, pushMaxDays=None, pushConsent="OPT_IN").json()["result"]
+    assert (changed["pushMax"], changed["pushMaxDays"], changed["pushMinHours"]) == (None, None, 24)
+    assert changed["pushConsent"] == "OPT_IN"
+    assert limits(api, club).json()["result"] == changed
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"pushMax": 3}, "belong together"),
+        ({"pushMax": -1, "pushMaxDays": 7}, "pushMax"),
+        ({"pushMax": 3, "pushMaxDays": 0}, "pushMaxDays"),
+        ({"pushMinHours": 9000}, "pushMinHours"),
+        ({"pushConsent": "MAYBE"}, "pushConsent"),
+        ({"pushMaximum": 3}, "pushMax"),
+    ],
+)
+def test_a_slip_changes_no_limit(api: Api, club: Club, fields: dict[str, Any], words: str) -> None:
+    """422 with the sentence, and the program is as it was."""
+    before = api.get("/api/programs").json()
+    answer = limits(api, club, **fields)
+    assert (answer.status_code, words in answer.text) == (422, True), answer.text
+    assert api.get("/api/programs").json() == before
+
+
+def test_the_limits_of_an_unknown_program_are_404(api: Api) -> None:
+    """The name is looked up first."""
+    assert api.http.patch(f"/api/programs/{uuid4()}", json={"pushMinHours": 3}).status_code == 404

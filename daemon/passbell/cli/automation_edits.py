@@ -1,4 +1,4 @@
-"""The commands below `passbell automations`: list, add, change, switch, try on the past, measure, delete."""
+"""The commands below `passbell automations`: list, add, change, switch, try on the past, measure, delete, limit."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ NAMED: Final = """
 DUE: Final = "select local_date, due from public.automation_preview(id => %(automation)s, days => %(days)s)"
 RESULTS: Final = "select * from public.automation_results(id => %(automation)s)"
 DELETE: Final = "delete from public.push_automations where id = %(automation)s"
+LIMITS: Final = ("push_max", "push_max_days", "push_min_hours", "push_consent")
+SET_LIMITS: Final = (
+    "select passbell.set_message_limits(p_owner => null, p_program => %(program)s,"
+    " p_fields => %(fields)s::jsonb)"
+)
+SHOW_LIMITS: Final = (
+    "select program_id, name, push_max, push_max_days, push_min_hours, push_consent"
+    " from passbell.program_list() where program_id = %(program)s"
+)
 automation_argument = click.argument("automation")
 assignments = click.argument("fields", nargs=-1, metavar="COLUMN=VALUE…")
 
@@ -65,7 +74,7 @@ def resolve_automation(connection: Connection, value: str) -> UUID:
     return UUID(str(rows[0]["id"]))
 
 
-def parse(fields: tuple[str, ...]) -> dict[str, Any]:
+def parse(fields: tuple[str, ...], columns: tuple[str, ...] = COLUMNS) -> dict[str, Any]:
     """Return columns and values; an empty value is the column's default."""
     found: dict[str, Any] = {}
     for field in fields:
@@ -73,8 +82,8 @@ def parse(fields: tuple[str, ...]) -> dict[str, Any]:
         column = column.strip().lower()
         if not separator:
             raise click.UsageError(f"Write {field!r} as COLUMN=VALUE.")
-        if column not in COLUMNS:
-            raise click.UsageError(f"There is no column {column!r}. Known: {', '.join(COLUMNS)}.")
+        if column not in columns:
+            raise click.UsageError(f"There is no column {column!r}. Known: {', '.join(columns)}.")
         if column in found:
             raise click.UsageError(f"{column} is given twice.")
         found[column] = value if value.strip() else None
@@ -254,6 +263,31 @@ def delete(*, automation: str, yes: bool) -> None:
     click.echo(f"{row['name']} is deleted.")
 
 
+@click.command()
+@click.option(
+    "--program", metavar="ID", required=True, help="Its id, its PassKit program id or its exact name."
+)
+@assignments
+@json_option
+def limits(*, program: str, fields: tuple[str, ...], json_wanted: bool) -> None:
+    """Show or change how often is enough in a program, for all its messages.
+
+    push_max messages in push_max_days days, push_min_hours hours between two; push_consent OPT_IN if no answer
+    means no. COLUMN= without a value is no limit.
+    """
+    columns = parse(fields, LIMITS)
+    with connect() as connection:
+        found = resolve_program(connection, program)
+        if columns:
+            connection.execute(SET_LIMITS, {"program": found, "fields": json.dumps(columns)})
+        row = one(connection, SHOW_LIMITS, program=found)
+    if json_wanted:
+        as_json(row)
+    else:
+        shown = [(column, "-" if row[column] is None else str(row[column])) for column in LIMITS]
+        print_pairs([("program", row["name"]), *shown])
+
+
 COMMANDS: Final = (
     list_,
     add,
@@ -263,4 +297,5 @@ COMMANDS: Final = (
     preview,
     results,
     delete,
+    limits,
 )

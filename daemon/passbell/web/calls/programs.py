@@ -54,6 +54,14 @@ class ProgramCalls(Asked):
         """All programs, by name."""
         return await self._rows(shapes.Program, "select * from passbell.program_list()")
 
+    async def set_message_limits(self, owner: str, program: UUID, fields: str) -> None:
+        """Change the limits and the consent that are given (JSON, by the names of the columns)."""
+        await self._value(
+            "select passbell.set_message_limits(p_owner => %(owner)s, p_program => %(program)s,"
+            " p_fields => %(fields)s::jsonb)",
+            {"owner": owner, "program": program, "fields": fields},
+        )
+
     async def segments(self) -> list[shapes.Segment]:
         """All named audiences that a person may choose."""
         return await self._rows(

@@ -1,5 +1,5 @@
 # ruff: noqa: TC001, PLR0917, FAST003 - FastAPI reads the signatures at run time
-"""A program's page: what a year's messages brought, the month's report, and who gets no messages for now."""
+"""A program's page: what a year's messages brought, the month's report, its limits, who gets no messages for now."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import date
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 
+import orjson
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse
 
@@ -23,6 +24,7 @@ __all__ = ["router"]
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Id = Annotated[UUID, Path(alias="id")]
+Number = Annotated[str, Form(max_length=20)]
 UNSHOWN: Final = ("no_holdout", "untrusted", "open")
 WIDTH: Final = 100.0
 
@@ -103,6 +105,30 @@ async def report(
     if wanted is None:
         wanted = (await web.calls.program_page(program_id)).this_month
     return HTMLResponse(report_html(await web.calls.report(program_id, wanted)))
+
+
+@router.post("/programs/{id}/limits")
+async def limits(
+    request: Request,
+    web: Web,
+    session: Writing,
+    program_id: Id,
+    push_max: Number = "",
+    push_max_days: Number = "",
+    push_min_hours: Number = "",
+    push_consent: Annotated[str, Form(max_length=20)] = "OPT_OUT",
+) -> HTMLResponse:
+    """Change how often is enough, and what no answer about messages means."""
+    fields = {
+        "push_max": push_max,
+        "push_max_days": push_max_days,
+        "push_min_hours": push_min_hours,
+        "push_consent": push_consent,
+    }
+    await web.calls.set_message_limits(session.name, program_id, orjson.dumps(fields).decode())
+    if request.headers.get("hx-request") != "true":
+        return redirect(request, f"/programs/{program_id}")
+    return page(request, "_limits.html", session, about=await web.calls.program_page(program_id), saved=True)
 
 
 @router.post("/programs/{id}/suppressions")
