@@ -125,3 +125,12 @@ def test_birthdays_of_other_calendars_and_scripts(cell: str, expected: date | st
         assert row.problems[0].reason.startswith(expected)
     else:
         assert (row.birth_date, row.problems) == (expected, ())
+
+
+@pytest.mark.parametrize("full", [",", ", ,", ",,", "Mr.", "Mr. ,", ", Jr.", "Dr. Jr.", "van", "\u3000,"])
+def test_a_full_name_of_signs_ends_no_import(full: str) -> None:
+    """A name that is a comma or a title alone costs its own row at most; the others are read."""
+    text = f'email,name\na@example.com,"{full}"\nb@example.com,Ada Love\n'
+    odd, plain = read_members(io.BytesIO(text.encode()), today=TODAY)
+    assert odd.email == "a@example.com"
+    assert (plain.first_name, plain.last_name) == ("Ada", "Love")

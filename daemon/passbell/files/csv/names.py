@@ -44,6 +44,8 @@ def split(full: str) -> tuple[str | None, str | None]:
         titled = bool(words.pop(0))
     while words[2:] and words[-1].strip(".,").casefold() in _SUFFIXES:
         words.pop()
+    if not words:  # a comma alone
+        return None, None
     if len(words) == 1:
         if titled:  # Mr. Smith
             return None, words[0]
