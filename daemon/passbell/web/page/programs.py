@@ -25,6 +25,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Id = Annotated[UUID, Path(alias="id")]
 Number = Annotated[str, Form(max_length=20)]
+CONSENTS: Final = ("OPT_OUT", "OPT_IN")
 UNSHOWN: Final = ("no_holdout", "untrusted", "open")
 WIDTH: Final = 100.0
 
@@ -119,12 +120,13 @@ async def limits(
     push_consent: Annotated[str, Form(max_length=20)] = "OPT_OUT",
 ) -> HTMLResponse:
     """Change how often is enough, and what no answer about messages means."""
-    fields = {
-        "push_max": push_max,
-        "push_max_days": push_max_days,
-        "push_min_hours": push_min_hours,
-        "push_consent": push_consent,
-    }
+    fields = {"push_max": push_max, "push_max_days": push_max_days, "push_min_hours": push_min_hours}
+    for name, value in fields.items():
+        if value.strip() and not (value.strip().isascii() and value.strip().isdigit()):
+            raise ApiError(400, "LIMITS", f"{name} is a whole number, or empty for no limit.")
+    if push_consent not in CONSENTS:
+        raise ApiError(400, "LIMITS", f"push_consent is {' or '.join(CONSENTS)}.")
+    fields["push_consent"] = push_consent
     await web.calls.set_message_limits(session.name, program_id, orjson.dumps(fields).decode())
     if request.headers.get("hx-request") != "true":
         return redirect(request, f"/programs/{program_id}")
