@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from support.due import automation, run, visit
 from support.shop import utc
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
-
     from support.shop import Shop
 
 NOON = utc("2026-06-01T12:00:00")
-
-
-def automation(shop: Shop, program: UUID, occasion: str, **columns: Any) -> UUID:
-    """An automation that is on, without anybody held back."""
-    columns = {"message_text": "Hi", "is_on": True, "holdout_percent": 0, **columns}
-    found: UUID = shop._insert("push_automations", {"program_id": program, "occasion": occasion, **columns})
-    return found
-
-
-def visit(shop: Shop, pass_id: UUID, at: datetime) -> None:
-    shop.conn.execute(
-        "insert into transactions (pass_id, action_type, value_change, created_at) values (%s, 'MEMBER_EARN', 5, %s)",
-        [pass_id, at],
-    )
-
-
-def run(shop: Shop, at: datetime) -> int:
-    """Everything that is due at a moment; how many messages."""
-    shop.clock(at)
-    return sum(row["fired"] for row in shop.rows("select * from run_automations()"))
 
 
 def days(count: float) -> timedelta:
