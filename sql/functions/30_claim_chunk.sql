@@ -12,7 +12,7 @@
 --
 -- What it guarantees. The chunk is leased until now + p_lease_seconds under a claim_token, which every later write must
 -- carry (fencing): p_token, chosen anew by the caller for every claim. Asked again with the same token after its answer was
--- lost (p_again), it answers with what stands under it (33_claimed_again). Members are read as they are now: a member who
+-- lost (p_again), it answers with what is held under it (33_claimed_again). Members are read as they are now: a member who
 -- was uninstalled, opted out, deleted or capped in the meantime is skipped with the reason. The texts are chosen and stored before any pass is sent, so that a
 -- repeat after a crash sends identical bytes; a text that the pass may be showing already is varied invisibly
 -- (p_same_text 'vary'), skipped ('skip') or sent as it is ('send'). A pass has one message under way at a time: a pass

@@ -1,5 +1,5 @@
 -- A claim whose answer was lost. The caller chooses the token of a claim, so it knows the token without the answer: it asks
--- again with the same token and p_again => true, and gets what stands under that token, with a fresh lease. If the claim
+-- again with the same token and p_again => true, and gets what is held under that token, with a fresh lease. If the claim
 -- never arrived, or what it took is another worker's by now, the call claims like any other, under the same token.
 -- A caller that has its answer passes p_again => false, and nothing is looked up.
 

@@ -117,8 +117,8 @@ begin
 end
 $$;
 
--- A daemon stops. What still stands under its name is a list that was loading, or came with a claim whose answer was lost:
--- it is free at once, and a list's try does not count.
+-- A daemon stops. What it still holds is a list that was loading, or came with a claim whose answer was lost: it is free at
+-- once, and a list's try does not count.
 create or replace function passbell.unregister_worker(p_worker uuid) returns void
 language sql
 set search_path = ''

@@ -10,7 +10,7 @@
 -- taken over when its lease has run out, one with failed awards when its pause is over.
 --
 -- p_token, chosen anew by the caller for every claim, is noted on the run. With p_again the caller asks for an answer that
--- was lost, or goes on after the database was away: the run that stands under the token is answered.
+-- was lost, or goes on after the database was away: the run that is held under the token is answered.
 drop function if exists passbell.claim_birthday_run(uuid, double precision);
 create or replace function passbell.claim_birthday_run(
     p_worker uuid, p_lease_seconds double precision default 60, p_token uuid default null, p_again boolean default false)

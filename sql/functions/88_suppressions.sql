@@ -14,7 +14,7 @@ as $$
      limit 500
 $$;
 
--- Adds a member. Raises PB404 for one that the program does not have: a slip would leave the wrong one in peace.
+-- Adds a member. Raises PB404 for one that the program does not have: a typing error would silence the wrong one.
 create or replace function passbell.suppress(p_owner text, p_program uuid, p_external_id text, p_until timestamptz, p_reason text) returns uuid
 language plpgsql
 set search_path = ''

@@ -1,7 +1,7 @@
 """The token of a claim, chosen by its caller.
 
 A claim whose answer was lost may have been entered or not. Its token is known either way, so the claim is asked for
-again under the same token, and the database answers with what stands under it (sql/functions/33_claimed_again.sql).
+again under the same token, and the database answers with what is held under it (sql/functions/33_claimed_again.sql).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Claim", "Claims"]
 
 PATIENCE: Final = 5
 """How often a claim is asked for again while the database says that its earlier call is still under way. Any login may
-hold the lock that says so; what stands under the token is free when its lease has run out."""
+hold the lock that says so; what is held under the token is free when its lease has run out."""
 
 
 class Claim(NamedTuple):

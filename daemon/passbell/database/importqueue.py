@@ -46,7 +46,7 @@ class ImportQueue:
         self._lease = lease_seconds
 
     async def claim(self, claim: Claim) -> ClaimedImport | None:
-        """Take the oldest import that is open, or the one that stands under the token."""
+        """Take the oldest import that is open, or the one that is held under the token."""
         row = await self._database.row(
             _CLAIM, {"worker": self._worker, "lease": self._lease, **claim._asdict()}
         )

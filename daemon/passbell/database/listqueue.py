@@ -17,7 +17,7 @@ __all__ = ["ListLoad", "ListQueue"]
 
 
 class ListLoad(NamedTuple):
-    """The list of a claimed campaign: where it lies, and the token that every write carries."""
+    """The list of a claimed campaign: its address, and the token that every write carries."""
 
     campaign: UUID
     token: UUID

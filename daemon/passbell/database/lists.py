@@ -93,7 +93,7 @@ class ListOrder:
 class ListCampaign:
     """What became of the order, counted in rows of the list; None as id: it was a rehearsal.
 
-    `targeted` members would be buzzed as things stand, `unmatched` rows name no new member of the program
+    `targeted` members would be buzzed now, `unmatched` rows name no new member of the program
     (rows - matched), `reasons` counts the rows that reach no member: `{"unknown_member": 12}`. `notes` tell how the
     file was read, `problems` the first rows that reach no member, with what is probably wrong with an unknown id.
     """
@@ -210,7 +210,7 @@ def stage_list(
 ) -> tuple[int, str]:
     """Copy the ids of a CSV into the campaign's pages; return their number and the digest of the list.
 
-    Must stand in a transaction of the caller, who commits the pages together with the word that they are
+    Must be called in a transaction of the caller, which commits the pages together with the word that they are
     complete. `stop` ends it with LeaseLost between two pages.
 
     Raises:

@@ -47,7 +47,7 @@ SHORT_LEASH: LiteralString = """
 """
 """First statement of a transaction of several, with the milliseconds that its client may be silent in between.
 
-A daemon that freezes, or a machine that vanishes, would otherwise leave its locks standing for as long as TCP takes to
+A daemon that freezes, or a machine that vanishes, would otherwise keep its locks for as long as TCP takes to
 notice: two hours by default.
 """
 
@@ -115,7 +115,7 @@ class Database:
                     cursor = await connection.execute(query, params)
                     return await cursor.fetchall() if cursor.description else []
                 # One message of two statements, which the server commits together: with a round trip between them, a
-                # daemon that freezes would leave the second one's locks standing.
+                # daemon that freezes would keep the second one's locks.
                 async with connection.pipeline():
                     await connection.execute(_CUT, {"limit": str(round(cut_after * 1000))})
                     cursor = await connection.execute(query, params)

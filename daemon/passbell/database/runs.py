@@ -153,7 +153,7 @@ class BirthdayRuns(_Runs):
     """The birthday runs of one worker."""
 
     async def claim(self, claim: Claim) -> Run | None:
-        """Take the next run that is due, or the one that stands under the token.
+        """Take the next run that is due, or the one that is held under the token.
 
         Raises:
             CampaignError: birthday_logs has lost its UNIQUE.
@@ -179,7 +179,7 @@ class BirthdayRuns(_Runs):
         await self._database.fetch(_BIRTHDAYS_FAILED, {**self._named(run), "reason": reason})
 
     async def release(self) -> None:
-        """Hand back what stands under this worker's name."""
+        """Hand back the runs that this worker holds."""
         await self._database.fetch(
             "select passbell.release_birthday_runs(p_worker => %(worker)s)",
             {"worker": self._worker},
@@ -191,7 +191,7 @@ class AutomationRuns(_Runs):
     """The automation runs of one worker."""
 
     async def claim(self, claim: Claim) -> Run | None:
-        """Take the next run that is due, or the one that stands under the token."""
+        """Take the next run that is due, or the one that is held under the token."""
         return await self._claim(_CLAIM_AUTOMATION, claim)
 
     async def batch(self, connection: psycopg.AsyncConnection[Any], run: Run) -> FiredBatch:
@@ -203,7 +203,7 @@ class AutomationRuns(_Runs):
         await self._database.fetch(_AUTOMATION_FAILED, {**self._named(run), "reason": reason})
 
     async def release(self) -> None:
-        """Hand back what stands under this worker's name."""
+        """Hand back the runs that this worker holds."""
         await self._database.fetch(
             "select passbell.release_automation_runs(p_worker => %(worker)s)",
             {"worker": self._worker},

@@ -95,7 +95,7 @@ class Birthdays(DailyRuns):
         return run
 
     async def work(self, held: Run) -> None:
-        """Work off one run. Its trouble is not the others': whatever the database refuses is logged."""
+        """Work off one run. What the database refuses is logged, so that it does not stop the other runs."""
         names = self.names(held)
         log.info("birthday_run_started", **names)
         given = 0

@@ -107,7 +107,7 @@ class Blocks:
 
     @property
     def in_time(self) -> bool:
-        """Whether a debt made now is paid within the second: the gap lies behind all that is given out already."""
+        """Whether a debt made now is paid within the second: its gap comes after all slots given out already."""
         return self._sold < PAY_SECONDS
 
     async def ask(self, count: int) -> Block:

@@ -75,7 +75,7 @@ class _Imports:
         return await self._imports.renew(held)
 
     async def release(self, held: ClaimedImport) -> None:
-        """A graceful stop: the next daemon goes on at once where it stands."""
+        """A graceful stop: the next daemon goes on with it at once."""
         await self._imports.release(held)
 
     async def work(self, held: ClaimedImport) -> None:

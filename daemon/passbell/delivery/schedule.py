@@ -133,7 +133,7 @@ class Schedule:
                 await asyncio.wait({self._broken}, timeout=LOOK_SECONDS)
                 if self._broken.done():
                     return self._broken.result()
-                # The next run is a time of day. Should the clock jump back, it lies in the distance.
+                # The next run is a time of day. If the clock jumps back, it is far ahead.
                 if abs(time.time() - time.monotonic() - offset) > JUMP_SECONDS:
                     offset = time.time() - time.monotonic()
                     self.now()

@@ -1,4 +1,4 @@
-"""Who this daemon is, that it is alive, and which of its neighbours on this machine are not.
+"""The daemon's entry in the database, its heartbeat, and the search for dead daemons on the same machine.
 
 A killed daemon leaves leased chunks behind. Elsewhere they are free when the lease runs out; on the same machine
 (same boot, same pid namespace) another daemon can see for certain that the process is gone and frees them at once.

@@ -47,7 +47,7 @@ class Verdict(enum.StrEnum):  # a str, because an enum hashes in Python, and thi
     NOT_FOUND = "not_found"
     """404. This pass does not exist there, or the region or program is wrong when many say so."""
     REJECTED = "rejected"
-    """400, 409, 501 and their kin: the same request will never be accepted."""
+    """400, 409, 501 and similar: the same request will never be accepted."""
     SERVER_ERROR = "server_error"
     """500. PassKit also uses it for some plain validation failures, so a few repeats, then give up."""
 

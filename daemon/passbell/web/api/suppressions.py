@@ -26,7 +26,7 @@ Id = Annotated[UUID, Path(alias="id")]
 
 
 class SuppressionOrder(Known):
-    """A member of a program who is to be left in peace."""
+    """A member of a program who shall get no messages for now."""
 
     program_id: ProgramId
     external_id: Annotated[

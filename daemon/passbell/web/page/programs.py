@@ -143,7 +143,7 @@ async def suppress(
     until: Annotated[str, Form(max_length=40)] = "",
     reason: Annotated[str, Form(max_length=400)] = "",
 ) -> HTMLResponse:
-    """Leave a member in peace."""
+    """Send a member no messages for now."""
     if not member.strip():
         raise ApiError(400, "MEMBER_REQUIRED", "Enter the member id.")
     end = await web.calls.moment(program_id, until)
