@@ -70,6 +70,7 @@ _FOREIGN: Final = {
 }
 _OTHER = 0.33  # slips that the usual page may have more than another
 _CLOSE = 0.3
+_BETTER = 0.1
 _DOUBTFUL = 0.34
 _RARE = 0.35
 _DAMAGED = 0.6
@@ -82,6 +83,10 @@ _UNWESTERN: Final = (
     (re.compile(r"õ(?!e)|û[^tmrsd]", re.IGNORECASE), 0.5),
 )
 _MAX_WORDS = 2_000
+# A Chinese or Japanese letter within a Latin word, or a sign within any: "Fran腔is".
+_MIXED = re.compile(
+    r"[A-Za-z][^\x00-\u2fff\uff00-\uffef]|[^\x00-\u2fff\uff00-\uffef][a-z]|[\w][\u2000-\u2bff\u3000-\u3004\u3008-\u303f\u3200-\u33ff]"
+)
 _WORD = re.compile(r"[^,;|\t\"<>()@\r\n]+")
 
 
@@ -161,7 +166,8 @@ def _read(
             found = [
                 word for line in lines for word in _WORD.findall(line.decode(page)) if not word.isascii()
             ]
-            return _wide_slips(b" ".join(word.encode(page) for word in found), page), found
+            mixed = sum(1 for word in found if _MIXED.search(word)) / max(1, len(found))
+            return mixed + _wide_slips(b" ".join(word.encode(page) for word in found), page), found
         text = [word.decode(page, "replace" if forgive else "strict") for word in words]
     except UnicodeError:
         return None
@@ -197,17 +203,27 @@ def guess(sample: bytes, *, default: str = "cp1252", region: str | None = None) 
         # A page that reads no names is not made better by the country: Numbers on a Mac writes Mac Roman everywhere.
         if region in _OF_REGION.get(page, ()) and reading[0] < _DOUBTFUL:
             slips += _HOME
-        judged.append((slips - 2 * proof[page], page, reading[1]))
+        judged.append((slips - 2 * proof[page], page, reading[1], reading[0]))
     if not judged:
         return Page(
             default, 9.0, sure=False, examples=_examples([w.decode(default, "replace") for w in words])
         )
     judged.sort(key=lambda one: one[0])
-    slips, page, text = judged[0]
-    rivals = [other for other in judged[1:] if other[0] < slips + _CLOSE and other[2] != text]
+    slips, page, text, own = judged[0]
+    home = region in _OF_REGION.get(page, ())
+    others = [(score, name, raw) for score, name, read, raw in judged[1:] if read != text]
+    doubt = any(
+        score < slips + _CLOSE
+        # A better reading, which the country or the usual page have outweighed.
+        or raw + _FOREIGN.get(name, 0.0) < own - _BETTER
+        # Where another page is at home, lists of the west arrive as well: "Peńa" is Peña.
+        or (name == default and home and raw < own + _BETTER)
+        or (name in _WIDE and page in _WIDE and not home and raw < own + _CLOSE)
+        for score, name, raw in others
+    )
     # Far from home only headers are proof: other pages of this kind may not be in the list of those tried.
-    trusted = page == default or region in _OF_REGION.get(page, ()) or page in _WIDE
-    sure = proof[page] > 0 or (trusted and slips < _DOUBTFUL and not rivals)
+    trusted = page == default or home or page in _WIDE
+    sure = proof[page] > 0 or (trusted and max(slips, own) < _DOUBTFUL and not doubt)
     return Page(page, slips, sure, _examples(text))
 
 
