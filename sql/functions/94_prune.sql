@@ -39,6 +39,7 @@ declare
     v_horizon   timestamptz;
     v_campaign  uuid;
     v_from      uuid;
+    v_counted   boolean;
     v_last      uuid;
     v_looked    integer;
     v_sent      integer;
@@ -77,8 +78,10 @@ begin
     end if;
 
     -- What it brought is counted from these rows: first that, then they may go. Where it cannot be counted now (its window is
-    -- open after all, another session takes longer than ten seconds for it), they stay for another day.
-    if v_from is null and not passbell.count_result(v_campaign, true) and not passbell.is_counted(v_campaign) then
+    -- open after all, another session takes longer than ten seconds for it), they stay for another day. Counted and asked in two
+    -- statements: one statement would not see what another session counted while this one waited for it.
+    v_counted := v_from is not null or passbell.count_result(v_campaign, true);
+    if not v_counted and not passbell.is_counted(v_campaign) then
         insert into passbell.pruned as p (campaign_id, sent, failed, skipped, looked_at)
         values (v_campaign, 0, 0, 0, passbell.now() - interval '29 days')
         on conflict (campaign_id) do update set looked_at = excluded.looked_at;

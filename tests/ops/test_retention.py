@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from support.shop import Shop
 from support.wait import wait_until
 
 if TYPE_CHECKING:
     from conftest import StartDaemon
-    from support.shop import Shop
 
 YEAR = "2020-06-01 12:00:00+00"
 LATER = "2022-06-01 12:00:00+00"
@@ -153,6 +154,23 @@ def test_the_daemon_prunes_once_a_day(shop: Shop, start_daemon: StartDaemon) -> 
     assert daemon.events("history_pruned")[0]["deliveries"] == 12
     assert ledger_size(shop, first) == 0
     assert not shop.value("select passbell.claim_prune()")
+
+
+def test_what_another_session_counts_meanwhile_is_pruned(shop: Shop) -> None:
+    """A daemon counts a campaign's result while another one prunes it: its rows go today, not in a day's time."""
+    program = shop.program()
+    shop.members(program, 12)
+    first = sent_to(shop, program, "First", YEAR)
+    sent_to(shop, program, "Second", LATER)
+    with psycopg.connect(shop.url) as other, ThreadPoolExecutor(1) as pool:
+        assert other.execute("select passbell.count_result(%s)", [first]).fetchone() == (True,)
+        pruner = Shop(shop.url)
+        pruned = pool.submit(prune, pruner)
+        wait_until(lambda: shop.rows("select from pg_locks where locktype = 'advisory' and not granted"))
+        other.commit()
+        assert pruned.result(30)["deliveries"] == 12
+        pruner.close()
+    assert ledger_size(shop, first) == 0
 
 
 def test_deleting_a_pruned_campaign_leaves_nothing(shop: Shop) -> None:
