@@ -172,6 +172,49 @@ begin
 end
 $$;
 
+-- The same for a backtest of many days in one read: each pass with the day on which it would have been told. p_days as there;
+-- p_due, p_sent and p_as_of say of each day in turn (without gaps) on which it is sent, and until when that day looks. A
+-- visit counts if the next one, of the pass or of another pass of the member, came later than that.
+create or replace function passbell.last_visits_by_day(p_program uuid, p_days integer, p_due date[], p_sent date[], p_as_of timestamptz[], p_zone text)
+returns table (pass_id uuid, sent_on date)
+language plpgsql stable
+set search_path = ''
+set jit = off
+set work_mem = '128MB'
+set plan_cache_mode = force_custom_plan
+as $$
+#variable_conflict use_column
+declare
+    v_now     constant timestamptz := (select max(a) from unnest(p_as_of) a);
+    v_starts  constant timestamptz[] := array(select (d - p_days)::timestamp at time zone p_zone from unnest(p_due || p_due[cardinality(p_due)] + 1) d);
+begin
+    return query
+        with seen as materialized (
+            select v.pass_id, v.at, p_as_of[v.n] as as_of, p_sent[v.n] as sent_on
+              from (select a.pass_id, a.at, lead(a.at) over (partition by a.pass_id order by a.at) as next_at, width_bucket(a.at, v_starts) as n
+                      from passbell.activity() a
+                     where a.at >= v_starts[1] and a.at <= v_now) v
+             where p_sent[v.n] is not null and v.at <= p_as_of[v.n] and (v.next_at is null or v.next_at > p_as_of[v.n])
+        ), last as materialized (
+            select s.pass_id, r.user_id, s.sent_on, r.reachable and r.opted_in as told_here
+              from seen s
+              join passbell.recipients r on r.pass_id = s.pass_id and r.program_id = p_program
+             where r.user_id is null
+                or (r.user_id in (select m.user_id from passbell.recipients m where m.program_id = p_program group by m.user_id having count(*) > 1)) is not true
+                or not exists (select from passbell.recipients o
+                                 join passbell.activity() w on w.pass_id = o.pass_id
+                                where o.user_id = r.user_id and o.program_id = p_program and o.pass_id <> s.pass_id
+                                  and w.at > s.at and w.at <= s.as_of)
+        )
+        select l.pass_id, l.sent_on from last l
+        union all
+        select o.pass_id, l.sent_on
+          from last l
+          join passbell.recipients o on o.user_id = l.user_id and o.program_id = p_program and o.pass_id <> l.pass_id
+         where not l.told_here and l.user_id is not null and o.reachable;
+end
+$$;
+
 -- Of which days of the year (month * 100 + day) an anniversary is kept on a date: its own, and in common years 29 February
 -- too, on the 28th or on 1 March.
 create or replace function passbell.kept_on(p_day date, p_leap_day text) returns setof numeric

@@ -207,6 +207,64 @@ as $$
     select (passbell.now() at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program limit 1)))::date
 $$;
 
+-- What due_people (without proofs) would count on each day of a span, asked in one read instead of once per day, for the
+-- rules that come with passbell and would read all members or all visits each time. No rows for any other rule.
+create or replace function passbell.due_by_day(p_automation public.push_automations, p_first date, p_last date)
+returns table (sent_on date, due integer)
+language plpgsql stable
+set search_path = ''
+set jit = off
+set work_mem = '128MB'
+as $$
+#variable_conflict use_column
+declare
+    v_occasion    record;
+    v_zone        text;
+    v_condition   text;
+    v_parameters  text[];
+    v_days        record;
+    v_due         record;
+begin
+    select * into v_occasion from passbell.parse_occasion(p_automation.occasion);
+    if v_occasion.trigger_name not in ('DORMANT', 'AFTER_VISIT', 'ANNIVERSARY', 'EVERY') then
+        return;
+    end if;
+    select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = p_automation.program_id limit 1;
+    select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_automation.target_query) a;
+    -- The days whose occasions are sent within the span, and the days on which they are.
+    select array_agg(d.day order by d.day) as due, array_agg(case when d.sent_on between p_first and p_last then d.sent_on end order by d.day) as sent,
+           array_agg(passbell.as_of(p_automation.program_id, d.sent_on) order by d.day) as as_of
+      into v_days
+      from (select p_first - 6 + n as day, passbell.first_send_day(p_automation.send_days, p_first - 6 + n) as sent_on
+              from generate_series(0, p_last - p_first + 6) n) d;
+    if v_occasion.trigger_name = 'EVERY' then           -- the same people each time
+        return query execute $q$
+            select s.sent_on, p.due
+              from (select distinct d.sent_on from unnest($3, $4) as d (due_on, sent_on) where d.sent_on is not null and passbell.comes_up_on($5, d.due_on)) s
+             cross join (select count(distinct coalesce(r.user_id, r.pass_id))::integer as due
+                           from passbell.recipients r
+                          where r.program_id = $1 and r.reachable and (r.opted_in or $6 > 0) and ($q$ || v_condition || $q$)) p $q$
+            using p_automation.program_id, v_parameters, v_days.due, v_days.sent, v_occasion.parameter, p_automation.reward_points;
+        return;
+    elsif v_occasion.trigger_name = 'ANNIVERSARY' then
+        select array_agg(d.pass_id) as passes, array_agg(s.sent_on) as days into v_due
+          from passbell.due_rows(p_automation, p_first - 6, p_last, v_zone, passbell.now()) d
+          join unnest(v_days.due, v_days.sent) as s (due_on, sent_on) on s.due_on = d.due_on
+         where s.sent_on is not null;
+    else
+        select array_agg(v.pass_id) as passes, array_agg(v.sent_on) as days into v_due
+          from passbell.last_visits_by_day(p_automation.program_id, v_occasion.parameter::integer, v_days.due, v_days.sent, v_days.as_of, v_zone) v;
+    end if;
+    return query execute $q$
+        select d.sent_on, count(distinct coalesce(r.user_id, r.pass_id))::integer
+          from unnest($3, $4) as d (pass_id, sent_on)
+          join passbell.recipients r on r.pass_id = d.pass_id and r.program_id = $1
+         where r.reachable and (r.opted_in or $5 > 0) and ($q$ || v_condition || $q$)
+         group by d.sent_on $q$
+        using p_automation.program_id, v_parameters, v_due.passes, v_due.days, p_automation.reward_points;
+end
+$$;
+
 -- A backtest: how many people the automation would have been due for on each of the last `days` local days, today
 -- included, had it been on, with the visits up to that day. Crossings have no past: they count today alone.
 create or replace function public.automation_preview(id uuid, days integer default 30)
@@ -226,6 +284,15 @@ begin
     end if;
     v_today := passbell.local_date(v_automation.program_id);
     v_crossing := passbell.is_crossing(v_automation.occasion);
+    if exists (select from passbell.triggers t where t.builtin and t.name in ('DORMANT', 'AFTER_VISIT', 'ANNIVERSARY', 'EVERY')
+                  and t.name = passbell.occasion_name(v_automation.occasion)) then
+        return query
+            select (v_today - n)::date, coalesce(d.due, 0)
+              from generate_series(0, $2 - 1) n
+              left join passbell.due_by_day(v_automation, v_today - $2 + 1, v_today) d on d.sent_on = v_today - n
+             order by 1;
+        return;
+    end if;
     for local_date in select v_today - n from generate_series($2 - 1, 0, -1) n loop
         due := 0;
         if not v_crossing or local_date = v_today then

@@ -44,6 +44,7 @@ MEANT = (
     ("build_way", "is not sanitized"),
     ("backfill_awards", "is not sanitized"),
     ("build_award_points", "is not sanitized"),
+    ("due_by_day", "is not sanitized"),
     ("due_people", "is not sanitized"),
     ("due_rows", "is not sanitized"),
     ("people_inside", "is not sanitized"),
@@ -57,6 +58,7 @@ MEANT = (
     ("book_outcomes", 'never read variable "v_mark"'),
     # Returned from a dynamic query.
     ("sample_message", "is maybe unmodified"),
+    ("due_by_day", "is maybe unmodified"),
     ("due_people", "is maybe unmodified"),
     ("people_inside", "is maybe unmodified"),
     # The host's function has no place for a note.
