@@ -109,6 +109,31 @@ begin
 end
 $$;
 
+-- A rule of the host's hung while passes of a campaign were claimed: that campaign rests for six times as long as it took,
+-- twice as long each time. Where one of the same program rests for that already, all of the program do: each costs the
+-- claims of the others so much time.
+create or replace function passbell.put_hanging_aside(p_campaign uuid, p_program uuid, p_message text) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now     constant timestamptz := passbell.now() + (clock_timestamp() - pg_catalog.now());
+    v_rest    constant interval := least(interval '5 minutes', 6 * (clock_timestamp() - statement_timestamp()));
+    v_reason  constant text := passbell.refusal('to send this campaign', '57014', p_message);
+    v_again   constant boolean := exists (select from passbell.set_aside a join public.push_campaigns c on c.id = a.campaign_id
+                                           where c.program_id = p_program and c.id <> p_campaign and a.reason = v_reason);
+begin
+    insert into passbell.set_aside as a (campaign_id, since, next_look_at, reason)
+    select c.id, v_now, v_now + v_rest, v_reason
+      from public.push_campaigns c
+     where c.program_id = p_program and c.status = 'PROCESSING' and (v_again or c.id = p_campaign)
+     order by c.id
+    on conflict (campaign_id) do update
+       set looks = a.looks + 1, reason = excluded.reason,
+           next_look_at = greatest(a.next_look_at, v_now + least(interval '1 hour', v_rest * power(2, least(a.looks, 6))));
+end
+$$;
+
 -- What people read of a campaign that is set aside; NULL of any other.
 create or replace function passbell.aside_words(p_campaign uuid) returns text
 language plpgsql stable

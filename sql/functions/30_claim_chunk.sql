@@ -144,9 +144,17 @@ begin
 
             begin
                 v_ready := passbell.prepare_chunk(v_chunk, v_campaign, p_daily_cap, p_same_text);
-            exception when assert_failure or others then
+            exception when query_canceled or assert_failure or others then
                 if passbell.is_conflict(sqlstate) then
                     raise;
+                end if;
+                if sqlstate = '57014' then
+                    if clock_timestamp() - statement_timestamp() < interval '3 seconds' then      -- a person's cancel, or the daemon stops
+                        raise;
+                    end if;
+                    perform passbell.put_hanging_aside(v_chunk.campaign_id, v_program, sqlerrm);
+                    update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
+                    return;         -- the caller has given up
                 end if;
                 if not passbell.sift_chunk(v_chunk, v_campaign, sqlstate, sqlerrm) then
                     v_busy := v_busy || v_chunk.campaign_id;

@@ -77,21 +77,44 @@ def test_what_a_trigger_leaves_behind_in_the_session(house: House, setting: str)
 
 
 def test_a_trigger_that_sleeps_while_members_are_skipped(house: House) -> None:
-    """Each claim of that program takes seconds, because somebody has opted out since: the others wait for none."""
+    """Each claim of that program takes seconds, because members have left since: the others wait for none."""
     scene = house.scene
     program = house.program(40)
     campaign = scene.campaign(program, "Hello", rate_per_second=2)
     scene.until_sent(campaign, 1)
     trigger(house, program, "perform pg_sleep(8);")
-    scene.conn.execute(
-        "update users set marketing_opt_in = false"
-        " where id in (select user_id from passes_master where program_id = %s)",
-        [program],
-    )
+    scene.conn.execute("update passes_master set status = 'UNINSTALLED' where program_id = %s", [program])
     for _ in range(3):
         house.serves_the_others()
     house.mend()
     wait_until(lambda: (house.hurry(), scene.status(campaign))[1] == "COMPLETED", "it ends", 60)
+
+
+def test_a_trigger_that_hangs_while_a_claim_skips_members(house: House) -> None:
+    """The claim is cut, the campaign set aside with a sentence; the claims of the others come before its next one."""
+    scene = house.scene
+    program = house.program(40)
+    campaigns = [scene.campaign(program, f"Hello {number}", rate_per_second=2) for number in range(3)]
+    for campaign in campaigns:
+        scene.until_sent(campaign, 1)
+        scene.verb("pause", campaign)
+    in_hand = "select count(*) from passbell.chunks where program_id = %s and worker is not null"
+    wait_until(lambda: scene.value(in_hand, [program]) == 0, "all is handed back")
+    trigger(house, program, "if new.skipped_count <> old.skipped_count then perform pg_sleep(3600); end if;")
+    scene.conn.execute("update passes_master set status = 'UNINSTALLED' where program_id = %s", [program])
+    for campaign in campaigns:
+        scene.verb("resume", campaign)
+    for _ in range(3):
+        house.serves_the_others()
+    wait_until(lambda: all("time" in house.words(campaign) for campaign in campaigns), "it says why", 90)
+    house.serves_the_others()
+    house.rule(
+        "create or replace function host_rule() returns trigger language plpgsql as 'begin return new; end'"
+    )
+    scene.conn.execute("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    house.mend()
+    for campaign in campaigns:
+        wait_until(lambda one=campaign: (house.hurry(), scene.status(one))[1] == "COMPLETED", "it ends", 60)  # type: ignore[misc]
 
 
 def test_a_rule_of_the_old_kind_for_one_program(house: House) -> None:
