@@ -11,8 +11,9 @@ import re
 import unicodedata
 from functools import cache
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from passbell.files.csv.consentwords import plain, promises, table_of_words
 from passbell.files.csv.headernames import NEUTRAL, fold, in_parentheses, known, words_of
 from passbell.files.csv.tables import table
 
@@ -97,65 +98,19 @@ _CLAUSE = re.compile(
 )
 
 
-class _Words(NamedTuple):
-    """The words of one meaning: whole ones, beginnings, and parts of the folded name."""
-
-    whole: frozenset[str]
-    begin: tuple[str, ...]
-    inside: tuple[str, ...]
-
-    def among(self, words: tuple[str, ...], folded: str) -> bool:
-        """Say whether the name has one of them."""
-        return (
-            not self.whole.isdisjoint(words)
-            or any(word.startswith(self.begin) for word in words)
-            or any(part in folded for part in self.inside)
-        )
-
-
-@cache
-def _table() -> dict[str, _Words]:
-    listed: dict[str, list[str]] = {}
-    for meaning, _language, words in table("consentnames.tsv"):
-        listed.setdefault(meaning, []).extend(word.strip() for word in words.split(","))
-    return {
-        meaning: _Words(
-            frozenset(fold(word) for word in words if "*" not in word),
-            tuple(fold(word) for word in words if word[0] != "*" and word[-1] == "*"),
-            tuple(fold(word) for word in words if word[0] == "*"),
-        )
-        for meaning, words in listed.items()
-    }
-
-
 def _is_about(words: tuple[str, ...], folded: str) -> tuple[bool, bool]:
     """Say whether a name is about when or how it was given, and whether about when: "Abgemeldet am"."""
-    listed, several = _table(), len(words) > 1
+    listed, several = table_of_words(), len(words) > 1
     when = several and not listed["when"].whole.isdisjoint((words[0], words[-1]))
     when = when or _WHEN.search(folded) is not None
     return when or (several and words[-1] in listed["about"].whole) or _ABOUT.search(folded) is not None, when
 
 
-@cache
-def _anytime() -> re.Pattern[str]:
-    phrases = [phrase.strip() for _, _, listed in _rows("anytime") for phrase in listed.split(",")]
-    return re.compile("|".join(re.escape(_plain(phrase)) for phrase in phrases))
-
-
-def _rows(meaning: str) -> list[list[str]]:
-    return [row for row in table("consentnames.tsv") if row[0] == meaning]
-
-
-def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(mark for mark in folded if not unicodedata.combining(mark))
-
-
 def _without_promises(name: str) -> str:
     """Drop "I can unsubscribe at any time" from a question, and "(yes/no)": they say nothing of what a tick means."""
     name = _YES_OR_NO.sub(" ", _LEGEND.sub(" ", name)).removeprefix("(Do Not Modify)")
-    if _anytime().search(_plain(name)):
-        kept = [part for part in _CLAUSE.split(name) if not _anytime().search(_plain(part))]
+    if promises().search(plain(name)):
+        kept = [part for part in _CLAUSE.split(name) if not promises().search(plain(part))]
         name = " ".join(kept) or name
     return name
 
@@ -184,7 +139,7 @@ def kind_of(name: str) -> Kind | None:
     if not inner or kind == "status":
         return kind
     # "Newsletter (abgemeldet)", "Marketing consent (SMS)": the parentheses turn what stands before them.
-    words, folded, listed = words_of(inner), _letters(inner), _table()
+    words, folded, listed = words_of(inner), _letters(inner), table_of_words()
     other = listed["elsewhere"].among(words, folded) and _MAIN.search(folded) is None
     if kind == "out" or listed["against"].among(words, folded):
         return "other_out" if other else "out"
@@ -199,7 +154,7 @@ def _letters(name: str) -> str:
 
 
 def _by_words(name: str) -> Kind | None:  # noqa: PLR0911 -- a ladder of readings
-    folded, words, listed = _letters(name), words_of(name), _table()
+    folded, words, listed = _letters(name), words_of(name), table_of_words()
     if not words:
         return None
     has = {meaning: some.among(words, folded) for meaning, some in listed.items() if meaning != "anytime"}
@@ -226,7 +181,7 @@ def _by_words(name: str) -> Kind | None:  # noqa: PLR0911 -- a ladder of reading
     if (_IN.search(folded) or allowed) and (asked or not about):
         if has["purpose"] and not has["sent"]:
             return None
-        return "other_in" if other else "in"
+        return "other_in" if other or (not has["sent"] and _of_something_else(words, folded)) else "in"
     return None
 
 
@@ -241,7 +196,7 @@ _WAYS_OUT = re.compile(
 
 def _only_sent(words: tuple[str, ...]) -> bool:
     """Say whether a name is nothing but what is sent and how: "Marketing per E-Mail", "Werbung via SMS"."""
-    listed = _table()
+    listed = table_of_words()
     rest = [word for word in words if word not in listed["between"].whole]
     return (
         len(rest) > 1
@@ -252,9 +207,27 @@ def _only_sent(words: tuple[str, ...]) -> bool:
     )
 
 
+_CONSENT = folded_regex(
+    r"opt(ed)?in|consent\w*|einwilligung|dsgvo|gdpr|rgpd|lgpd|rodo|kvkk|samtyck\w?|samtykke|suostumus|toestemming|souhlas|zgoda"
+)
+
+
+def _of_something_else(words: tuple[str, ...], folded: str) -> bool:
+    """Say whether consent is to something that is not known: "Zgoda rodzica". Its yes is none to be written to."""
+    if _CONSENT.search(folded) is None or _IN.search(_CONSENT.sub("", folded)):
+        return False
+    listed = [
+        table_of_words()[meaning] for meaning in ("topic", "allow", "between", "neutral", "sent", "not")
+    ]
+    return any(
+        word.isascii() and not any(some.among((word,), word) for some in listed) and _IN.search(word) is None
+        for word in words
+    )
+
+
 def _not_out(words: tuple[str, ...]) -> bool:
     """Say whether a name denies an opt-out: "Not opted out", "Do not exclude from marketing"."""
-    denials = _table()["not"].whole
+    denials = table_of_words()["not"].whole
     return any(word in denials and _WAYS_OUT.match(after) for word, after in pairwise(words))
 
 
@@ -282,7 +255,7 @@ def is_tags(name: str) -> bool:
 
 def refuses(text: str, *, alone: bool = True) -> bool:
     """Say whether a cell refuses: "Consent withdrawn", "Retir\u00e9"; with `alone` false only beside what is sent."""
-    words, folded, listed = words_of(text), fold(text), _table()
+    words, folded, listed = words_of(text), fold(text), table_of_words()
     if not words or not listed["against"].among(words, folded):
         return False
     return alone or (listed["sent"].among(words, folded) and not listed["count"].among(words, folded))
