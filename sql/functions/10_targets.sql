@@ -94,6 +94,21 @@ begin
 end
 $$;
 
+-- The segment whose name or alias has most pairs of letters in common with a misspelt one; NULL if none has half of them.
+create or replace function passbell.nearest_segment(p_name text) returns text
+language sql stable
+set search_path = ''
+as $$
+    with pairs as (select distinct substr(w.word, i, 2) as pair
+                     from (select left(regexp_replace(upper(p_name), '[^[:alnum:]]', '', 'g'), 40) as word) w
+                    cross join generate_series(1, length(w.word) - 1) as i)
+    select k.name
+      from (select s.name, regexp_replace(upper(n), '[^[:alnum:]]', '', 'g') as word from passbell.segments s cross join unnest(s.name || s.aliases) n) k
+     cross join lateral (select 2.0 * count(*) filter (where strpos(k.word, g.pair) > 0) / nullif(count(*) + length(k.word) - 1, 0) as share from pairs g) x
+     where x.share >= 0.5
+     order by x.share desc, k.name limit 1
+$$;
+
 -- Reads a target such as 'whale & LOCAL:90210, 902*' into its segments, in order. Only names are looked up and only
 -- parameters are kept: nothing a person types becomes SQL. Spaces do not matter: not those that a web page or a
 -- spreadsheet pastes along (no-break, zero width), not doubled ones, and none at all in names and numbers
@@ -135,7 +150,8 @@ begin
                                              else case when s.default_parameter is null then ':…' else '[:…]' end end,
                               ', ' order by s.builtin desc, s.name)
               into v_known from passbell.segments s;
-            raise exception 'Unknown audience "%". Known: %. Join several with &.', left(btrim(v_part), 60), v_known using errcode = 'PB400';
+            raise exception 'Unknown audience "%".% Known: %. Join several with &.', left(btrim(v_part), 60),
+                  coalesce(' Did you mean ' || passbell.nearest_segment(v_name) || '?', ''), v_known using errcode = 'PB400';
         end if;
 
         if v_segment.parameter_kind in ('number', 'days', 'tier') then

@@ -122,6 +122,8 @@ def test_secret_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("PASSBELL_DRY_RUN", "perhaps"),
         ("PASSBELL_WEB_PORT", "70000"),
         ("PASSBELL_MESSAGE_KEY", "meta.message"),
+        ("PASSBELL_CSV_HOSTS", "https://files.example.com/lists"),
+        ("PASSBELL_CSV_HOSTS", "files.example.com:8443"),
         ("PASSBELL_PASSKIT_URL", "api.pub1.passkit.io"),
         ("PASSBELL_PASSKIT_URL", "https://api..passkit.io"),
         ("PASSBELL_LOG_LEVEL", "loud"),
@@ -134,6 +136,36 @@ def test_wrong_value_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, val
     assert line.startswith(name + " ")
     assert value in line
     assert "; example: " in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PASSBELL_MESSAGE_KEY", "meta.message", "is the field's name without `meta.`"),
+        ("PASSBELL_CSV_HOSTS", "https://a.example", "lists host names such as files.example.com"),
+        ("PASSBELL_RATE_PER_SECOND", "fast", "should be a valid number (it is 'fast')"),
+    ],
+)
+def test_a_wrong_value_says_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    """The sentence names what is wanted, not the library's pattern."""
+    monkeypatch.setenv(name, value)
+    (line,) = problems()
+    assert words in line
+    monkeypatch.setenv(
+        "PASSBELL_CSV_HOSTS", "files.example.com, *.example.org, [2001:db8::1], 192.0.2.1, bücher.example"
+    )
+    monkeypatch.delenv("PASSBELL_MESSAGE_KEY", raising=False)
+    monkeypatch.delenv("PASSBELL_RATE_PER_SECOND", raising=False)
+    assert len(Settings().csv_hosts) == 5
+
+
+def test_every_kind_of_host_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names, a domain and all below it, addresses of both kinds, other alphabets."""
+    hosts = ("files.example.com", "*.example.org", "[2001:db8::1]", "192.0.2.1", "bücher.example")
+    monkeypatch.setenv("PASSBELL_CSV_HOSTS", ", ".join(hosts))
+    assert Settings().csv_hosts == hosts
 
 
 def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

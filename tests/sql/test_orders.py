@@ -229,6 +229,8 @@ def test_deleting_a_campaign_leaves_nothing_behind(shop: Shop, status: str) -> N
 BROKEN: tuple[tuple[dict[str, Any], list[str]], ...] = (
     ({"target_query": "EVERYONE"}, ["Unknown audience", "EVERYONE", "ALL", "VIP", "SLUMBER", "LOCAL", "IDS"]),
     ({"target_query": "VIP & NOPE:3"}, ["Unknown audience", "NOPE"]),
+    ({"target_query": "WHAEL:3"}, ['Unknown audience "WHAEL:3". Did you mean WHALE? Known: ALL']),
+    ({"target_query": "slumbr"}, ["Did you mean SLUMBER?"]),
     ({"target_query": "VIP:x"}, ["VIP", "number", "x"]),
     ({"target_query": "VIP:-5"}, ["VIP", "number"]),
     ({"target_query": "VIP:1e3"}, ["VIP", "number"]),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import os
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,14 @@ from passbell.errors import ConfigurationError
 from passbell.settings.account_secrets import account_secret_values, has_account_secrets
 from passbell.settings.problems import EXAMPLES, misspelled, one_line_each
 from passbell.settings.sources import SecretFiles
-from passbell.settings.urls import DatabaseUrl, check_http_url, is_local_name, is_loopback, redact_url
+from passbell.settings.urls import (
+    DatabaseUrl,
+    check_host_names,
+    check_http_url,
+    is_local_name,
+    is_loopback,
+    redact_url,
+)
 
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
@@ -47,6 +55,13 @@ def _split(value: object) -> object:
 
 def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def _field_name(value: str) -> str:
+    """Refuse what PassKit's designer shows (`meta.x`) where the key in metaData (`x`) is wanted."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is None:
+        raise ValueError("is the field's name without `meta.`: letters, digits and _, no digit first")
+    return value
 
 
 def _strip(value: object) -> object:
@@ -127,7 +142,9 @@ class Settings(BaseSettings):
     request_timeout: float = Field(default=10, gt=0, le=600, allow_inf_nan=False)
     """Seconds for one request to PassKit."""
 
-    message_key: str = Field(default="marketingMessage", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)
+    message_key: Annotated[str, AfterValidator(_field_name)] = Field(
+        default="marketingMessage", max_length=64
+    )
     """The key in `metaData` whose field carries the change message."""
     metadata: Annotated[Literal["merge", "replace"], BeforeValidator(_lower)] = "merge"
     """Read a record's `metaData`, add our key, write; or `replace`, for passes that carry nothing else."""
@@ -136,7 +153,9 @@ class Settings(BaseSettings):
     daily_cap: int = Field(default=3, ge=0, le=1000)
     """Messages per pass in 24 hours; 0 is no cap."""
 
-    csv_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    csv_hosts: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(check_host_names)
+    ] = ()
     """Comma separated: the only hosts that lists are downloaded from. Empty: any public https host."""
     csv_allow_private: bool = False
     """`true` allows lists from private addresses."""

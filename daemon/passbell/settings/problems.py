@@ -46,6 +46,7 @@ def _line(problem: ErrorDetails, settings: type[BaseSettings]) -> str:
     first = str(problem["loc"][0]) if problem["loc"] else ""
     field, variable = _find(first, settings)
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    message = message.partition(", unable to parse string")[0]  # the value that follows shows it
     given = problem["input"]
     secret = field in secret_names(settings, "PASSBELL_") or isinstance(given, SecretStr)
     quoted = "" if secret or len(str(given)) > _QUOTED_LENGTH else f" (it is {given!r})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -66,6 +67,25 @@ def check_http_url(value: object) -> object:
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("must be a plain base URL: no user, no ?query, no #fragment")
     return url
+
+
+def check_host_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of an allow-list; ValueError for an entry that is the address of a page: no host is like it."""
+    for host in hosts:
+        name = host.removeprefix("*.")
+        if re.search(r"[/@?#*\s]", name) or (":" in name and not _is_ipv6(name)):
+            raise ValueError(
+                "lists host names such as files.example.com or *.example.com: no https://, port or path"
+            )
+    return hosts
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:
