@@ -117,8 +117,8 @@ class Composed:
 
     def arguments(self, name: str) -> list[str]:
         """What the service is asked to do."""
-        command = [self._here(word) for word in SERVICES[name]["command"]]
-        return [*command, "--port", str(self.sandbox_port)] if name == "sandbox" else command
+        ports = {"8090": str(self.sandbox_port)}
+        return [ports.get(word, self._here(word)) for word in SERVICES[name]["command"]]
 
     def environment(self, name: str) -> dict[str, str]:
         """Its variables, but for database and ports."""
