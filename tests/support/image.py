@@ -38,12 +38,16 @@ OF_ETC: Final = (
 OF_ENVIRONMENT: Final = re.compile(
     r"^(PIP_|SSL_CERT|REQUESTS_CA_BUNDLE|https?_proxy|no_proxy)", re.IGNORECASE
 )
-# Not compiled: it takes longest, and changes nothing but the first start.
+# Not compiled by pip, which takes longest: `Image.build` compiles what the services load.
 PLAIN_PIP: Final = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_ROOT_USER_ACTION": "ignore",
     "PIP_NO_COMPILE": "1",
 }
+SERVED: Final = (
+    "uvloop, passbell.__main__, passbell.cli.migrate, passbell.cli.run, passbell.delivery.daemon, passbell.cli.web,"
+    " passbell.web.app, passbell.web.serve, passbell.devkit.sandbox.command, passbell.devkit.sandbox"
+)
 
 
 def why_not() -> str:
@@ -78,6 +82,7 @@ class Image:
             if handler is None:
                 raise ValueError(f"{name} is not known here: {value}")
             handler(value)
+        self._compile()
 
     def command(
         self,
@@ -91,6 +96,15 @@ class Image:
         options = {"user": self.user, "workdir": self.workdir, "writable": writable}
         command = [sys.executable, __file__, str(self.root), json.dumps(options), *program]
         return command, {"PATH": SYSTEM_PATH, "HOME": "/root"} | self.environment | (environment or {})
+
+    def _compile(self) -> None:
+        """Do for the modules that the services load what pip does for all: a read-only image could never do it."""
+        user, self.user = self.user, "0:0"
+        command, environment = self.command("python", "-c", f"import {SERVED}", writable=True, raw=True)
+        self.user = user
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3_000:]
 
     # ── instructions ───────────────────────────────────
 
