@@ -38,17 +38,26 @@ __all__ = [
 
 TESTS: Final = Path(__file__).parents[1]
 FIRST: Final = (
+    "web/test_browser.py",
+    "ops/test_image_run.py",
+    "chaos/test_wire.py",
+    "chaos/test_pooler.py",
+    "lists/test_daemon.py",
+    "isolation/test_host_rules.py",
+    "chaos/test_fairness.py",
     "chaos/test_kills.py",
     "sql/test_install.py",
-    "ops/test_image_run.py",
-    "web/test_browser.py",
-    "chaos",
-    "birthdays/test_kill.py",
     "docs/test_commands.py",
     "devkit/test_demo.py",
-    "lists/test_daemon.py",
+    "isolation",
+    "delivery",
+    "chaos",
+    "birthdays",
+    "ops/test_install_guide.py",
+    "web/test_schema.py",
     "passkit/test_with_sandbox.py",
     "sql/test_plans.py",
+    "ops",
 )
 """Files that take longest, and folders of such, in the order in which workers take them."""
 UNIT: Final = {"csv", "delivery", "download", "lists", "ops", "passkit", "project", "devkit/sandbox"}
