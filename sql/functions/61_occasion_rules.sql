@@ -241,3 +241,23 @@ as $$
                                           when coalesce(p_tier_points, p_points) <= g.tier_gold_max then g.tier_gold_max + 1 end as next
                                 from passbell.programs g where g.program_id = p_program limit 1) n) end
 $$;
+
+-- What the host does not have that the occasion asks for, as a sentence; NULL if it has it. Without
+-- the sentence such a run looks like one on which no member was due.
+create or replace function passbell.occasion_lacks(p_occasion text, p_program uuid) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_rule  constant text := passbell.occasion_name(p_occasion);
+begin
+    if v_rule in ('DORMANT', 'AFTER_VISIT') and not passbell.visits_recorded() then
+        return 'This database records no visits: last_updated of each pass stands in for its last visit.';
+    elsif v_rule = 'EVENT' and not exists (select from passbell.events e where e.program_id = p_program and e.on_date is not null) then
+        return 'No ticket of this program has the date of its event, so none is due.';
+    elsif v_rule = 'EXPIRING' and not exists (select from passbell.recipients r where r.program_id = p_program and r.coupon_expires_on is not null) then
+        return 'No pass of this program has the date on which its coupon expires, so none is due.';
+    end if;
+    return null;
+end
+$$;

@@ -154,10 +154,11 @@ begin
     update public.push_automations a
        set last_run_on = greatest(a.last_run_on, p_date),
            fired_count = (select count(*) from passbell.occasions o where o.automation_id = p_automation),
-           status_detail = coalesce(r.detail, case when r.held_back_by_limit > 0
+           status_detail = concat_ws(' ', coalesce(r.detail, case when r.held_back_by_limit > 0
                                then format('%s: %s were due, more than the daily limit of %s. Resume the campaign to send them.',
                                            to_char(p_date, 'FMDD Mon YYYY'), passbell.thousands(r.held_back_by_limit), passbell.thousands(a.daily_limit))
-                               else format('%s: %s due, %s sent on their way.', to_char(p_date, 'FMDD Mon YYYY'), passbell.thousands(r.due), passbell.thousands(r.fired)) end)
+                               else format('%s: %s due, %s sent on their way.', to_char(p_date, 'FMDD Mon YYYY'), passbell.thousands(r.due), passbell.thousands(r.fired)) end),
+                                     passbell.occasion_lacks(a.occasion, a.program_id))
       from passbell.automation_runs r
      where a.id = p_automation and r.automation_id = p_automation and r.local_date = p_date;
     perform passbell.engine_ends();

@@ -264,6 +264,33 @@ def test_every_does_not_begin_with_a_date_before_its_first_day(shop: Shop) -> No
     assert rung == [7]
 
 
+def test_a_run_says_what_the_host_does_not_record(shop: Shop) -> None:
+    """No visits, no dates of events or coupons: the status names what is missing, until it is there."""
+    shop.clock(NOON)
+    program = shop.program(timezone="UTC")
+    member = shop.member(program, last_updated=NOON - days(30))
+    words = {
+        "DORMANT:30": "records no visits",
+        "EVENT:-1": "date of its event",
+        "EXPIRING:3": "coupon expires",
+    }
+    for occasion in words:
+        automation(shop, program, occasion)
+
+    def says() -> dict[str, str]:
+        rows = shop.rows("select occasion, status_detail from push_automations")
+        return {row["occasion"]: row["status_detail"] for row in rows}
+
+    assert run(shop, NOON) == 1, "last_updated stands in for the last visit"
+    assert {occasion for occasion, word in words.items() if word in says()[occasion]} == set(words)
+    visit(shop, member, NOON)
+    shop.conn.execute(
+        "insert into protocol_coupon (pass_id, expiry_date) values (%s, %s)", [member, NOON.date()]
+    )
+    run(shop, NOON + days(1))
+    assert {occasion for occasion, word in words.items() if word in says()[occasion]} == {"EVENT:-1"}
+
+
 def test_an_edit_in_the_middle_counts_from_the_next_run(shop: Shop) -> None:
     """Half of the members have their points when words, points and occasion change: the others get the same."""
     shop.clock(NOON)
