@@ -111,7 +111,10 @@ begin
     begin
         perform passbell.apply_import_rows_together(p_import, p_rows);
         return;
-    exception when data_exception or integrity_constraint_violation or raise_exception or syntax_error_or_access_rule_violation then
+    exception when assert_failure or others then
+        if passbell.is_passing(sqlstate) then
+            raise;
+        end if;
         get stacked diagnostics v_reason = message_text;
     end;
     if v_half > 0 then

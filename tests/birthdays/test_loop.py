@@ -131,6 +131,28 @@ async def test_a_program_in_trouble_does_not_stop_the_others(modern: Host) -> No
     assert "no campaigns here" in failed["reason"]
 
 
+async def test_a_rule_that_hangs_stops_one_programs_run(modern: Host) -> None:
+    """A trigger sleeps when the campaign of the day is made: the run is cut and says so, the other is completed."""
+    programs = sorted(modern.program() for _ in range(2))
+    for program in programs:
+        modern.member(program, "1990-05-05")
+    modern.fetch(
+        f"create function slow() returns trigger language plpgsql as $$ begin"
+        f" if new.program_id = '{programs[0]}' then perform pg_sleep(600); end if; return new; end $$;"
+        "create trigger a_slow before insert on push_campaigns for each row execute function slow()"
+    )
+    with capture_logs() as logs:
+        async with daemon(modern, statement_seconds=2.0):
+            await wait_until_async(
+                lambda: {log["event"] for log in logs} >= {"birthday_run_failed", "birthday_run_finished"},
+                "one is cut, the other is given",
+            )
+    (failed,) = {log["program"] for log in logs if log["event"] == "birthday_run_failed"}
+    assert failed == str(programs[0])
+    (detail,) = modern.fetch("select detail from passbell.birthday_runs where program_id = %s", programs[0])
+    assert "tried again" in detail[0]
+
+
 async def test_the_refusal_is_said_once(modern: Host) -> None:
     """Without UNIQUE (pass_id, year) the daemon gives nothing and says so once, not at every tick."""
     modern.fetch("alter table birthday_logs drop constraint birthday_logs_pass_id_year_key")

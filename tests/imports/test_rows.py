@@ -227,6 +227,24 @@ def test_a_row_that_the_platform_refuses_is_rejected_alone(shop: Shop) -> None:
     assert "no_mars" in reasons(shop, done)[619][2]
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("sqlstate", ["PB200", "PB412", "P0002", "ZZ001", "P0004"])
+def test_whatever_a_trigger_raises_for_one_row_rejects_that_row(
+    shop: Shop, sqlstate: str, *, dry_run: bool
+) -> None:
+    """A code of the trigger's own, and one that passbell uses itself: its words are told, the others are imported."""
+    shop.conn.execute(
+        "create function no_mars() returns trigger language plpgsql as $$ begin"
+        f" if new.city = 'Mars' then raise exception 'not on Mars' using errcode = '{sqlstate}'; end if;"
+        " return new; end $$;"
+        "create trigger no_mars before insert on users for each row execute function no_mars()"
+    )
+    text = "email,city\na@example.com,Rome\nb@example.com,Mars\nc@example.com,Rome\n"
+    done = run(shop, shop.program(), text, dry_run=dry_run)
+    assert (done["created_count"], done["rejected_count"]) == (2, 1)
+    assert "not on Mars" in reasons(shop, done)[3][2]
+
+
 def test_columns_that_the_platform_lacks_are_left_out(shop: Shop) -> None:
     """A generation without a column takes the others, and the import says what it could not store."""
     shop.conn.execute("drop view passbell.recipients; alter table users drop column city")

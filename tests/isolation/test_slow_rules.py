@@ -117,6 +117,28 @@ def test_a_trigger_that_hangs_while_a_claim_skips_members(house: House) -> None:
         wait_until(lambda one=campaign: (house.hurry(), scene.status(one))[1] == "COMPLETED", "it ends", 60)  # type: ignore[misc]
 
 
+def test_an_audit_table_that_hangs(house: House) -> None:
+    """Its row is owed: the campaign is completed all the same, the others too, and the row follows."""
+    scene = house.scene
+    program = house.program()
+    trigger(house, program, "perform pg_sleep(3600);", "notification_logs")
+    scene.conn.execute("drop trigger a_host_rule on notification_logs")
+    scene.conn.execute(
+        "create trigger a_host_rule before insert on notification_logs for each row execute function host_rule()"
+    )
+    campaign = scene.campaign(program, "Hello")
+    house.serves_the_others()
+    wait_until(lambda: (house.hurry(), scene.status(campaign))[1] == "COMPLETED", "it is completed", 90)
+    assert scene.rows("select from passbell.owed_logs where campaign_id = %s", [campaign])
+    house.serves_the_others()
+    house.rule(
+        "create or replace function host_rule() returns trigger language plpgsql as 'begin return new; end'"
+    )
+    scene.conn.execute("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    wait_until(lambda: (house.hurry(), scene.logs(campaign))[1], "the row follows", 60)
+    assert len(scene.logs(campaign)) == 1
+
+
 def test_a_rule_of_the_old_kind_for_one_program(house: House) -> None:
     """CREATE RULE … DO INSTEAD NOTHING for one program: it is swallowed there, and nobody else is refused anything."""
     scene = house.scene
