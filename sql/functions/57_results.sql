@@ -280,14 +280,25 @@ begin
            and (p_program is null or c.program_id = p_program and exists (select from passbell.holdouts h where h.campaign_id = c.id))
            and not exists (select from passbell.results r where r.campaign_id = c.id)
            and not passbell.was_pruned(c.id)
+           and not exists (select from passbell.set_aside a where a.campaign_id = c.id and a.next_look_at > passbell.now())
            and exists (select from passbell.deliveries d
                         where d.campaign_id = c.id and passbell.is_measured(d.outcome, d.reason))
          order by c.completed_at
     loop
-        if passbell.count_result(v_campaign) then
-            v_counted := v_counted + 1;
-            exit when v_counted >= greatest(coalesce(p_limit, 1), 1);
-        end if;
+        begin
+            if passbell.count_result(v_campaign) then
+                v_counted := v_counted + 1;
+                exit when v_counted >= greatest(coalesce(p_limit, 1), 1);
+            end if;
+        exception when query_canceled or assert_failure or others then
+            if passbell.is_conflict(sqlstate) then
+                raise;
+            end if;
+            -- What the host records of visits cannot be read, or hangs: the other campaigns are counted all the same.
+            perform passbell.put_aside(v_campaign, sqlstate, passbell.refusal('to count what this campaign brought', sqlstate, sqlerrm));
+            update passbell.set_aside a set next_look_at = greatest(a.next_look_at, passbell.now() + interval '1 hour') where a.campaign_id = v_campaign;
+            exit when sqlstate = '57014';       -- a time-out strikes once per statement
+        end;
     end loop;
     return v_counted;
 end

@@ -319,6 +319,33 @@ def test_one_that_cannot_be_counted_holds_up_none_behind_it(town: Shop) -> None:
     assert town.value("select passbell.count_due_results(1, %s)", [program]) == 0
 
 
+def test_visits_that_cannot_be_read_for_one_program_hold_up_no_other(town: Shop) -> None:
+    """The operator's own view of visits fails for one pass: its campaign says so, the other program's is counted."""
+    guilty = year(town, "guilty", campaigns=1, members=20, percent=20, base=0.1)
+    other = year(town, "other", campaigns=1, members=20, percent=20, base=0.1)
+    campaign = town.value("select id from push_campaigns where program_id = %s", [guilty])
+    odd = town.value("select min(pass_id::text) from passbell.deliveries where campaign_id = %s", [campaign])
+    visits = town.value("select pg_get_viewdef('passbell.visits')").rstrip("; ")
+    town.clock(LATER)
+    replace = "create or replace view passbell.visits as "
+    trap = f"1 / (case when v.pass_id = '{odd}' then 0 else 1 end) = 1"
+    town.conn.execute(f"{replace} select * from ({visits}) v where {trap}".encode())  # noqa: S608 - for one pass
+    town.conn.execute(
+        "insert into transactions (pass_id, action_type, value_change) values (%s, 'MEMBER_EARN', 1)", [odd]
+    )
+    try:
+        while town.value("select passbell.count_due_results(1)"):
+            pass
+        counted = "select count(*) from passbell.results where program_id = %s"
+        assert (town.value(counted, [guilty]), town.value(counted, [other])) == (0, 1)
+        reason = town.value("select reason from passbell.set_aside where campaign_id = %s", [campaign])
+        assert "division by zero" in reason
+    finally:
+        town.conn.execute((replace + visits).encode())
+        town.conn.execute("delete from passbell.set_aside")
+    assert town.value("select passbell.count_due_results(1, %s)", [guilty]) == 1
+
+
 def test_retention_counts_first_and_leaves_what_it_cannot_count(town: Shop) -> None:
     """An old ledger is pruned only after its result is stored; while another session counts it, it stays whole."""
     program = year(town, "prune", campaigns=1, members=80, percent=20, base=0.1)
