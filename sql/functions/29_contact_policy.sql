@@ -38,8 +38,8 @@ begin
         return true;
     end if;
     return p_max is not null
-       and (select count(*) from (select d.outcome from passbell.deliveries d
-                                   where d.pass_id = p_pass and d.sent_at > v_now - make_interval(hours => p_days * 24)
+       and (select count(*) from (select d.outcome from passbell.deliveries d     -- skips have no text, and there may be any number of them
+                                   where d.pass_id = p_pass and d.sent_at > v_now - make_interval(hours => p_days * 24) and d.text_hash is not null
                                    order by d.sent_at desc limit 1000) d where d.outcome = 'sent') + p_waiting >= p_max;
 end
 $$;

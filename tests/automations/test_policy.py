@@ -86,6 +86,24 @@ def test_suppressed_members_get_nothing_until_their_day(shop: Shop) -> None:
     assert shop.send(shop.campaign(program, "Two"))["sent_count"] == 2
 
 
+def test_a_thousand_skips_hide_no_message(shop: Shop) -> None:
+    """One message a year, and three others a day that are skipped: the one is still counted after the thousandth."""
+    shop.clock(FIRST)
+    program = shop.program(push_max=1, push_max_days=365)
+    member = shop.member(program)
+    assert shop.send(shop.campaign(program, "One"))["sent_count"] == 1
+    shop.conn.execute(
+        "insert into passbell.deliveries (campaign_id, pass_id, sent_at, attempts, outcome, reason)"
+        " select gen_random_uuid(), %s, %s + n * interval '8 hours', 0, 'skipped', 'too_often'"
+        "   from generate_series(1, 1050) n",
+        [member, FIRST],
+    )
+    shop.clock(FIRST + timedelta(days=360))
+    later = shop.campaign(program, "Later")
+    assert shop.send(later)["sent_count"] == 0
+    assert shop.ledger(later) == {member: "too_often"}
+
+
 def test_a_limit_of_no_messages_is_a_limit(shop: Shop) -> None:
     """push_max 0: not even a member who never had a message gets one, and the count says so; a test send arrives."""
     shop.clock(FIRST)
