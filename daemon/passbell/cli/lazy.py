@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["LazyGroup"]
 
 
+# Elsewhere a later option overrides an earlier one, as scripts that add to a command expect.
+_ORDERS = frozenset({"send", "preview", "birthdays", "automations", "import"})
+
+
 def _require_once(command: click.Command, ctx: click.Context, name: str | None, args: list[str]) -> None:
     inner = click.Context(command, info_name=name, parent=ctx)
     try:
@@ -55,9 +59,9 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; refuse an option that is given twice, of which click would drop the first in silence."""
+        """Find the command; refuse an order with an option given twice: click would drop the first."""
         name, command, rest = super().resolve_command(ctx, args)
-        if command is not None and not ctx.resilient_parsing:
+        if command is not None and name in _ORDERS and not ctx.resilient_parsing:
             _require_once(command, ctx, name, rest)
         return name, command, rest
 

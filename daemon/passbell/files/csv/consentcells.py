@@ -30,6 +30,8 @@ _REFUSES = re.compile(
 _CHANNELS = re.compile(
     r"(^|[,;/ ])(e-?mail|all|any|marketing|push|newsletter|tout|alle|todo)s?([,;/ ]|$)", re.IGNORECASE
 )
+_NO_LABEL = re.compile(r"bounce|complain|suppress|hardfail")
+_LIST = re.compile(r"\[.+\]")
 _NO_DATE = re.compile(
     r"(0{1,4}[-./]0{1,2}[-./]0{1,4}|1970-01-01)([T ]0?0:00(:00)?(\.0+)?( ?(Z|UTC|[+-]00:?00))?)?|\[\]|\{\}|\"\"",
     re.IGNORECASE,
@@ -119,7 +121,7 @@ def _opt_out(text: str, folded: str, word: Word | None) -> Answer:
         return Answer(False)
     if _DATE.search(text) or (word is None and _is_day(text)):
         return Answer(False)
-    if word is None and _CHANNELS.search(text):  # "Blocklisted: Email"
+    if word is None and (_CHANNELS.search(text) or _LIST.fullmatch(text)):  # "Blocklisted: Email", "[5]"
         return Answer(False)
     return Answer(None, None if word else NEITHER)
 
@@ -161,7 +163,10 @@ def _tags(text: str, _folded: str, _word: Word | None) -> Answer:
 
 
 def _is_refusal(part: str) -> bool:
-    return part.count(" ") <= _FEW_SPACES and refuses(part, alone=False) and word_of(part) != "open"
+    if part.count(" ") > _FEW_SPACES or word_of(part) == "open":
+        return False
+    folded = fold(part)  # a label may speak of a bouncy castle or of a complaint about tea
+    return refuses(part, alone=False) or (stems().search(folded) is not None and not _NO_LABEL.search(folded))
 
 
 def _is_day(text: str) -> bool:
