@@ -25,7 +25,9 @@ def test_every_name_in_the_drawing_exists() -> None:
     for owner, name in named:
         assert hasattr(known[owner], name), f"{owner}.{name}"
     sql = "\n".join(file.read_text("utf-8") for file in (ROOT / "sql").rglob("*.sql"))
-    for name in re.findall(r"\bpassbell\.(\w+)", drawing):
+    for name in re.findall(r"`(passbell\.[\w.]+)`", drawing):
+        importlib.import_module(name)
+    for name in re.findall(r"\bpassbell\.(\w+)\b(?!\.)", drawing):
         assert re.search(rf"(function|table)( if not exists)? passbell\.{name}\b", sql), f"passbell.{name}"
     for name in re.findall(r"`(\w+)`", drawing):
-        importlib.import_module(f"passbell.delivery.{name}")
+        assert name in known or importlib.import_module(f"passbell.delivery.{name}")
