@@ -160,6 +160,7 @@ declare
     v_campaign  record;
     v_found     boolean;
     v_status    text;     -- of the row that was written, and is ours until the end of the transaction
+    v_before    text;
     v_mark      text;
 begin
     if p_sent = 0 and p_failed = 0 and p_skipped = 0 and p_hold is null and not p_settle then
@@ -178,14 +179,18 @@ begin
             set constraints all immediate;
         end if;
         if p_sent > 0 or p_failed > 0 or p_skipped > 0 then
+            v_before := coalesce(current_setting('passbell.engine', true), '');
             v_mark := passbell.engine_begins();
             update public.push_campaigns c
                set sent_count = sent_count + p_sent, failed_count = failed_count + p_failed, skipped_count = skipped_count + p_skipped
              where c.id = p_campaign;
             v_found := found;
-            v_mark := passbell.engine_ends();
-            -- Not by RETURNING: a rule (CREATE RULE) of the host's for one program would refuse that to all.
-            select c.status, c.sent_count, c.failed_count, c.skipped_count, c.recipient_count into v_campaign from public.push_campaigns c where c.id = p_campaign;
+            v_mark := set_config('passbell.engine', v_before, true);      -- engine_ends, without the call
+            -- Not by RETURNING: a rule (CREATE RULE) of the host's for one program would refuse that to all. Whether another
+            -- chunk is left is asked in the same query, from the far end: see settle_campaign.
+            select c.status, c.sent_count, c.failed_count, c.skipped_count, c.recipient_count,
+                   (select true from passbell.chunks k where p_settle and k.campaign_id = p_campaign order by k.chunk_no desc limit 1) as goes_on
+              into v_campaign from public.push_campaigns c where c.id = p_campaign;
             v_status := v_campaign.status;
             if not v_found then
                 perform passbell.require_change(p_campaign);
@@ -200,11 +205,8 @@ begin
         end if;
         if p_settle then
             -- The usual case: another chunk is left. The row is ours, so no other session settles meanwhile. See settle_campaign.
-            if v_status is not null then
-                perform from passbell.chunks k where k.campaign_id = p_campaign order by k.chunk_no desc limit 1;
-                if found then
-                    return v_status;
-                end if;
+            if v_status is not null and v_campaign.goes_on then
+                return v_status;
             end if;
             perform passbell.settle_campaign(p_campaign);
             v_status := null;
