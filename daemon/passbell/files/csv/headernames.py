@@ -63,6 +63,8 @@ def fold(name: str) -> str:
     """Reduce a header to its letters and digits: ` E-Mail_Address (work)* ` becomes `emailaddress`."""
     if _READING.search(name) is None and (shorter := _PARENTHESES.sub(" ", name)).strip():
         name = shorter
+    if name.isascii():
+        return _NOT_WORD.sub("", name.lower().replace("#", " no "))
     text = unicodedata.normalize("NFKD", name).casefold().translate(_TRANSLITERATED)
     plain = "".join(character for character in text if not unicodedata.combining(character))
     return _NOT_WORD.sub("", plain)
