@@ -75,6 +75,7 @@ $$;
 create or replace function passbell.base_type(p_type oid) returns text
 language sql stable
 set search_path = ''
+set quote_all_identifiers = off         -- else types have quotes as well
 as $$
     with recursive base as (
         select t.oid, t.typtype, t.typbasetype from pg_catalog.pg_type t where t.oid = p_type

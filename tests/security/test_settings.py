@@ -112,7 +112,7 @@ def test_a_database_with_settings_of_its_own(database: MakeDatabase, tmp_path: P
     with Daemon(url, "http://127.0.0.1:9", DRY_RUN=True, RATE_PER_SECOND=50, POLL_SECONDS=0.2):
         for arguments in (order, ["status"], ["import", str(rows), "--program", "Club"], ["birthdays"]):
             with Command(*arguments, settings=settings) as command:
-                assert command.wait() == 0, (arguments, command.log())
+                assert command.wait() == 0, (arguments, command.log)
         wait_until(lambda: shop.value("select count(*) from push_campaigns where status = 'COMPLETED'") == 2)
     assert shop.rows("select detail from passbell.deliveries where outcome <> 'sent'") == []
     name_of = shop.value("select name from push_campaigns where kind = 'BIRTHDAY'")
