@@ -205,8 +205,10 @@ begin
         end if;
         if p_settle then
             -- The usual case: another chunk is left. The row is ours, so no other session settles meanwhile. See settle_campaign.
-            if v_status is not null and v_campaign.goes_on then
-                return v_status;
+            if v_status is not null then
+                if v_campaign.goes_on then     -- an IF of its own: PostgreSQL 14 asks for all of a condition's variables, and this may have no value yet
+                    return v_status;
+                end if;
             end if;
             perform passbell.settle_campaign(p_campaign);
             v_status := null;
