@@ -190,7 +190,7 @@ def test_the_connection_is_cut_at_every_write_of_a_run(shop: Shop, points: int) 
 
 @pytest.mark.timeout(900 if LONG else 120)
 def test_thousands_of_rewards_at_once_and_two_daemons(shop: Shop) -> None:
-    """Ten thousand (here fewer) are due 3 points: two daemons share the work, and everybody has them once."""
+    """Ten thousand (here fewer) are due 3 points twice: two daemons, or one with both runs, and each gift is given once."""
     count = 10_000 if LONG else 600
     program = shop.program(timezone=midday())
     members = shop.members(program, count)
@@ -218,8 +218,7 @@ def test_thousands_of_rewards_at_once_and_two_daemons(shop: Shop) -> None:
         return list(await asyncio.gather(work(), work()))
 
     fired = asyncio.run(both())
-    assert sum(fired) == 2 * count
-    assert min(fired) == count, "each had a run, and waited for the other in no circle"
+    assert sum(fired) == 2 * count, "the runs, side by side, waited for each other in no circle"
     assert paid(shop) == dict.fromkeys(members, 6)
     assert shop.rows("select * from passbell.occasion_failures") == []
     assert proofs(shop) == sorted(members * 2)
