@@ -190,7 +190,7 @@ def test_the_connection_is_cut_at_every_write_of_a_run(shop: Shop, points: int) 
 
 @pytest.mark.timeout(900 if LONG else 120)
 def test_thousands_of_rewards_at_once_and_two_daemons(shop: Shop) -> None:
-    """Ten thousand (here fewer) are due 3 points twice: two daemons, or one with both runs, and each gift is given once."""
+    """Ten thousand (here fewer) are due 3 points twice, to two daemons: each gift is given once."""
     count = 10_000 if LONG else 600
     program = shop.program(timezone=midday())
     members = shop.members(program, count)
