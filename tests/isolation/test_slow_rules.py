@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from support.bystander import House
 
+pytestmark = pytest.mark.timeout(300)  # what hangs is cut after 10 to 30 s, several times in a test
+
 TRIGGER = """
 create or replace function host_rule() returns trigger language plpgsql as $$ begin {} return new; end $$;
 create or replace trigger a_host_rule before update on {} for each row execute function host_rule();
