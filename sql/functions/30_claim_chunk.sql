@@ -154,7 +154,8 @@ begin
                     end if;
                     perform passbell.put_hanging_aside(v_chunk.campaign_id, v_program, sqlerrm);
                     update passbell.turns t set last_turn = clock_timestamp() where t.program_id = v_program;
-                    return;         -- the caller has given up
+                    perform pg_notify('passbell', 'processing');
+                    return;         -- without a time-out for what is left of it; the daemons go on with the next claim
                 end if;
                 if not passbell.sift_chunk(v_chunk, v_campaign, sqlstate, sqlerrm) then
                     v_busy := v_busy || v_chunk.campaign_id;

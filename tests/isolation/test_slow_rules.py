@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import pytest
 
+from passbell.database.pool import Database
+from passbell.errors import DatabaseUnavailable
 from support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -78,6 +80,17 @@ def test_what_a_trigger_leaves_behind_in_the_session(house: House, setting: str)
     wait_until(lambda: house.words(campaign) or scene.ledger(campaign), "it moves, or says why")
 
 
+async def test_a_session_in_which_a_trigger_switched_triggers_off(house: House) -> None:
+    """The call in which it did is the last one without them: in the next one every trigger runs again."""
+    mode = "select current_setting('session_replication_role')"
+    async with Database(house.scene.url, size=1) as database:
+        left: LiteralString = "select set_config('session_replication_role', 'replica', false)"
+        assert await database.fetch(left, cut_after=5) == [("replica",)]
+        assert await database.fetch(mode, cut_after=5) == [("origin",)]
+        with pytest.raises(DatabaseUnavailable, match="statement timeout"):
+            await database.fetch("select pg_sleep(60)", cut_after=0.1)
+
+
 def test_a_trigger_that_sleeps_while_members_are_skipped(house: House) -> None:
     """Each claim of that program takes seconds, because members have left since: the others wait for none."""
     scene = house.scene
@@ -106,7 +119,8 @@ def test_a_trigger_that_hangs_while_a_claim_skips_members(house: House) -> None:
     scene.conn.execute("update passes_master set status = 'UNINSTALLED' where program_id = %s", [program])
     for campaign in campaigns:
         scene.verb("resume", campaign)
-    wait_until(lambda: all("time" in house.words(campaign) for campaign in campaigns), "it says why", 120)
+    for campaign in campaigns:  # each for as long as it rests, not all at the same moment
+        wait_until(lambda one=campaign: "time" in house.words(one), "it says why", 120)  # type: ignore[misc]
     for _ in range(2):
         house.serves_the_others()
     house.rule(

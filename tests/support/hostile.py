@@ -180,7 +180,7 @@ CASES = {
 
 cases = st.builds(
     Case,
-    rules=st.lists(rules, min_size=1, max_size=3),
+    rules=st.lists(rules, min_size=1, max_size=3, unique_by=lambda rule: rule.make),
     held=holds,
     leaving=leavings,
     message=messages,

@@ -49,6 +49,8 @@ QUICK_SECONDS: Final = 10.0
 (`passbell.quick_seconds`, the same number)."""
 TICK_SECONDS: Final = 20.0
 """For which a rule of the host's may keep what is done at every turn; its campaign says so then."""
+CLAIM_SECONDS: Final = 8.0
+"""For which a rule of the host's may keep a claim of a chunk. The server cuts it then, and its campaign says so."""
 REPORT_SECONDS: Final = 15.0
 """Deadline of a report. It waits half a second for a lock; what takes this long is a rule of the host."""
 
@@ -161,6 +163,7 @@ class Queue:
                     "accounts": self.accounts if accounts is None else list(accounts),
                     **claim._asdict(),
                 },
+                cut_after=CLAIM_SECONDS,
             )
         if row is None:
             return None
@@ -202,6 +205,7 @@ class Queue:
                 "ask_host": ask_host,
             },
             deadline=REPORT_SECONDS,
+            cut_after=2 * REPORT_SECONDS,  # should a cancellation be lost, its locks end all the same
         )
         return Decided(*row) if row else Decided()
 

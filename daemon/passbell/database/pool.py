@@ -53,10 +53,15 @@ notice: two hours by default.
 
 _CLOSE_SECONDS = 2.0
 _CUT: LiteralString = """
-    select set_config('statement_timeout', %(limit)s, true),
-           case when version() ~* 'linux' then set_config('client_connection_check_interval', '5s', true) end
+    select set_config('statement_timeout', %(cut_milliseconds)s, true),
+           case when version() ~* 'linux' then set_config('client_connection_check_interval', '5s', true) end;
 """
 # A rule of the host's may catch the cancellation and go on: then the server must notice that its client has left.
+_AFTERWARDS: LiteralString = """;
+    select set_config('session_replication_role', 'origin', false)
+     where current_setting('session_replication_role') <> 'origin'
+"""
+# A trigger of the host's may have set it to 'replica', and later calls in this session would run without any trigger.
 
 
 class Database:
@@ -114,12 +119,13 @@ class Database:
                 if cut_after is None:
                     cursor = await connection.execute(query, params)
                     return await cursor.fetchall() if cursor.description else []
-                # One message of two statements, which the server commits together: with a round trip between them, a
-                # daemon that freezes would keep the second one's locks.
-                async with connection.pipeline():
-                    await connection.execute(_CUT, {"limit": str(round(cut_after * 1000))})
-                    cursor = await connection.execute(query, params)
-                return await cursor.fetchall() if cursor.description else []
+                # All statements in one message, which the server commits together. A pipeline would be three messages:
+                # a daemon that freezes between them leaves its locks behind.
+                client = psycopg.AsyncClientCursor(connection)
+                limit = {"cut_milliseconds": str(round(cut_after * 1000))}
+                await client.execute(_CUT + query + _AFTERWARDS, {**dict(params), **limit})
+                client.nextset()
+                return await client.fetchall() if client.description else []
         except TimeoutError:
             raise DatabaseUnavailable(
                 f"The database did not answer within {deadline:g} seconds.", timed_out=True
