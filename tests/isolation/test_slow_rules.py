@@ -66,7 +66,6 @@ def test_a_trigger_that_hangs_while_a_campaign_is_sent(house: House) -> None:
         "set_config('role', 'pg_read_all_data', false)",
         "set_config('passbell.engine', 'x', false)",
         "set_config('session_replication_role', 'replica', false)",
-        "pg_terminate_backend(pg_backend_pid())",
     ],
 )
 def test_what_a_trigger_leaves_behind_in_the_session(house: House, setting: str) -> None:
