@@ -37,7 +37,11 @@ begin
     if exists (select from public.push_campaigns c where c.id = v_run.campaign_id and c.status in ('CANCELLED', 'FAILED')) then
         return;         -- a person has ended this day's messages
     end if;
-    perform passbell.look_at_wallets(v_automation.program_id);
+    -- One run at a time looks at a program's wallets. Its rule may hang afterwards, so only rules of first sightings wait for it.
+    perform from passbell.sighted_programs s where s.program_id = v_automation.program_id for update skip locked;
+    if found or v_automation.occasion ilike 'JOINED%' or not exists (select from passbell.sighted_programs s where s.program_id = v_automation.program_id) then
+        perform passbell.look_at_wallets(v_automation.program_id);
+    end if;
     if passbell.is_crossing(v_automation.occasion) then
         perform passbell.note_crossings(p_automation, p_date);
     end if;

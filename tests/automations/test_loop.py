@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import psycopg
+
 from passbell.database.pool import Database
 from passbell.delivery.automations import Automations
 from support.shop import utc
@@ -14,6 +16,27 @@ if TYPE_CHECKING:
     from support.shop import Shop
 
 EVERY_DAY = "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN"
+
+
+def test_a_rule_waits_for_no_other_that_looks_at_the_wallets(shop: Shop) -> None:
+    """A run whose rule hangs holds the program's look at its wallets: the others go on without one."""
+    program = shop.program(timezone="UTC")
+    shop.members(program, 3)
+    shop.conn.execute(
+        "insert into push_automations (program_id, occasion, message_text, is_on, send_at)"
+        " values (%s, %s, 'Hi', true, '00:00')",
+        [program, EVERY_DAY],
+    )
+
+    async def work() -> int:
+        async with Database(shop.url, size=1) as database:
+            automations = Automations(database, shop.url, uuid4(), statement_seconds=5)
+            await automations.fire()
+            return automations.fired
+
+    with psycopg.connect(shop.url) as hanging:
+        assert hanging.execute("select 1 from passbell.sighted_programs for update").fetchall()
+        assert asyncio.run(work()) == 3
 
 
 def test_slow_and_wrong_rules_stop_only_themselves(shop: Shop) -> None:
