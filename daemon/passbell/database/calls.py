@@ -109,9 +109,9 @@ class Queue:
     ) -> ClaimedCampaign | None:
         """Take the next due campaign and freeze its audience; None when there is none.
 
-        `downloads=False` passes over campaigns whose list must be downloaded first. `patience`: after how many seconds
-        the server cuts it, and the campaign says so; more than QUICK_SECONDS asks for one of a slow program. After a
-        lost answer the next call asks for the same claim again.
+        With `downloads=False` campaigns whose list must be downloaded first are left to others. After `patience`
+        seconds the server cuts the call, and the campaign says so. With more than QUICK_SECONDS only slow programs
+        are served. After a lost answer the next call asks for the same claim again.
         """
         with self._campaign_claims.next() as claim:
             row = await self.database.row(

@@ -118,7 +118,7 @@ class CampaignLoops:
                 await asyncio.sleep(backoff.next())
 
     async def _claim_slow(self) -> bool:
-        """Claim one campaign of a slow program, unless another loop is at one; false when there is none."""
+        """Claim one campaign of a slow program; false if no such campaign is due or another loop claims one."""
         if self._slow.locked():
             return False
         async with self._slow:

@@ -1,4 +1,4 @@
-"""Programs whose rows are slow to take a report, because a rule of the host's hangs.
+"""Limits the reports that wait at the same time for hanging rules of the host, per program.
 
 A report writes outcomes to passbell's own tables and then tells the campaign's row, which the host's triggers may keep
 waiting. Each such report takes a connection of the pool. So a program has two reports under way at once; when both

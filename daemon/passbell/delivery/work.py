@@ -71,7 +71,7 @@ class Kind(Work[Held], Protocol[Held]):
     """A kind of work that is claimed one after the other."""
 
     async def claim(self, claim: Claim) -> Held | None:
-        """Take the next that is due, or what is held under the token; None if there is none."""
+        """Take the piece held under the token, else the next one that is due; None if nothing is due."""
 
 
 async def work_off(kind: Kind[Held], claims: Claims, at_once: int = AT_ONCE) -> int:

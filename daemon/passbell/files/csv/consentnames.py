@@ -58,7 +58,7 @@ _IN = folded_regex(
     r"(ta|fa|motta)\w*(erbjudanden|nyheter|reklam|tilbud|nyheder)|dostavat\w*(nabidk|novink|informac)|"
     r"(メール|お知らせ|案内|情報|クーポン|dm)\w*(希望|受け取|受取|受信|配信|送付|よろしい)|接收\w*(优惠|優惠|信息|資訊|推广|邮件|郵件)"
 )
-# Consent to be measured is none to be written to.
+# Consent to be tracked does not allow messages.
 _NOT_TO_WRITE = re.compile(
     r"(consent|agree|permission|allow|optin)\w*track|track\w*(consent|permission|allowed|optin)"
 )
@@ -213,7 +213,7 @@ _CONSENT = folded_regex(
 
 
 def _of_something_else(words: tuple[str, ...], folded: str) -> bool:
-    """Say whether consent is to something that is not known: "Zgoda rodzica". Its yes is none to be written to."""
+    """Say whether the consent is to an unknown purpose ("Zgoda rodzica"); such a yes does not allow messages."""
     if _CONSENT.search(folded) is None or _IN.search(_CONSENT.sub("", folded)):
         return False
     listed = [

@@ -53,7 +53,7 @@ _TWO_DIGITS = 2
 
 
 def is_default(day: date) -> bool:
-    """Say whether programs write this day where there is none: no person chose the order of its parts."""
+    """Say whether programs write this day for a missing date; its order of day and month proves nothing."""
     return day in _PLACEHOLDERS or day.year == _FAR
 
 
