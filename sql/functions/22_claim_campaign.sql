@@ -46,7 +46,7 @@ begin
             return;
         end if;
     end if;
-    v_campaign := passbell.next_campaign(p_downloads, p_accounts, p_patience);
+    v_campaign := passbell.next_campaign(p_downloads, p_accounts, p_patience, p_again);
     if v_campaign.id is null then
         return;
     end if;
@@ -275,9 +275,13 @@ $$;
 -- of the transaction; by an advisory lock, because the row of turns is what chunk claims of the same program need meanwhile.
 -- Its number changes every minute (private_lock), so that of the minute before is taken as well for as long as a quick
 -- claim may have it. Slow programs are locked by their row instead: one claim of theirs may take minutes.
+-- p_after_loss: the last claim was lost with its session, perhaps by a rule of the host's that ends it. So the program that is
+-- first in line is passed over this once, where another one waits.
 drop function if exists passbell.next_campaign(boolean);
 drop function if exists passbell.next_campaign(boolean, text[]);
-create or replace function passbell.next_campaign(p_downloads boolean, p_accounts text[], p_patience numeric default null) returns public.push_campaigns
+drop function if exists passbell.next_campaign(boolean, text[], numeric);
+create or replace function passbell.next_campaign(
+    p_downloads boolean, p_accounts text[], p_patience numeric default null, p_after_loss boolean default false) returns public.push_campaigns
 language plpgsql
 set search_path = ''
 as $$
@@ -287,6 +291,7 @@ declare
     v_others    uuid[] := v_tests;      -- the same of other campaigns
     v_slow      record;
     v_what      text;
+    v_passes    boolean := p_after_loss;
 begin
     if p_patience > passbell.quick_seconds() then
         for v_slow in
@@ -310,8 +315,11 @@ begin
         begin
             v_campaign := passbell.first_in_line(p_downloads, v_tests, v_others);
             v_what := format('claims a %s of %s', case when v_campaign.kind = 'TEST' then 'test' else 'campaign' end, v_campaign.program_id);
-            if v_campaign.program_id is null
-               or pg_try_advisory_xact_lock(passbell.private_lock(v_what))
+            if v_campaign.program_id is null then
+                exit;
+            elsif v_passes then
+                v_passes := false;
+            elsif pg_try_advisory_xact_lock(passbell.private_lock(v_what))
                   and pg_try_advisory_xact_lock(passbell.private_lock(v_what, 1.5 * passbell.quick_seconds())) then
                 return v_campaign;
             end if;
@@ -324,7 +332,10 @@ begin
             end if;
         end;
     end loop;
-    return null;
+    if p_after_loss and not v_passes then
+        return passbell.next_campaign(p_downloads, p_accounts, p_patience);
+    end if;
+    return v_campaign;
 end
 $$;
 

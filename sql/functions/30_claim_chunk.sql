@@ -112,6 +112,9 @@ begin
         v_turns := (select array_agg(t order by t.last_turn) from unnest(v_turns) t
                      where t.program_id not in (select unnest(passbell.programs_elsewhere(v_open))));
     end if;
+    if p_again then         -- the last claim was lost, perhaps by a rule of the host's that ends the session: another program first
+        v_turns := v_turns[2:] || v_turns[1:1];
+    end if;
     v_count := coalesce(cardinality(v_turns), 0);
     while v_next < cardinality(v_turns) loop
         v_next := v_next + 1;

@@ -90,6 +90,17 @@ async def test_a_session_in_which_a_trigger_switched_triggers_off(house: House) 
             await database.fetch("select pg_sleep(60)", cut_after=0.1)
 
 
+def test_a_trigger_that_ends_its_own_session(house: House) -> None:
+    """The claim dies and leaves nothing behind; the next one passes over the program that is first in line."""
+    program = house.program(20)
+    trigger(house, program, "perform pg_terminate_backend(pg_backend_pid());")
+    campaign = house.scene.campaign(program, "Hello")
+    for _ in range(5):
+        house.serves_the_others()
+    house.mend()
+    house.completes(campaign, 20)
+
+
 def test_a_trigger_that_sleeps_while_members_are_skipped(house: House) -> None:
     """Each claim of that program takes seconds, because members have left since: the others wait for none."""
     scene = house.scene
