@@ -1,18 +1,28 @@
-"""Which request has the next slot of the rate, and when."""
+"""Which request has the next slot of the rate, and when: by a clock that only moves when every task waits."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from passbell.database.calls import Slots
 from passbell.delivery.blocks import Blocks
 from passbell.delivery.pacing import Pacer
+from support.ownclock import OwnClock, own_clock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
-async def test_programs_take_turns_in_line() -> None:
+@pytest.fixture
+async def time() -> AsyncIterator[OwnClock]:
+    with own_clock("passbell.delivery.pacing", "passbell.delivery.blocks") as clock:
+        yield clock
+
+
+async def test_programs_take_turns_in_line(time: OwnClock) -> None:
     """Fairness, another program, 2 daemons: 50 lanes of a huge campaign in line, and a small one behind all of them."""
 
     async def take(*_: object) -> Slots:
@@ -34,7 +44,7 @@ async def test_programs_take_turns_in_line() -> None:
     assert order[:21].count("small") == order[:21].count("third") == 5
 
 
-async def test_who_could_not_use_a_turn_has_the_next() -> None:
+async def test_who_could_not_use_a_turn_has_the_next(time: OwnClock) -> None:
     """A connection had to be made first: its request does not go to the end of the line."""
 
     async def take(*_: object) -> Slots:
@@ -57,15 +67,15 @@ async def test_who_could_not_use_a_turn_has_the_next() -> None:
 class Clock:
     """The database's: a GCRA row in memory, and what it was told."""
 
-    def __init__(self, spacing: float, ahead: float = 0.0) -> None:
-        self.spacing, self.ahead = spacing, ahead
+    def __init__(self, time: OwnClock, spacing: float, ahead: float = 0.0) -> None:
+        self.time, self.spacing, self.ahead = time, spacing, ahead
         self.next = time.monotonic()
         self.told: list[tuple[int, float]] = []
         self.pacer = Pacer(self.take, 1 / spacing)
 
     async def take(self, count: int, late: float, _late_at: float | None) -> Slots:
         """Reserve, as `passbell.take_slots` does."""
-        now = time.monotonic()
+        now = self.time.monotonic()
         if count or late:  # else it only looks at the clock
             self.told.append((count, late))
         start = max(self.next + late, now + self.ahead)
@@ -73,25 +83,25 @@ class Clock:
         return Slots(start, now, self.spacing)
 
 
-async def test_a_call_that_left_late_is_paid_for() -> None:
+async def test_a_call_that_left_late_is_paid_for(time: OwnClock) -> None:
     """The process froze between its turn and the write: the clock moves on by a slot or two, however long it was."""
-    clock = Clock(0.02)
+    clock = Clock(time, 0.02)
     assert await clock.pacer.wait()
-    time.sleep(0.15)  # noqa: ASYNC251 - that is the freeze
+    time.sleep(0.15)  # that is the freeze
     await asyncio.sleep(0.02)
     assert [count for count, _ in clock.told] == [1, 0], "the line is empty, so it is paid at once"
     assert 0.03 < clock.told[1][1] <= 0.051
     assert clock.pacer.blocks.debt == 0
 
 
-async def test_one_payment_is_enough_for_all_late_calls_before_it() -> None:
+async def test_one_payment_is_enough_for_all_late_calls_before_it(time: OwnClock) -> None:
     """A busy machine makes many calls a little late: one gap within the second, not one per call."""
-    clock = Clock(0.005)
+    clock = Clock(time, 0.005)
 
     async def lane() -> None:
         for _ in range(10):
             assert await clock.pacer.wait()
-            time.sleep(0.003)  # noqa: ASYNC251 - a busy machine
+            time.sleep(0.003)  # a busy machine
 
     await asyncio.gather(*(lane() for _ in range(20)))
     paid = [late for count, late in clock.told if late and count]
@@ -99,29 +109,29 @@ async def test_one_payment_is_enough_for_all_late_calls_before_it() -> None:
     assert max(paid) < 0.03
 
 
-async def test_a_slot_missed_by_too_much_is_forfeited() -> None:
+async def test_a_slot_missed_by_too_much_is_forfeited(time: OwnClock) -> None:
     """Also by the next caller if no other one is in line."""
-    clock = Clock(0.05)
+    clock = Clock(time, 0.05)
     lanes = [asyncio.create_task(clock.pacer.wait()) for _ in range(3)]
     await lanes[0]
     for lane in lanes[1:]:
         lane.cancel()
     for missed in (0.02, 0.06):
         await asyncio.sleep(0)
-        time.sleep(missed)  # noqa: ASYNC251 - the event loop is busy
+        time.sleep(missed)  # the event loop is busy
         if clock.pacer.at_once():
             used = clock.pacer._first - 0.05
             assert time.monotonic() - used < 0.012
 
 
-async def test_far_from_the_database_nothing_may_leave_late() -> None:
+async def test_far_from_the_database_nothing_may_leave_late(time: OwnClock) -> None:
     """What is given out reaches so far ahead that a gap would come after the second: only the air may be used."""
-    clock = Clock(0.02, ahead=0.7)
+    clock = Clock(time, 0.02, ahead=0.7)
     assert await clock.pacer.wait()
     assert clock.pacer._tolerance == 0.002
 
 
-async def test_who_misses_slots_beside_others_asks_for_shorter_blocks() -> None:
+async def test_who_misses_slots_beside_others_asks_for_shorter_blocks(time: OwnClock) -> None:
     """A rate that no daemon reaches: short blocks of several are in use at the same time; alone, blocks are whole."""
     now = time.monotonic()
     begins = iter((0.1, 0.2, 0.3, 0.5, 0.7))
@@ -143,9 +153,9 @@ async def test_who_misses_slots_beside_others_asks_for_shorter_blocks() -> None:
     assert blocks.size() == 500, "the rate is used, and whole blocks cost the database less"
 
 
-async def test_a_payment_of_our_own_is_no_other_daemon() -> None:
+async def test_a_payment_of_our_own_is_no_other_daemon(time: OwnClock) -> None:
     """It moves the database's clock on, and the next block begins later than the last one ended."""
-    clock = Clock(0.0001)
+    clock = Clock(time, 0.0001)
     blocks = clock.pacer.blocks
     await blocks.ask(1000)
     blocks.note_late(0.005, time.monotonic())
@@ -155,7 +165,7 @@ async def test_a_payment_of_our_own_is_no_other_daemon() -> None:
     assert blocks.size() == 1000
 
 
-async def test_at_a_rate_that_is_reached_blocks_stay_whole() -> None:
+async def test_at_a_rate_that_is_reached_blocks_stay_whole(time: OwnClock) -> None:
     """Fifty per second: a block is five slots, however many daemons there are."""
 
     async def take(*_: object) -> Slots:
@@ -169,7 +179,7 @@ async def test_at_a_rate_that_is_reached_blocks_stay_whole() -> None:
     assert blocks.size() == 5
 
 
-async def test_a_mapping_of_clocks_that_was_wrong_is_paid_for() -> None:
+async def test_a_mapping_of_clocks_that_was_wrong_is_paid_for(time: OwnClock) -> None:
     """A new daemon after a kill: slow answers at its start made its first calls late; a fast one shows by how much."""
     # From the database's "now" to the arrival.
     ways = [0.03, 0.02, 0.025, 0.02, 0.02, 0.02, 0.001, 0.001]
@@ -196,7 +206,7 @@ async def test_a_mapping_of_clocks_that_was_wrong_is_paid_for() -> None:
     assert blocks.debt == 0
 
 
-async def test_a_wide_slot_that_is_met_late_is_not_forfeited() -> None:
+async def test_a_wide_slot_that_is_met_late_is_not_forfeited(time: OwnClock) -> None:
     """One push in ten seconds: a slow answer of the database costs milliseconds, and is paid for."""
     spacing, told = 10.0, list[tuple[int, float]]()
 
@@ -219,7 +229,7 @@ async def test_a_wide_slot_that_is_met_late_is_not_forfeited() -> None:
     assert 0.02 < paid < 0.5
 
 
-async def test_a_clock_that_was_set_ahead_waits_until_the_old_slots_are_over() -> None:
+async def test_a_clock_that_was_set_ahead_waits_until_the_old_slots_are_over(time: OwnClock) -> None:
     """Those of other daemons may lie in the second after the jump."""
     ahead, took = 0.0, list[float]()
 
