@@ -236,18 +236,24 @@ class Daemon(Command):
 
     def wait_ready(self, deadline: float = READY_SECONDS) -> None:
         """Wait until the daemon has said in the database that it is there."""
-        wait_until(self._registered, "the daemon is ready", deadline)
+        with contextlib.ExitStack() as stack:
+            # A look costs a tenth of the connection for it, which is therefore kept.
+            looker: psycopg.Connection[Any] | None = None
 
-    def _registered(self) -> bool:
-        self._check_alive()
-        try:
-            with psycopg.connect(self._database_url) as conn:
-                found = conn.execute(
-                    "select true from passbell.workers where pid = %s", [self.pid]
-                ).fetchone()
-        except psycopg.OperationalError:
-            return False  # the database may be the very thing that a test has taken away
-        return found is not None
+            def registered() -> bool:
+                nonlocal looker
+                self._check_alive()
+                try:
+                    if looker is None or looker.closed:
+                        looker = psycopg.connect(self._database_url, autocommit=True, prepare_threshold=None)
+                        stack.callback(looker.close)
+                    found = looker.execute("select from passbell.workers where pid = %s", [self.pid])
+                except psycopg.OperationalError:
+                    looker = None
+                    return False  # the database may be the very thing that a test has taken away
+                return found.fetchone() is not None
+
+            wait_until(registered, "the daemon is ready", deadline)
 
 
 def _text(value: object) -> str:
