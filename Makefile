@@ -6,9 +6,10 @@ BIN := .venv/bin
 SOURCES := daemon tests tools bench
 # A worker per processor and one more for folders; single files run in one process (tests/support/spread.py).
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
+N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test postgres-matrix chaos bench lint format types docs site audit release-check lock clean
+.PHONY: help setup demo test repeat postgres-matrix chaos bench lint format types docs site audit release-check lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +28,12 @@ demo: setup  ## see thousands of sandbox phones buzz (ARGS="--passes 5000 --fast
 
 test: setup  ## all tests, on a real PostgreSQL (ARGS="tests/cli -k status", ARGS="-m unit")
 	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+
+repeat: setup  ## what has to do with time, again and again, to find what fails now and then (N=20 ARGS="-m time")
+	@green=0; for run in $$(seq $(N)); do \
+	  $(BIN)/python -m pytest --quiet --no-header $(SPREAD) $(or $(ARGS),-m time) && green=$$((green + 1)); \
+	  echo "== run $$run of $(N), green: $$green"; \
+	done; test $$green -eq $(N)
 
 postgres-matrix: setup  ## sql, host, delivery and security on PostgreSQL 14 to 18, from npm (ARGS="--versions 14,18")
 	@$(BIN)/python tools/postgres_matrix.py $(ARGS)

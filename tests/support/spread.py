@@ -62,6 +62,28 @@ FIRST: Final = (
 """Files that take longest, and folders of such, in the order in which workers take them."""
 UNIT: Final = {"csv", "delivery", "download", "lists", "ops", "passkit", "project", "devkit/sandbox"}
 """Folders with tests that need neither PostgreSQL nor a process of passbell."""
+TIME: Final = (
+    "accounts/test_idle.py",
+    "automations/",
+    "birthdays/",
+    "chaos/test_fairness.py",
+    "chaos/test_hammer.py",
+    "chaos/test_limiter.py",
+    "chaos/test_stalled.py",
+    "delivery/",
+    "host/test_zones.py",
+    "isolation/test_locks.py",
+    "isolation/test_slow_rules.py",
+    "ops/test_retention.py",
+    "passkit/test_auth.py",
+    "passkit/test_connections.py",
+    "passkit/test_push.py",
+    "sql/test_concurrency.py",
+    "sql/test_queue.py",
+    "sql/test_rate.py",
+    "web/test_doors.py",
+)
+"""What has to do with time: pace, leases, turns, quiet hours, schedules, patience. `make repeat` runs these."""
 NO_UNIT: Final = {
     "csv/test_limits.py",  # a million rows
     "ops/test_alerts.py",  # promtool
@@ -96,23 +118,25 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out folders without a `unit` test when `-m unit` asks for nothing else: reading them takes longest."""
-    if (
-        config.option.markexpr != "unit"
-        or not collection_path.is_dir()
-        or TESTS not in collection_path.parents
-    ):
+    """Leave out what has no test that `-m unit` or `-m time` asks for: reading it takes longest."""
+    wanted = {"unit": [f"{folder}/" for folder in UNIT], "time": TIME}.get(config.option.markexpr)
+    if wanted is None or TESTS not in collection_path.parents or collection_path.name == "conftest.py":
         return None
-    folder = f"{collection_path.relative_to(TESTS).as_posix()}/"
-    return (
-        None if any(f"{unit}/".startswith(folder) or folder.startswith(f"{unit}/") for unit in UNIT) else True
-    )
+    folder = collection_path if collection_path.is_dir() else collection_path.parent
+    # A folder leads to what is wanted, or is inside it; a file of a folder that leads there is wanted itself.
+    name = f"{folder.relative_to(TESTS).as_posix()}/"
+    file = collection_path.relative_to(TESTS).as_posix()
+    inside = any(name.startswith(place) or file == place for place in wanted)
+    leads = folder == collection_path and any(place.startswith(name) for place in wanted)
+    return None if inside or leads else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, and mark what needs no server as `unit`."""
+    """Put the longest files first; mark what needs no server as `unit`, and what has to do with time as `time`."""
     items.sort(key=_rank)  # stable: within a rank the order of collection stays
     for item in items:
+        if _file(item).startswith(TIME):
+            item.add_marker(pytest.mark.time)
         if not NEEDS_MORE & set(getattr(item, "fixturenames", ())) and _is_unit(_file(item)):
             item.add_marker(pytest.mark.unit)
 
