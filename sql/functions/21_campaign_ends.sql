@@ -172,7 +172,8 @@ begin
     values (p_campaign.id, p_campaign.program_id, passbell.fit_log('campaign_name', p_campaign.name), p_campaign.recipient_count, p_campaign.sent_count,
             p_campaign.failed_count, passbell.fit_log('message_content', p_campaign.message_text),
             passbell.fit_log('target_segment', passbell.logged_target(p_campaign)));
-    if not found then
+    -- A table that is split by hand: its trigger or rule puts the row elsewhere, and it is seen from here all the same.
+    if not found and not exists (select from public.notification_logs l where l.campaign_id = p_campaign.id) then
         raise exception 'a rule or trigger swallows the row' using errcode = 'PB500';
     end if;
 end

@@ -89,6 +89,7 @@ begin
     end if;
     if p_again and v_attempt < 3 then
         begin
+            set constraints all immediate;
             perform passbell.engine_begins();
             update public.push_campaigns c
                set status_detail = left(format('Downloading the list failed and is tried again: %s', p_detail), 1000)
@@ -113,18 +114,20 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_id  uuid;
+    v_id  constant uuid := gen_random_uuid();
 begin
     perform passbell.require_program(p_program);
     perform passbell.compile_message(p_message);
     perform passbell.require_order(p_program, p_target, p_scheduled_at);
-    insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at, status, created_by)
-    values (p_program, p_name, p_message,
+    insert into public.push_campaigns (id, program_id, name, message_text, target_query, scheduled_at, status, created_by)
+    values (v_id, p_program, p_name, p_message,
             case when exists (select from passbell.parse_target(p_target) t where t.segment = 'CSV') then p_target
                  when coalesce(btrim(p_target), '') = '' or (select bool_and(t.segment = 'ALL') from passbell.parse_target(p_target) t) then 'CSV'
                  else p_target || ' & CSV' end,
-            p_scheduled_at, 'DRAFT', p_created_by)
-    returning id into v_id;
+            p_scheduled_at, 'DRAFT', p_created_by);
+    if not found then
+        perform passbell.swallowed('push_campaigns');
+    end if;
     insert into passbell.list_loads (campaign_id) values (v_id);
     return v_id;
 end
@@ -154,8 +157,9 @@ begin
     select count(*) into targeted
       from pg_temp.passbell_matches m where m.pass_id is not null and m.nth = 1 and m.reachable and m.opted_in and m.wanted;
     perform passbell.engine_begins();
-    update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign returning c.status into status;
+    update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign;
     perform passbell.engine_ends();
+    status := (select c.status from public.push_campaigns c where c.id = p_campaign);
     return next;
 end
 $$;

@@ -43,6 +43,34 @@ begin
 end
 $$;
 
+-- The host's rules that it has deferred to the commit (deferrable initially deferred), by name; NULL if there is none.
+create or replace function passbell.deferred_rules() returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (select string_agg(distinct format('%I.%I', n.nspname, k.conname), ', ')
+              from pg_catalog.pg_constraint k
+              join pg_catalog.pg_namespace n on n.oid = k.connamespace
+             where k.condeferrable and k.condeferred and has_schema_privilege(n.oid, 'usage'));
+end
+$$;
+
+-- Lets the host's deferred rules speak now, about what was written so far: in the subtransaction of the one that they refuse. At the
+-- commit they would undo what was done for the others as well. Afterwards they are deferred again, because a function of the
+-- host may write in an order that needs it. p_rules: deferred_rules(), asked once for many.
+create or replace function passbell.hear_deferred(p_rules text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_rules is not null then
+        set constraints all immediate;
+        execute 'set constraints ' || p_rules || ' deferred';
+    end if;
+end
+$$;
+
 -- The sentence about an error that came while p_doing ("to start this campaign").
 create or replace function passbell.refusal(p_doing text, p_sqlstate text, p_message text) returns text
 language plpgsql stable
@@ -236,6 +264,18 @@ set search_path = ''
 as $$
 begin
     raise exception 'a rule or trigger on push_campaigns changes the counters' using errcode = 'PB500';
+end
+$$;
+
+-- A row that people asked for, or a change of one, is not there: a trigger or a rule (CREATE RULE) of the host's leaves it out.
+-- Their statements name the row beforehand and read it afterwards. RETURNING is not used: PostgreSQL refuses it for a table with a
+-- rule, so that a rule for one program would refuse the orders of all.
+create or replace function passbell.swallowed(p_table text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'A rule or trigger on % swallows the change: nothing was done.', p_table using errcode = 'PB422';
 end
 $$;
 

@@ -180,6 +180,7 @@ begin
          where k.campaign_id = p_chunk.campaign_id and k.chunk_no = p_chunk.chunk_no;
         return;
     end if;
+    set constraints all immediate;      -- a rule that the host has deferred speaks now: at the commit it would undo the claim, for all programs
     perform from public.push_campaigns c where c.id = p_chunk.campaign_id for no key update;
     if p_later is not null then
         insert into passbell.chunks (campaign_id, chunk_no, program_id, pass_ids, texts, keep_texts, rendered, uncertain, claimed_at, attempt, not_before)

@@ -90,6 +90,7 @@ begin
             perform from public.push_campaigns c where c.id = v_campaign.id and c.status = v_campaign.status for no key update skip locked;
             if found then
                 begin
+                    set constraints all immediate;      -- a rule that the host has deferred: at the commit it would undo the words of all
                     perform passbell.engine_begins();
                     update public.push_campaigns c set status_detail = v_words where c.id = v_campaign.id;
                     perform passbell.engine_ends();

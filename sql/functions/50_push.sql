@@ -125,7 +125,7 @@ set search_path = ''
 as $$
 #variable_conflict use_variable
 declare
-    v_id  uuid;
+    v_id  constant uuid := gen_random_uuid();
 begin
     perform passbell.require_program(program_id);
     perform passbell.compile_message(message);
@@ -135,9 +135,11 @@ begin
         perform passbell.require_expected(p.reachable, expected) from public.push_preview(program_id, target) p;
     end if;
     -- PENDING by name: the owner's table may have another default ('draft').
-    insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at, status)
-    values (program_id, name, message, target, scheduled_at, 'PENDING')
-    returning id into v_id;
+    insert into public.push_campaigns (id, program_id, name, message_text, target_query, scheduled_at, status)
+    values (v_id, program_id, name, message, target, scheduled_at, 'PENDING');
+    if not found then
+        perform passbell.swallowed('push_campaigns');
+    end if;
     return v_id;
 end
 $$;
@@ -151,7 +153,7 @@ set search_path = ''
 as $$
 #variable_conflict use_variable
 declare
-    v_id  uuid;
+    v_id  constant uuid := gen_random_uuid();
 begin
     perform passbell.require_program(program_id);
     perform passbell.compile_message(message);
@@ -160,9 +162,11 @@ begin
                     where r.program_id = push_test.program_id and lower(btrim(r.external_id)) = lower(btrim(push_test.external_id))) then
         raise exception 'There is no pass "%" in this program.', left(external_id, 80) using errcode = 'PB404';
     end if;
-    insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status)
-    values (program_id, 'Test to ' || btrim(external_id), message, 'IDS:' || btrim(external_id), 'TEST', 'PENDING')
-    returning id into v_id;
+    insert into public.push_campaigns (id, program_id, name, message_text, target_query, kind, status)
+    values (v_id, program_id, 'Test to ' || btrim(external_id), message, 'IDS:' || btrim(external_id), 'TEST', 'PENDING');
+    if not found then
+        perform passbell.swallowed('push_campaigns');
+    end if;
     return v_id;
 end
 $$;
@@ -184,7 +188,11 @@ begin
         perform passbell.require_program(v_campaign.program_id);
     end if;
     if v_campaign.status <> p_status then
-        update public.push_campaigns c set status = p_status where c.id = p_campaign returning c.* into v_campaign;
+        update public.push_campaigns c set status = p_status where c.id = p_campaign;
+        if not found then
+            perform passbell.swallowed('push_campaigns');
+        end if;
+        select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
     end if;
     return v_campaign;
 end

@@ -81,12 +81,13 @@ declare
     v_given     record;
     v_began     timestamptz;
     v_patience  integer := 3000;        -- milliseconds of waiting for locks that are left
+    v_deferred  constant text := passbell.deferred_rules();
 begin
     foreach v_person in array p_people loop
         exit when v_began is not null and clock_timestamp() >= p_until;
         v_began := clock_timestamp();
         select g.outcome, g.reason, g.locked into v_given
-          from passbell.give_once(p_automation, p_program, p_program_name, p_date, p_points, p_message, p_fields, v_person, v_patience) g;
+          from passbell.give_once(p_automation, p_program, p_program_name, p_date, p_points, p_message, p_fields, v_person, v_patience, v_deferred) g;
         if v_given.locked then
             v_patience := greatest(20, v_patience - (extract(epoch from clock_timestamp() - v_began) * 1000)::integer);
         end if;
@@ -101,10 +102,11 @@ $$;
 -- One person of give_each, in a subtransaction, so that an award that fails undoes no other gift. p_automation NULL is
 -- the birthday bot: its proof is a row of birthday_logs, with the text that the member will read. A cancel that is not the
 -- time-out's (Ctrl-C, pg_cancel_backend) goes through. `locked`: it failed because a lock was not free within
--- p_lock_milliseconds.
+-- p_lock_milliseconds. p_deferred: see hear_deferred.
+drop function if exists passbell.give_once(public.push_automations, uuid, text, date, integer, text, text[], passbell.on_occasion, integer);
 create or replace function passbell.give_once(
     p_automation public.push_automations, p_program uuid, p_program_name text, p_date date, p_points integer,
-    p_message text, p_fields text[], p_person passbell.on_occasion, p_lock_milliseconds integer,
+    p_message text, p_fields text[], p_person passbell.on_occasion, p_lock_milliseconds integer, p_deferred text,
     out outcome text, out reason text, out locked boolean)
 language plpgsql
 set search_path = ''
@@ -144,6 +146,7 @@ begin
               from passbell.compile_message(p_message) m, passbell.recipients r
              where l.pass_id = p_person.pass_id and l.year = v_year and r.pass_id = p_person.pass_id;
         end if;
+        perform passbell.hear_deferred(p_deferred);
         outcome := 'given';
     exception
         when query_canceled then
@@ -185,22 +188,27 @@ set search_path = ''
 as $$
 declare
     v_campaign  public.push_campaigns;
+    v_id        constant uuid := gen_random_uuid();
     v_day       constant text := to_char(p_date, 'YYYY-MM-DD');
 begin
     perform passbell.engine_begins();
     if p_automation.id is null then
-        insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
-        values (p_program, 'Birthdays ' || v_day, p_message, 'BIRTHDAY', 'BIRTHDAY', p_status, passbell.now(), p_detail)
-        returning * into v_campaign;
+        insert into public.push_campaigns (id, program_id, name, message_text, target_query, kind, status, started_at, status_detail)
+        values (v_id, p_program, 'Birthdays ' || v_day, p_message, 'BIRTHDAY', 'BIRTHDAY', p_status, passbell.now(), p_detail);
     else
-        insert into public.push_campaigns (program_id, name, message_text, target_query, kind, status, started_at, status_detail, automation_id,
+        insert into public.push_campaigns (id, program_id, name, message_text, target_query, kind, status, started_at, status_detail, automation_id,
                                            holdout_percent, measure_days, priority, created_by)
-        values (p_program, left(p_automation.name, 180) || ' ' || v_day, p_message, 'AUTOMATION', 'AUTOMATION', p_status, passbell.now(), p_detail, p_automation.id,
-                p_automation.holdout_percent, p_automation.measure_days, p_automation.priority, p_automation.created_by)
-        returning * into v_campaign;
-        perform passbell.fix_holdout(v_campaign);
+        values (v_id, p_program, left(p_automation.name, 180) || ' ' || v_day, p_message, 'AUTOMATION', 'AUTOMATION', p_status, passbell.now(), p_detail, p_automation.id,
+                p_automation.holdout_percent, p_automation.measure_days, p_automation.priority, p_automation.created_by);
     end if;
     perform passbell.engine_ends();
+    select c.* into v_campaign from public.push_campaigns c where c.id = v_id;
+    if not found then
+        perform passbell.swallowed('push_campaigns');
+    end if;
+    if p_automation.id is not null then
+        perform passbell.fix_holdout(v_campaign);
+    end if;
     insert into passbell.turns (program_id) values (p_program) on conflict do nothing;
     return v_campaign;
 end

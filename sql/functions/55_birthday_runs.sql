@@ -314,6 +314,7 @@ begin
                 v_run := passbell.end_birthday_pass(v_program.program_id, run_birthdays_by_hand.local_date, passbell.now());
             end if;
             campaign_id := v_run.campaign_id;
+            perform passbell.hear_deferred(passbell.deferred_rules());
         exception when assert_failure or others then
             -- This program's trouble is not the others'.
             if p_program is not null then

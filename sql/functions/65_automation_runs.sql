@@ -144,7 +144,7 @@ as $$
     update passbell.automation_runs r set worker = null, lease_until = null where r.worker = p_worker and r.completed_at is null
 $$;
 
--- What a run says of itself on the automation's row.
+-- What a run says of itself on the automation's row. If a rule of the host's refuses that, what was done stands all the same.
 create or replace function passbell.note_run(p_automation uuid, p_date date) returns void
 language plpgsql
 set search_path = ''
@@ -162,6 +162,13 @@ begin
       from passbell.automation_runs r
      where a.id = p_automation and r.automation_id = p_automation and r.local_date = p_date;
     perform passbell.engine_ends();
+    perform passbell.hear_deferred(passbell.deferred_rules());
+exception when assert_failure or others then
+    if passbell.is_conflict(sqlstate) then
+        raise;
+    end if;
+    update passbell.automation_runs r set detail = passbell.refusal('to say so on the automation', sqlstate, sqlerrm)
+     where r.automation_id = p_automation and r.local_date = p_date and r.detail is null;
 end
 $$;
 
@@ -229,6 +236,7 @@ begin
             elsif v_done.remaining = 0 then
                 perform passbell.note_run(v_automation.id, local_date);     -- that day is still to come, with more
             end if;
+            perform passbell.hear_deferred(passbell.deferred_rules());
         exception when query_canceled or assert_failure or others then
             get stacked diagnostics v_words = message_text;
             if sqlstate = '57014' then

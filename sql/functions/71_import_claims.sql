@@ -55,6 +55,7 @@ begin
     program_id := v_import.program_id;
     csv_url := nullif(btrim(v_import.csv_upload_url), '');
     begin
+        set constraints all immediate;      -- a rule that the host has deferred speaks now, while it can be answered
         select l.staged into v_staged from passbell.import_leases l where l.import_id = v_import.id;
 
         detail := case
@@ -65,6 +66,9 @@ begin
             perform passbell.engine_begins();
             update public.member_imports i set status = 'FAILED', status_detail = detail, completed_at = v_now where i.id = v_import.id;
             perform passbell.engine_ends();
+            if exists (select from public.member_imports i where i.id = v_import.id and i.status = 'PENDING') then
+                perform passbell.swallowed('member_imports');
+            end if;
             action := 'failed';
             return next;
             return;

@@ -77,24 +77,25 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_id  uuid;
+    v_id  constant uuid := coalesce(p_campaign, gen_random_uuid());
 begin
     perform passbell.act_as(p_owner);
     perform passbell.require_program(p_program);
     perform passbell.compile_message(p_message);
     if p_campaign is null then
         perform passbell.parse_target(p_target);
-        insert into public.push_campaigns (program_id, name, message_text, target_query, scheduled_at, status)
-        values (p_program, p_name, p_message, p_target, p_scheduled_at, 'DRAFT')
-        returning id into v_id;
+        insert into public.push_campaigns (id, program_id, name, message_text, target_query, scheduled_at, status)
+        values (v_id, p_program, p_name, p_message, p_target, p_scheduled_at, 'DRAFT');
     else
         perform d.campaign_id from passbell.page_draft(p_campaign) d;
         update public.push_campaigns c
            set program_id = case when passbell.is_list(c) then c.program_id else p_program end,
                target_query = case when passbell.is_list(c) then c.target_query else p_target end,
                name = coalesce(p_name, c.name), message_text = p_message, scheduled_at = p_scheduled_at, holdout_percent = p_holdout
-         where c.id = p_campaign and c.status = 'DRAFT'
-        returning c.id into v_id;
+         where c.id = p_campaign and c.status = 'DRAFT';
+    end if;
+    if not found then
+        perform passbell.swallowed('push_campaigns');
     end if;
     perform passbell.page_hold_back(v_id, p_holdout);
     return v_id;

@@ -39,6 +39,7 @@ MEANT = (
     ("match_list", "is not sanitized"),
     ("admin_programs", "does not exist"),
     ("award_trial", "is not sanitized"),
+    ("hear_deferred", "is not sanitized"),
     ("host_sources", "is not sanitized"),
     ("build_people_views", "is not sanitized"),
     ("build_way", "is not sanitized"),
