@@ -27,11 +27,28 @@ as $$
     select exists (select from passbell.admin_programs() a where a = p_program)
 $$;
 
+-- Can any pass of the program have as many messages since p_since as a limit allows? A campaign sends to a pass once, so as many
+-- campaigns must have sent since. One that ended before can still have been told of a message that was under way; an hour
+-- is longer than any lease. A limit of 0 messages needs no count.
+create or replace function passbell.limits_can_bite(p_program uuid, p_since timestamptz, p_cap integer, p_max integer, p_hours integer) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_least  constant integer := least(nullif(greatest(p_cap, 0), 0), p_max, case when p_hours is not null then 1 end);
+begin
+    return v_least is not null
+       and (select count(*) from public.push_campaigns c
+             where c.program_id = p_program and (c.completed_at is null or c.completed_at > p_since - interval '1 hour')) >= v_least;
+end
+$$;
+
 -- The count: matched by the target → in a wallet → not opted out → not suppressed, capped or written to too often →
 -- reachable, and when it would be done at the present rate behind what is already waiting. Each is counted among those
 -- left by the step before. Of the reachable, would_hold are held back to measure, by the program's push_holdout_percent.
 -- Limits on messages are checked pass by pass for named passes (deliveries_pass); else by one read of the ledger since the
--- longest limit began, usually a day (deliveries_sent).
+-- longest limit began, usually a day (deliveries_sent). Where fewer campaigns have sent since than a limit allows messages, the
+-- ledger is not read at all (passbell.limits_can_bite).
 drop function if exists public.push_preview(uuid, text);
 create function public.push_preview(program_id uuid, target text default 'ALL')
 returns table (matched bigint, in_wallet bigint, opted_out bigint, capped bigint, reachable bigint, seconds_at_rate numeric, finishes_at timestamptz,
@@ -47,6 +64,7 @@ declare
     v_cap         integer;
     v_rate        numeric;
     v_policy      record;
+    v_since       timestamptz;
     v_recent      text := $q$
                       left join (select d.pass_id as recent_pass,
                                         $3 > 0 and count(*) filter (where d.sent_at > $4 - interval '24 hours') >= $3 as capped,
@@ -62,6 +80,9 @@ begin
         raise exception '%', passbell.consent_trouble() using errcode = 'PB422';
     end if;
     perform passbell.require_target(push_preview.program_id, push_preview.target);
+    select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
+    select * into v_policy from passbell.contact_policy(push_preview.program_id, 'BROADCAST');
+    v_since := least(case when v_cap > 0 then passbell.now() - interval '24 hours' else 'infinity' end, coalesce(v_policy.since, 'infinity'));
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'IDS') then
         v_recent := $q$
                       left join lateral (select $3 > 0 and count(*) filter (where d.sent_at > $4 - interval '24 hours') >= $3 as capped,
@@ -69,13 +90,13 @@ begin
                                                     or max(d.sent_at) > $4 - make_interval(hours => $7) as too_often
                                            from passbell.deliveries d
                                           where d.pass_id = r.pass_id and d.sent_at > $8 and d.outcome = 'sent') f on true $q$;
+    elsif not passbell.limits_can_bite(push_preview.program_id, v_since, v_cap, v_policy.max, v_policy.hours) then
+        v_recent := ' cross join (select false as capped, false as too_often) f ';
     end if;
     if exists (select from passbell.parse_target(push_preview.target) t where t.segment = 'CSV') then
         raise exception 'A CSV audience can be counted only once its file was read: create the campaign with csv_upload_url.' using errcode = 'PB400';
     end if;
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(push_preview.target) a;
-    select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
-    select * into v_policy from passbell.contact_policy(push_preview.program_id, 'BROADCAST');
 
     begin
         execute $q$
@@ -89,8 +110,7 @@ begin
                      where r.program_id = $1 and ($q$ || v_condition || $q$) offset 0) a $q$      -- each column once, not once per count
            into matched, in_wallet, opted_out, suppressed, capped, too_often
           using push_preview.program_id, v_parameters, v_cap, passbell.now(), v_policy.max, v_policy.days, v_policy.hours,
-                least(case when v_cap > 0 then passbell.now() - interval '24 hours' else 'infinity' end, coalesce(v_policy.since, 'infinity')),
-                passbell.suppressed_ids(push_preview.program_id, 'BROADCAST');
+                v_since, passbell.suppressed_ids(push_preview.program_id, 'BROADCAST');
     exception when data_exception or syntax_error_or_access_rule_violation then
         raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
     end;

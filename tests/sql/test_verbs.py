@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+
+from support.shop import utc
 
 if TYPE_CHECKING:
     from support.shop import MakeShop, Shop
@@ -55,6 +58,63 @@ def test_a_preview_counts_honestly(make_shop: MakeShop, generation: Any) -> None
     shop.send_chunks(cap=1)
     assert counts(shop.order(campaign)) == (6, 5, 0, 1)
     assert shop.ledger(campaign)[capped] == "capped"
+
+
+@pytest.mark.parametrize("cap", [0, 1, 2, 3, 4])
+def test_limits_are_counted_alike_whether_or_not_the_ledger_is_read(shop: Shop, cap: int) -> None:
+    """As many messages as a limit allows reach it, one fewer do not; a preview of named members is the judge.
+
+    Where too few campaigns sent since the limit began, the count of everybody leaves the ledger unread.
+    """
+    program = shop.program()
+    members = shop.members(program, 4)
+    base = utc("2026-09-07T15:00:00")
+    for hours, reached in ((200, 4), (30, 3), (23.5, 3), (5, 2), (1, 1)):
+        shop.clock(base - timedelta(hours=hours))
+        target = "IDS:" + ",".join(map(str, members[:reached]))
+        campaign = shop.campaign(program, f"Before {hours}", target_query=target)
+        assert shop.send(campaign, cap=0)["sent_count"] == reached
+    shop.clock(base)
+    shop.conn.execute("update passbell.settings set daily_cap = %s", [cap])
+    everybody = "IDS:" + ",".join(map(str, members))
+    bites = set()
+    for most, days, pause in (
+        (None, None, None),
+        (3, 2, None),
+        (4, 2, None),
+        (5, 9, None),
+        (6, 9, None),
+        (0, 7, None),
+        (None, None, 3),
+        (None, None, 250),
+    ):
+        shop.conn.execute(
+            "update programs set push_max = %s, push_max_days = %s, push_min_hours = %s where id = %s",
+            [most, days, pause, program],
+        )
+        of_all = shop.row("select * from push_preview(%s)", [program])
+        named = shop.row("select * from push_preview(%s, %s)", [program, everybody])
+        for name in ("matched", "capped", "too_often", "reachable"):
+            assert of_all[name] == named[name], (most, days, pause, name)
+        bites.add(of_all["capped"] + of_all["too_often"] > 0)
+        if most is None and pause is None:
+            assert of_all["capped"] == {0: 0, 1: 3, 2: 2, 3: 1, 4: 0}[cap]
+    assert bites == {True, False} or cap in {1, 2, 3}
+
+
+def test_a_preview_below_every_limit_reads_no_ledger(shop: Shop) -> None:
+    """A day in which everybody had two messages, and three are allowed: no row of the ledger is looked at."""
+    program = shop.program()
+    members = shop.members(program, 50)
+    for text in ("One", "Two"):
+        assert shop.send(shop.campaign(program, text))["sent_count"] == len(members)
+    shop.conn.execute("alter table passbell.deliveries rename to hidden")
+    assert shop.value("select reachable from push_preview(%s, 'SLUMBER')", [program]) == 0
+    assert shop.value("select reachable from push_preview(%s)", [program]) == len(members)
+    shop.campaign(program, "Three")
+    with pytest.raises(psycopg.Error, match="does not exist"):
+        shop.value("select reachable from push_preview(%s)", [program])
+    shop.conn.execute("alter table passbell.hidden rename to deliveries")
 
 
 def test_a_preview_expects_to_wait_behind_what_is_running(shop: Shop) -> None:
