@@ -234,7 +234,7 @@ begin
                j.points, j.tier_points
           from judged j
          where j.reachable
-         order by j.program_id, j.person, j.this_one desc nulls last, j.pass_id;
+         order by j.program_id, j.person, coalesce(j.this_one, false) desc, j.pass_id;    -- a gift of another year decides nothing
 end
 $$;
 

@@ -203,6 +203,26 @@ def test_the_pass_that_was_gifted_stands_for_both(modern: Host) -> None:
     assert (row.pass_id, row.already_gifted) == (passes[1], True)
 
 
+@pytest.mark.parametrize("year", [2025, 2027])
+def test_a_gift_of_another_year_does_not_choose_the_pass(modern: Host, year: int) -> None:
+    """Last year's gift, or one given by hand ahead of time, went to the other pass: the lower id stands for both."""
+    program = modern.program()
+    person = modern.user("1990-05-05")
+    passes = sorted(modern.give_pass(program, person) for _ in range(2))
+    modern.insert(
+        "birthday_logs",
+        pass_id=passes[1],
+        program_id=program,
+        year=year,
+        local_date=f"{year}-05-05",
+        points_awarded=5,
+    )
+    (row,) = modern.today()
+    assert (row.pass_id, row.already_gifted) == (passes[0], False)
+    assert modern.run()[0].gifted == 1
+    assert [(log.pass_id, log.year) for log in modern.logs() if log.year == 2026] == [(passes[0], 2026)]
+
+
 def test_passes_in_two_programs_are_two_gifts(host: Host) -> None:
     """A member of two programs is gifted by each."""
     person = host.user("1990-05-05")

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from hypothesis import strategies as st
@@ -248,7 +248,7 @@ def _others_are_served(house: House, case: Case, program: UUID, campaign: UUID) 
 def _program(house: House, case: Case) -> UUID:
     """The program that gets into trouble; it is larger where the trouble comes in the middle."""
     if not case.birthday:
-        later = 60 if case.held or case.leaving else 20
+        later = 60 if case.held or case.leaving or case.meddling == "erasing" else 20
         program = house.program(5 if case.early and not case.leaving and not case.meddling else later)
     else:
         program = house.program(
@@ -283,36 +283,63 @@ def _meddle(house: House, case: Case, program: UUID, campaign: UUID) -> None:
                 with contextlib.suppress(psycopg.Error):
                     conn.execute(statement.encode(), [campaign])
     if case.meddling == "erasing":
-        with contextlib.suppress(psycopg.Error, AssertionError):
+        try:
             scene.verb("pause", campaign)
-            _erase_two(house, campaign)
+            chunk = _free_chunk(house, campaign)
+        except (psycopg.Error, AssertionError):
+            if not case.rules:
+                raise
+            return  # a rule keeps it from being paused, or from being handed back
+        erased = _erase_two(house, chunk)
+        assert erased or case.rules, "no member was erased"
+        left = scene.waiting(campaign)
+        assert not erased & set(left), "a member who was erased is to do again"
+        with contextlib.suppress(psycopg.Error):
             scene.verb("resume", campaign)
 
 
-def _erase_two(house: House, campaign: UUID) -> None:
-    """Two members of one chunk are erased at the same moment: the second begins before the first has committed."""
-    scene = house.scene
+def _free_chunk(house: House, campaign: UUID) -> list[UUID]:
+    """The passes of the largest chunk, once no worker has any: a report that met an erasure would count all anew."""
     free = (
-        "select pass_ids from passbell.chunks where campaign_id = %s and lease_until is null"
-        " order by cardinality(pass_ids) desc"
+        "select pass_ids from passbell.chunks where campaign_id = %s"
+        " and not exists (select from passbell.chunks k where k.campaign_id = %s and k.lease_until is not null)"
+        " order by cardinality(pass_ids) desc limit 1"
     )
-    rows = wait_until(lambda: scene.rows(free, [campaign]), "the chunk is handed back", 10)
-    chunk = rows[0]["pass_ids"]
+    rows = wait_until(lambda: house.scene.rows(free, [campaign, campaign]), "all is handed back", 10)
+    chunk: list[UUID] = rows[0]["pass_ids"]
+    assert len(chunk) > 1, "a chunk for two"
+    return chunk
 
-    def second() -> None:
-        with contextlib.suppress(psycopg.Error), psycopg.connect(scene.url, autocommit=True) as conn:
-            conn.execute("select * from push_forget(%s)", [str(chunk[1])])
 
-    with psycopg.connect(scene.url) as conn:
-        conn.execute("select * from push_forget(%s)", [str(chunk[0])])
-        thread = threading.Thread(target=second)
+def _erase_two(house: House, chunk: list[UUID]) -> set[UUID]:
+    """Two members of one chunk are erased: the second begins, and waits, before the first has committed."""
+    scene = house.scene
+    erased = set()
+
+    def erase(one: UUID, session: psycopg.Connection[Any]) -> None:
+        with contextlib.suppress(psycopg.Error):  # a rule, or a lock that is held, refuses it
+            session.execute("select * from push_forget(%s)", [str(one)])
+            erased.add(one)
+
+    with (
+        psycopg.connect(scene.url) as first,
+        psycopg.connect(scene.url, autocommit=True) as second,
+    ):
+        erase(chunk[0], first)
+        thread = threading.Thread(target=erase, args=(chunk[1], second))
         thread.start()
         waiting = (
-            "select count(*) from pg_stat_activity where strpos(query, 'push_forget') > 0 and pid <> pg_backend_pid()"
-            " and (wait_event_type = 'Lock' or wait_event = 'PgSleep')"
+            "select count(*) from pg_stat_activity"
+            " where pid = %s and (wait_event_type = 'Lock' or wait_event = 'PgSleep')"
         )
-        wait_until(lambda: scene.value(waiting), "the second waits", 10)
-    thread.join()
+        pid = second.info.backend_pid
+        wait_until(lambda: not thread.is_alive() or scene.value(waiting, [pid]), "the second waits", 10)
+        try:
+            first.commit()
+        except psycopg.Error:  # a rule that was deferred
+            erased.discard(chunk[0])
+        thread.join()
+    return erased
 
 
 def _hurried(house: House) -> bool:

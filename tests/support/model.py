@@ -50,6 +50,8 @@ class Result:
     outcome: str
     reason: str | None
     at: datetime
+    attempts: int | None = None
+    """How often it was tried, the last time included; None for a pass that was closed without a try."""
 
 
 @dataclass
@@ -221,12 +223,14 @@ class Model:
         phone.shown, member.text, member.delivered = text, text, True
         claim.delivered.add(pass_id)
 
-    def decide(self, campaign: Campaign, pass_id: UUID, outcome: str, reason: str | None) -> None:
+    def decide(
+        self, campaign: Campaign, pass_id: UUID, outcome: str, reason: str | None, attempts: int | None = None
+    ) -> None:
         """A row of the ledger."""
         member = campaign.members[pass_id]
         if outcome == "sent" and member.text is not None:
             self.passes[pass_id].blind = False
-        member.result, member.unsettled = Result(outcome, reason, self.now), False
+        member.result, member.unsettled = Result(outcome, reason, self.now, attempts), False
 
     def cancel_free(self, campaign: Campaign, closed: set[UUID] | None = None) -> None:
         """Close what no worker holds of a cancelled campaign, or of that what was `closed`."""

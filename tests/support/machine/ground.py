@@ -35,7 +35,7 @@ LOOK = """
         'chunks', (select json_agg(json_build_object('campaign', k.campaign_id, 'no', k.chunk_no, 'passes', k.pass_ids,
                         'token', k.claim_token, 'worker', k.worker, 'lease', k.lease_until, 'rendered', k.rendered))
                      from passbell.chunks k),
-        'ledger', (select json_agg(json_build_array(d.campaign_id, d.pass_id, d.outcome, d.reason))
+        'ledger', (select json_agg(json_build_array(d.campaign_id, d.pass_id, d.outcome, d.reason, d.attempts))
                      from passbell.deliveries d),
         'violations', (select json_agg(v) from passbell.check_conservation() v))::text
 """
@@ -55,9 +55,9 @@ class Look:
     def __init__(self, found: dict[str, Any]) -> None:
         self.campaigns = {UUID(row["id"]): row for row in found["campaigns"] or ()}
         self.chunks = {(UUID(row["campaign"]), row["no"]): row for row in found["chunks"] or ()}
-        self.ledger = {
-            (UUID(c), UUID(p)): (outcome, reason) for c, p, outcome, reason in found["ledger"] or ()
-        }
+        ledger = [(UUID(c), UUID(p), *row) for c, p, *row in found["ledger"] or ()]
+        self.ledger = {(c, p): (outcome, reason) for c, p, outcome, reason, _ in ledger}
+        self.attempts: dict[tuple[UUID, UUID], int] = {(c, p): attempts for c, p, _, _, attempts in ledger}
         self.violations = found["violations"]
 
 
@@ -166,6 +166,9 @@ class Ground(RuleBasedStateMachine):
                 if member.result is not None
             }
             assert results.get(campaign.id, {}) == told
+            for one, member in campaign.members.items():
+                if member.result is not None and member.result.attempts is not None:
+                    assert seen.attempts[campaign.id, one] == member.result.attempts, (campaign, member)
         held = {claim.token: claim for claim in model.claims.values() if claim.valid}
         for (campaign_id, chunk_no), row in seen.chunks.items():
             if row["token"] is None:

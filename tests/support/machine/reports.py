@@ -124,14 +124,14 @@ class Reports(Claims):
         """Decide one pass; "again" if it is to be tried once more."""
         member = campaign.members[pass_id]
         if word == "sent":
-            self.model.decide(campaign, pass_id, "sent", None)
+            self.model.decide(campaign, pass_id, "sent", None, member.attempts + 1)
         elif word == "rejected" or (word == "not_found" and not wrong):
-            self.model.decide(campaign, pass_id, "failed", word)
+            self.model.decide(campaign, pass_id, "failed", word, member.attempts + 1)
         elif word in {"retry", "server_error"}:
             member.attempts += 1
             if member.attempts < (ATTEMPTS if word == "retry" else 3):
                 return "again"
-            self.model.decide(campaign, pass_id, "failed", "attempts_exhausted")
+            self.model.decide(campaign, pass_id, "failed", "attempts_exhausted", member.attempts)
         return "decided"
 
     def looks_wrong(self, campaign: Campaign, words: list[str]) -> bool:
