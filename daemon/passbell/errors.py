@@ -112,6 +112,37 @@ _GONE = ("08", "57P", "53300", "25P03")
 _PASSING = ("40", "53", "57014", "55P03", "58", "25006")
 
 
+# Parts of libpq's, the server's and Supavisor's words, and what an operator can do. The first that fits counts.
+_REMEDIES = (
+    (
+        "password authentication failed",
+        "correct user or password in the database URL (`@ : / ? #` percent-encoded)",
+    ),
+    (
+        "Tenant or user not found",
+        "through Supabase's pooler the user is postgres.<project>, and the region must fit",
+    ),
+    (
+        "invalid response to SSL negotiation",
+        "no PostgreSQL answers there: correct the port in the database URL",
+    ),
+    ("server does not support SSL", "leave sslmode out of the database URL, or switch SSL on in the server"),
+    ("no pg_hba.conf entry", "allow this machine, user and database in the server's pg_hba.conf"),
+    ("Connection refused", "start PostgreSQL there, or correct host and port in the database URL"),
+    ("resolve host", "correct the host in the database URL, or look at this machine's network"),
+    ("translate host name", "correct the host in the database URL, or look at this machine's network"),
+    (
+        "is unreachable",
+        "look at the network; Supabase's direct address needs IPv6, its session pooler does not",
+    ),
+    ("timeout expired", "look for a firewall, or correct host and port in the database URL"),
+    ("connection slots", "close connections, raise the server's max_connections, or use a pooler"),
+    ("too many c", "close connections, raise the server's max_connections, or use a pooler"),
+    ("read-only transaction", "give the primary's address, and a role without default_transaction_read_only"),
+)
+_NO_DATABASE = re.compile(r'(database|role) "[^"]*" does not exist')
+
+
 # What psycopg raises without having asked the server, for a value that it cannot write down.
 _NOT_SENT = {"DataError", "ProgrammingError", "NotSupportedError"}
 # No such schema, table, function. Where the name is one of ours, `passbell migrate` is missing; the daemon compares the
@@ -133,7 +164,7 @@ def from_database(error: psycopg.Error | UnicodeError) -> PassbellError:
     if sqlstate is None or sqlstate.startswith((*_GONE, *_PASSING)):
         passing = sqlstate is not None and sqlstate.startswith(_PASSING) and sqlstate not in _GONE
         trouble = f"could not do it just now ({sqlstate})" if passing else "cannot be reached"
-        return DatabaseUnavailable(f"The database {trouble}: {message}")
+        return DatabaseUnavailable(f"The database {trouble}: {message}{_remedy(str(error))}")
     if sqlstate.startswith("PB4"):
         return LeaseLost(message) if sqlstate == "PB412" else CampaignError(message, sqlstate)
     if sqlstate in _UNDEFINED and _OURS.search(message):
@@ -145,6 +176,13 @@ def from_database(error: psycopg.Error | UnicodeError) -> PassbellError:
             sqlstate,
         )
     return DatabaseRefused(f"The database refused the call ({sqlstate}): {message}", sqlstate)
+
+
+def _remedy(words: str) -> str:
+    """Return what to do about a connection that fails; empty where the words are none of the well-known ones."""
+    if missing := _NO_DATABASE.search(words):
+        return f"; correct the {missing[1].replace('role', 'user')} in the database URL"
+    return next((f"; {remedy}" for part, remedy in _REMEDIES if part in words), "")
 
 
 def _first_line(error: BaseException) -> str:

@@ -265,6 +265,16 @@ def test_misspelt_variable_is_told_with_the_nearest_name(monkeypatch: pytest.Mon
     )
 
 
+def test_misspelt_prefix_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PASSBEL_DRY_RUN would otherwise send real messages without a word; other programs' variables are left alone."""
+    monkeypatch.setenv("PASSBEL_DRY_RUN", "true")
+    monkeypatch.setenv("PASSBOLT_LOG_LEVEL", "debug")
+    monkeypatch.setenv("PASSBELLA_COLOUR", "red")
+    assert Settings().warnings == (
+        "PASSBEL_DRY_RUN is set, but there is no such setting; did you mean PASSBELL_DRY_RUN?",
+    )
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
     """The settings page lists every setting, and the default it names is the one that counts."""
     rows = re.findall(r"^\| `(PASSBELL_\w+)` \|([^|]*)\|", DOCUMENT.read_text(), flags=re.MULTILINE)

@@ -131,7 +131,7 @@ class Database:
                 f"The database did not answer within {deadline:g} seconds.", timed_out=True
             ) from None
         except psycopg_pool.PoolTimeout:
-            raise DatabaseUnavailable("The database cannot be reached.") from None
+            raise DatabaseUnavailable("The database cannot be reached; `passbell check` says why.") from None
         except (psycopg.Error, UnicodeError) as error:
             raise from_database(error) from error
 

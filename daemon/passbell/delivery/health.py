@@ -37,6 +37,10 @@ TRUSTED_SECONDS: Final = 60.0
 """For so long a push that PassKit took speaks for the credentials: longer than a pass's own five attempts take."""
 PROBES: Final = 3
 PROBE_PAUSE: Final = 0.25
+_ADVICE: Final = {
+    "credentials": "correct key and secret (PassKit, Settings > Developer Tools); `passbell check` tries them",
+    "outage": "wait; a probe goes out every few seconds, and sending goes on by itself",
+}
 
 
 class Health:
@@ -123,7 +127,7 @@ class Health:
         try:
             if await self._queue.open_breaker(kind, reason):
                 BREAKER_OPENED.labels(kind).inc()
-                self._log.warning("breaker_opened", kind=kind, reason=reason)
+                self._log.warning("breaker_opened", kind=kind, reason=reason, advice=_ADVICE.get(kind))
         except PassbellError as error:
             # No daemon can claim either then; the next failure opens it.
             self.broken = False

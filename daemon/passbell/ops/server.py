@@ -65,7 +65,12 @@ async def serve_operator(
     try:
         server = await asyncio.start_server(pages.handle, host, port, limit=MAX_HEAD)
     except OSError as error:
-        log.warning("metrics_port_unavailable", host=host, port=port, reason=error.strerror or str(error))
+        log.warning(
+            "metrics_port_unavailable",
+            host=host,
+            port=port,
+            reason=f"{error.strerror or error}; set another PASSBELL_METRICS_PORT, or 0 for none",
+        )
         yield None
         return
     try:

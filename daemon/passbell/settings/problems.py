@@ -12,7 +12,7 @@ from passbell.settings.account_secrets import is_account_variable
 from passbell.settings.sources import names_of, secret_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -35,6 +35,7 @@ _OTHER_NAMES = {"PASSBELL_DEBUG"}
 # Variables of the test suite and of benchmarks are not ours to judge.
 _FOREIGN = ("PASSBELL_TEST_", "PASSBELL_BENCH_")
 _QUOTED_LENGTH = 60
+_ALIKE = 0.85
 
 
 def one_line_each(error: ValidationError, settings: type[BaseSettings]) -> str:
@@ -76,7 +77,7 @@ def _example(field: str, settings: type[BaseSettings]) -> str:
 
 
 def misspelled(environ: Mapping[str, str], settings: type[BaseSettings], prefix: str) -> list[str]:
-    """Return one sentence per PASSBELL_ variable that is not a setting, with the nearest known name."""
+    """Return one sentence per variable that is meant as a setting and is none, with the nearest known name."""
     secrets = {name for names in secret_names(settings, prefix).values() for name in names}
     known = {
         *_OTHER_NAMES,
@@ -85,14 +86,18 @@ def misspelled(environ: Mapping[str, str], settings: type[BaseSettings], prefix:
     }
     sentences = []
     for name in sorted(environ):
-        if (
-            not name.startswith(prefix)
-            or name.startswith(_FOREIGN)
-            or name in known
-            or is_account_variable(name)
-        ):
+        if not name.startswith(prefix) and not _nearly(name, prefix, known):
+            continue
+        if name.startswith(_FOREIGN) or name in known or is_account_variable(name):
             continue
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "."
         sentences.append(f"{name} is set, but there is no such setting{hint}")
     return sentences
+
+
+def _nearly(name: str, prefix: str, known: Container[str]) -> bool:
+    """Tell whether only the prefix is misspelt: PASSBEL_DRY_RUN would otherwise send without a word."""
+    head, _, rest = name.partition("_")
+    alike = difflib.SequenceMatcher(None, head, prefix.rstrip("_")).ratio()
+    return alike > _ALIKE and prefix + rest in known

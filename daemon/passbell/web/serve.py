@@ -61,6 +61,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(256)
     except OSError as error:
         raise ConfigurationError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error} (PASSBELL_WEB_HOST, PASSBELL_WEB_PORT)."
+            f"Cannot listen on {host}:{port}: {error.strerror or error}; "
+            "set another PASSBELL_WEB_PORT or PASSBELL_WEB_HOST."
         ) from None
     return listening

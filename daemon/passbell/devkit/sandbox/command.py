@@ -49,4 +49,6 @@ def sandbox(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise click.ClickException(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; take another --port, or 0 for a free one"
+        ) from error
