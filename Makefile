@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := daemon tests tools bench
-# A worker per processor and one more for folders; single files run in one process (tests/support/spread.py).
+# A worker per processor and two more for folders; single files run in one process (tests/support/spread.py).
 SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 N ?= 20
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Shared helpers are imported as `support.…`, from whatever folder pytest was started in.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support.costs import Costs
 from support.databases import Databases, Generation, Supabase
 from support.servers import server_choice
 from support.spread import (
@@ -53,6 +54,11 @@ class MakeDatabase(Protocol):
     def __call__(
         self, generation: Generation = "1", *, supabase: Supabase = False, migrated: bool = True
     ) -> str: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Costs())
 
 
 def pytest_report_header() -> str:

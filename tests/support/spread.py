@@ -1,7 +1,7 @@
 """How a run is spread over worker processes (pytest-xdist), and what must not be disturbed meanwhile.
 
-`make test` starts a worker per processor and one more when a folder, or everything, is asked for: a third of the time
-a test waits for a lease, a retry or a process, and the worker more makes use of it. A single file runs in the
+`make test` starts a worker per processor and two more when a folder, or everything, is asked for: half of the time
+a test waits for a lease, a retry or a process, and the workers more make use of it. A single file runs in the
 process that was started: the workers would take longer to start than it takes to run. Databases, servers and ports
 belong to a process each, so tests of different workers do not meet.
 
@@ -102,11 +102,11 @@ _FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Say what `-n auto` means: nothing beside this process for single files, else one worker more than processors."""
+    """Say what `-n auto` means: nothing beside this process for single files, else two workers more than processors."""
     named = [Path(str(argument).partition("::")[0]) for argument in config.args]
     if named and not any(path.is_dir() for path in named):
         return 0
-    return min((os.cpu_count() or 2) + 1, 8)
+    return min((os.cpu_count() or 2) + 2, 8)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
