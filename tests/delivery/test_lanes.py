@@ -12,9 +12,9 @@ import pytest
 from passbell.database.calls import ClaimedChunk, Slots
 from passbell.delivery.held import HeldChunk, SendStopped, lease_clock
 from passbell.delivery.lanes import Lanes
-from passbell.delivery.outcomes import OUTCOMES, Outcome, Stop
 from passbell.delivery.pacing import Pacer
 from passbell.errors import DatabaseUnavailable
+from passbell.outcomes import OUTCOMES, Outcome, Stop
 from passbell.passkit import Verdict
 from support.markdown import ROOT
 

@@ -22,12 +22,12 @@ from passbell.delivery.backoff import Backoff
 from passbell.delivery.caller import Call
 from passbell.delivery.dryrun import DryTransport
 from passbell.delivery.health import Health
-from passbell.delivery.outcomes import Stop
 from passbell.delivery.pacing import Pacer
 from passbell.delivery.sending import Sender
 from passbell.delivery.wakeups import SELDOM
 from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellError
 from passbell.ops.metrics import observe_request
+from passbell.outcomes import Stop
 from passbell.passkit import Credentials, PassKit
 from passbell.passkit.transport import choose_client
 from passbell.settings.account_secrets import account_secrets, own_secrets

@@ -12,12 +12,12 @@ import structlog
 
 from passbell.delivery.backoff import Backoff
 from passbell.delivery.held import HeldChunk, lease_clock
-from passbell.delivery.outcomes import Stop
 from passbell.delivery.pacing import Pacer
 from passbell.delivery.slowhosts import SlowHosts
 from passbell.delivery.wakeups import SELDOM
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
 from passbell.ops.metrics import CHUNKS_HELD, CLAIM, LEASES_LOST, count_outcomes
+from passbell.outcomes import Stop
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.delivery.outcomes import Stop
 from passbell.errors import PassbellError
 from passbell.ops.metrics import BREAKER_OPENED, THROTTLED
+from passbell.outcomes import Stop
 from passbell.passkit import Verdict
 
 if TYPE_CHECKING:

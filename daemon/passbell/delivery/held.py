@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.delivery.outcomes import Decision, Outcome, Stop, as_reported
 from passbell.errors import DatabaseUnavailable
+from passbell.outcomes import Decision, Outcome, Stop, as_reported
 from passbell.passkit import Recipient
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from passbell.delivery.caller import Call
 from passbell.delivery.held import SendStopped
 from passbell.delivery.lanes import Lanes
-from passbell.delivery.outcomes import OUTCOMES, Stop
 from passbell.errors import DatabaseUnavailable
+from passbell.outcomes import OUTCOMES, Stop
 from passbell.passkit import Answer, Verdict
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from prometheus_client import (
 )
 
 from passbell import __version__
-from passbell.delivery.outcomes import POSTPONING, Outcome
 from passbell.ops.durations import Durations
+from passbell.outcomes import POSTPONING, Outcome
 
 if TYPE_CHECKING:
     from passbell.database.calls import Decided
