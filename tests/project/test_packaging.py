@@ -115,28 +115,41 @@ def package() -> dict[str, Path]:
 
 
 def imports(file: Path, modules: Mapping[str, Path]) -> set[str]:
-    """Modules of the package that a file imports, inside functions too; not those for the type checker alone."""
-    tree = ast.parse(file.read_text("utf-8"))
-    typing = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
+    """Modules of the package that a file imports: inside functions too, and for the type checker alone."""
     found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             found |= {name if name in modules else node.module for name in names}
     return found & modules.keys()
 
 
+def import_graph() -> dict[str, set[str]]:
+    """Each module of the package with those that it imports."""
+    modules = package()
+    return {name: imports(file, modules) - {name} for name, file in modules.items()}
+
+
+def folder(module: str) -> str:
+    """`passbell.delivery` of `passbell.delivery.chunks`."""
+    return ".".join(module.split(".")[:2])
+
+
 def test_no_modules_import_each_other() -> None:
     """A module can be read with those that it imports, and none of them leads back to it."""
-    modules = package()
-    graph = {name: imports(file, modules) - {name} for name, file in modules.items()}
+    graph = import_graph()
     assert len(graph) > 100
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_no_folders_import_each_other() -> None:
+    """So can a folder of the package."""
+    folders: dict[str, set[str]] = {}
+    for name, imported in import_graph().items():
+        here = folder(name)
+        folders.setdefault(here, set()).update({folder(other) for other in imported} - {here})
+    assert {"passbell.delivery", "passbell.ops"} <= folders.keys()
+    TopologicalSorter(folders).prepare()
 
 
 def test_production_runs_without_the_devkit() -> None:

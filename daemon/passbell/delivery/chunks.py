@@ -22,7 +22,7 @@ from passbell.outcomes import Stop
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from passbell.database.calls import Queue
+    from passbell.database.calls import ClaimedChunk, Queue
     from passbell.delivery.accounts import Account, Accounts
     from passbell.delivery.wakeups import Wakeup
     from passbell.settings import Settings
@@ -43,6 +43,14 @@ TROUBLE_LIMIT: Final = 300.0
 """The longest rest of a chunk whose sending ended with an unexpected error."""
 
 
+class _InHand(HeldChunk):
+    """A held chunk and the account under which it was claimed; None if that is not served any more."""
+
+    def __init__(self, chunk: ClaimedChunk, lease_seconds: float, begun: float, account: Account | None) -> None:
+        super().__init__(chunk, lease_seconds, begun)
+        self.account = account
+
+
 class ChunkLoop:
     """Claims, starts and finishes chunks."""
 
@@ -51,7 +59,7 @@ class ChunkLoop:
         self._queue = queue
         self._accounts = accounts
         self._wakeup = wakeup
-        self._held: dict[UUID, HeldChunk] = {}
+        self._held: dict[UUID, _InHand] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_rates: dict[UUID, Pacer] = {}
         self._troubled: dict[UUID, Backoff] = {}
@@ -137,9 +145,8 @@ class ChunkLoop:
         CLAIM.observe(lease_clock() - begun)
         if chunk is None:
             return False
-        held = HeldChunk(chunk, settings.lease_seconds, begun)
+        held = _InHand(chunk, settings.lease_seconds, begun, self._accounts.get(chunk.account))
         # Waiting for its end would leave the rate unused for as long as PassKit takes for the last ones: 7 % at 100 ms.
-        held.account = self._accounts.get(chunk.account)
         enough = held.account.enough if held.account else 1
         held.low_mark, held.when_low = max(1, held.size - enough + 1), self._wakeup.set
         if self._stopping:
@@ -183,10 +190,10 @@ class ChunkLoop:
             tested |= {program for program, count in tests.items() if count >= min(TESTS_HELD, share)}
         return full, tested
 
-    async def _work(self, held: HeldChunk) -> None:
+    async def _work(self, held: _InHand) -> None:
         chunk = held.chunk
         try:
-            if held.account is None:  # served when it was claimed, and not any more
+            if held.account is None:
                 held.stop(Stop.ACCOUNT)
             else:
                 await held.account.sender.send(held, self._own_rate(held))

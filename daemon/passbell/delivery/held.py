@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from passbell.database.calls import ClaimedChunk
-    from passbell.delivery.accounts import Account
     from passbell.passkit import Answer
 
 __all__ = ["HeldChunk", "SendStopped", "lease_clock"]
@@ -60,8 +59,6 @@ class HeldChunk:
         """Passes of which a request failed in a way that leaves open whether it arrived."""
         self.withdrawn: set[int] = set()
         """Recipients who may no longer be sent anything: uninstalled or opted out meanwhile. They are handed back."""
-        self.account: Account | None = None
-        """Under which it was claimed."""
         self.first_unreported = 0.0
         self.ask_host = True
         """Whether reports may touch the host's tables; see `Queue.finish_chunk`."""

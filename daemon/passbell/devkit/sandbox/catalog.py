@@ -1,4 +1,4 @@
-"""Templates, and the classes that records belong to: programs, coupon campaigns, productions.
+"""Templates: which fields a pass shows, and which of them ring.
 
 A template field shows a value on the pass. `uniqueName` says which: `meta.<key>` for a record's metaData,
 `person.<field>`, `members.member.points` and its like, or `custom.<name>`, whose text is fixed in the
@@ -11,21 +11,36 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from random import Random
 
-    from passbell.devkit.sandbox.records import Record
-
-__all__ = ["KINDS", "Field", "Kind", "Owner", "Template", "new_id"]
+__all__ = ["KINDS", "Field", "Kind", "Template", "new_id"]
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _EXPRESSION = re.compile(r"\$\{([^}]+)\}")
 
 Values = dict[str, str]
-Show = Callable[["Record", Values], str]
+
+
+class Shown(Protocol):
+    """What fields show of a record, beside its metaData: `passbell.devkit.sandbox.records.Record` is one."""
+
+    points: float
+    secondary_points: float
+    tier_points: int
+
+    @property
+    def group(self) -> str:
+        """Id of its tier, offer or ticket type."""
+
+    def more(self) -> dict[str, Any]:
+        """The further top-level fields."""
+
+
+Show = Callable[[Shown, Values], str]
 
 
 def new_id(rng: Random) -> str:
@@ -147,46 +162,7 @@ class Template:
         }
 
 
-@dataclass(slots=True, eq=False)
-class Owner:
-    """A program, coupon campaign or production, and its records by the caller's own id.
-
-    Attributes:
-        after: the design of redeemed coupons and tickets as the API names it; None if it is the same. Phones of
-            the sandbox keep the first, for it does not act out redemption.
-        uid: a production's second name, usable instead of the id.
-        group: id of the tier, offer or ticket type that links to the template.
-    """
-
-    id: str
-    kind: Kind
-    template: Template
-    after: Template | None = None
-    name: str = ""
-    uid: str = ""
-    group: str = "base"
-    by_external: dict[str, Record] = field(default_factory=dict)
-    records: list[Record] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """The program, campaign or production itself."""
-        data = {"id": self.id, "name": self.name or self.id, "status": ["PROJECT_PUBLISHED"]}
-        return {**data, "uid": self.uid} if self.kind.name == "ticket" else data
-
-    def group_json(self) -> dict[str, Any]:
-        """Its one tier, offer or ticket type: the object that names the template."""
-        data = {"id": self.group, self.kind.belongs: self.id}
-        if self.kind.name == "member":
-            return {**data, "name": self.group, "passTemplateId": self.template.id}
-        return {
-            **data,
-            "offerTitle" if self.kind.name == "coupon" else "name": self.group,
-            "beforeRedeemPassTemplateId": self.template.id,
-            "afterRedeemPassTemplateId": (self.after or self.template).id,
-        }
-
-
-def _together(shows: list[Show]) -> Callable[[Record, Values], tuple[str, ...]]:
+def _together(shows: list[Show]) -> Callable[[Shown, Values], tuple[str, ...]]:
     """Several values at once; the usual template has one, and every update reads it twice."""
     if len(shows) == 1:
         (only,) = shows
@@ -212,5 +188,5 @@ def _reader(name: str, default: str) -> Show:
     if attribute is not None:
         return lambda record, _: str(getattr(record, attribute))
     if name == "members.tier.name":
-        return lambda record, _: str(record.more().get("tierId") or record.owner.group)
+        return lambda record, _: record.group
     return lambda _, __: default

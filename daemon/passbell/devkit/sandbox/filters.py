@@ -18,9 +18,8 @@ from passbell.devkit.sandbox.answers import ApiError, required_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from passbell.devkit.sandbox.catalog import Owner
     from passbell.devkit.sandbox.options import Options
-    from passbell.devkit.sandbox.records import Record
+    from passbell.devkit.sandbox.records import Owner, Record
     from passbell.devkit.sandbox.world import World
 
 __all__ = ["select"]

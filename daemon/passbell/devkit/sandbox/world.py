@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from passbell.devkit.sandbox.answers import ApiError, required_error
 from passbell.devkit.sandbox.calls import Journal
-from passbell.devkit.sandbox.catalog import Kind, Owner, Template, new_id
+from passbell.devkit.sandbox.catalog import Kind, Template, new_id
 from passbell.devkit.sandbox.phones import Buzz, BuzzLog, GoogleQuota, Phone
-from passbell.devkit.sandbox.records import Record, packed
+from passbell.devkit.sandbox.records import Owner, Record, packed
 
 if TYPE_CHECKING:
     from passbell.devkit.sandbox.options import Options
