@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from passbell.database.calls import Slots
+from passbell.database.limits import Slots
 from passbell.delivery.blocks import Blocks
 from passbell.delivery.pacing import Pacer
 from support.ownclock import OwnClock, own_clock

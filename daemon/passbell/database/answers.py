@@ -14,9 +14,7 @@ __all__ = [
     "ClaimedCampaign",
     "ClaimedChunk",
     "Decided",
-    "Slots",
     "WorkWaiting",
-    "rate_key",
 ]
 
 
@@ -69,22 +67,8 @@ class Decided:
     """Of those that stay for another attempt, how many were reported as what."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """A block of the account's rate: first start, the clock it refers to (both unix seconds), width (seconds)."""
-
-    starts_at: float
-    clock: float
-    spacing: float
-
-
 OWN: Final = ""
 """The account of programs that name none."""
-
-
-def rate_key(account: str, own: str) -> str:
-    """Name the row of an account's limit and breaker, as `passbell.rate_key` does."""
-    return own if account == OWN else f"account:{account}"
 
 
 class AccountSettings(NamedTuple):

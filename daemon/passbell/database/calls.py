@@ -1,7 +1,8 @@
-"""The queue as one worker sees it: campaigns, chunks, the account's rate and breaker, and the worker itself.
+"""The queue as one worker sees it: campaigns, chunks, the accounts that are served, and the worker itself.
 
-One call is one transaction; the functions are in sql/functions. What else the daemon calls stands beside this module:
-`lists`, `imports`, `runs` (birthdays and automations) and `upkeep` (retention, results, numbers).
+One call is one transaction; the functions are in sql/functions. What else the daemon calls is beside this module:
+`limits` (rate and breaker), `listqueue`, `importqueue`, `runs` (birthdays and automations) and `upkeep` (retention,
+results, numbers).
 """
 
 from __future__ import annotations
@@ -17,19 +18,18 @@ from passbell.database.answers import (
     ClaimedCampaign,
     ClaimedChunk,
     Decided,
-    Slots,
     WorkWaiting,
-    rate_key,
 )
-from passbell.database.arrays import report_arrays
 from passbell.database.claims import Claims
+from passbell.database.limits import RateLimit, rate_key
 from passbell.errors import DatabaseUnavailable, PassbellError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from passbell.database.pool import Database
+    from passbell.outcomes import Decision
 
 __all__ = [
     "OWN",
@@ -38,7 +38,6 @@ __all__ = [
     "ClaimedChunk",
     "Decided",
     "Queue",
-    "Slots",
     "WorkWaiting",
 ]
 
@@ -53,13 +52,14 @@ CLAIM_SECONDS: Final = 8.0
 """For which a rule of the host's may keep a claim of a chunk. The server cuts it then, and its campaign says so."""
 REPORT_SECONDS: Final = 15.0
 """Deadline of a report. It waits half a second for a lock; what takes this long is a rule of the host."""
+DETAIL_LENGTH: Final = 300
 
 
 class Queue:
     """The queue as one worker sees it."""
 
     def __init__(self, database: Database, worker: UUID, account: str) -> None:
-        """`account` names the PassKit account whose limit and breaker count."""
+        """`account` is the rate row's key of the daemon's own PassKit account."""
         self.database = database
         self.worker = worker
         self.account = account
@@ -68,9 +68,13 @@ class Queue:
         self._campaign_claims = Claims()
         self._chunk_claims = Claims()
 
-    def of_account(self, name: str) -> Queue:
-        """The same worker's queue with the limit and the breaker of one account."""
-        return Queue(self.database, self.worker, rate_key(name, self.account))
+    def limit_of_account(self, name: str) -> RateLimit:
+        """The limit and the breaker of a PassKit account."""
+        return RateLimit(self.database, rate_key(name, self.account))
+
+    def limit_of_campaign(self, campaign: UUID) -> RateLimit:
+        """The rate that a campaign asks for itself."""
+        return RateLimit(self.database, f"campaign:{campaign}")
 
     async def work_waiting(self) -> WorkWaiting:
         """Whether anything may be there to do; one trivial query."""
@@ -132,8 +136,8 @@ class Queue:
 
     async def slow_claim(self) -> float | None:
         """The patience that the next claim of a slow program needs; None if none of them has anything to start."""
-        row = await self.database.row("select passbell.slow_claim()")
-        return row[0] if row else None
+        patience: float | None = await self.database.value("select passbell.slow_claim()")
+        return patience
 
     async def claim_chunk(
         self,
@@ -174,21 +178,21 @@ class Queue:
     async def finish_chunk(
         self,
         chunk: ClaimedChunk,
-        outcomes: Sequence[tuple[str, str, int | None, str]],
+        outcomes: Sequence[Decision],
         *,
         release: bool,
         max_attempts: int,
         wait_seconds: float = 0.0,
         ask_host: bool = True,
     ) -> Decided:
-        """Report outcomes (pass id, outcome, HTTP status, detail).
+        """Report what became of passes.
 
         `ask_host=False` writes to passbell's own tables alone; the campaign's counters follow later.
 
         Raises:
             LeaseLost: another worker holds the chunk; nothing was written.
         """
-        pass_ids, words, statuses, details = report_arrays(chunk, outcomes, release=release)
+        pass_ids, words, statuses, details = _report_arrays(chunk, outcomes, release=release)
         row = await self.database.row(
             _FINISH_CHUNK,
             {
@@ -228,35 +232,6 @@ class Queue:
         )
         return {token: (go_on, withdrawn or []) for token, go_on, withdrawn in rows}
 
-    async def take_slots(
-        self, key: str, rate: float, count: int, late: float = 0.0, late_at: float | None = None
-    ) -> Slots:
-        """Reserve `count` consecutive slots of a rate limit row, `late` seconds further on.
-
-        `late_at`: unix seconds of the database's clock; a gap behind it that was asked for already counts.
-        """
-        row = await self.database.row(
-            _TAKE_SLOTS, {"account": key, "count": count, "rate": rate, "late": late, "late_at": late_at}
-        )
-        assert row is not None  # noqa: S101 - the function has OUT parameters: always one row
-        return Slots(*map(float, row))  # numeric: extra_float_digits of the session cuts off a float8
-
-    async def throttle(self, seconds: float | None) -> None:
-        """PassKit said 429: slow down all daemons."""
-        await self.database.fetch(
-            "select passbell.throttle(p_account => %(account)s, p_seconds => %(seconds)s::numeric)",
-            {"account": self.account, "seconds": seconds},
-        )
-
-    async def open_breaker(self, kind: str, reason: str) -> bool:
-        """Stop the account; true if this call opened it."""
-        row = await self.database.row(
-            "select passbell.open_breaker(p_account => %(account)s, p_kind => %(kind)s, p_reason => %(reason)s)",
-            {"account": self.account, "kind": kind, "reason": reason},
-            deadline=30,
-        )
-        return bool(row and row[0])
-
     async def open_breakers(self) -> set[str]:
         """Names of the served accounts whose breaker is open."""
         rows = await self.database.fetch(
@@ -268,29 +243,6 @@ class Queue:
             },
         )
         return {name for (name,) in rows}
-
-    async def claim_probe(self) -> bool:
-        """Whether the breaker is open and this daemon shall probe now."""
-        row = await self.database.row(
-            "select passbell.claim_probe(p_account => %(account)s)", {"account": self.account}
-        )
-        return bool(row and row[0])
-
-    async def is_closed(self) -> bool:
-        """Whether the account's breaker is closed, whichever daemon closed it."""
-        row = await self.database.row(
-            "select not exists ("
-            "  select from passbell.rate_limits where account = %(account)s and breaker = 'open')",
-            {"account": self.account},
-        )
-        return bool(row and row[0])
-
-    async def close_breaker(self) -> bool:
-        """PassKit works again; true if this call closed it."""
-        row = await self.database.row(
-            "select passbell.close_breaker(p_account => %(account)s)", {"account": self.account}, deadline=30
-        )
-        return bool(row and row[0])
 
     async def register(self, process: str, rate: float, daily_cap: int) -> None:
         """Enter this daemon (`process` names it for its neighbours) and its pace."""
@@ -325,11 +277,10 @@ class Queue:
 
     async def heartbeat(self, doing: str) -> bool:
         """Still alive; false if the database does not know us (any more)."""
-        row = await self.database.row(
+        return bool(await self.database.value(
             "select passbell.heartbeat(p_worker => %(worker)s, p_doing => %(doing)s)",
             {"worker": self.worker, "doing": doing},
-        )
-        return bool(row and row[0])
+        ))
 
     async def neighbours(self, namespace: str) -> list[tuple[UUID, str]]:
         """Id and process of the other workers of this machine."""
@@ -341,16 +292,49 @@ class Queue:
 
     async def bury(self, dead: Sequence[UUID]) -> int:
         """Free at once what these dead workers held; returns the number of chunks."""
-        row = await self.database.row(
+        freed: int | None = await self.database.value(
             "select passbell.bury_workers(p_dead => %(dead)s::uuid[])", {"dead": list(dead)}
         )
-        return row[0] if row else 0
+        return freed or 0
 
     async def unregister(self) -> None:
         """Say goodbye."""
         await self.database.fetch(
             "select passbell.unregister_worker(p_worker => %(worker)s)", {"worker": self.worker}, deadline=3
         )
+
+
+def _report_arrays(
+    chunk: ClaimedChunk, outcomes: Sequence[Decision], *, release: bool
+) -> tuple[str | None, str | None, str, list[str | None] | None]:
+    """Outcomes as finish_chunk's parallel arrays: pass ids, outcomes, HTTP statuses, details.
+
+    The usual report, every pass sent with the same status, names no pass.
+    """
+    _, _, status, _ = outcomes[0] if outcomes else ("", "", None, "")
+    whole = release and bool(outcomes) and len(outcomes) == len(chunk.pass_ids)
+    if whole and all(what == "sent" and code == status for _, what, code, _ in outcomes):
+        return None, None, _array([_number(status)]), None
+    # PostgreSQL's text knows neither NUL nor half a surrogate pair, and PassKit's words come from anywhere.
+    details = [
+        detail.replace("\0", "").encode("utf-8", "replace").decode()[:DETAIL_LENGTH] or None
+        for _, _, _, detail in outcomes
+    ]
+    return (
+        _array(pass_id for pass_id, _, _, _ in outcomes),
+        _array(what for _, what, _, _ in outcomes),
+        _array(_number(code) for _, _, code, _ in outcomes),
+        details if any(details) else None,
+    )
+
+
+def _array(words: Iterable[str]) -> str:
+    """PostgreSQL's text form of an array of uuids, numbers or our own words: four times as fast as a list."""
+    return f"{{{','.join(words)}}}"
+
+
+def _number(status: int | None) -> str:
+    return "NULL" if status is None else str(status)
 
 
 _CLAIM_CAMPAIGN: Final[LiteralString] = """
@@ -389,12 +373,6 @@ _RENEW_LEASES: Final[LiteralString] = """
            p_extend => %(extend)s) l
       left join passbell.withdrawn(p_worker => %(worker)s, p_claim_tokens => %(look)s::uuid[]) w
         on w.claim_token = l.claim_token
-"""
-_TAKE_SLOTS: Final[LiteralString] = """
-    select extract(epoch from starts_at)::numeric, extract(epoch from clock)::numeric, spacing::numeric
-      from passbell.take_slots(
-           p_account => %(account)s, p_n => %(count)s, p_rate => %(rate)s::numeric, p_late => %(late)s::float8,
-           p_late_at => %(late_at)s::float8)
 """
 _REGISTER: Final[LiteralString] = """
     select passbell.register_worker(

@@ -64,8 +64,7 @@ class ImportQueue:
 
     async def renew(self, held: ClaimedImport) -> bool:
         """Extend the lease; false if it is lost, or the import was cancelled."""
-        row = await self._database.row(_RENEW, {**_named(held), "lease": self._lease})
-        return bool(row and row[0])
+        return bool(await self._database.value(_RENEW, {**_named(held), "lease": self._lease}))
 
     async def release(self, held: ClaimedImport) -> None:
         """Hand it back: not a failed try."""

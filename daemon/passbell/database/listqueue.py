@@ -33,8 +33,7 @@ class ListQueue:
 
     async def renew(self, load: ListLoad) -> bool:
         """Extend the lease; false if it is lost, or the campaign was cancelled."""
-        row = await self._database.row(_RENEW, {**_named(load), "lease": self._lease})
-        return bool(row and row[0])
+        return bool(await self._database.value(_RENEW, {**_named(load), "lease": self._lease}))
 
     async def release(self, load: ListLoad) -> None:
         """Hand it back: not a failed try."""

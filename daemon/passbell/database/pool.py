@@ -147,6 +147,13 @@ class Database:
         rows = await self.fetch(query, params, deadline=deadline, cut_after=cut_after)
         return rows[0] if rows else None
 
+    async def value(
+        self, query: LiteralString, params: Mapping[str, Any] | None = None, *, deadline: float = 10.0
+    ) -> Any:
+        """Like `fetch`, for statements that return one value; None if there is no row."""
+        rows = await self.fetch(query, params or {}, deadline=deadline)
+        return rows[0][0] if rows else None
+
     @contextlib.asynccontextmanager
     async def _connection(self, deadline: float) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """A connection from the pool; one whose call was interrupted is thrown away, its state is unknown.

@@ -26,8 +26,7 @@ class Upkeep:
 
     async def claim_prune(self) -> bool:
         """Whether it is this daemon's turn to prune: once a day, over all daemons."""
-        row = await self._database.row("select passbell.claim_prune()")
-        return bool(row and row[0])
+        return bool(await self._database.value("select passbell.claim_prune()"))
 
     async def prune(self) -> list[Pruned]:
         """Remove one batch of what is too old from every table."""
@@ -36,13 +35,11 @@ class Upkeep:
 
     async def watch_wallets(self) -> bool:
         """Note passes that are new in the wallets of one program; false if no program is due."""
-        row = await self._database.row("select passbell.watch_wallets()", deadline=60)
-        return bool(row and row[0])
+        return bool(await self._database.value("select passbell.watch_wallets()", deadline=60))
 
     async def count_due_result(self) -> bool:
         """Count the result of one campaign whose window has closed; false if none is due."""
-        row = await self._database.row("select passbell.count_due_results(1)", deadline=120)
-        return bool(row and row[0])
+        return bool(await self._database.value("select passbell.count_due_results(1)", deadline=120))
 
     async def schema_version(self, deadline: float) -> int:
         """The schema that the database has."""

@@ -16,7 +16,7 @@ package are in the module of their duty, listed below.
     push     Sender._deliver, Sender._push   PassKit.push for a Call, an argument down to the transport
      │       PassKit._ask_once               asks the Call for a slot, then makes the request
      │       Call.take_slot, Pacer.wait      may the request still be made? has its slot of the rate come?
-     │       Blocks.ask                      Queue.take_slots, bound in `accounts`: passbell.take_slots (40)
+     │       Blocks.ask                      RateLimit.take_slots, bound in `accounts`: passbell.take_slots (40)
      │       Transport.request               over_httptools, or over_httpx behind a proxy: bytes out, an answer in
      │       answers.verdict_of              HTTP status → Verdict
      │       Health.is_down, .is_refused     was it PassKit or the account, rather than this pass?

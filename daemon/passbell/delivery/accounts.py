@@ -63,9 +63,9 @@ class Account:
         self.name = row.account
         self.made_of = (row, secrets)
         """What it was made of: when that changes, it is made anew."""
-        own = queue.of_account(row.account)
+        limit = queue.limit_of_account(row.account)
         rate = row.rate_per_second or settings.rate_per_second
-        pacer = Pacer(partial(own.take_slots, own.account, rate), rate)
+        pacer = Pacer(partial(limit.take_slots, rate), rate)
         self.passkit = PassKit(
             row.passkit_url,
             Credentials(token="dry-run") if secrets is None else Credentials(*secrets),  # noqa: S106
@@ -77,7 +77,7 @@ class Account:
             after_call=observe_request,
             http_client=settings.http_client,
         )
-        self.health = Health(own, self.passkit, row.account)
+        self.health = Health(limit, self.passkit, row.account)
         self.sender = Sender(
             self.passkit,
             self.health,

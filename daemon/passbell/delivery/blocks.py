@@ -26,7 +26,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from passbell.database.calls import Slots
+    from passbell.database.limits import Slots
 
 __all__ = ["Block", "Blocks", "Take"]
 
@@ -51,7 +51,7 @@ must come before a second is over, and the next order may be a block away."""
 
 
 class Take(Protocol):
-    """Asks the database for slots: `Queue.take_slots` for one row of `rate_limits`."""
+    """Asks the database for slots: `RateLimit.take_slots`."""
 
     def __call__(self, count: int, late: float, late_at: float | None, /) -> Awaitable[Slots]:
         """Reserve `count` slots, and tell the debt.

@@ -215,8 +215,8 @@ class ChunkLoop:
         if not rate:
             return None
         if chunk.campaign_id not in self._own_rates:
-            take = partial(self._queue.take_slots, f"campaign:{chunk.campaign_id}", rate)
-            self._own_rates[chunk.campaign_id] = Pacer(take, rate, patient=True)
+            limit = self._queue.limit_of_campaign(chunk.campaign_id)
+            self._own_rates[chunk.campaign_id] = Pacer(partial(limit.take_slots, rate), rate, patient=True)
         return self._own_rates[chunk.campaign_id]
 
     # ── reporting ───────────────────────────────────────────────────────────────────────────────────────────────

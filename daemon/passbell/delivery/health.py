@@ -24,7 +24,7 @@ from passbell.passkit import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from passbell.database.calls import Queue
+    from passbell.database.limits import RateLimit
     from passbell.passkit import Answer, PassKit
     from passbell.passkit.wire import Caller
 
@@ -46,10 +46,10 @@ _ADVICE: Final = {
 class Health:
     """What this daemon knows about PassKit's state."""
 
-    def __init__(self, queue: Queue, passkit: PassKit, account: str = "") -> None:
+    def __init__(self, limit: RateLimit, passkit: PassKit, account: str = "") -> None:
         """`account` is its name in the log. `attach` says what to stop and to wake."""
         self._log = log.bind(account=account) if account else log
-        self._queue = queue
+        self._limit = limit
         self._passkit = passkit
         self._stop_all: Callable[[Stop], None] = lambda _why: None
         self._resume: Callable[[], None] = lambda: None
@@ -125,7 +125,7 @@ class Health:
         self.broken = True
         self._stop_all(Stop.BREAKER)
         try:
-            if await self._queue.open_breaker(kind, reason):
+            if await self._limit.open_breaker(kind, reason):
                 BREAKER_OPENED.labels(kind).inc()
                 self._log.warning("breaker_opened", kind=kind, reason=reason, advice=_ADVICE.get(kind))
         except PassbellError as error:
@@ -139,18 +139,18 @@ class Health:
         Raises:
             DatabaseUnavailable: the database could not be asked.
         """
-        if await self._queue.claim_probe():
+        if await self._limit.claim_probe():
             if not self.broken:
                 self.broken = True
                 self._stop_all(Stop.BREAKER)
             await self._probe()
-        elif self.broken and await self._queue.is_closed():
+        elif self.broken and await self._limit.is_closed():
             self._recover()
 
     async def _probe(self) -> None:
         answer = await self._passkit.probe()
         if answer.verdict in {Verdict.SENT, Verdict.NOT_FOUND, Verdict.REJECTED}:
-            if await self._queue.close_breaker():
+            if await self._limit.close_breaker():
                 self._log.info("breaker_closed")
             self._recover()
         else:
@@ -167,7 +167,7 @@ class Health:
         THROTTLED.inc()
         self._log.warning("throttled", retry_after=seconds)
         try:
-            await self._queue.throttle(seconds)
+            await self._limit.throttle(seconds)
         except PassbellError as error:
             # It says no more than what the next 429 will say.
             self._log.warning("throttle_not_recorded", reason=str(error))

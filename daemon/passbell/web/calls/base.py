@@ -40,5 +40,4 @@ class Asked:
     async def _value(
         self, query: LiteralString, params: Mapping[str, Any] = NOTHING, deadline: float = 15.0
     ) -> Any:
-        row = await self._database.row(query, params, deadline=deadline)
-        return row[0] if row else None
+        return await self._database.value(query, params, deadline=deadline)
