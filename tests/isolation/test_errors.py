@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from passbell.database.pool import CONNECTION_OPTIONS, Database
-from passbell.delivery.supervision import Loops, ends_the_process
+from passbell.delivery.loops import Loops, ends_the_process
 from passbell.errors import (
     CampaignError,
     ConfigurationError,
@@ -76,7 +76,7 @@ def test_a_missing_object_ends_the_daemon_only_if_the_schema_is_behind(database:
 
 def test_a_loop_that_breaks_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an unexpected error and a refusal the loop goes on; one of the configuration ends all."""
-    monkeypatch.setattr("passbell.delivery.supervision.Backoff.next", lambda _: 0.0)
+    monkeypatch.setattr("passbell.delivery.loops.Backoff.next", lambda _: 0.0)
     errors = iter([ZeroDivisionError("odd"), DatabaseRefused("a rule"), ConfigurationError("a setting")])
     rounds = itertools.count(1)
     begun = 0

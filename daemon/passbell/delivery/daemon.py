@@ -28,7 +28,7 @@ from passbell.delivery.listener import run_listener
 from passbell.delivery.lists import ListLoader
 from passbell.delivery.poll import run_poll
 from passbell.delivery.schedule import Duty, Schedule
-from passbell.delivery.supervision import Loops, ends_the_process
+from passbell.delivery.loops import Loops, ends_the_process
 from passbell.delivery.wakeups import Wakeup
 from passbell.delivery.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, PassbellError, SchemaBehind

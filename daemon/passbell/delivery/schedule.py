@@ -175,7 +175,7 @@ class Schedule:
         while self._running:
             try:
                 await asyncio.wait(set(self._running))
-            except asyncio.CancelledError:  # once more: a cancellation can be swallowed (supervision.py)
+            except asyncio.CancelledError:  # once more: a cancellation can be swallowed (loops.py)
                 for task in self._running:
                     task.cancel()
         self._scheduler.shutdown(wait=False)

@@ -112,7 +112,7 @@ async def work_off(kind: Kind[Held], claims: Claims, at_once: int = AT_ONCE) -> 
 
 
 async def _let_go(hands: set[asyncio.Task[None]]) -> None:
-    """Cancel until all are gone: a cancellation can be swallowed (supervision.py)."""
+    """Cancel until all are gone: a cancellation can be swallowed (loops.py)."""
     while hands:
         for task in hands:
             task.cancel()
