@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from passbell.database.calls import ClaimedChunk, Decided
 from passbell.delivery.chunks import MAX_HELD, ChunkLoop
-from passbell.delivery.wakeups import Wakeup
+from passbell.delivery.loops import Wakeup
 from passbell.outcomes import Outcome
 from passbell.settings import Settings
 

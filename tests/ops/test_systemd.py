@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import pytest
 
-from passbell.delivery.wakeups import Wakeup
+from passbell.delivery.loops import Wakeup
 from passbell.ops.liveness import Liveness
 from passbell.settings import Settings
 from support import confined

@@ -42,7 +42,8 @@ The states of a chunk in hand:
     Meanwhile ChunkLoop.keep_leases renews the lease, notices pause, cancel and opt-outs, and reports slow chunks in
     parts. A lost chunk (Stop.LOST) is neither sent nor reported.
 
-One loop has one duty; `daemon` starts them, `loops` runs them side by side and ends them together:
+One loop has one duty. `daemon` starts them. `loops` runs them side by side, wakes them (one small question, the poll, for
+all of them) and ends them together:
 
     campaigns   claim a due campaign, freeze its audience
     lists       download and read a campaign's list, beside the claims
@@ -51,7 +52,6 @@ One loop has one duty; `daemon` starts them, `loops` runs them side by side and 
     health      tell an outage from a bad pass, open and close the account's breaker
     accounts    a client, a rate and a breaker for each PassKit account
     pacing      when the next request may leave, over all daemons; `blocks` are its slots, `fairline` its line
-    poll        one small question, which wakes the loops that may have something to do
     worker      heartbeat; free what dead neighbours held
     listener    LISTEN, to be quicker than the poll
     work        how lists, imports, birthdays and automations are claimed, renewed, and ended or handed back

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from passbell.database.calls import OWN, AccountSettings
-from passbell.delivery.backoff import Backoff
 from passbell.delivery.caller import Call
 from passbell.delivery.dryrun import DryTransport
 from passbell.delivery.health import Health
+from passbell.delivery.loops import SELDOM, Backoff
 from passbell.delivery.pacing import Pacer
 from passbell.delivery.sending import Sender
-from passbell.delivery.wakeups import SELDOM
 from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellError
 from passbell.ops.metrics import observe_request
 from passbell.outcomes import Stop
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from passbell.database.calls import Queue
-    from passbell.delivery.wakeups import Wakeup
+    from passbell.delivery.loops import Wakeup
     from passbell.settings import Settings
     from passbell.settings.account_secrets import Secrets
 

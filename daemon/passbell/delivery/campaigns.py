@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from passbell.database.calls import QUICK_SECONDS
-from passbell.delivery.backoff import Backoff
-from passbell.delivery.wakeups import SELDOM, Wakeup
+from passbell.delivery.loops import SELDOM, Backoff, Wakeup
 from passbell.errors import DatabaseRefused, DatabaseUnavailable
 
 if TYPE_CHECKING:

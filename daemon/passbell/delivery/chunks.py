@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.delivery.backoff import Backoff
 from passbell.delivery.held import HeldChunk, lease_clock
+from passbell.delivery.loops import SELDOM, Backoff
 from passbell.delivery.pacing import Pacer
 from passbell.delivery.slowhosts import SlowHosts
-from passbell.delivery.wakeups import SELDOM
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
 from passbell.ops.metrics import CHUNKS_HELD, CLAIM, LEASES_LOST, count_outcomes
 from passbell.outcomes import Stop
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from passbell.database.calls import ClaimedChunk, Queue
     from passbell.delivery.accounts import Account, Accounts
-    from passbell.delivery.wakeups import Wakeup
+    from passbell.delivery.loops import Wakeup
     from passbell.settings import Settings
 
 __all__ = ["ChunkLoop"]

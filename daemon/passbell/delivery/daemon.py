@@ -19,17 +19,14 @@ from passbell.database.pool import Database
 from passbell.delivery import systemd
 from passbell.delivery.accounts import Accounts
 from passbell.delivery.automations import COUNT_SECONDS, LOOK_SECONDS, Automations
-from passbell.delivery.backoff import Backoff
 from passbell.delivery.birthdays import TICK_SECONDS, Birthdays
 from passbell.delivery.campaigns import CampaignLoops
 from passbell.delivery.chunks import ChunkLoop
 from passbell.delivery.imports import run_imports
 from passbell.delivery.listener import run_listener
 from passbell.delivery.lists import ListLoader
-from passbell.delivery.poll import run_poll
+from passbell.delivery.loops import Backoff, Loops, Wakeup, ends_the_process, run_poll
 from passbell.delivery.schedule import Duty, Schedule
-from passbell.delivery.loops import Loops, ends_the_process
-from passbell.delivery.wakeups import Wakeup
 from passbell.delivery.worker import register, run_heartbeat
 from passbell.errors import DatabaseUnavailable, PassbellError, SchemaBehind
 from passbell.ops import retention

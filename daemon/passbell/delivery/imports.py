@@ -18,8 +18,7 @@ import structlog
 
 from passbell.database.claims import Claims
 from passbell.database.importqueue import ImportQueue
-from passbell.delivery.backoff import Backoff
-from passbell.delivery.wakeups import SELDOM
+from passbell.delivery.loops import SELDOM, Backoff
 from passbell.delivery.work import in_thread, took_too_long, work_off
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from passbell.database.claims import Claim
     from passbell.database.importqueue import ClaimedImport
     from passbell.database.pool import Database
-    from passbell.delivery.wakeups import Wakeup
+    from passbell.delivery.loops import Wakeup
     from passbell.settings import Settings
 
 __all__ = ["run_imports"]

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from passbell.database.channel import listening
-from passbell.delivery.backoff import Backoff
+from passbell.delivery.loops import Backoff
 from passbell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
-"""Runs the loops side by side, restarts one that an error ended, and ends them together.
+"""What every loop of the daemon needs: its wake-up, its pauses after failures, and supervision.
 
-Only an error of the configuration or of the schema's version ends the daemon. Any other one, from the database, from
-the host's rules, or unexpected, ends one round of one loop: it is logged, and the loop starts again after a pause that
-grows with each error in a row. So the other loops, and the other campaigns of this one, go on.
+Loops run side by side, and are ended together. Only an error of the configuration or of the schema's version ends the
+daemon. Any other one, from the database, from the host's rules, or unexpected, ends one round of one loop: it is
+logged, and the loop starts again after a pause that grows with each error in a row. So the other loops, and the other
+campaigns of this one, go on.
 
 A TaskGroup would do if every cancellation arrived: but it cancels each task once, and `asyncio.wait_for` of Python
 3.11 (inside psycopg) may swallow that one when its future completes at the same moment. A daemon that lost a loop and
@@ -12,27 +13,103 @@ waits for ever for another is alive and idle, the worst of all states. So the lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from passbell.database.migrate import check
-from passbell.delivery.backoff import Backoff
-from passbell.errors import ConfigurationError, PassbellError, SchemaBehind, SchemaTooNew
+from passbell.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    PassbellError,
+    SchemaBehind,
+    SchemaTooNew,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-__all__ = ["Loops", "ends_the_process"]
+    from passbell.database.calls import Queue, WorkWaiting
+
+__all__ = ["SELDOM", "Backoff", "Loops", "Wakeup", "cancel_until_gone", "ends_the_process", "log_interrupted", "run_poll"]
 
 log = structlog.get_logger()
 
+SELDOM: Final = 30.0
+"""Seconds after which a loop looks for work without an event: the poll and the notifications should have set one. Well
+below `STUCK_SECONDS` of ops/liveness.py."""
 CANCEL_AGAIN_SECONDS: Final = 0.5
 RESTART_LIMIT: Final = 30.0
 """The longest pause before a loop starts again."""
 CALM_SECONDS: Final = 60.0
 """After a round of this length the next error counts as the first."""
+
+
+class Wakeup:
+    """One loop's event: `set()` ends the loop's wait. Calls before the wait are kept, as one.
+
+    `beat` is when the loop last went round (time.monotonic), for liveness and the watchdog.
+    """
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.beat = time.monotonic()
+
+    def set(self) -> None:
+        """Wake the loop, or let its next wait end at once."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until it is set, at most `seconds`."""
+        self.beat = time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        self._event.clear()
+        self.beat = time.monotonic()
+
+
+class Backoff:
+    """`first`, twice, four times … as many seconds, at most `limit`, each times 0.75 to 1.25."""
+
+    def __init__(self, limit: float = 5.0, first: float = 0.1) -> None:
+        self._limit = limit
+        self._first = first
+        self._failures = 0
+
+    @property
+    def failures(self) -> int:
+        """How many in a row."""
+        return self._failures
+
+    def reset(self) -> None:
+        """It works again."""
+        self._failures = 0
+
+    def next(self) -> float:
+        """Seconds to wait after one more failure."""
+        self._failures += 1
+        return min(self._limit, self._first * 2.0 ** min(self._failures - 1, 20)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+
+
+async def run_poll(queue: Queue, found: Callable[[WorkWaiting], None], poll_seconds: float) -> None:
+    """Ask every `poll_seconds` whether there may be anything to do, and tell `found`; until cancelled.
+
+    One small question for all loops: they look for work by themselves only when they are woken, by a notification, by
+    each other or from here, and otherwise after SELDOM.
+    """
+    backoff = Backoff()
+    while True:
+        await asyncio.sleep(poll_seconds)
+        try:
+            found(await queue.work_waiting())
+            backoff.reset()
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", where="poll", reason=str(error))
+            await asyncio.sleep(backoff.next())
 
 
 async def ends_the_process(error: Exception, dsn: str) -> bool:
@@ -50,6 +127,30 @@ async def ends_the_process(error: Exception, dsn: str) -> bool:
             return False
         return not report.current
     return isinstance(error, ConfigurationError | SchemaTooNew)
+
+
+async def cancel_until_gone(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel the tasks again and again until none is left: a cancellation can be swallowed."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait(tasks, timeout=CANCEL_AGAIN_SECONDS)
+        for task in [task for task in tasks if task.done()]:
+            tasks.remove(task)
+            if not task.cancelled():
+                task.exception()  # seen: asyncio need not complain about it
+
+
+def log_interrupted(loop: str, error: Exception, pause: float) -> None:
+    """Log that an error ended a round of a loop; a defect with its traceback."""
+    log.warning(
+        "loop_interrupted",
+        loop=loop,
+        reason=str(error) or type(error).__name__,
+        pause=round(pause, 1),
+        exc_info=None if isinstance(error, PassbellError) else error,
+    )
 
 
 class Loops:
@@ -78,13 +179,7 @@ class Loops:
                 if time.monotonic() - begun > CALM_SECONDS:
                     backoff.reset()
                 pause = backoff.next()
-                log.warning(
-                    "loop_interrupted",
-                    loop=name,
-                    reason=str(error) or type(error).__name__,
-                    pause=round(pause, 1),
-                    exc_info=None if isinstance(error, PassbellError) else error,
-                )
+                log_interrupted(name, error, pause)
                 await asyncio.sleep(pause)
             else:
                 return
@@ -109,9 +204,5 @@ class Loops:
         return code
 
     async def end(self) -> None:
-        """Cancel until all are gone."""
-        pending = set(self._tasks)
-        while pending:
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+        """End them all."""
+        await cancel_until_gone(set(self._tasks))

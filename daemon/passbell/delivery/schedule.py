@@ -19,8 +19,8 @@ import structlog
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from passbell.delivery.backoff import Backoff
-from passbell.errors import DatabaseUnavailable, PassbellError
+from passbell.delivery.loops import Backoff, log_interrupted
+from passbell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -75,13 +75,7 @@ class Duty:
     def interrupted(self, error: Exception) -> float:
         """An error ended a run; returns the pause."""
         pause = self._backoff.next()
-        log.warning(
-            "loop_interrupted",
-            loop=self.name,
-            reason=str(error) or type(error).__name__,
-            pause=round(pause, 1),
-            exc_info=None if isinstance(error, PassbellError) else error,
-        )
+        log_interrupted(self.name, error, pause)
         return pause
 
 

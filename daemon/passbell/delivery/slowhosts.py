@@ -12,7 +12,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
-from passbell.delivery.backoff import Backoff
+from passbell.delivery.loops import Backoff
 from passbell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:

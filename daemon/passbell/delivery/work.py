@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import psycopg
 import structlog
 
+from passbell.delivery.loops import cancel_until_gone
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ log = structlog.get_logger()
 
 AT_ONCE: Final = 3
 """Pieces of work of one kind that one daemon works on at the same time."""
-_CANCEL_AGAIN_SECONDS: Final = 0.5
 
 T = TypeVar("T")
 Held = TypeVar("Held")
@@ -105,23 +105,10 @@ async def work_off(kind: Kind[Held], claims: Claims, at_once: int = AT_ONCE) -> 
             hands -= done
             trouble += [error for task in done if (error := task.exception()) is not None]
     finally:
-        await _let_go(hands)
+        await cancel_until_gone(hands)
     if trouble:
         raise trouble[0]
     return count
-
-
-async def _let_go(hands: set[asyncio.Task[None]]) -> None:
-    """Cancel until all are gone: a cancellation can be swallowed (loops.py)."""
-    while hands:
-        for task in hands:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait(hands, timeout=_CANCEL_AGAIN_SECONDS)
-        for task in [task for task in hands if task.done()]:
-            hands.remove(task)
-            if not task.cancelled():
-                task.exception()  # seen: asyncio need not complain about it
 
 
 async def work_on(kind: Work[Held], held: Held) -> None:

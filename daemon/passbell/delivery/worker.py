@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.delivery.backoff import Backoff
+from passbell.delivery.loops import Backoff
 from passbell.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from passbell.database.calls import Queue
-    from passbell.delivery.wakeups import Wakeup
+    from passbell.delivery.loops import Wakeup
     from passbell.settings import Settings
 
 __all__ = ["register", "run_heartbeat"]
