@@ -7,9 +7,9 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from passbell.database.calls import Slots
-from passbell.delivery.caller import Call
+from passbell.database.limits import Slots
 from passbell.delivery.pacing import Pacer
+from passbell.delivery.sending import PacedCaller
 from passbell.passkit import Credentials, PassKit, Recipient, Verdict
 from passbell.passkit.over_httptools import HttptoolsTransport
 
@@ -53,7 +53,7 @@ async def test_the_first_calls_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> 
 
     pacer = Pacer(take, RATE)
     calls = iter(range(2 * RATE))
-    async with PassKit(url, Credentials(token="t"), caller=Call(pacer)) as passkit:
+    async with PassKit(url, Credentials(token="t"), caller=PacedCaller(pacer)) as passkit:
 
         async def lane() -> None:
             for _ in calls:

@@ -9,17 +9,17 @@ import weakref
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-from passbell.database.calls import ClaimedChunk, Slots
-from passbell.delivery.caller import Call
+from passbell.database.calls import ClaimedChunk
+from passbell.database.limits import Slots
 from passbell.delivery.health import Health
 from passbell.delivery.held import HeldChunk, lease_clock
 from passbell.delivery.pacing import Pacer
-from passbell.delivery.sending import Sender
+from passbell.delivery.sending import PacedCaller, Sender
 from passbell.passkit import Credentials, PassKit
 from support.scripted import Server
 
 if TYPE_CHECKING:
-    from passbell.database.calls import Queue
+    from passbell.database.limits import RateLimit
 
 SIZE = 40
 
@@ -34,8 +34,8 @@ async def test_a_chunk_that_is_through_is_gone_at_once() -> None:
         return Slots(now, now, 1e-6)
 
     pacer = Pacer(take, 10_000)
-    async with PassKit(server.url, Credentials(token="t"), caller=Call(pacer)) as passkit:
-        sender = Sender(passkit, Health(cast("Queue", None), passkit), pacer, merge=False, concurrency=10)
+    async with PassKit(server.url, Credentials(token="t"), caller=PacedCaller(pacer)) as passkit:
+        sender = Sender(passkit, Health(cast("RateLimit", None), passkit), pacer, merge=False, concurrency=10)
         gc.collect()
         gc.disable()
         try:

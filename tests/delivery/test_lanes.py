@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from passbell.database.calls import ClaimedChunk, Slots
+from passbell.database.calls import ClaimedChunk
+from passbell.database.limits import Slots
 from passbell.delivery.held import HeldChunk, SendStopped, lease_clock
 from passbell.delivery.lanes import Lanes
 from passbell.delivery.pacing import Pacer

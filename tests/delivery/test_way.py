@@ -8,6 +8,7 @@ import re
 
 import passbell.delivery
 from passbell.database.calls import Queue
+from passbell.database.limits import RateLimit
 from passbell.passkit import PassKit
 from passbell.passkit.wire import Transport
 from support.markdown import ROOT
@@ -16,7 +17,7 @@ from support.markdown import ROOT
 def test_every_name_in_the_drawing_exists() -> None:
     """Who follows a pass from the row to the push and back finds each function under its name."""
     drawing = passbell.delivery.__doc__ or ""
-    known: dict[str, type] = {"Queue": Queue, "PassKit": PassKit, "Transport": Transport}
+    known: dict[str, type] = {each.__name__: each for each in (Queue, RateLimit, PassKit, Transport)}
     for module in pkgutil.iter_modules(passbell.delivery.__path__):
         found = vars(importlib.import_module(f"passbell.delivery.{module.name}")).values()
         known |= {one.__name__: one for one in found if isinstance(one, type)}

@@ -1,8 +1,8 @@
 """The daemon: it claims, paces, sends and reports. All truth is in the database; see `sql/README`.
 
-The way of a pass, by function calls alone. `Queue` is in `passbell.database.calls`, `PassKit` in
-`passbell.passkit.client`; the number beside an SQL function is that of its file in `sql/functions`. The classes of this
-package are in the module of their duty, listed below.
+The way of a pass, by function calls alone. `Queue` is in `passbell.database.calls`, `RateLimit` in
+`passbell.database.limits`, `PassKit` in `passbell.passkit.client`. The number beside an SQL function is that of its
+file in `sql/functions`. The classes of this package are in the module of their duty, listed below.
 
     order    public.push_campaigns           a row; CampaignLoops claims it when it is due
      │       Queue.claim_campaign            passbell.claim_campaign (22) freezes its audience
@@ -13,9 +13,10 @@ package are in the module of their duty, listed below.
      │       ChunkLoop._work                 a task for each chunk in hand, a HeldChunk
     read     Sender._read                    PassKit.read_metadata: what the records hold, a hundred in one request
      │       Lanes.add, Lanes._lane          in line with other programs' chunks; a lane takes the next pass
-    push     Sender._deliver, Sender._push   PassKit.push for a Call, an argument down to the transport
-     │       PassKit._ask_once               asks the Call for a slot, then makes the request
-     │       Call.take_slot, Pacer.wait      may the request still be made? has its slot of the rate come?
+    push     Sender._deliver, Sender._push   PassKit.push for a PacedCaller, an argument down to the transport
+     │       PassKit._ask_once               asks the caller for a slot, then makes the request
+     │       PacedCaller.take_slot           may the request still be made?
+     │       Pacer.wait                      the request's slot of the rate has come
      │       Blocks.ask                      RateLimit.take_slots, bound in `accounts`: passbell.take_slots (40)
      │       Transport.request               over_httptools, or over_httpx behind a proxy: bytes out, an answer in
      │       answers.verdict_of              HTTP status → Verdict

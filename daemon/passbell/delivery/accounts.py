@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from passbell.database.calls import OWN, AccountSettings
-from passbell.delivery.caller import Call
 from passbell.delivery.dryrun import DryTransport
 from passbell.delivery.health import Health
 from passbell.delivery.loops import SELDOM, Backoff
 from passbell.delivery.pacing import Pacer
-from passbell.delivery.sending import Sender
+from passbell.delivery.sending import PacedCaller, Sender
 from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellError
 from passbell.ops.metrics import observe_request
 from passbell.outcomes import Stop
@@ -72,7 +71,7 @@ class Account:
             timeout=settings.request_timeout,
             concurrency=settings.concurrency,
             transport=DryTransport() if secrets is None else None,
-            caller=Call(pacer),
+            caller=PacedCaller(pacer),
             after_call=observe_request,
             http_client=settings.http_client,
         )

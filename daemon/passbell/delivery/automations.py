@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.database.claims import Claims
 from passbell.database.runs import AutomationRuns
 from passbell.database.upkeep import Upkeep
 from passbell.delivery.dailyruns import SLICE_SECONDS, DailyRuns
@@ -38,37 +37,25 @@ STATEMENT_SECONDS: Final = 60.0
 """statement_timeout of a batch: a rule that takes longer stops its automation."""
 
 
-class Automations(DailyRuns):
+class Automations(DailyRuns[AutomationRuns]):
     """One daemon's part in the automations; its runs are a kind of work, see delivery/work.py."""
-
-    _runs: AutomationRuns
 
     def __init__(
         self,
         database: Database,
         dsn: str,
         worker: UUID,
-        fired: Callable[[], None] = lambda: None,
+        queued: Callable[[], None] = lambda: None,
         *,
         lease_seconds: float = 120.0,
         statement_seconds: float = STATEMENT_SECONDS,
     ) -> None:
-        """Make it.
-
-        Args:
-            database: for the short calls.
-            dsn: for batches, which need a connection of their own to bound how long a rule may take.
-            worker: this daemon's id; a run is leased to it.
-            fired: called when messages may be waiting in the queue.
-            lease_seconds: how long a run stays ours without a sign of life; longer than a batch.
-            statement_seconds: see STATEMENT_SECONDS.
-        """
-        self._runs = AutomationRuns(
+        """See `AutomationRuns` for all but `queued`. A lease is longer than a batch."""
+        runs = AutomationRuns(
             database, dsn, worker, lease_seconds=lease_seconds, statement_seconds=statement_seconds
         )
+        super().__init__(runs, queued)
         self._upkeep = Upkeep(database)
-        self._claims = Claims()
-        self._fired = fired
         self._turn = asyncio.Lock()
         """The other two duties take turns, so that together they occupy one connection of the pool."""
         self.fired = 0
@@ -79,7 +66,7 @@ class Automations(DailyRuns):
         before = self.fired
         await self.off()
         if self.fired > before:
-            self._fired()
+            self._queued()
 
     async def watch_wallets(self) -> None:
         """Note passes that are new in a wallet, a program per call."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from passbell.database.claims import Claims
 from passbell.database.runs import BirthdayRuns
 from passbell.delivery.dailyruns import SLICE_SECONDS, DailyRuns
 from passbell.delivery.work import took_too_long
@@ -36,42 +35,30 @@ FAILURES_LOGGED: Final = 10
 """Per pass over a run; the rest is counted, and all of them are in passbell.birthday_failures."""
 
 
-class Birthdays(DailyRuns):
+class Birthdays(DailyRuns[BirthdayRuns]):
     """One daemon's part in the birthday runs; a kind of work, see delivery/work.py."""
-
-    _runs: BirthdayRuns
 
     def __init__(
         self,
         database: Fetches,
         dsn: str,
         worker: UUID,
-        greeted: Callable[[], None] = lambda: None,
+        queued: Callable[[], None] = lambda: None,
         *,
         lease_seconds: float = 60.0,
         statement_seconds: float = STATEMENT_SECONDS,
     ) -> None:
-        """Make it.
-
-        Args:
-            database: for the short calls.
-            dsn: for batches, which need a connection of their own to bound how long an award may hang.
-            worker: this daemon's id; a run is leased to it.
-            greeted: called when greetings may be waiting in the queue.
-            lease_seconds: how long a run stays ours without a sign of life.
-            statement_seconds: see STATEMENT_SECONDS.
-        """
-        self._runs = BirthdayRuns(
+        """See `BirthdayRuns` for all but `queued`."""
+        runs = BirthdayRuns(
             database, dsn, worker, lease_seconds=lease_seconds, statement_seconds=statement_seconds
         )
-        self._claims = Claims()
-        self._greeted = greeted
+        super().__init__(runs, queued)
         self._refused = ""
 
     async def give(self) -> None:
         """Give the gifts of every run that is due."""
         if await self.off():
-            self._greeted()
+            self._queued()
 
     def names(self, held: Run) -> dict[str, str]:
         """The program and its date."""

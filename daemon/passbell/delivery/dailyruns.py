@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from passbell.database.claims import Claims
+from passbell.database.runs import AutomationRuns, BirthdayRuns
 from passbell.delivery.work import work_off
 
 if TYPE_CHECKING:
-    from passbell.database.claims import Claim, Claims
-    from passbell.database.runs import AutomationRuns, BirthdayRuns, Run
+    from collections.abc import Callable
+
+    from passbell.database.claims import Claim
+    from passbell.database.runs import Run
 
 __all__ = ["SLICE_SECONDS", "DailyRuns"]
 
@@ -23,13 +27,20 @@ SLICE_SECONDS: Final = 10.0
 REST_SECONDS: Final = 2.0
 
 
-class DailyRuns(ABC):
+Runs = TypeVar("Runs", AutomationRuns, BirthdayRuns)
+
+
+class DailyRuns(ABC, Generic[Runs]):
     """A run is worked off in batches, and each batch extends its lease."""
 
     renew_every: float | None = None
-    _claims: Claims
-    _runs: AutomationRuns | BirthdayRuns
-    _resting = 0
+
+    def __init__(self, runs: Runs, queued: Callable[[], None]) -> None:
+        """`queued()` is called when messages of the runs may be waiting in the queue."""
+        self._runs: Runs = runs
+        self._queued = queued
+        self._claims = Claims()
+        self._resting = 0
 
     @abstractmethod
     def names(self, held: Run) -> dict[str, str]:

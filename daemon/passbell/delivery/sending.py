@@ -1,25 +1,29 @@
-"""One recipient: read what its record holds, push the text, say what came of it."""
+"""One recipient: read what its record holds, push the text in a slot of the rate, say what came of it."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from typing import TYPE_CHECKING, Final
 
-from passbell.delivery.caller import Call
 from passbell.delivery.held import SendStopped
 from passbell.delivery.lanes import Lanes
+from passbell.delivery.pacing import ALLOWANCE
 from passbell.errors import DatabaseUnavailable
+from passbell.ops.metrics import LIMITER_WAIT
 from passbell.outcomes import OUTCOMES, Stop
 from passbell.passkit import Answer, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from passbell.delivery.health import Health
     from passbell.delivery.held import HeldChunk
     from passbell.delivery.pacing import Pacer
     from passbell.passkit import PassKit
 
-__all__ = ["Sender"]
+__all__ = ["PacedCaller", "Sender"]
 
 REPEATS: Final = 3
 """Requests for one attempt. PassKit's instruction for a 503 is to wait 250 ms and repeat until it succeeds."""
@@ -35,6 +39,61 @@ _TROUBLE = {Verdict.RETRY, Verdict.SERVER_ERROR, Verdict.REFUSED}
 
 _HALTS = {Verdict.THROTTLED, Verdict.REFUSED}
 """What a list says about the account rather than about one record."""
+
+
+class PacedCaller:
+    """The `passbell.passkit.wire.Caller` of a request for a recipient, a whole chunk (a list) or no chunk (a probe).
+
+    Every request of a client whose callers these are, reads and repeats included, takes a slot of the account's rate
+    first, and stops with its chunk.
+    """
+
+    __slots__ = ("_held", "_nth", "_pacer")
+
+    def __init__(self, pacer: Pacer, held: HeldChunk | None = None, nth: int | None = None) -> None:
+        """`pacer` is the account's."""
+        self._pacer = pacer
+        self._held = held
+        self._nth = nth
+
+    def is_over(self) -> bool:
+        """Whether the request may not be made any more."""
+        held = self._held
+        return held is not None and (held.is_over() or self._nth in held.withdrawn)
+
+    def take_slot(self) -> Awaitable[None] | None:
+        """Take a slot; None: the request may leave now.
+
+        Raises:
+            SendStopped: the chunk was stopped or its lease ended, before or during the wait.
+            DatabaseUnavailable: no rate slot can be reserved (database unreachable).
+        """
+        if self.is_over():
+            raise SendStopped
+        if self._pacer.at_once():
+            LIMITER_WAIT.observe(0.0)
+            return None
+        return self._wait()
+
+    async def retake_slot(self, seconds: float) -> None:
+        """Take the very next slot if making a connection took so many seconds that the one in hand is over.
+
+        A handshake is several ways to PassKit and back. Sent in the old slots, the first calls of a campaign would
+        arrive together with those that were sent later on kept connections: 60 in a second instead of 50.
+
+        Raises:
+            SendStopped, DatabaseUnavailable: as `take_slot`.
+        """
+        if seconds > ALLOWANCE:
+            await self._wait(first=True)
+
+    async def _wait(self, *, first: bool = False) -> None:
+        begun = time.monotonic()
+        key = None if self._held is None else self._held.turn_key
+        given = await self._pacer.wait(self.is_over, key, first=first)
+        LIMITER_WAIT.observe(time.monotonic() - begun)
+        if not given:
+            raise SendStopped
 
 
 class Sender:
@@ -78,9 +137,9 @@ class Sender:
         """Lists that met trouble of the account are asked for again as lists: one by one they cost a hundred calls."""
         known: Known = {}
         left = [held.recipient(nth) for nth in range(held.size)]
-        call = Call(self._pacer, held)
+        caller = PacedCaller(self._pacer, held)
         for _ in range(PATIENCE):
-            known |= await self._passkit.read_metadata(left, call)
+            known |= await self._passkit.read_metadata(left, caller)
             halted = {
                 recipient: answer
                 for recipient in left
@@ -91,7 +150,7 @@ class Sender:
             left, answer = list(halted), next(iter(halted.values()))
             if answer.verdict is Verdict.THROTTLED:
                 await self._throttled(held, answer)
-            elif await self._health.is_refused(answer, "list", call):
+            elif await self._health.is_refused(answer, "list", caller):
                 held.stop(Stop.BREAKER)
             else:
                 await asyncio.sleep(REPEAT_PAUSE)
@@ -110,20 +169,20 @@ class Sender:
     async def _push(self, lanes: Lanes, held: HeldChunk, nth: int) -> Answer:
         """One attempt: up to `REPEATS` requests while the trouble is of the kind that passes."""
         recipient = held.recipient(nth)
-        call = Call(self._pacer, held, nth)
+        caller = PacedCaller(self._pacer, held, nth)
         # Never a default here: a record whose map is not known would be wiped.
         metadata = held.known[recipient.pass_id] if self._merge else None
         failures = throttles = 0
         while True:
             if isinstance(metadata, Answer) and (failures or throttles):
-                metadata = (await self._passkit.read_metadata([recipient], call))[recipient.pass_id]
+                metadata = (await self._passkit.read_metadata([recipient], caller))[recipient.pass_id]
             if isinstance(metadata, Answer):
                 answer = metadata
             else:
-                answer = await self._passkit.push(recipient, held.chunk.texts[nth], metadata, call)
+                answer = await self._passkit.push(recipient, held.chunk.texts[nth], metadata, caller)
             if answer.verdict in _TROUBLE:
                 failures += 1
-                if await self._stops(held, recipient.pass_id, answer, call) or held.is_over():
+                if await self._stops(held, recipient.pass_id, answer, caller) or held.is_over():
                     return answer
                 if failures == REPEATS:
                     # Refused, and yet the account works: an attempt like any other that failed.
@@ -141,13 +200,13 @@ class Sender:
                 self._health.succeeded(answer)
                 return answer
 
-    async def _stops(self, held: HeldChunk, pass_id: str, answer: Answer, call: Call) -> bool:
+    async def _stops(self, held: HeldChunk, pass_id: str, answer: Answer, caller: PacedCaller) -> bool:
         """Whether it is PassKit or the account, rather than this pass; then nothing more is sent."""
         if answer.verdict is Verdict.REFUSED:
-            stops = await self._health.is_refused(answer, pass_id, call)
+            stops = await self._health.is_refused(answer, pass_id, caller)
         else:
             held.doubtful.add(pass_id)
-            stops = await self._health.is_down(answer, call)
+            stops = await self._health.is_down(answer, caller)
         if stops:
             held.stop(Stop.BREAKER)
         return stops
