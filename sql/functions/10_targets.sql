@@ -1,17 +1,6 @@
--- One list entry per comma, as an anchored pattern: '90210, 902*' → '^(90210|902.*)$', upper case, everything but a
--- closing '*' taken literally. NULL when there is no entry.
-create or replace function passbell.list_pattern(p_list text) returns text
-language sql immutable parallel safe
-set search_path = ''
-as $$
-    select '^(' || string_agg(case when e.entry like '%*'
-                                   then regexp_replace(left(e.entry, -1), '([^[:alnum:][:space:]])', '\\\1', 'g') || '.*'
-                                   else regexp_replace(e.entry, '([^[:alnum:][:space:]])', '\\\1', 'g') end, '|') || ')$'
-      from (select upper(btrim(x)) as entry from unnest(string_to_array(p_list, ',')) as x) e
-     where e.entry <> ''
-$$;
+drop function if exists passbell.list_pattern(text);
 
--- The same for large lists, as data: with a pattern of a hundred entries each row is compared with all of them, and
+-- A list of zip codes or cities as data: with a pattern of a hundred entries each row is compared with all of them, and
 -- PostgreSQL caches only some thirty patterns. Entries that are compared as a whole, upper case:
 create or replace function passbell.list_words(p_list text) returns text[]
 language sql immutable

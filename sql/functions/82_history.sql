@@ -50,14 +50,7 @@ as $$
      order by w.place
 $$;
 
--- How many campaigns there are in each state.
-create or replace function passbell.campaign_states(p_program uuid default null)
-returns table (status text, n bigint)
-language sql stable
-set search_path = ''
-as $$
-    select c.status, count(*) from public.push_campaigns c where p_program is null or c.program_id = p_program group by c.status
-$$;
+drop function if exists passbell.campaign_states(uuid);
 
 -- What became of a campaign's recipients, by outcome and reason.
 create or replace function passbell.campaign_reasons(p_campaign uuid)

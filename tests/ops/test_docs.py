@@ -13,8 +13,7 @@ import yaml
 import passbell
 from passbell.delivery import campaigns
 from passbell.ops import queue_state
-from passbell.ops.durations import Durations
-from passbell.ops.metrics import REGISTRY
+from passbell.ops.metrics import REGISTRY, Durations
 
 DOCS = Path(__file__).parents[2] / "docs"
 PACKAGE = Path(passbell.__file__).parent
