@@ -18,8 +18,7 @@ import pytest
 from passbell.devkit.year.life import Life
 from passbell.devkit.year.page import page
 from passbell.devkit.year.plot import LINES, WIDTH, Ink, drawn
-from passbell.devkit.year.show import Year
-from passbell.devkit.year.tally import Brought, Claim, Week
+from passbell.devkit.year.tally import Brought, Claim, Week, Year
 from support.processes import OWN_SETTINGS
 
 if TYPE_CHECKING:

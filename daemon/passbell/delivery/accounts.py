@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from passbell.database.calls import OWN, AccountSettings
-from passbell.delivery.dryrun import DryTransport
 from passbell.delivery.health import Health
 from passbell.delivery.loops import SELDOM, Backoff
 from passbell.delivery.pacing import Pacer
@@ -27,6 +26,7 @@ from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellErr
 from passbell.ops.metrics import observe_request
 from passbell.outcomes import Stop
 from passbell.passkit import Credentials, PassKit
+from passbell.passkit.dryrun import DryTransport
 from passbell.passkit.transport import choose_client
 from passbell.settings.account_secrets import account_secrets, own_secrets
 

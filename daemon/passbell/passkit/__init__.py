@@ -2,16 +2,17 @@
 
 The rooms, from the outside in:
 
-* `client`: `PassKit`, the object the engine holds. One request: rate slot, token, bytes, verdict.
+* `client`: `PassKit`, what the daemon holds for an account. One request: rate slot, token, bytes, verdict.
 * `records`: reading many `metaData` maps with few requests.
 * `recipient`: which endpoint and which identifiers belong to a pass.
 * `templates`: which designs a program's passes use, and whether they ring.
 * `answers`: what a status code means for the pass and for the account.
 * `credentials` and `skew`: tokens that PassKit accepts, also with a wrong clock on our side.
-* `transport`: which HTTP client is used. `wire`: what `over_httptools` and `over_httpx` have in common.
+* `transport`: which HTTP client is used. `wire`: what `over_httptools` and `over_httpx` have in common; `dryrun` stands in
+  for both and sends nothing.
 
 Nothing here retries a failed update, keeps a rate or raises for HTTP trouble: every call returns an `Answer` and the
-engine decides. Each request is made for a `Caller` (in `wire`), an argument: it says when the request may leave.
+daemon decides. Each request is made for a `Caller` (in `wire`), an argument: it says when the request may leave.
 Programs that keep no rate leave it out.
 """
 

@@ -34,7 +34,7 @@ _ABOUT_TIME = re.compile(r"too long ago|before issued|not valid yet|is expired|h
 
 
 class Verdict(enum.StrEnum):  # a str, because an enum hashes in Python, and this is looked up at every push
-    """What the engine should do about an answer."""
+    """What the daemon should do about an answer."""
 
     SENT = "sent"
     """PassKit stored the record. It does not say that a phone was reached."""

@@ -109,8 +109,8 @@ def demo(
 
 def _year(page: Path, members: int | None, weeks: int | None, *, json_wanted: bool) -> int:
     from passbell.devkit.demo.screen import Screen  # noqa: PLC0415 - as above
-    from passbell.devkit.year.show import MEMBERS, WEEKS, live_a_year, tell  # noqa: PLC0415
-    from passbell.devkit.year.write import as_document, write_page  # noqa: PLC0415
+    from passbell.devkit.year.page import write_page  # noqa: PLC0415
+    from passbell.devkit.year.show import MEMBERS, WEEKS, as_document, live_a_year, tell  # noqa: PLC0415
 
     with write_page(page) as write, Screen(sys.stderr if json_wanted else sys.stdout) as screen:
         year = live_a_year(screen, members or MEMBERS, weeks or WEEKS)

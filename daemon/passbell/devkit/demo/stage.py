@@ -8,8 +8,10 @@ installs.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
@@ -18,14 +20,13 @@ from psycopg.rows import dict_row
 from passbell.database.bundle import sql_root
 from passbell.database.migrate import migrate
 from passbell.devkit.demo.children import Child
-from passbell.devkit.demo.listserver import ListServer, as_excel_saves_it
 from passbell.devkit.demo.members import DEMO_PROGRAMS, PassKitRecord, passkit_records, populate
 from passbell.devkit.demo.stock import bring_in
 from passbell.devkit.postgres import EmbeddedPostgres
 from passbell.devkit.sandbox.remote import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from uuid import UUID
 
@@ -34,6 +35,7 @@ __all__ = ["Row", "Stage"]
 Row = dict[str, Any]
 
 GENERATION: Final = "4"
+LIST_PATH: Final = "/guests.csv"
 BIRTHDAYS: Final = 12
 """At least so many members have their birthday today, however few were drawn."""
 UNKNOWN: Final = ("VIP-GUEST", "tbc", "4711", "see next sheet", "N0RTH-17", "old card", "0")
@@ -61,6 +63,44 @@ GUESTS: Final = """
 select external_id from passes_master where program_id = %s order by external_id limit (select count(*) / 2
   from passes_master where program_id = %s)
 """
+
+
+def as_excel_saves_it(ids: Sequence[str]) -> bytes:
+    """Return a CSV as a European Excel writes it: byte order mark, semicolons, padded headers."""
+    lines = ["Guest ; Member ID ; Table", *(f"{n};{member};{1 + n % 40}" for n, member in enumerate(ids, 1))]
+    return "\r\n".join([*lines, ""]).encode("utf-8-sig")
+
+
+class ListServer:
+    """The guest list, as a link that was pasted into a form: `content` at `url` on loopback, in the `with` block."""
+
+    def __init__(self, content: bytes) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = self.path == LIST_PATH
+                self.send_response(200 if found else 404)
+                self.send_header("Content-Type", "text/csv")
+                self.send_header("Content-Length", str(len(content) if found else 0))
+                self.end_headers()
+                if found:
+                    self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+                """Say nothing: the screen belongs to the show."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}{LIST_PATH}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class Stage:

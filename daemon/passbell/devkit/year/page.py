@@ -1,22 +1,25 @@
-"""The year as one HTML file: no script, nothing loaded from elsewhere, light and dark, from a phone's width on."""
+"""The year as one HTML file on disk: no script, nothing loaded from elsewhere, light and dark, from a phone's width on."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from passbell import __version__
 from passbell.devkit.year.plot import ceiling
+from passbell.errors import PassbellError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date
 
-    from passbell.devkit.year.show import Year
-    from passbell.devkit.year.tally import Brought, Week
+    from passbell.devkit.year.tally import Brought, Week, Year
 
-__all__ = ["page"]
+__all__ = ["page", "write_page"]
 
 LOW, HIGH = -15.0, 30.0
 """Of the scale of intervals, in guests of 100 messages."""
@@ -43,6 +46,34 @@ REASONS: Final = {
     "not_installed": "had left the wallet",
     "capped": "at the daily cap",
 }
+
+
+@contextmanager
+def write_page(path: Path) -> Iterator[Callable[[Year], Path]]:
+    """Make sure that the page can be written before a year is lived; nothing is left if there is none in the end.
+
+    Raises:
+        PassbellError: the folder cannot be written to.
+    """
+    path = path.absolute()
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise PassbellError(
+            f"{path} cannot be written: {error.strerror}. Name another file with --page."
+        ) from None
+    os.close(handle)
+    unfinished = Path(name)
+
+    def write(year: Year) -> Path:
+        unfinished.write_text(page(year), "utf-8")
+        unfinished.chmod(0o644)
+        return unfinished.replace(path)
+
+    try:
+        yield write
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def page(year: Year) -> str:

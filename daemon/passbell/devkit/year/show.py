@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
 from rich.live import Live
@@ -16,7 +16,7 @@ from passbell.database.migrate import migrate
 from passbell.devkit.postgres import EmbeddedPostgres
 from passbell.devkit.year.plot import Ink, drawn
 from passbell.devkit.year.restaurant import NAME, SUNDAY, Restaurant
-from passbell.devkit.year.tally import Brought, Claim, Week, brought, by_week, claims, count
+from passbell.devkit.year.tally import Brought, Year, brought, by_week, claims, count
 from passbell.errors import PassbellError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from passbell.devkit.demo.screen import Screen
     from passbell.devkit.year.restaurant import Day
 
-__all__ = ["MEMBERS", "WEEKS", "Year", "live_a_year", "tell"]
+__all__ = ["MEMBERS", "WEEKS", "as_document", "live_a_year", "tell"]
 
 MEMBERS: Final = 1_200
 WEEKS: Final = 52
@@ -38,26 +38,6 @@ FRAME_SECONDS: Final = 0.1
 REASONS: Final = """
 select reason, count(*) as n from passbell.deliveries where reason is not null group by 1 order by 2 desc
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Year:
-    """What was lived, and what became of it."""
-
-    name: str
-    seconds: float
-    weeks: list[Week]
-    results: list[Brought]
-    claims: list[Claim]
-    wallets: tuple[int, int]
-    """Passes in a wallet on the first day and on the last."""
-    reasons: dict[str, int]
-    """Messages that were not sent, by reason."""
-
-    @property
-    def ok(self) -> bool:
-        """Was every promise kept?"""
-        return all(claim.ok for claim in self.claims)
 
 
 def live_a_year(screen: Screen, members: int = MEMBERS, weeks: int = WEEKS) -> Year:
@@ -180,3 +160,17 @@ def tell(screen: Screen, year: Year, where: Path) -> None:
         screen.item(mark, Text(claim.claim + ("." if claim.ok else f" - but {claim.found}.")))
     screen.show("")
     screen.show(f"{len(year.weeks)} weeks in {year.seconds:.0f} s. The page: {where}")
+
+
+def as_document(year: Year, where: Path) -> dict[str, Any]:
+    """Return the year for `--json`."""
+    return {
+        "ok": year.ok,
+        "seconds": year.seconds,
+        "page": str(where),
+        "passes_in_wallets": {"first": year.wallets[0], "last": year.wallets[1]},
+        "weeks": [dataclasses.asdict(week) for week in year.weeks],
+        "results": [dataclasses.asdict(one) for one in year.results],
+        "not_sent": year.reasons,
+        "claims": [dataclasses.asdict(claim) for claim in year.claims],
+    }

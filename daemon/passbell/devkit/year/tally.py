@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from passbell.devkit.year.restaurant import Day, Restaurant
 
-__all__ = ["Brought", "Claim", "Week", "brought", "by_week", "claims", "count"]
+__all__ = ["Brought", "Claim", "Week", "Year", "brought", "by_week", "claims", "count"]
 
 BROADCASTS: Final = """
 select s.campaigns, s.sent, s.held, s.diff, s.lo, s.hi, j.verdict, j.sentence
@@ -93,6 +93,26 @@ class Claim:
     claim: str
     ok: bool
     found: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Year:
+    """What was lived, and what became of it."""
+
+    name: str
+    seconds: float
+    weeks: list[Week]
+    results: list[Brought]
+    claims: list[Claim]
+    wallets: tuple[int, int]
+    """Passes in a wallet on the first day and on the last."""
+    reasons: dict[str, int]
+    """Messages that were not sent, by reason."""
+
+    @property
+    def ok(self) -> bool:
+        """Was every promise kept?"""
+        return all(claim.ok for claim in self.claims)
 
 
 def by_week(days: Iterable[Day]) -> list[Week]:
