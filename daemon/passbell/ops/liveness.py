@@ -17,7 +17,7 @@ from passbell.database.upkeep import Upkeep
 from passbell.errors import PassbellError
 from passbell.ops.metrics import LOOP_AGE, TASKS
 from passbell.ops.queue_state import DEADLINE, QueueState
-from passbell.ops.server import Verdict, serve_operator
+from passbell.ops.server import Condition, serve_operator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -90,17 +90,17 @@ class Liveness:
             for name, loop in {"chunks": self._chunk_loop, **self._others}.items()
         }
 
-    def _live(self) -> Verdict:
-        return Verdict(self.chunk_loop_turns, {"phase": self.phase, "loop_age_seconds": self._ages()})
+    def _live(self) -> Condition:
+        return Condition(self.chunk_loop_turns, {"phase": self.phase, "loop_age_seconds": self._ages()})
 
-    async def _ready(self) -> Verdict:
+    async def _ready(self) -> Condition:
         if self._database is None or self.phase != "running":
-            return Verdict(good=False, facts={"phase": self.phase, "schema_wanted": self._wanted})
+            return Condition(good=False, facts={"phase": self.phase, "schema_wanted": self._wanted})
         try:
             schema = await Upkeep(self._database).schema_version(DEADLINE)
         except PassbellError as error:
-            return Verdict(good=False, facts={"phase": self.phase, "database": str(error)})
-        return Verdict(
+            return Condition(good=False, facts={"phase": self.phase, "database": str(error)})
+        return Condition(
             schema == self._wanted and self.chunk_loop_turns,
             {"phase": self.phase, "database": "ok", "schema": schema, "schema_wanted": self._wanted},
         )

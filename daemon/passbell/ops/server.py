@@ -23,7 +23,7 @@ from passbell.ops.metrics import REGISTRY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-__all__ = ["Verdict", "serve_operator"]
+__all__ = ["Condition", "serve_operator"]
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ _JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Condition:
     """An answer to /live or /ready: yes or no, and what is behind it."""
 
     good: bool
@@ -45,8 +45,8 @@ async def serve_operator(
     host: str,
     port: int,
     *,
-    live: Callable[[], Verdict],
-    ready: Callable[[], Awaitable[Verdict]],
+    live: Callable[[], Condition],
+    ready: Callable[[], Awaitable[Condition]],
     before_scrape: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[int | None]:
     """Serve while the block runs; gives the port, None if nothing is served.
@@ -83,8 +83,8 @@ async def serve_operator(
 class _Pages:
     def __init__(
         self,
-        live: Callable[[], Verdict],
-        ready: Callable[[], Awaitable[Verdict]],
+        live: Callable[[], Condition],
+        ready: Callable[[], Awaitable[Condition]],
         before_scrape: Callable[[], Awaitable[None]],
     ) -> None:
         self._live = live
@@ -140,6 +140,6 @@ class _Pages:
                 return HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /live or /ready\n"
 
 
-def _page(question: str, verdict: Verdict) -> tuple[HTTPStatus, str, bytes]:
-    status = HTTPStatus.OK if verdict.good else HTTPStatus.SERVICE_UNAVAILABLE
-    return status, _JSON, orjson.dumps({question: verdict.good, **verdict.facts}) + b"\n"
+def _page(question: str, condition: Condition) -> tuple[HTTPStatus, str, bytes]:
+    status = HTTPStatus.OK if condition.good else HTTPStatus.SERVICE_UNAVAILABLE
+    return status, _JSON, orjson.dumps({question: condition.good, **condition.facts}) + b"\n"

@@ -6,11 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import jwt
 import orjson
 
 from passbell.devkit.sandbox.answers import ApiError, Heads, Stream, error_body
-from passbell.devkit.sandbox.auth import Gate, Token
+from passbell.devkit.sandbox.auth import Gate, Token, sign
 from passbell.devkit.sandbox.faults import COMMITTING, Fault, Faults
 from passbell.devkit.sandbox.handlers import Request
 from passbell.devkit.sandbox.routes import Route, Router
@@ -169,8 +168,7 @@ class Api:
 
     def _renewed(self, wall: float) -> bytes:
         claims = {"uid": self.options.key, "iat": int(wall), "exp": int(wall) + 60}
-        secret = self.options.secret.ljust(32, "\0")  # HMAC pads with zeros anyway; PyJWT warns of short keys
-        return b"X-Passkit-Token: %b\r\n" % jwt.encode(claims, secret, algorithm="HS256").encode()
+        return b"X-Passkit-Token: %b\r\n" % sign(claims, self.options.secret)
 
 
 def _names(args: tuple[str, ...], body: bytes) -> frozenset[str]:
