@@ -40,7 +40,7 @@ class Claims:
 
     @property
     def unsettled(self) -> bool:
-        """Whether something may be held of which the caller does not know, or with which it was interrupted."""
+        """Whether something may be held under a token: its claim got no answer, or its work was interrupted."""
         return bool(self._open)
 
     @contextlib.contextmanager

@@ -1,16 +1,16 @@
 """Blocks of slots from the database: how many are asked for, when, and what their times are on our clock.
 
 The database's clock is mapped to ours by the smallest difference seen between "its now" and the moment its answer
-arrived: the answer that travelled fastest tells the truth best. A start is the worst moment to look, as everything else
-starts as well; so the clock is looked at a few times before the first block. When a faster answer comes later on, what
-left by the old mapping left later than we knew, and is paid for like any late call.
+arrived: the fastest answer is the most exact one. At a start all answers are slow, as everything starts at once, so the
+clock is asked a few times before the first block. If a faster answer comes later, the calls that used the old mapping
+left late, and they are paid for like any late call.
 
 The next block is ordered while the present one is being used, early enough for the way to the database and back; on a
 long way blocks are longer.
 
-In the time of a block no other daemon has slots. Where the rate is more than one process can use, several would take
-turns and be no faster than one. So a daemon that misses slots while others are there asks for shorter blocks: as a slot
-may be used a little late, short blocks of several daemons are in use at the same time.
+During a block no other daemon has slots. If the rate is more than one process can use, several daemons would take turns
+and be no faster than one. So a daemon that misses slots while others run asks for shorter blocks: each slot may be used
+a little late, so short blocks of several daemons are in use at the same time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHARED_RATE: Final = 2000
 LEAST: Final = 1 / 32
 """The smallest piece: 3 ms, of which and the 6 ms after it (LATEST) three daemons have one each."""
 OTHERS: Final = 1.0
-"""Seconds after which another daemon of which nothing was seen is not there any more."""
+"""If no other daemon was seen for so many seconds, there is none."""
 LOOKS: Final = 4
 """At the database's clock, before anything is sent by it."""
 SET_AHEAD_SECONDS: Final = 1.1

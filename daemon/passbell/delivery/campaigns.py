@@ -92,7 +92,7 @@ class CampaignLoops:
                     log.warning("database_unavailable", where="claim_campaign", reason=str(error))
                     await asyncio.sleep(backoff.next())
                 except DatabaseRefused as error:
-                    # What concerns one campaign was answered in SQL. This is none of theirs: it is asked again later.
+                    # A refusal that concerns one campaign is handled in SQL. This one concerns none: ask again later.
                     log.warning("claim_refused", where="claim_campaign", reason=str(error))
                     await asyncio.sleep(backoff.next())
                     break

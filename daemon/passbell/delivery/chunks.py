@@ -145,7 +145,8 @@ class ChunkLoop:
         if chunk is None:
             return False
         held = _InHand(chunk, settings.lease_seconds, begun, self._accounts.get(chunk.account))
-        # Waiting for its end would leave the rate unused for as long as PassKit takes for the last ones: 7 % at 100 ms.
+        # The next chunk is claimed before this one ends. Else the rate would be unused while PassKit answers the last
+        # requests: 7 % of it at 100 ms.
         enough = held.account.enough if held.account else 1
         held.low_mark, held.when_low = max(1, held.size - enough + 1), self._wakeup.set
         if self._stopping:
@@ -221,7 +222,10 @@ class ChunkLoop:
     # ── reporting ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _finish(self, held: HeldChunk) -> None:
-        """Report until the database takes it or the chunk is another's. A lost answer looks like a lost lease."""
+        """Report until the database takes it or the lease is lost.
+
+        If a report was stored and its answer did not arrive, the repeat is refused like one with a lost lease.
+        """
         backoff = Backoff()
         while not held.lost:
             try:
@@ -229,12 +233,12 @@ class ChunkLoop:
             except LeaseLost:
                 held.stop(Stop.LOST)
             except DatabaseUnavailable as error:
-                # Perhaps it is a rule of the host's that hangs: then what became of the passes is stored without it.
+                # A rule of the host's may hang: after the second time-out the report leaves the host's tables out.
                 held.ask_host = held.ask_host and not (error.timed_out and backoff.failures)
                 log.warning("database_unavailable", where="finish_chunk", reason=str(error))
                 await asyncio.sleep(backoff.next())
             except PassbellError as error:
-                # The database may have no such letters: PassKit's words are worth less than the outcome.
+                # The database's encoding may lack a letter of PassKit's words: the outcome matters more than they do.
                 held.plain_words()
                 log.warning("report_refused", campaign=str(held.chunk.campaign_id), reason=str(error))
                 await asyncio.sleep(backoff.next())
@@ -333,6 +337,6 @@ class ChunkLoop:
                 try:
                     await self._report(held, release=False)
                 except PassbellError as error:
-                    # The last report, of all that is in hand, will say so again, and knows what to do.
+                    # The report at the end of the claim meets the same error, and handles it.
                     held.first_unreported = time.monotonic()
                     log.debug("part_not_reported", campaign=str(held.chunk.campaign_id), reason=str(error))

@@ -129,7 +129,7 @@ class Health:
                 BREAKER_OPENED.labels(kind).inc()
                 self._log.warning("breaker_opened", kind=kind, reason=reason, advice=_ADVICE.get(kind))
         except PassbellError as error:
-            # No daemon can claim either then; the next failure opens it.
+            # Without the database no daemon claims a chunk. The next failure opens the breaker.
             self.broken = False
             self._log.warning("breaker_not_recorded", reason=str(error))
 
@@ -169,5 +169,5 @@ class Health:
         try:
             await self._limit.throttle(seconds)
         except PassbellError as error:
-            # It says no more than what the next 429 will say.
+            # The next 429 is reported likewise.
             self._log.warning("throttle_not_recorded", reason=str(error))

@@ -36,10 +36,10 @@ LATEST: Final = 0.006
 """Seconds after its slot that a request may leave at all: less than the 8 ms, because a killed daemon never makes up
 for its late call."""
 BUSY: Final = 8
-"""Slots taken at once within a block that show a sender who is slower than the limit."""
+"""So many slots taken without waiting in one block show that the sender is slower than the limit."""
 PATIENCE: Final = 0.1
-"""Part of a wide slot, of a campaign's own rate, by which a request may leave late: to forfeit it would cost seconds.
-It is paid for before the next slot is asked for."""
+"""Part of a wide slot, of a campaign's own rate, by which a request may leave late: to forfeit such a slot would cost
+seconds. The clock is moved on by the delay before the next slot is handed out."""
 WIDE: Final = 0.1
 """Seconds from which on a slot is wide."""
 LOOK_UP: Final = 0.25

@@ -3,7 +3,7 @@
     claim     under a token that the caller chose (database/claims.py). It stays the same until the work is over, so a
               claim whose answer was lost, or whose work lost the database, is asked for again and goes on
     work      ends the work in the database: done, or failed with a sentence
-    renew     meanwhile, so that a lease is as short as a dead daemon may be missed
+    renew     meanwhile, so that a lease can be short: for so long the work of a dead daemon is left undone
     release   at a graceful stop, so that the next daemon need not wait for the lease
 
 A piece of work may hang where the host has built something. So a few pieces are worked on side by side, and the pieces
