@@ -73,7 +73,7 @@ async def look_at_accounts(
     own = [program for program in programs if not program.account]
     findings = await look_at_passkit(settings, own)
     if not settings.has_own_account and not settings.dry_run:
-        findings += _nobody_here(next((row for row in accounts if not row.account), None))
+        findings += _no_credentials(next((row for row in accounts if not row.account), None))
     places = asyncio.Semaphore(AT_ONCE)
 
     async def look(row: AccountRow) -> list[Finding]:
@@ -97,7 +97,7 @@ async def _look_at_one(settings: Settings, row: AccountRow, programs: Sequence[P
     except ConfigurationError as error:
         return [Finding("accounts", ok=False, detail=f"{_what(row)}: {error}")]
     if secrets is None:
-        return _nobody_here(row)
+        return _no_credentials(row)
     findings = [Finding("accounts", ok=True, detail=f"{_what(row)} has credentials here")]
     asked = await ask_account(
         settings, row.passkit_url, Credentials(*secrets), row.message_key or settings.message_key, programs
@@ -108,7 +108,7 @@ async def _look_at_one(settings: Settings, row: AccountRow, programs: Sequence[P
     ]
 
 
-def _nobody_here(row: AccountRow | None) -> list[Finding]:
+def _no_credentials(row: AccountRow | None) -> list[Finding]:
     """An account without credentials here: another daemon may have them."""
     if row is None or (not row.account and not row.programs):
         return []

@@ -96,7 +96,7 @@ class Bounded(H11Protocol):
     def _make_room(self) -> None:
         """End the connection that has waited longest for its request, or has sent least of its body; else this one.
 
-        Work in hand goes on. One that has just come may be about to speak, so half-sent bodies go before it.
+        Work in hand goes on. A new connection may be about to send its request: half-sent bodies are ended before it.
         """
         now = self.loop.time()
         others = [c for c in self.connections if isinstance(c, Bounded) and c is not self]

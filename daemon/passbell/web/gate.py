@@ -148,7 +148,7 @@ class Gate:
         try:
             state["session"] = await self._sessions.read(scope)
         except PassbellError as error:
-            state["session"], state["trouble"] = None, error  # the page says it, where it asks who is there
+            state["session"], state["trouble"] = None, error  # told where the session is asked for
         return state["session"] is not None
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> str:

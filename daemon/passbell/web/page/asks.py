@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0917 - the arguments are those of the SQL functions, in their order
-"""The SQL functions that the page alone calls (86_page.sql, 87_page_automations.sql), typed."""
+"""The SQL functions that the page alone calls (86_page.sql, 87_automation_cards.sql), typed."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Occasion(Shape):
     default_parameter: str | None
 
 
-class Verdict(Shape):
+class ResultVerdict(Shape):
     """A counted campaign's verdict."""
 
     campaign_id: UUID
@@ -210,7 +210,7 @@ class Asks(Calls):
     async def verdicts(self, campaigns: Sequence[UUID]) -> dict[UUID, str]:
         """The verdicts of those that are counted."""
         found = await self._rows(
-            Verdict,
+            ResultVerdict,
             "select * from passbell.page_verdicts(p_campaigns => %(campaigns)s::uuid[])",
             {"campaigns": list(campaigns)},
             AUDIENCE_SECONDS,
