@@ -33,6 +33,8 @@ from passbell.ops import retention
 from passbell.ops.liveness import Liveness
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from passbell.database.calls import WorkWaiting
     from passbell.settings import Settings
 
@@ -124,7 +126,6 @@ class Daemon:
                 dry_run=settings.dry_run,
             )
             campaigns = CampaignLoops(settings, queue, self.campaign_wakeup, self.chunk_wakeup.set, lists)
-            schedule = self._schedule(database)
             sending: asyncio.Task[None] | None = None
 
             async def send() -> None:
@@ -136,17 +137,7 @@ class Daemon:
                 {
                     "chunks": send,
                     **campaigns.loops(),
-                    "poll": lambda: run_poll(queue, self.found, settings.poll_seconds),
-                    "imports": lambda: run_imports(settings, database, self._worker, self.import_wakeup),
-                    "watch": lambda: chunks.keep_leases(self.lease_wakeup),
-                    "health": lambda: accounts.probe_broken(self.health_wakeup, settings.poll_seconds),
-                    "accounts": accounts.run,
-                    "heartbeat": lambda: run_heartbeat(
-                        settings, queue, self.heartbeat_wakeup, lambda: chunks.doing, buried=schedule.now
-                    ),
-                    "listener": lambda: run_listener(settings.listen_dsn, database, self.heard),
-                    "schedule": schedule.run,
-                    "systemd": lambda: self._feed_systemd(chunks),
+                    **self._loops(database, queue, accounts, chunks),
                 },
                 fatal=self._is_fatal,
             )
@@ -170,6 +161,26 @@ class Daemon:
                 await queue.unregister()
         log.info("daemon_stopped", sent=chunks.sent)
         return code or 0
+
+    def _loops(
+        self, database: Database, queue: Queue, accounts: Accounts, chunks: ChunkLoop
+    ) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
+        """The loops beside those of chunks and campaigns, by name."""
+        settings = self._settings
+        schedule = self._schedule(database)
+        return {
+            "poll": lambda: run_poll(queue, self.found, settings.poll_seconds),
+            "imports": lambda: run_imports(settings, database, self._worker, self.import_wakeup),
+            "watch": lambda: chunks.keep_leases(self.lease_wakeup),
+            "health": lambda: accounts.probe_broken(self.health_wakeup, settings.poll_seconds),
+            "accounts": accounts.run,
+            "heartbeat": lambda: run_heartbeat(
+                settings, queue, self.heartbeat_wakeup, lambda: chunks.doing, buried=schedule.now
+            ),
+            "listener": lambda: run_listener(settings.listen_dsn, database, self.heard),
+            "schedule": schedule.run,
+            "systemd": lambda: self._feed_systemd(chunks),
+        }
 
     def _schedule(self, database: Database) -> Schedule:
         """The timed duties."""
