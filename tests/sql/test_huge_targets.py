@@ -27,9 +27,10 @@ create function pg_temp.list_pattern(p_list text) returns text
 language sql immutable parallel safe
 set search_path = ''
 as $$
-    select '^(' || string_agg(case when e.entry like '%*'
-                                   then regexp_replace(left(e.entry, -1), '([^[:alnum:][:space:]])', '\\\1', 'g') || '.*'
-                                   else regexp_replace(e.entry, '([^[:alnum:][:space:]])', '\\\1', 'g') end, '|') || ')$'
+    select '^(' || string_agg(
+               case when e.entry like '%*'
+                    then regexp_replace(left(e.entry, -1), '([^[:alnum:][:space:]])', '\\\1', 'g') || '.*'
+                    else regexp_replace(e.entry, '([^[:alnum:][:space:]])', '\\\1', 'g') end, '|') || ')$'
       from (select upper(btrim(x)) as entry from unnest(string_to_array(p_list, ',')) as x) e
      where e.entry <> ''
 $$;

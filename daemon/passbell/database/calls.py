@@ -277,10 +277,12 @@ class Queue:
 
     async def heartbeat(self, doing: str) -> bool:
         """Still alive; false if the database does not know us (any more)."""
-        return bool(await self.database.value(
-            "select passbell.heartbeat(p_worker => %(worker)s, p_doing => %(doing)s)",
-            {"worker": self.worker, "doing": doing},
-        ))
+        return bool(
+            await self.database.value(
+                "select passbell.heartbeat(p_worker => %(worker)s, p_doing => %(doing)s)",
+                {"worker": self.worker, "doing": doing},
+            )
+        )
 
     async def neighbours(self, namespace: str) -> list[tuple[UUID, str]]:
         """Id and process of the other workers of this machine."""

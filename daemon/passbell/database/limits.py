@@ -45,7 +45,8 @@ class RateLimit:
         `late_at`: unix seconds of the database's clock; a gap behind it that was asked for already counts.
         """
         row = await self._database.row(
-            _TAKE_SLOTS, {"account": self._key, "count": count, "rate": rate, "late": late, "late_at": late_at}
+            _TAKE_SLOTS,
+            {"account": self._key, "count": count, "rate": rate, "late": late, "late_at": late_at},
         )
         assert row is not None  # noqa: S101 - the function has OUT parameters: always one row
         return Slots(*map(float, row))  # numeric: extra_float_digits of the session cuts off a float8
@@ -59,31 +60,39 @@ class RateLimit:
 
     async def open_breaker(self, kind: str, reason: str) -> bool:
         """Stop the account; true if this call opened it."""
-        return bool(await self._database.value(
-            "select passbell.open_breaker(p_account => %(account)s, p_kind => %(kind)s, p_reason => %(reason)s)",
-            {"account": self._key, "kind": kind, "reason": reason},
-            deadline=30,
-        ))
+        return bool(
+            await self._database.value(
+                "select passbell.open_breaker(p_account => %(account)s, p_kind => %(kind)s, p_reason => %(reason)s)",
+                {"account": self._key, "kind": kind, "reason": reason},
+                deadline=30,
+            )
+        )
 
     async def claim_probe(self) -> bool:
         """Whether the breaker is open and this daemon shall probe now."""
-        return bool(await self._database.value(
-            "select passbell.claim_probe(p_account => %(account)s)", {"account": self._key}
-        ))
+        return bool(
+            await self._database.value(
+                "select passbell.claim_probe(p_account => %(account)s)", {"account": self._key}
+            )
+        )
 
     async def is_closed(self) -> bool:
         """Whether the account's breaker is closed, whichever daemon closed it."""
-        return bool(await self._database.value(
-            "select not exists ("
-            "  select from passbell.rate_limits where account = %(account)s and breaker = 'open')",
-            {"account": self._key},
-        ))
+        return bool(
+            await self._database.value(
+                "select not exists ("
+                "  select from passbell.rate_limits where account = %(account)s and breaker = 'open')",
+                {"account": self._key},
+            )
+        )
 
     async def close_breaker(self) -> bool:
         """PassKit works again; true if this call closed it."""
-        return bool(await self._database.value(
-            "select passbell.close_breaker(p_account => %(account)s)", {"account": self._key}, deadline=30
-        ))
+        return bool(
+            await self._database.value(
+                "select passbell.close_breaker(p_account => %(account)s)", {"account": self._key}, deadline=30
+            )
+        )
 
 
 _TAKE_SLOTS: Final = """

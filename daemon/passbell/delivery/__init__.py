@@ -43,8 +43,8 @@ The states of a chunk in hand:
     Meanwhile ChunkLoop.keep_leases renews the lease, notices pause, cancel and opt-outs, and reports slow chunks in
     parts. A lost chunk (Stop.LOST) is neither sent nor reported.
 
-One loop has one duty. `daemon` starts them. `loops` runs them side by side, wakes them (one small question, the poll, for
-all of them) and ends them together:
+One loop has one duty. `daemon` starts them. `loops` runs them side by side, wakes them (one small question for all of
+them, the poll) and ends them together:
 
     campaigns   claim a due campaign, freeze its audience
     lists       download and read a campaign's list, beside the claims

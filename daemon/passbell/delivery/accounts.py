@@ -3,8 +3,8 @@
 One is the daemon's own, for programs that name no account. The others are rows of `passbell.accounts` for which there
 are credentials (`passbell.settings.account_secrets`). Rows and credentials are looked at every few seconds: a new
 account is served from then on, a rotated key replaces the old one, a removed account is served no more. A chunk keeps
-the account under which it was claimed; nothing is ever sent with another one's key. An account costs nothing while it is
-idle: its client connects with its first request, and one question per poll is asked for all of them together.
+the account under which it was claimed; nothing is ever sent with another one's key. An account costs nothing while it
+is idle: its client connects with its first request, and one question per poll is asked for all of them together.
 """
 
 from __future__ import annotations

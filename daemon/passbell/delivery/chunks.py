@@ -45,7 +45,9 @@ TROUBLE_LIMIT: Final = 300.0
 class _InHand(HeldChunk):
     """A held chunk and the account under which it was claimed; None if that is not served any more."""
 
-    def __init__(self, chunk: ClaimedChunk, lease_seconds: float, begun: float, account: Account | None) -> None:
+    def __init__(
+        self, chunk: ClaimedChunk, lease_seconds: float, begun: float, account: Account | None
+    ) -> None:
         super().__init__(chunk, lease_seconds, begun)
         self.account = account
 

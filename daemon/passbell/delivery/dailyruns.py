@@ -73,7 +73,7 @@ class DailyRuns(ABC, Generic[Runs]):
         """Batches do it."""
         return True
 
-    async def release(self, held: Run) -> None:  # noqa: B027 - see end()
+    async def release(self, held: Run) -> None:
         """`end()` hands it back: a cancellation ends the schedule, too."""
 
     async def end(self) -> None:

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
 
     from passbell.database.calls import Queue, WorkWaiting
 
-__all__ = ["SELDOM", "Backoff", "Loops", "Wakeup", "cancel_until_gone", "ends_the_process", "log_interrupted", "run_poll"]
+__all__ = [
+    "SELDOM",
+    "Backoff",
+    "Loops",
+    "Wakeup",
+    "cancel_until_gone",
+    "ends_the_process",
+    "log_interrupted",
+    "run_poll",
+]
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""The year as one HTML file on disk: no script, nothing loaded from elsewhere, light and dark, from a phone's width on."""
+"""The year as an HTML file: no script, nothing loaded from elsewhere, light and dark, from a phone's width on."""
 
 from __future__ import annotations
 
