@@ -196,6 +196,66 @@ async def test_c2_every_answer_of_the_sandbox_parses(sandbox: Sandbox, *, defaul
     assert acted - called == set()
 
 
+REFUSED: list[tuple[str, str, dict[str, Any], int]] = [
+    ("GET", f"/members/member/id/{ID % 99}", {}, 404),
+    ("GET", f"/members/member/externalId/{MEMBER}/unknown%20%E2%9C%93", {}, 404),
+    ("GET", f"/coupon/singleUse/coupon/externalId/{COUPON}/none", {}, 404),
+    ("GET", f"/eventTickets/ticket/ticketNumber?productionId={TICKET}&ticketNumber=none", {}, 404),
+    ("GET", f"/template/data/{ID % 98}", {}, 404),
+    ("PUT", "/members/member", {"id": ID % 99, "metaData": {"a": "b"}}, 404),
+    ("PUT", "/coupon/singleUse/coupon", {"campaignId": COUPON, "externalId": "none"}, 404),
+    ("DELETE", "/members/member", {"id": ID % 99}, 404),
+    ("POST", "/members/member", {"programId": MEMBER}, 400),
+    ("POST", "/members/member", {"programId": MEMBER, "tierId": "base", "externalId": "X 1/ü"}, 409),
+    ("POST", "/coupon/singleUse/coupon", {"campaignId": COUPON, "offerId": "o", "externalId": "X 1/ü"}, 409),
+]
+
+
+async def test_c2_every_refusal_of_the_sandbox_parses(sandbox: Sandbox) -> None:
+    """What is not found, incomplete, doubled or unsigned is answered with PassKit's error message and nothing else."""
+    exchanges = []
+    async with httpx.AsyncClient(base_url=sandbox.url, trust_env=False) as http:
+        for token, calls in (("sandbox-token", REFUSED), ("wrong", CALLS[:3])):
+            for method, path, body, *expected in calls:
+                text = "" if method == "GET" else json.dumps(body)
+                headers = {"Authorization": f"Bearer {token}"}
+                answer = await http.request(method, path, content=text or None, headers=headers)
+                assert answer.status_code == (expected or [401])[0], (method, path, answer.text)
+                exchanges.append(Exchange(method, path, text, answer.text, answer.status_code))
+    assert {word for word in judge(exchanges) if word} == set()
+
+
+async def test_c2_a_record_written_in_full_is_shown_in_full(sandbox: Sandbox) -> None:
+    """Dates, a birthday, maps, switches: what PassKit's types take in an update they also read in the answer."""
+    headers = {"Authorization": "Bearer sandbox-token"}
+    born = {"year": 1990, "month": 4, "day": 3}
+    person = {"displayName": "Bo Öz", "emailAddress": "bo@example.com", "mobileNumber": "+905321234567"}
+    more = {
+        "metaData": {"marketingMessage": "Hi 🎂", "": "", "a b": "ü"},
+        "person": {**person, "dateOfBirth": born},
+    }
+    updates: list[tuple[str, dict[str, Any], str]] = [
+        ("/members/member", {"id": ID % 7, "points": 0.5, "tierPoints": 1e6}, f"/members/member/id/{ID % 7}"),
+        ("/coupon/singleUse/coupon", {"id": ID % 8, "sku": "S"}, f"/coupon/singleUse/coupon/{ID % 8}"),
+        (
+            "/eventTickets/ticket",
+            {"id": ID % 9, "orderNumber": "7", "seatInfo": {"row": "A"}},
+            f"/eventTickets/ticket/id/{ID % 9}",
+        ),
+    ]
+    exchanges = []
+    async with httpx.AsyncClient(base_url=sandbox.url, headers=headers, trust_env=False) as http:
+        for path, update, shown in updates:
+            body = json.dumps({**update, **more, "expiryDate": "2031-02-28T23:59:59Z"})
+            written = await http.put(path, content=body)
+            assert written.status_code == 200, written.text
+            read = await http.get(shown)
+            assert read.json()["metaData"]["marketingMessage"] == "Hi 🎂"
+            assert read.json()["person"]["displayName"] == "Bo Öz"
+            exchanges += [Exchange("PUT", path, body, written.text), Exchange("GET", shown, "", read.text)]
+    assert {word for word in judge(exchanges) if word} == set()
+
+
 @pytest.mark.parametrize(
     ("exchange", "words"),
     [

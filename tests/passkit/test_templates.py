@@ -102,3 +102,33 @@ def test_c1_what_may_keep_some_phones_silent_is_a_note() -> None:
         notes = said(template)
         assert [ok for ok, _ in notes] == [None, True]
         assert words in notes[0][1]
+
+
+def test_c1_a_design_that_rings_in_one_language_only_says_which_it_lacks() -> None:
+    """A shop in three languages has %@ in one of them: it rings, and check names the two that stay silent."""
+    one = field(message="")
+    texts = {"TR": "%@", "DE": "Neuigkeiten", "FR": "Nouvelles"}
+    one["appleWalletFieldRenderOptions"]["localizedChangeMessage"] = {"translations": texts}
+    notes = said(read(one))
+    assert [ok for ok, _ in notes] == [None, True]
+    assert "for DE, FR" in notes[0][1]
+
+
+@pytest.mark.parametrize("wrap", ["template", "result", "result.template", ""])
+def test_c1_a_design_is_read_in_any_wrapping(wrap: str) -> None:
+    """PassKit's published answer wraps a design; gateways of its kind wrap answers once more, or not at all."""
+    shown: dict[str, Any] = {"id": "t", "name": "Card", "data": {"dataFields": [field()]}}
+    for name in reversed(wrap.split(".") if wrap else []):
+        shown = {name: shown}
+    template = read_template(json.dumps(shown).encode(), "t", KEY)
+    assert (template.rings, template.name) == (True, "Card")
+
+
+def test_c1_a_key_of_ones_own_is_looked_for_and_no_other() -> None:
+    """With PASSBELL_MESSAGE_KEY=offer the design that shows marketingMessage stays silent."""
+    design = json.dumps({"template": {"data": {"dataFields": [field(), field("meta.offers")]}}}).encode()
+    assert not read_template(design, "t", "offer").rings
+    dotted = field("custom.x", defaultValue="Now: ${meta.of.fer}")
+    design = json.dumps({"template": {"data": {"dataFields": [dotted]}}}).encode()
+    assert read_template(design, "t", "of.fer").rings
+    assert not read_template(design, "t", "of_fer").rings
