@@ -247,7 +247,7 @@ def test_a_name_of_a_column_says_whether_a_tick_is_a_yes_or_a_no(want: str, name
 @pytest.mark.parametrize(("head", "cells"), _table("consentcells.txt"), ids=lambda value: str(value)[:30])
 def test_a_cell_says_yes_or_no_or_nothing(head: str, cells: list[str]) -> None:
     """Refusals in the words of many tools are a no; "No response", a date or a number is no answer."""
-    column, _, want = head.partition(" = ")
+    column, _, want = head.rpartition(" = ")
     text = io.StringIO()
     csv.writer(text).writerows(
         [("email", column), *((f"a{at}@example.com", cell) for at, cell in enumerate(cells))]

@@ -28,7 +28,9 @@ _REFUSES = re.compile(
     r"ません|ない|しな|不|拒|未|\bلا\b|\bלא\b"  # noqa: RUF001
 )
 _CHANNELS = re.compile(
-    r"(^|[,;/ ])(e-?mail|all|any|marketing|push|newsletter|tout|alle|todo)s?([,;/ ]|$)", re.IGNORECASE
+    r"(^|[,;/ ])(e-?mail|all|any|marketing|push|newsletter|tout|alle|todo|hard|soft|permanent|transient|abuse)s?"
+    r"([,;/ ]|$)",
+    re.IGNORECASE,
 )
 _NO_LABEL = re.compile(r"bounce|complain|suppress|hardfail")
 _LIST = re.compile(r"\[.+\]")
@@ -56,7 +58,7 @@ def _words() -> dict[str, Word]:
     words: dict[str, Word] = {}
     for meaning, _language, listed in table("consent.tsv"):
         for word in filter(None, map(fold, listed.split(","))):
-            if meaning not in {"stem", "unanswered"}:
+            if meaning not in {"stem", "unanswered", "lost"}:
                 words.setdefault(word, meaning)  # type: ignore[arg-type]
     return words
 
@@ -117,7 +119,7 @@ def _opt_in_elsewhere(_text: str, folded: str, word: Word | None) -> Answer:
 def _opt_out(text: str, folded: str, word: Word | None) -> Answer:
     if word == "yes":  # but not "Do not allow e-mails: Allow"
         return Answer(None if _of_consent(folded) or folded.startswith("allow") else False)
-    if word == "no" and (_of_consent(folded) or folded == "out"):
+    if word == "no" and (_of_consent(folded) or folded == "out" or folded in _lost()):
         return Answer(False)
     if _DATE.search(text) or (word is None and _is_day(text)):
         return Answer(False)
@@ -131,14 +133,11 @@ def _left(_text: str, folded: str, word: Word | None) -> Answer:
 
 
 def _status(_text: str, folded: str, word: Word | None) -> Answer:
+    if folded in _lost():
+        return Answer(False)
     if word is None or word == "open":
         return Answer(None)
-    if not (
-        _of_consent(folded)
-        or _LOST.match(folded)
-        or (word == "no" and "consent" in folded)
-        or stems().search(folded)
-    ):
+    if not (_of_consent(folded) or (word == "no" and "consent" in folded) or stems().search(folded)):
         return Answer(None)
     return Answer(word == "yes")
 
@@ -177,6 +176,13 @@ def _is_day(text: str) -> bool:
 
 
 @cache
+def _lost() -> frozenset[str]:
+    """Give the words that are a no in a column `Status` alone; elsewhere they speak of other things."""
+    rows = [words for meaning, _, words in table("consent.tsv") if meaning == "lost"]
+    return frozenset(fold(word) for words in rows for word in words.split(","))
+
+
+@cache
 def _unanswered() -> re.Pattern[str]:
     found = [
         fold(word)
@@ -202,8 +208,6 @@ _PARTS = re.compile(r"[,;|\n]")
 _FEW_SPACES: Final = 3
 # In a column of an opt-in; in a column `Status` they speak of the account.
 _SWITCHED_OFF: Final = frozenset({"disabled", "deactivated", "inactive", "deaktiviert", "desactive", "無効"})
-# In a column `Status` alone; elsewhere these words speak of other things.
-_LOST = re.compile(r"^(junk|spam|removed|blocked|invalidemail|undeliverable\w*|donotmail|dnd)$")
 _STATUS_WORDS = folded_regex(
     r"subscri|opt(ed)?(in|out)|clean|bounce|complain|transactional|nonmarketing|abonn|abgemeldet|angemeldet|inscri|"
     r"suscri|iscri|uitgeschreven|aangemeld|afgemeld|prenumer|avregistr|tilmeldt|avmeldt|afmeldt|zapisan|wypisan|"
