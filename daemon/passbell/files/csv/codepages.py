@@ -1,12 +1,13 @@
 """Which code page the bytes of a list of names are in, when they are not UTF-8.
 
-Detectors that know running text fail on lists of short names: of twelve cp1252 files charset-normalizer got four,
-chardet one, and neither any of five one-line lists in cp1250, 1251, 1254, 932 and Mac Roman. What a list has and
-they do not look at: headers that are known words ("Imię", "会員番号"), the country of the program, and names, whose
-letters follow rules. A wrong code page puts a capital after a small letter, a sign inside a word, two scripts into
-one word, or four accents in a row. Each such slip counts; the page with the fewest wins.
+Two judges look at the bytes. chardet knows which pairs of letters are usual in which language; of short lists it reads
+nine in ten as they were written. What it does not look at is judged here: headers that are known words ("Imię",
+"会員番号"), the country of the program, and what no name has. A wrong code page puts a capital after a small letter, a
+sign inside a word, two scripts into one word, or four accents in a row. Each such slip counts; the page with the
+fewest wins.
 
-The guess is `sure` when headers prove it, or when no other page reads the bytes differently and nearly as well.
+The guess is `sure` when headers prove it, when chardet reads the same and anything else less well, or when chardet
+finds nothing else nearly as likely (`_CLEAR`). Where the judges differ, nothing is sure.
 """
 
 from __future__ import annotations
@@ -81,8 +82,17 @@ _UNWESTERN: Final = (
     (re.compile(r"[ìòù]\w", re.IGNORECASE), 0.6),
     (re.compile(r"\w[ŸŽŠŒÐÞÝ][a-zß-ÿ]"), 0.6),
     (re.compile(r"õ(?!e)|û[^tmrsd]", re.IGNORECASE), 0.5),
+    (re.compile(r"[šž]|œ(?!u)|iæ", re.IGNORECASE), 0.3),  # of Mac Roman: Linköping is Linkšping
 )
+# Of older pages, read as a newer one: "P”litz", "Vit—ria", "…rebro", "C\u00a0ceres".
+_IN_WORD = re.compile(r"\w[\u2018\u201c\u201d\u201e\u2013\u2014]\w|\u2026\w|\u00a0[a-zß-ÿ]")
 _MAX_WORDS = 2_000
+# By how much chardet's confidence in a reading must exceed that in any other: where the reading is ours as well, and
+# alone. Of 5,000 short lists in 35 code pages the second never was wrong; below it one in 30 was.
+_AGREED = 0.002
+_CLEAR = 0.08
+_NEAR = 0.01  # a reading of ours that chardet finds so nearly as likely as its own is shown
+_FLAWLESS = -0.003  # as _AGREED, of the usual page without a slip, and of one known header
 # A Chinese or Japanese letter within a Latin word, or a sign within any: "Fran腔is".
 _MIXED = re.compile(
     r"[A-Za-z][^\x00-\u2fff\uff00-\uffef]|[^\x00-\u2fff\uff00-\uffef][a-z]|[\w][\u2000-\u2bff\u3000-\u3004\u3008-\u303f\u3200-\u33ff]"
@@ -132,6 +142,7 @@ def _slips_of_word(word: str, page: str) -> float:  # noqa: C901, PLR0912 -- one
         slips += 1
     if page == "cp1252":  # what cp1250 makes of Dvořák, Němec and Szűcs
         slips += sum(weight for pattern, weight in _UNWESTERN if pattern.search(word))
+    slips += len(_IN_WORD.findall(word))
     return slips + (1.5 if len(scripts) > 1 else 0)
 
 
@@ -175,7 +186,9 @@ def _read(
 
 
 def _headers_known(line: bytes, page: str) -> int:
-    """Count the cells of the header that are known words with letters beyond ASCII."""
+    """Count the cells of the header that are known words with letters beyond ASCII. A row with an address is none."""
+    if b"@" in line:
+        return 0
     try:
         text = line.decode(page)
     except UnicodeDecodeError:
@@ -223,8 +236,48 @@ def guess(sample: bytes, *, default: str = "cp1252", region: str | None = None) 
     )
     # Far from home only headers are proof: other pages of this kind may not be in the list of those tried.
     trusted = page == default or home or page in _WIDE
-    sure = proof[page] > 0 or (trusted and max(slips, own) < _DOUBTFUL and not doubt)
-    return Page(page, slips, sure, _examples(text))
+    sure = trusted and max(slips, own) < _DOUBTFUL and not doubt
+    if proof[page] > 1:
+        return Page(page, slips, sure=True, examples=_examples(text))
+    ours = Page(page, slips, sure or proof[page] > 0, _examples(text))
+    lead = _FLAWLESS if proof[page] or (page == default and not own) else _AGREED
+    return _second_opinion(b"\n".join(lines), words, ours, lead)
+
+
+def _second_opinion(sample: bytes, words: list[bytes], ours: Page, lead: float) -> Page:
+    """Ask chardet, and decide by how far the best reading is ahead of the next."""
+    import chardet  # noqa: PLC0415 - loaded only for files that are not UTF-8
+
+    said: dict[str, tuple[float, str]] = {}
+    for one in chardet.detect_all(sample, ignore_threshold=True, compat_names=False):
+        name = one["encoding"]
+        if name is None:
+            continue
+        try:
+            reading = sample.decode(name)
+        except (UnicodeError, LookupError):
+            continue
+        confidence, first = said.get(reading, (one["confidence"], name))
+        said[reading] = confidence, first if first in _OF_REGION or name not in _OF_REGION else name
+    best = max(said, key=lambda reading: said[reading][0], default=None)
+    if best is None:
+        return ours._replace(sure=False)
+    mine = sample.decode(ours.name, "replace")
+    likely = said.get(mine, (0.0, ""))[0]
+
+    def ahead(reading: str) -> float:
+        rest = (confidence for other, (confidence, _) in said.items() if other != reading)
+        return said.get(reading, (0.0, ""))[0] - max(rest, default=0.0)
+
+    if ours.sure and ahead(mine) >= lead:
+        return ours
+    clear = ahead(best) >= _CLEAR and not _MIXED.search(best)
+    if "\ufffd" in mine and not clear:  # damage, which no page explains
+        return ours
+    if likely and likely >= said[best][0] - _NEAR:
+        return ours._replace(sure=clear)
+    name = said[best][1]
+    return Page(name, ours.slips, clear, _examples([word.decode(name, "replace") for word in words]))
 
 
 def _words(lines: list[bytes]) -> list[bytes]:
