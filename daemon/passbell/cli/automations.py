@@ -8,7 +8,7 @@ import click
 
 from passbell.cli.automation_edits import COMMANDS
 from passbell.cli.birthdays import Day
-from passbell.cli.database import connect, fetch, resolve_program
+from passbell.cli.database import connect, fetch, one, resolve_program
 from passbell.cli.output import as_json, json_option, number, print_table
 
 if TYPE_CHECKING:
@@ -68,12 +68,15 @@ def automations(
             rows = connection.execute(LIST, {"day": day, "program": program_id}).fetchall()
         else:
             rows = run(connection, program_id, day)
+        silent = not one(connection, "select passbell.daemons_running() as running")["running"]
     if json_wanted:
         as_json(rows)
     elif dry_run:
         print_due(rows)
     else:
         print_runs(rows)
+        if silent and any(row["campaign_id"] for row in rows):
+            click.echo("No daemon is running: the messages wait until `passbell run` is started.", err=True)
     if not dry_run and any(row["detail"] for row in rows):
         ctx.exit(1)
 

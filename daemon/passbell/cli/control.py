@@ -7,8 +7,9 @@ from typing import LiteralString
 import click
 
 from passbell.cli.database import connect, one, resolve_campaign
-from passbell.cli.output import as_json, json_option
+from passbell.cli.output import as_json, json_option, plain
 
+WAITS = "select passbell.waits_for(p_campaign => %(campaign)s) as waits_for"
 NAMING = "CAMPAIGN is an id or the beginning of one, as `passbell status` shows it."
 
 
@@ -19,12 +20,15 @@ def _verb(name: str, sql: LiteralString, help_text: str) -> click.Command:
     def command(*, campaign: str, json_wanted: bool) -> None:
         with connect() as connection:
             row = one(connection, sql, campaign=resolve_campaign(connection, campaign))
+            waits = one(connection, WAITS, campaign=row["id"])["waits_for"]
         if json_wanted:
             as_json(row)
-        else:
-            name = f" ({row['name']})" if row["name"] else ""
-            detail = f": {row['status_detail']}" if row["status_detail"] else ""
-            click.echo(f"Campaign {row['id']} is {row['status']}{name}{detail}")
+            return
+        name = f" ({row['name']})" if row["name"] else ""
+        detail = f": {row['status_detail']}" if row["status_detail"] else ""
+        click.echo(plain(f"Campaign {row['id']} is {row['status']}{name}{detail}"))
+        if waits is not None and waits != row["status_detail"]:
+            click.echo(plain(waits), err=True)
 
     return command
 

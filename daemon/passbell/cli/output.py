@@ -7,11 +7,11 @@ import os
 import re
 import shutil
 import sys
-import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +28,7 @@ __all__ = [
     "json_option",
     "moment",
     "number",
+    "plain",
     "print_campaigns",
     "print_pairs",
     "print_table",
@@ -37,7 +38,9 @@ __all__ = [
 json_option = click.option("--json", "json_wanted", is_flag=True, help="Print the result as JSON.")
 
 _BAR_CELLS = 20
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Commands for the terminal, and marks that turn the rest of the line around."""
+_WHOLE = 40  # columns of a word that is not broken: an id has 36
 _WITH_BAR = 76  # columns of id, status and bar
 _WIDEST = 400  # columns of a table in a pipe
 
@@ -79,7 +82,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     _console().print(table)
 
 
@@ -88,7 +91,7 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     names = max((len(name) for name, _ in pairs), default=0)
     room = _width() - names - 2
     for name, value in pairs:
-        # A word longer than the line, such as an id, stays whole: it must be possible to copy it.
+        # An id stays whole, even where it is longer than the line: it must be possible to copy it.
         lines = _wrapped(value, max(room, 20)) or [""]
         for number, line in enumerate(lines):
             click.echo(f"{'' if number else name:<{names}}  {line}")
@@ -121,9 +124,21 @@ def print_campaigns(rows: Sequence[Row]) -> None:
                     console.print(Text(f"  {part}"), soft_wrap=True)
 
 
+def plain(text: str) -> str:
+    """Take out of what people typed every command for the terminal."""
+    return _CONTROL.sub(" ", text)
+
+
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of a text; what people typed may hold no command for the terminal."""
-    return textwrap.wrap(_CONTROL.sub(" ", text), width, break_long_words=False, break_on_hyphens=False)
+    """Lines of a text, measured in columns: Chinese and Japanese letters and most emoji take two."""
+    lines: list[str] = []
+    for word in plain(text).split():
+        for piece in [word] if cell_len(word) <= max(width, _WHOLE) else chop_cells(word, width):
+            if lines and cell_len(lines[-1]) + 1 + cell_len(piece) <= width:
+                lines[-1] += f" {piece}"
+            else:
+                lines.append(piece)
+    return lines
 
 
 MESSAGE_SHOWN = 40
