@@ -83,7 +83,16 @@ begin
 end
 $$;
 
--- The segment whose name or alias has most pairs of letters in common with a misspelt one; NULL if none has half of them.
+-- The letters of a word in the order of the alphabet.
+create or replace function passbell.letters(p_word text) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select string_agg(c, '' order by c collate "C") from regexp_split_to_table(p_word, '') c
+$$;
+
+-- The segment whose name or alias has most pairs of letters in common with a misspelt one, or the same letters; NULL if none
+-- has half of them.
 create or replace function passbell.nearest_segment(p_name text) returns text
 language sql stable
 set search_path = ''
@@ -95,6 +104,7 @@ as $$
       from (select s.name, regexp_replace(upper(n), '[^[:alnum:]]', '', 'g') as word from passbell.segments s cross join unnest(s.name || s.aliases) n) k
      cross join lateral (select 2.0 * count(*) filter (where strpos(k.word, g.pair) > 0) / nullif(count(*) + length(k.word) - 1, 0) as share from pairs g) x
      where x.share >= 0.5
+        or passbell.letters(k.word) = passbell.letters(regexp_replace(upper(left(p_name, 40)), '[^[:alnum:]]', '', 'g'))     -- two letters swapped
      order by x.share desc, k.name limit 1
 $$;
 

@@ -105,6 +105,13 @@ begin
            is distinct from (old.program_id, old.message_text, old.target_query, old.csv_upload_url, old.csv_encoding) then
         raise exception 'Campaign "%" has started: its text and audience can no longer be changed.', old.name using errcode = 'PB422';
     end if;
+    -- Taking the list away does not widen the order to everybody: it stays one for a list, which is refused without its link.
+    if nullif(btrim(old.csv_upload_url), '') is not null and nullif(btrim(new.csv_upload_url), '') is null
+       and new.target_query is not distinct from old.target_query then
+        new.target_query := case when coalesce(upper(btrim(new.target_query)), '') in ('', 'ALL', 'ALL ACTIVE MEMBERS') then 'CSV'
+                                 when upper(new.target_query) ~ '(^|&)\s*CSV\s*(&|$)' then new.target_query
+                                 else new.target_query || ' & CSV' end;
+    end if;
     new.automation_id := old.automation_id;  new.measure_days := coalesce(new.measure_days, 7);  new.priority := coalesce(new.priority, 5);
     new.id := old.id;  new.created_at := old.created_at;  new.created_by := old.created_by;
     new.sent_count := old.sent_count;  new.failed_count := old.failed_count;  new.skipped_count := old.skipped_count;

@@ -20,6 +20,19 @@ begin
 end
 $$;
 
+-- Is the audience of an order named? NULL and blank are a variable that was not set, and everybody is a word of its own: ALL.
+-- A column that is left empty still means everybody; nothing fills that in on the way. Raises PB400.
+create or replace function passbell.require_audience(p_target text) returns void
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    if coalesce(p_target, '') ~ '^[\s\u00a0\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff]*$' then
+        raise exception 'Name the audience: ALL for everybody, or a segment such as VIP.' using errcode = 'PB400';
+    end if;
+end
+$$;
+
 -- Does the order still reach as many phones as were shown before it was confirmed? Raises PB409 with both numbers if not;
 -- the error's detail is the present one. p_expected NULL: none were shown.
 create or replace function passbell.require_expected(p_reachable bigint, p_expected bigint) returns void

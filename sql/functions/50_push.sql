@@ -79,6 +79,7 @@ begin
     if passbell.consent_trouble() is not null then       -- a count that includes those who opted out is worse than none
         raise exception '%', passbell.consent_trouble() using errcode = 'PB422';
     end if;
+    perform passbell.require_audience(push_preview.target);
     perform passbell.require_target(push_preview.program_id, push_preview.target);
     select s.daily_cap, s.rate_per_second into v_cap, v_rate from passbell.settings s;
     select * into v_policy from passbell.contact_policy(push_preview.program_id, 'BROADCAST');
@@ -149,7 +150,10 @@ declare
 begin
     perform passbell.require_program(program_id);
     perform passbell.compile_message(message);
-    perform passbell.parse_target(target);
+    perform passbell.require_audience(target);
+    if exists (select from passbell.parse_target(target) t where t.segment = 'CSV') then
+        raise exception 'The audience CSV is a list: insert a row with its csv_upload_url into push_campaigns, or upload it.' using errcode = 'PB400';
+    end if;
     perform passbell.require_order(program_id, target, scheduled_at);
     if expected is not null then
         perform passbell.require_expected(p.reachable, expected) from public.push_preview(program_id, target) p;

@@ -9,23 +9,25 @@ as $$
      where nullif(current_setting('request.jwt.claims', true), '') is null
 $$;
 
--- A program by its id or its PassKit program id. Raises PB404.
+-- A program by its id or its PassKit program id. Raises PB404; PB400 where several programs have that PassKit program id.
 create or replace function passbell.find_program(p_name text) returns uuid
 language plpgsql stable
 set search_path = ''
 as $$
 declare
-    v_program  uuid;
+    v_found  uuid[];
 begin
-    select g.program_id into v_program
-      from passbell.programs g
-     where g.program_id::text = lower(btrim(p_name)) or g.passkit_program_id = btrim(p_name)
-     order by g.program_id::text = lower(btrim(p_name)) desc, g.program_id
-     limit 1;
-    if not found then
-        raise exception 'There is no program "%".', left(btrim(p_name), 80) using errcode = 'PB404';
+    select array_agg(distinct g.program_id) filter (where g.program_id::text = lower(btrim(p_name))) into v_found from passbell.programs g;
+    if v_found is null then
+        select array_agg(distinct g.program_id) into v_found
+          from passbell.programs g where g.passkit_program_id = btrim(p_name) and btrim(p_name) <> '';
     end if;
-    return v_program;
+    if v_found is null then
+        raise exception 'There is no program "%".', left(btrim(p_name), 80) using errcode = 'PB404';
+    elsif cardinality(v_found) > 1 then
+        raise exception 'Several programs have the PassKit program id "%": name the program by its own id.', left(btrim(p_name), 80) using errcode = 'PB400';
+    end if;
+    return v_found[1];
 end
 $$;
 

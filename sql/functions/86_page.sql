@@ -62,7 +62,7 @@ begin
     end if;
     return query
         select v_campaign.id, v_campaign.program_id, left(v_campaign.name, 200), v_campaign.message_text,
-               coalesce(nullif(btrim(left(v_campaign.target_query, 100000)), ''), 'ALL'),
+               coalesce(nullif(btrim(v_campaign.target_query), ''), 'ALL'),
                to_char(v_campaign.scheduled_at at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = v_campaign.program_id limit 1)),
                        'YYYY-MM-DD"T"HH24:MI'),
                v_campaign.holdout_percent, passbell.is_list(v_campaign);
@@ -82,6 +82,7 @@ begin
     perform passbell.act_as(p_owner);
     perform passbell.require_program(p_program);
     perform passbell.compile_message(p_message);
+    perform passbell.require_audience(p_target);
     if p_campaign is null then
         perform passbell.parse_target(p_target);
         insert into public.push_campaigns (id, program_id, name, message_text, target_query, scheduled_at, status)

@@ -45,6 +45,7 @@ as $$
 declare
     v_old  public.push_automations;
     v_new  public.push_automations;
+    v_key  text;
 begin
     perform passbell.act_as(p_owner);
     if p_automation is not null then
@@ -54,6 +55,12 @@ begin
         end if;
     end if;
     v_new := jsonb_populate_record(v_old, p_fields);
+    select k into v_key from jsonb_object_keys(p_fields) k where not to_jsonb(v_new) ? k limit 1;
+    if found then
+        raise exception 'push_automations has no column "%".', left(v_key, 60) using errcode = 'PB400';
+    elsif p_fields ? 'target_query' then
+        perform passbell.require_audience(v_new.target_query);
+    end if;
     if p_automation is null then
         insert into public.push_automations as a (program_id, name, occasion, message_text, target_query, is_on, send_at, send_days, again_after_days,
                                              catch_up_days, daily_limit, holdout_percent, measure_days, reward_points, priority, starts_on, ends_on)

@@ -1,7 +1,8 @@
 -- How often is enough, as the page, the API and the command line change it: columns of the host's programs. What they mean is
 -- in 29_contact_policy and 04_consent.
 
--- Changes those that are given, by the names of the columns; null is no limit, for push_consent its default. Written with the
+-- Changes those that are given, by the names of the columns; null is no limit. push_consent has to be said: nothing in its
+-- place would turn OPT_IN off for all who did not answer. Written with the
 -- rights of the schema's owner, because `passbell web` may not write the host's table. Raises PB400, PB404, PB422.
 create or replace function passbell.set_message_limits(p_owner text, p_program uuid, p_fields jsonb) returns void
 language plpgsql
@@ -34,7 +35,9 @@ begin
     v_days    := case when p_fields ? 'push_max_days'  then nullif(btrim(p_fields ->> 'push_max_days'), '')::integer  else v_old.push_max_days end;
     v_hours   := case when p_fields ? 'push_min_hours' then nullif(btrim(p_fields ->> 'push_min_hours'), '')::integer else v_old.push_min_hours end;
     v_consent := upper(btrim(coalesce(case when p_fields ? 'push_consent' then p_fields ->> 'push_consent' else v_old.push_consent end, '')));
-    v_consent := coalesce(nullif(v_consent, ''), 'OPT_OUT');
+    if v_consent = '' and not p_fields ? 'push_consent' then
+        v_consent := 'OPT_OUT';
+    end if;
     if v_pair and (v_max is null) <> (v_days is null) then
         raise exception 'push_max and push_max_days belong together: so many messages in so many days.' using errcode = 'PB400';
     elsif v_pair and not v_max between 0 and 1000 then

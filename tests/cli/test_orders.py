@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.cells import cell_len
 
 from support.terminal import on_a_terminal
 
@@ -225,6 +226,80 @@ def test_d5_status_fits_eighty_columns_and_ids_can_be_copied(club: Club) -> None
     one = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(club.url, "status", "abcd0000").text)
     assert all(len(line) <= 80 for line in one.splitlines())
     assert "No daemon is running" in one
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u8336" * 200,
+        "\u304a\u8336\u306e\u304a\u77e5\u3089\u305b " * 14,
+        "\U0001f375" * 120,
+        "x" * 200,
+        "\u05ea\u05d4 " * 60,
+        "\u202eevil\u202c \u2066name\u2069 \x1b]0;title\x07 \x9b31m",
+    ],
+    ids=["chinese", "japanese", "emoji", "one word", "hebrew", "marks"],
+)
+def test_d5_status_fits_eighty_columns_whatever_the_name(club: Club, name: str) -> None:
+    """Letters that take two columns, a name without a space, marks that turn the line around: each line fits."""
+    ids = named(club, 1)
+    club.connection.execute("update push_campaigns set name = %s where id = %s", (name, ids[0]))
+    club.connection.execute("update programs set name = %s where id = %s", (name, club.program))
+    for more in ((), ("abcd",)):
+        screen = on_a_terminal(club.url, "status", *more)
+        assert screen.code == 0
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", screen.text)
+        assert max(cell_len(line) for line in plain.splitlines()) <= 80
+        assert not re.search("[\x1b\x07\x80-\x9f\u202a-\u202e\u2066-\u2069]", plain)
+        assert ids[0] in plain
+        assert "".join(name.split())[:8] in "".join(plain.split()) or "evil" in plain
+
+
+@pytest.mark.parametrize("verb", ["resume", "pause", "cancel"])
+def test_d4_a_verb_says_that_no_daemon_runs(passbell: Passbell, club: Club, verb: str) -> None:
+    """What goes on after the command waits for a daemon, and the command says so; what is over waits for none."""
+    (campaign,) = named(club, 1)
+    if verb == "resume":
+        club.connection.execute("select push_pause(%s)", (campaign,))
+    answer = passbell(verb, "abcd")
+    assert ("No daemon is running" in answer.err) is (verb == "resume"), answer
+
+
+def test_d4_automations_say_that_no_daemon_runs(passbell: Passbell, club: Club) -> None:
+    """`passbell automations` makes campaigns, and says when nothing is there to send them."""
+    club.connection.execute(
+        "insert into push_automations (program_id, occasion, message_text, is_on, send_at)"
+        " values (%s, 'EVERY:MON,TUE,WED,THU,FRI,SAT,SUN', 'Tea', true, '00:00')",
+        (club.program,),
+    )
+    answer = passbell("automations", "--program", "Tea Club")
+    assert answer.code == 0, answer
+    assert "No daemon is running" in answer.err
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\u00a0"])
+def test_b7_an_automation_keeps_its_audience_when_the_variable_was_not_set(
+    passbell: Passbell, club: Club, blank: str
+) -> None:
+    """`target_query=$SEGMENT` without a value is refused, not everybody, every day; ALL has to be written."""
+    new = ("automations", "add", "--program", "Tea Club", "--occasion", "DORMANT:30", "--message", "Tea")
+    assert passbell(*new, f"target_query={blank}").code == 1
+    assert passbell(*new, "name=Back", "target_query=VIP").code == 0
+    refused = passbell("automations", "change", "Back", f"target_query={blank}")
+    assert (refused.code, "ALL for everybody" in refused.err) == (1, True)
+    assert club.connection.execute("select target_query from push_automations").fetchall() == [("VIP",)]
+    assert passbell("automations", "change", "Back", "target_query=ALL").code == 0
+
+
+@pytest.mark.parametrize("name", ["", " ", "\u200b"])
+def test_b7_a_program_without_a_name_is_never_the_one_that_was_not_set(
+    passbell: Passbell, club: Club, name: str
+) -> None:
+    """--program with a variable that was not set is refused, though a program's name may be blank as well."""
+    club.connection.execute("update programs set name = %s where id = %s", (name, club.program))
+    answer = passbell("send", "--program", name, "--message", "Hi", "--target", "ALL")
+    assert (answer.code, "Which program?" in answer.err) == (1, True)
+    assert campaigns(club) == []
 
 
 def test_d5_status_in_a_pipe_has_whole_lines_without_colour(passbell: Passbell, club: Club) -> None:

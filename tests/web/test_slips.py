@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -278,6 +280,51 @@ def test_b1_every_call_refuses_what_it_does_not_know(api: Api) -> None:
     assert called >= 22
 
 
+@pytest.mark.parametrize(
+    ("segment", "config"),
+    [
+        ("VIP", {"vipThreshold": None}),
+        ("DORMANT", {"dormantDays": None}),
+        ("GEO", {"zipCodes": None}),
+        ("CITY", {"cities": None}),
+        ("CSV", {"memberIds": None}),
+        ("slumber", {"dormantDays": None, "zipCodes": None}),
+    ],
+    ids=str,
+)
+def test_b1_a_value_that_is_null_is_not_the_default(
+    api: Api, club: Club, segment: str, config: dict[str, Any]
+) -> None:
+    """A threshold that was not set (null, or a NaN) never reaches those whom the default would."""
+    answer = api.post("/api/notify/broadcast", {**club.order, "segment": segment, "segmentConfig": config})
+    refused(answer, club, 422, "CONFLICTING_FIELDS")
+
+
+def test_b1_consent_is_never_turned_off_by_a_null(api: Api, club: Club) -> None:
+    """A null for pushConsent leaves OPT_IN as it is; it takes the word to turn it off."""
+    club.shop.conn.execute("update programs set push_consent = 'OPT_IN' where id = %s", [club.id])
+    for nothing in (None, ""):
+        answer = api.http.patch(f"/api/programs/{club.id}", json={"pushConsent": nothing})
+        assert answer.status_code == 422, answer.text
+    now = "select push_consent from programs where id = %s"
+    assert club.shop.value(now, [club.id]) == "OPT_IN"
+    assert api.http.patch(f"/api/programs/{club.id}", json={"pushConsent": "OPT_OUT"}).status_code == 200
+    assert club.shop.value(now, [club.id]) == "OPT_OUT"
+
+
+def test_b1_a_passkit_id_of_two_programs_names_neither(api: Api, club: Club) -> None:
+    """An order by a PassKit program id that two programs have is refused; by the program's own id it is taken."""
+    twin = club.shop.program("Twin", passkit_program_id=club.passkit_id)
+    refused(
+        api.post("/api/notify/broadcast", {**club.order, "programId": club.passkit_id}),
+        club,
+        400,
+        "BAD_REQUEST",
+    )
+    assert club.shop.value("select count(*) from push_campaigns where program_id = %s", [twin]) == 0
+    assert api.post("/api/notify/broadcast", club.order).status_code == 202
+
+
 # ── C7: the bodies of the platform's own service ──
 
 
@@ -497,3 +544,56 @@ def test_d7_the_document_says_what_is_required(api: Api, path: str, kind: str, r
     described = document["components"]["schemas"][name] if name else schema
     assert set(described.get("required", [])) == required
     assert body.get("required") is True
+
+
+NONSENSE: Final = (
+    "\0",
+    "\x7f",
+    "NaN",
+    "-1",
+    "1e309",
+    "9" * 40,
+    "a" * 3000,
+    "\u202e",
+    "'",
+    "20261128T1200",
+    "2026-02-30",
+    "[]",
+)
+
+
+def test_d7_no_value_of_a_parameter_breaks_a_call(api: Api, club: Club) -> None:
+    """Every parameter of every GET of the document with everything hostile, in query and path: no defect."""
+    campaign = club.shop.campaign(club.id)
+    seen = 0
+    for path, operations in api.get("/openapi.json").json()["paths"].items():
+        for parameter in operations.get("get", {}).get("parameters", []) if path.startswith("/api/") else ():
+            if parameter["in"] not in {"path", "query"}:
+                continue
+            for value in NONSENSE:
+                where, query = path.replace("{id}", str(campaign)), {}
+                if parameter["in"] == "path":
+                    where = path.replace("{id}", quote(value, safe=""))
+                else:
+                    query = {parameter["name"]: value}
+                answer = api.get(where, params=query)
+                assert answer.status_code in {200, 400, 404, 422}, (where, query, answer.text)
+                assert answer.json()["success"] is (answer.status_code == 200)
+                seen += 1
+    assert seen > 200
+
+
+def test_d7_every_cursor_is_followed_as_it_stands(api: Api, club: Club) -> None:
+    """The ledger's `next` pasted behind `after=`, without any encoding, gives the rest and nothing twice."""
+    campaign = club.shop.campaign(club.id)
+    club.shop.start(campaign)
+    club.shop.send_chunks()
+    found, after = [], ""
+    while True:
+        answer = api.get(f"/api/campaigns/{campaign}/deliveries?limit=1{after}").json()
+        found += [row["passId"] for row in answer["result"]]
+        if answer.get("next") is None:
+            break
+        assert re.fullmatch(r"[\w.-]+", answer["next"])
+        after = f"&after={answer['next']}"
+    assert len(found) == len(set(found)) >= 3

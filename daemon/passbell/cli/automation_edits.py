@@ -179,7 +179,8 @@ def add(*, program: str, occasion: str, message: str, fields: tuple[str, ...], j
 def change(*, automation: str, fields: tuple[str, ...], json_wanted: bool) -> None:
     """Change an automation, named by its name or the beginning of its id; without fields it is shown.
 
-    COLUMN= without a value is the column's default. A change counts from the next run.
+    COLUMN= without a value is the column's default; only target_query has to be named, ALL for everybody.
+    A change counts from the next run.
     """
     columns = parse(fields)
     with connect() as connection:

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from passbell.blank import is_blank
 from passbell.errors import CampaignError, from_database
 from passbell.settings import Need, Settings
 
@@ -74,6 +75,8 @@ def resolve_program(connection: Connection, name: str) -> UUID:
     Raises:
         CampaignError: PB404 with the known names; PB409 if several programs have that name.
     """
+    if is_blank(name):  # some program may have a blank name
+        raise CampaignError("Which program? Its name is empty.", "PB404")
     rows = connection.execute(
         """
         select program_id

@@ -118,6 +118,14 @@ class SegmentConfig(Known):
         default=None, description="With CSV: these members", examples=[["M-1042"]]
     )
 
+    def is_null(self, name: str) -> bool:
+        """Whether the value is there and says nothing: a variable that was not set, or a NaN."""
+        return any(
+            field in self.model_fields_set and getattr(self, field) is None
+            for field, info in type(self).model_fields.items()
+            if info.alias == name
+        )
+
     def values(self) -> dict[str, str]:
         """The values that are there, as a target spells them."""
         dumped = self.model_dump(by_alias=True, exclude_none=True)
@@ -151,6 +159,8 @@ def read_audience(segment: str | None, target: str | None, config: SegmentConfig
             raise conflict(
                 f"`segmentConfig.{name}` belongs to the segment {belongs}, not to {named.strip()[:40]}"
             )
+    if config is not None and wanted is not None and config.is_null(wanted):
+        raise conflict(f"`segmentConfig.{wanted}` is null: give the segment its value, or leave it out")
     if not values or wanted is None:
         return named
     found = f"{_OURS[wanted]}:{values[wanted]}"

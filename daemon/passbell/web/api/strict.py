@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from starlette.datastructures import FormData
     from starlette.types import Message
 
-__all__ = ["PageRoute", "StrictRoute", "check_json", "model_names", "nearest", "router", "unknown_field"]
+__all__ = [
+    "PageRoute",
+    "StrictRoute",
+    "check_json",
+    "model_names",
+    "nearest",
+    "parts_of",
+    "router",
+    "unknown_field",
+]
 
 _FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -99,7 +108,7 @@ class StrictRoute(APIRoute):
     """A route that looks at the whole request before the handler is asked."""
 
     page_parts: frozenset[str] | None = None
-    """On the page: parts that any of its forms may carry. There only names are looked at, and only those of forms."""
+    """On the page: parts that any of its forms may carry beside its own. What values mean is the handler's to judge."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler behind the checks."""
@@ -117,8 +126,9 @@ class StrictRoute(APIRoute):
             if takes_form and kind == _FORMS[0]:
                 request = await _whole_form(request)
             if page is not None:
-                if takes_form and kind in _FORMS:
-                    list(_check_names(await request.form(), {*form, *page}))
+                if request.method == "POST":
+                    _check_query(request, query)
+                    await _check_page(request, kind, form, page)
                 return await handle(request)
             _check_query(request, query)
             if takes_form and kind in _FORMS:
@@ -133,9 +143,14 @@ class StrictRoute(APIRoute):
 
 
 class PageRoute(StrictRoute):
-    """A form of the page: a part that its call does not know is refused, as the API refuses it."""
+    """A form of the page: what its call does not know is refused, as the API refuses it."""
 
     page_parts = frozenset({"csrf"})
+
+
+async def parts_of(request: Request) -> frozenset[str]:
+    """Return the names of the parts that a form has; to the framework an empty part and a missing one are the same."""
+    return frozenset(await request.form())
 
 
 def _parameters(dependant: Any, kind: str) -> list[Any]:
@@ -165,7 +180,7 @@ def _names(fields: Iterable[Any]) -> dict[str, Any]:
 
 def _annotation(field: Any) -> str:
     info = getattr(field, "field_info", field)
-    return str(info.annotation)
+    return str(getattr(info, "annotation", None))
 
 
 def _check_query(request: Request, known: Mapping[str, Any]) -> None:
@@ -215,6 +230,21 @@ async def _whole_form(request: Request) -> Request:
     if begun and not whole:  # nothing at all: a stranger, whose form the gate did not read
         raise ApiError(400, "BAD_REQUEST", "The form ends too early: a part of it was lost on its way.")
     return looked
+
+
+async def _check_page(request: Request, kind: str, form: Mapping[str, Any], page: frozenset[str]) -> None:
+    """Check a form of the page: a body of another kind would be read as a form whose fields are all empty."""
+    if kind not in _FORMS:
+        if await request.body():
+            raise ApiError(422, "INVALID_REQUEST", "The body must be a form.")
+        return
+    for name, value in _check_names(await request.form(), {*form, *page}):
+        if (
+            isinstance(value, UploadFile)
+            and value.filename
+            and "UploadFile" not in _annotation(form.get(name))
+        ):
+            _invalid(name, "must be text, not a file")
 
 
 async def _check_form(request: Request, known: Mapping[str, Any]) -> None:

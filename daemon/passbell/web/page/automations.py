@@ -13,8 +13,9 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict
 
+from passbell.blank import is_blank
 from passbell.web.api.models import Text
-from passbell.web.api.strict import PageRoute
+from passbell.web.api.strict import PageRoute, parts_of
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.page.render import page, redirect
@@ -26,6 +27,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Id = Annotated[UUID, Path(alias="id")]
 DAYS: Final = 30
+FIELD_OF: Final = {"occasion": "occasion", "message_text": "message", "target_query": "target"}
+"""Which field says a column, where the two have different names."""
 NUMBERS: Final = {
     "again_after_days": "Days between two messages to one member",
     "catch_up_days": "Days to catch up",
@@ -59,18 +62,22 @@ class AutomationForm(BaseModel):
     starts_on: Text = ""
     ends_on: Text = ""
 
-    def columns(self) -> dict[str, Any]:
-        """Return the row's columns. What the values mean is the database's to judge."""
-        if not self.occasion.strip():
+    def columns(self, sent: frozenset[str] | None = None) -> dict[str, Any]:
+        """Return the row's columns, of a change only those whose field was sent: one that is lost stays as it is.
+
+        What the values mean is the database's to judge.
+        """
+        sent = frozenset(type(self).model_fields) if sent is None else sent
+        if {"occasion", "parameter"} & sent and not self.occasion.strip():
             raise ApiError(400, "OCCASION_REQUIRED", "Choose an occasion first.")
-        if not self.message.strip():
+        if "message" in sent and not self.message.strip():
             raise ApiError(400, "MESSAGE_REQUIRED", "Write a message first.")
         parameter = self.parameter.strip()
         columns: dict[str, Any] = {
             "name": self.name.strip() or None,
             "occasion": self.occasion.strip() + (f":{parameter}" if parameter else ""),
             "message_text": self.message,
-            "target_query": self.target.strip() or None,
+            "target_query": "ALL" if is_blank(self.target) else self.target.strip(),
             "send_days": self.send_days.strip() or None,
             "send_at": _fits(
                 self.send_at, r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?", "Send at", "a time like 09:00"
@@ -92,7 +99,7 @@ class AutomationForm(BaseModel):
                 raise ApiError(
                     400, "FIELD", f'"{words}" is a date like 2026-12-24, not "{text[:40]}".'
                 ) from None
-        return columns
+        return {name: value for name, value in columns.items() if FIELD_OF.get(name, name) in sent}
 
 
 Fields = Annotated[AutomationForm, Form()]
@@ -176,7 +183,8 @@ async def change(
     request: Request, web: Web, session: Writing, automation_id: Id, form: Fields
 ) -> HTMLResponse:
     """Change one; what it says from its next run on."""
-    await web.calls.save_automation(session.name, automation_id, orjson.dumps(form.columns()).decode())
+    fields = form.columns(await parts_of(request))
+    await web.calls.save_automation(session.name, automation_id, orjson.dumps(fields).decode())
     return redirect(request, f"/automations/{automation_id}")
 
 

@@ -15,7 +15,7 @@ from passbell.web.api.strict import PageRoute
 from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import fingerprint, once
-from passbell.web.page.draft import Draft
+from passbell.web.page.draft import Draft, dropped
 from passbell.web.page.render import page, redirect
 from passbell.web.page.session import Session, SignedIn, Writing
 from passbell.web.uploads import order_list
@@ -67,7 +67,9 @@ async def compose(
         session,
         programs=await web.calls.programs(),
         segments=segments,
-        form=Draft.of(kept, {s.name for s in segments}) if kept else Draft(program=_uuid(program or "")),
+        form=Draft.of(kept, {s.name for s in segments})
+        if kept
+        else Draft(program=_uuid(program or ""), audience="all", when="now"),
         kept=kept,
         running=any(daemon.alive for daemon in await web.calls.daemons()),
         placeholders=PLACEHOLDERS,
@@ -82,7 +84,8 @@ async def screen(request: Request, web: Web, session: Writing, draft: Fields) ->
     shown, problem, warnings = None, None, []
     if draft.program is not None and draft.message.strip():
         try:
-            shown = await web.calls.screen(draft.program, draft.message, draft.target, _uuid(draft.member))
+            target = draft.target if draft.audience else "ALL"  # an automation's form has another audience
+            shown = await web.calls.screen(draft.program, draft.message, target, _uuid(draft.member))
             warnings = await web.calls.warnings(draft.program, draft.message)
             if shown is None:
                 problem = "No member of this program can be reached."
@@ -136,15 +139,16 @@ async def save_draft(
     """Keep the form as a draft; nothing is sent."""
     program, message = draft.required()
     at = await _moment(web, program, draft)
-    listed = draft.audience == "csv"
-    made = await _stage(web, session, draft, csv_file, at) if listed else _uuid(draft.draft)
+    target = draft.target
+    listed = await _stage(web, session, draft, csv_file, at)
+    made = listed or _named("draft", draft.draft)
     if not listed or draft.held_back is not None:
         made = await web.calls.save_draft(
             session.name,
             made,
             program,
             message,
-            "CSV" if listed else draft.target,
+            target,
             draft.name.strip() or None,
             at,
             draft.held_back,
@@ -164,18 +168,21 @@ async def confirm(
     program, _ = draft.required()
     at = await _moment(web, program, draft)
     await web.calls.require_order(program, draft.target, at)
-    upload: uuid.UUID | None = None
-    if draft.audience == "csv":
-        upload = await _stage(web, session, draft, csv_file, at)
+    upload = await _stage(web, session, draft, csv_file, at)
     return await _ask(request, web, session, draft, await _count(web, draft, program, upload), upload, at)
 
 
 async def _stage(
     web: Context, session: Session, draft: Draft, csv_file: UploadFile | None, at: datetime | None
-) -> uuid.UUID:
-    """Put the uploaded list under a draft of its own."""
+) -> uuid.UUID | None:
+    """Put the uploaded list under a draft of its own; None for another audience, which takes no file."""
     program, message = draft.required()
-    if csv_file is None or not csv_file.filename:
+    uploaded = csv_file is not None and bool(csv_file.filename)
+    if draft.audience != "csv":
+        if uploaded:
+            raise dropped("csvFile", "audience", "csv")
+        return None
+    if csv_file is None or not uploaded:
         raise ApiError(400, "CSV_REQUIRED", "Choose a CSV file with a column member_id.")
     return await order_list(
         web.settings.database_dsn,
@@ -193,7 +200,7 @@ async def _stage(
 
 async def _count(web: Context, draft: Draft, program: uuid.UUID, upload: uuid.UUID | None) -> Preview:
     """Count the audience: of the list that was uploaded or belongs to the draft, or of the target."""
-    kept = _uuid(draft.draft)
+    kept = _named("draft", draft.draft)
     if upload is None and kept is not None and (row := await web.calls.draft(kept)).is_list:
         if draft.audience != "kept" or row.program_id != program:
             raise ApiError(
@@ -259,7 +266,7 @@ async def send(
 ) -> HTMLResponse:
     """Send what was confirmed, to as many phones as were shown; ask again if the audience has moved."""
     program, message = draft.required()
-    draft_list = _uuid(upload)
+    draft_list, kept, target = _named("upload", upload), _named("draft", draft.draft), draft.target
     at = await _moment(web, program, draft)
 
     async def again(problem: str) -> HTMLResponse:
@@ -271,13 +278,13 @@ async def send(
 
     async def work() -> tuple[int, dict[str, Any]]:
         name, held = draft.name.strip() or None, draft.held_back
-        if ready := draft_list or _uuid(draft.draft):
+        if ready := draft_list or kept:
             await web.calls.submit_draft(
-                session.name, ready, program, message, draft.target, name, at, expected, held
+                session.name, ready, program, message, target, name, at, expected, held
             )
             return 202, {"campaignId": str(ready)}
         campaign = await web.calls.order_push(
-            session.name, key, program, message, draft.target, name, at, expected, holdout_percent=held
+            session.name, key, program, message, target, name, at, expected, holdout_percent=held
         )
         return 202, {"campaignId": str(campaign)}
 
@@ -304,12 +311,21 @@ async def discard(
 
 
 async def _moment(web: Context, program: uuid.UUID, draft: Draft) -> datetime | None:
-    if draft.when != "later":
+    if not draft.later:
         return None
     at = await web.calls.moment(program, draft.at)
     if at is None:
         raise ApiError(400, "TIME_REQUIRED", "Choose when to send.")
     return at
+
+
+def _named(field: str, text: str) -> uuid.UUID | None:
+    """Read the id of a draft, None if the form names none."""
+    if not text:
+        return None
+    if (found := _uuid(text)) is None:
+        raise ApiError(422, "INVALID_REQUEST", f"{field} is no id of a draft.")
+    return found
 
 
 def _uuid(text: str) -> uuid.UUID | None:

@@ -7,30 +7,36 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from passbell.blank import is_blank
 from passbell.web.api.models import Text  # noqa: TC001 - pydantic reads it at run time
 from passbell.web.errors import ApiError
 
 if TYPE_CHECKING:
     from passbell.web.page.asks import DraftRow
 
-__all__ = ["Draft"]
+__all__ = ["Draft", "dropped"]
 
 MOST_HELD: Final = 50
+FIELDS_OF: Final = {"segment": ("segment", "parameter", "also", "also_parameter"), "csv": ("encoding",)}
+"""The fields that belong to one kind of audience; the page sends them with that one alone."""
 
 
 class Draft(BaseModel):
-    """The fields of the form."""
+    """The fields of the form.
+
+    Audience and time have to be said: a form that lost one of them would otherwise go to everybody, or at once.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
     program: uuid.UUID | None = None
     message: Text = ""
-    audience: Literal["all", "segment", "csv", "kept"] = "all"
+    audience: Literal["", "all", "segment", "csv", "kept"] = ""
     segment: Text = ""
     parameter: Text = ""
     also: Text = ""
     also_parameter: Text = ""
-    when: Literal["now", "later"] = "now"
+    when: Literal["", "now", "later"] = ""
     at: Text = ""
     name: Text = ""
     holdout: Annotated[str, Field(max_length=8)] = ""
@@ -43,6 +49,7 @@ class Draft(BaseModel):
     def of(cls, row: DraftRow, segments: set[str]) -> Self:
         """Put a draft into the fields of the form; an audience that has no fields there is kept as it is."""
         form = cls(
+            audience="all",
             program=row.program_id,
             message=row.message or "",
             name=row.name or "",
@@ -71,21 +78,39 @@ class Draft(BaseModel):
 
     @property
     def target(self) -> str:
-        """The audience as the database reads it."""
-        if self.audience == "csv":
-            return "CSV"
-        if self.audience == "kept":
-            if not self.kept.strip():
-                raise ApiError(400, "AUDIENCE_REQUIRED", "Choose an audience first.")
-            return self.kept
-        if self.audience != "segment":
-            return "ALL"
-        parts = [(self.segment, self.parameter), (self.also, self.also_parameter)]
-        if not self.segment.strip():
+        """The audience as the database reads it.
+
+        Raises:
+            ApiError: none is said, or a part of what is said would be dropped.
+        """
+        said = {"": "", "all": "ALL", "segment": self.segment, "csv": "CSV", "kept": self.kept}[self.audience]
+        if is_blank(said):
             raise ApiError(400, "AUDIENCE_REQUIRED", "Choose an audience first.")
+        for audience, fields in FIELDS_OF.items():
+            for name in fields if audience != self.audience else ():
+                if not is_blank(getattr(self, name)):
+                    raise dropped(name, "audience", audience)
+        if self.audience != "segment":
+            return said
+        if is_blank(self.also) and not is_blank(self.also_parameter):
+            raise ApiError(400, "AUDIENCE_REQUIRED", "Choose the segment that the second value belongs to.")
+        parts = [(self.segment, self.parameter), (self.also, self.also_parameter)]
         return " & ".join(
-            f"{name}:{value.strip()}" if value.strip() else name for name, value in parts if name
+            f"{name}:{value.strip()}" if value.strip() else name
+            for name, value in parts
+            if not is_blank(name)
         )
+
+    @property
+    def later(self) -> bool:
+        """Whether the form names a time.
+
+        Raises:
+            ApiError: there is a time, but the form does not say that it counts.
+        """
+        if self.when != "later" and not is_blank(self.at):
+            raise dropped("at", "when", "later")
+        return self.when == "later"
 
     @property
     def held_back(self) -> float | None:
@@ -108,3 +133,11 @@ class Draft(BaseModel):
         if not self.message.strip():
             raise ApiError(400, "MESSAGE_REQUIRED", "Write a message first.")
         return self.program, self.message
+
+
+def dropped(name: str, choice: str, value: str) -> ApiError:
+    """Return the refusal of a field that would be left out of the order."""
+    problem = f'is given, but {choice} is not "{value}"'
+    return ApiError(
+        422, "CONFLICTING_FIELDS", f"{name} {problem}.", details=[{"field": name, "problem": problem}]
+    )

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from passbell.web.api.campaigns import cursor, ledger_csv, parse_cursor
+from passbell.web.api.strict import PageRoute
 from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.page.asks import Moment
@@ -19,7 +20,7 @@ from passbell.web.page.session import SignedIn, Writing
 
 __all__ = ["router"]
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 PAGE: Final = 25
 LEDGER_PAGE: Final = 50

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
-from passbell.web.api.strict import PageRoute
+from passbell.web.api.strict import PageRoute, parts_of
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.page.history import STOP_POLLING
@@ -23,6 +23,16 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 OPEN: Final = ("PENDING", "PROCESSING")
 ROWS: Final = 100
+REHEARSE: Final = {
+    "yes": True,
+    "on": True,
+    "true": True,
+    "1": True,
+    "no": False,
+    "off": False,
+    "false": False,
+    "0": False,
+}
 
 
 @router.get("/imports")
@@ -52,12 +62,15 @@ async def upload(
         raise ApiError(400, "PROGRAM_REQUIRED", "Choose a program first.")
     if csv_file is None or not csv_file.filename:
         raise ApiError(400, "CSV_REQUIRED", "Choose a CSV file of members.")
+    dry_run = REHEARSE.get(rehearse.strip().lower()) if "dryRun" in await parts_of(request) else False
+    if dry_run is None:
+        raise ApiError(422, "INVALID_REQUEST", "dryRun is yes or no.")
     made = await import_members(
         web.settings.database_dsn,
         csv_file,
         owner=session.name,
         program=program,
-        dry_run=bool(rehearse),
+        dry_run=dry_run,
         encoding=encoding,
         seconds=2.0,
     )

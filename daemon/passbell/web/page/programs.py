@@ -12,7 +12,7 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse
 
 from passbell.report import report_html
-from passbell.web.api.strict import PageRoute
+from passbell.web.api.strict import PageRoute, parts_of
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.page.asks import Month
@@ -117,16 +117,21 @@ async def limits(
     push_max: Number = "",
     push_max_days: Number = "",
     push_min_hours: Number = "",
-    push_consent: Annotated[str, Form(max_length=20)] = "OPT_OUT",
+    push_consent: Annotated[str, Form(max_length=20)] = "",
 ) -> HTMLResponse:
-    """Change how often is enough, and what no answer about messages means."""
-    fields = {"push_max": push_max, "push_max_days": push_max_days, "push_min_hours": push_min_hours}
+    """Change how often is enough, and what no answer about messages means. What the form lacks stays as it is."""
+    sent = await parts_of(request)
+    numbers = {"push_max": push_max, "push_max_days": push_max_days, "push_min_hours": push_min_hours}
+    fields = {name: value for name, value in numbers.items() if name in sent}
     for name, value in fields.items():
         if value.strip() and not (value.strip().isascii() and value.strip().isdigit()):
             raise ApiError(400, "LIMITS", f"{name} is a whole number, or empty for no limit.")
-    if push_consent not in CONSENTS:
-        raise ApiError(400, "LIMITS", f"push_consent is {' or '.join(CONSENTS)}.")
-    fields["push_consent"] = push_consent
+    if "push_consent" in sent:
+        if push_consent not in CONSENTS:
+            raise ApiError(400, "LIMITS", f"push_consent is {' or '.join(CONSENTS)}.")
+        fields["push_consent"] = push_consent
+    if not fields:
+        raise ApiError(400, "LIMITS", f"Nothing to change: send {', '.join(numbers)} or push_consent.")
     await web.calls.set_message_limits(session.name, program_id, orjson.dumps(fields).decode())
     if request.headers.get("hx-request") != "true":
         return redirect(request, f"/programs/{program_id}")

@@ -38,14 +38,19 @@ function showLength() {
     : "most phones cut it after 160";
 }
 
-/* Only the fields that the chosen audience and time need. */
+/* Only the fields that the chosen audience and time need. Others are not sent either: the server refuses an order with
+   a value that it would leave out. */
+function needed(group, wanted) {
+  one(group).hidden = !wanted;
+  for (const field of all("input, select", one(group))) field.disabled = !wanted;
+}
 function showFields() {
   const form = one("#compose");
   if (!form) return;
   const audience = form.elements.audience.value;
-  one("#for-segment").hidden = audience !== "segment";
-  if (one("#for-csv")) one("#for-csv").hidden = audience !== "csv";
-  one("#for-later").hidden = form.elements.when.value !== "later";
+  needed("#for-segment", audience === "segment");
+  needed("#for-csv", audience === "csv");
+  needed("#for-later", form.elements.when.value === "later");
   form.elements.at.required = form.elements.when.value === "later";
   form.elements.csvFile.required = audience === "csv";
   one("#zone").textContent = form.elements.program.selectedOptions[0].dataset.zone;
