@@ -82,7 +82,7 @@ declare
     v_own       constant text := '^\{\s*(points|first_name|last_name|tier_points|program)\s*(\|[^{}]*)?\}$';
     -- First tags that are certain by their form, then those that only their word gives away, then bare words, then our own.
     v_form      constant text := '\{\{+[^{}]{1,80}\}\}+|[$#@%!&]\{[^{}]{1,80}\}|\*\|[^|*]{1,80}\|\*|\[\[[^][]{1,80}\]\]|<<[^<>]{1,80}>>|<%[^<>]{1,80}%>|\[%[^][]{1,80}%\]|%%[^%]{1,80}%%';
-    v_word      constant text := '%\[?[[:alpha:]][^%{}]{0,60}%|\[[^][{}]{1,60}\]|<[[:alpha:]][^<>{}]{0,60}>|\|[[:alpha:]][\w .]{0,60}\||~[[:alpha:]]\w{0,60}~|#[[:alpha:]]\w{0,60}#|@[[:alpha:]]\w{0,60}@|\$[[:alpha:]]\w{0,60}\$?|«[^«»]{1,80}»|‹[^‹›]{1,80}›|__[[:alpha:]]\w{0,60}__|\^[[:alpha:]]\w{0,60}\^';
+    v_word      constant text := '%\[?[[:alpha:]][^%{}]{0,60}%|\[[^][{}]{1,60}\]|<[[:alpha:]][^<>{}]{0,60}>|\|[[:alpha:]][\w .]{0,60}\||~[[:alpha:]]\w{0,60}~|#[[:alpha:]]\w{0,60}#|@[[:alpha:]]\w{0,60}@|\$[[:alpha:]]\w{0,60}\$?|«[^«»]{1,80}»|‹[^‹›]{1,80}›|__[[:alpha:]]\w{0,60}__|\^[[:alpha:]]\w{0,60}\^|\(\([^()]{1,60}\)\)|:[[:alpha:]]\w{0,60}:|=[[:alpha:]]\w{0,60}=|\\[[:alpha:]]\w{0,60}\\|/\*[^*/]{1,60}\*/';
     v_bare      constant text := '\m(?:first|last|full|given|family|customer|member|program|company|business|tier|points?)_(?:name|points?|balance)\M|\m(?:FNAME|LNAME|firstname|lastname|firstName|lastName|FirstName|LastName|FIRSTNAME|LASTNAME)\M';
 begin
     for v_tag in

@@ -59,6 +59,10 @@ FIRST = "Write {first_name} or {first_name|there}."
         ("Hi __first_name__!", FIRST),
         ("Hi ^name^!", FIRST),
         ("Hi {{1}}, your table is ready", 'goes out as "{1}"'),
+        ("Hi ((First Name)), tea is ready", FIRST),
+        ("Hi :name:, tea is ready", FIRST),
+        ("You have =balance= points", "Write {points}."),
+        ("Hi \\name\\!", FIRST),
     ],
 )
 def test_d8_merge_tags_of_other_tools_get_a_warning(sql: Any, text: str, words: str) -> None:
@@ -76,6 +80,7 @@ def test_d8_merge_tags_of_other_tools_get_a_warning(sql: Any, text: str, words: 
         "[New] tea <3 :) #tea @cafe $5 off, $10 [Members only] 5*|7",
         "5%off,10%: {{ }} [[!]] <<>> first name, last name, point of view",
         "«Bonjour» et \u2039bienvenue\u203a, __new__ menu",
+        "Tea :heart: ((see terms)) at 5:30 pm: come :) /* 2 for 1 */ a=b=c",
         "Show code [A12] at the till, e-mail us: first@last.example",
         "",
     ],

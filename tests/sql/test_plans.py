@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -305,3 +306,23 @@ def test_d11_a_preview_of_everybody_reads_the_last_day_alone(shop: Shop) -> None
         " and d.outcome = 'sent'"
     )
     assert any("deliveries_sent" in line for row in plan for line in row.values()), plan
+
+
+@pytest.mark.parametrize("target", ["ALL", "VIP", "SLUMBER", "LOCAL:90210", "TIER:1 & WHALE"])
+def test_d11_a_preview_with_limits_reads_as_far_back_as_the_longest(shop: Shop, target: str) -> None:
+    """At most two messages in three days: three days of the ledger are read, not the ten before them."""
+    program = shop.program()
+    shop.members(program, MEMBERS)
+    shop.conn.execute("update programs set push_max = 2, push_max_days = 3 where id = %s", [program])
+    shop.start(shop.campaign(program))
+    shop.conn.execute(HISTORY + "order by c desc")
+    shop.send_chunks()
+    shop.conn.execute("vacuum analyze passbell.deliveries")
+    with Reads(shop) as read:
+        shop.row("select * from push_preview(%s, %s)", [program, target])
+    whole = shop.value("select count(*) from passbell.deliveries")
+    recent = shop.value(
+        "select count(*) from passbell.deliveries where sent_at > passbell.now() - interval '3 days'"
+    )
+    assert recent < whole / 2
+    assert 0 < read["deliveries"] + read["deliveries_sent"] <= recent + SIZE, (read, whole, recent)
