@@ -308,12 +308,12 @@ def test_d11_a_preview_of_everybody_reads_the_last_day_alone(shop: Shop) -> None
     assert any("deliveries_sent" in line for row in plan for line in row.values()), plan
 
 
-@pytest.mark.parametrize("target", ["ALL", "VIP", "SLUMBER", "LOCAL:90210", "TIER:1 & WHALE"])
+@pytest.mark.parametrize("target", ["ALL", "TIER:1 & SLUMBER"])
 def test_d11_a_preview_with_limits_reads_as_far_back_as_the_longest(shop: Shop, target: str) -> None:
-    """At most two messages in three days: three days of the ledger are read, not the ten before them."""
+    """At most one message in three days: three days of the ledger are read, not the ten before them."""
     program = shop.program()
     shop.members(program, MEMBERS)
-    shop.conn.execute("update programs set push_max = 2, push_max_days = 3 where id = %s", [program])
+    shop.conn.execute("update programs set push_max = 1, push_max_days = 3 where id = %s", [program])
     shop.start(shop.campaign(program))
     shop.conn.execute(HISTORY + "order by c desc")
     shop.send_chunks()
