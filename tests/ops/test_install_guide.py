@@ -118,6 +118,9 @@ def guide(tmp_path: Path, database: MakeDatabase) -> Guide:
     return Guide(tmp_path, database("2", migrated=False))
 
 
+@pytest.mark.timeout(
+    600
+)  # two environments are made and two wheels built, which a busy machine does in minutes
 def test_d6_installing_and_upgrading_as_it_is_written(guide: Guide) -> None:
     """The pasted lines leave a migrated database, secrets for root alone, and the units; an upgrade takes hold."""
     text = guide.follow("systemd/README.md")

@@ -39,7 +39,7 @@ PROBES: Final = 3
 PROBE_PAUSE: Final = 0.25
 _ADVICE: Final = {
     "credentials": "correct key and secret (PassKit, Settings > Developer Tools); `passbell check` tries them",
-    "outage": "wait; a probe goes out every few seconds, and sending goes on by itself",
+    "outage": "wait: sending goes on by itself; if it lasts, look at the network and at the account's PassKit URL",
 }
 
 
