@@ -18,6 +18,9 @@ declare
     v_column  record;
     v_hidden  boolean := false;
 begin
+    if passbell.hang_words('users') is not null then        -- it hung a moment ago (38_host_hangs)
+        return passbell.hang_words('users');
+    end if;
     if passbell.is_own_view('recipients') or to_regclass('public.users') is null then
         return null;
     end if;
@@ -50,8 +53,21 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_trouble  constant text := passbell.consent_trouble();
+    v_trouble  text;
+    v_context  text;
+    v_message  text;
 begin
+    begin
+        v_trouble := passbell.consent_trouble();
+        delete from passbell.host_hangs h where h.relation = 'users' and h.next_look_at <= passbell.now();
+    exception when query_canceled then
+        if not passbell.was_cut() then
+            raise;
+        end if;
+        get stacked diagnostics v_context = pg_exception_context, v_message = message_text;
+        perform passbell.note_hang('users', v_message, v_context);
+        return passbell.hang_words('users');
+    end;
     update passbell.settings s set consent_problem = v_trouble where s.consent_problem is distinct from v_trouble;
     return v_trouble;
 end

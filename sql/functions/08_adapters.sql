@@ -153,9 +153,9 @@ begin
         passbell.host_column(v_user, 'u', 'zip', 'text'),
         passbell.host_column(v_user, 'u', 'city', 'text'),
         passbell.last_activity(v_coupon, v_ticket),
-        -- No answer is a yes, unless the program wants it otherwise (push_consent). That is asked only where some program does.
+        -- No answer is a yes, unless the program wants it otherwise (push_consent). That is asked only where some program does, or where it cannot be read whether one does.
         case when passbell.has_column(v_program, 'push_consent')
-             then format('case when (select exists (select from public.programs g where upper(btrim(%1$s)) = ''OPT_IN'')) then coalesce(%2$s, true) else true end',
+             then format('case when (select exists (select from passbell.host_hangs h where h.relation = ''programs'') or exists (select from public.programs g where upper(btrim(%1$s)) = ''OPT_IN'')) then coalesce(%2$s, true) else true end',
                          passbell.host_column(v_program, 'g', 'push_consent', 'text'),
                          passbell.of_program('upper(btrim(' || passbell.host_column(v_program, 'g', 'push_consent', 'text') || ')) <> ''OPT_IN''', 'boolean'))
              else 'true' end,

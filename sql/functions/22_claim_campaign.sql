@@ -46,7 +46,7 @@ begin
             return;
         end if;
     end if;
-    v_campaign := passbell.next_campaign(p_downloads, p_accounts, p_patience, p_again);
+    v_campaign := passbell.choose_campaign(p_downloads, p_accounts, p_patience, p_again);
     if v_campaign.id is null then
         return;
     end if;

@@ -50,7 +50,7 @@ declare
 begin
     select g.push_window_start is null or passbell.in_window(p_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
       into v_open
-      from passbell.programs g
+      from passbell.known_programs() g
      where g.program_id = p_turn.program_id and not g.suspended and g.passkit_program_id is not null
        and (select s.consent_problem from passbell.settings s) is null;
     if not found then

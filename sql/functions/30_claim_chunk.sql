@@ -75,6 +75,8 @@ declare
     v_aside     boolean;
     v_open      text[];           -- accounts that may send now
     v_accounts  boolean;          -- whether a program names an account
+    v_context   text;
+    v_message   text;
     v_token     constant uuid := passbell.enter_claim(p_token);
 begin
     if p_worker is null or coalesce(p_same_text, '') not in ('vary', 'skip', 'send') then
@@ -98,7 +100,7 @@ begin
     end if;
     -- What is rare is asked for in one question; details are read only where there is some.
     select p_busy_campaigns || array(select o.campaign_id from passbell.owed_counts o), exists (select from passbell.set_aside),
-           exists (select from passbell.programs g where g.passkit_account is not null)
+           exists (select from passbell.known_programs() g where g.passkit_account is not null)
       into v_busy, v_aside, v_accounts;
     if v_aside then
         v_busy := v_busy || array(select a.campaign_id from passbell.set_aside a where a.next_look_at > v_now);
@@ -138,7 +140,18 @@ begin
         end if;
         v_holding := true;
         loop
-            v_chunk := passbell.next_chunk(v_turn, v_busy, v_program = any (p_busy_programs), v_now);
+            begin
+                v_chunk := passbell.next_chunk(v_turn, v_busy, v_program = any (p_busy_programs), v_now);
+            exception when query_canceled then
+                if not passbell.was_cut() then
+                    raise;
+                end if;
+                get stacked diagnostics v_context = pg_exception_context, v_message = message_text;
+                perform passbell.note_hang('programs', v_message, v_context);
+                perform passbell.note_hanging_program(v_program, v_message, v_context);
+                perform pg_notify('passbell', 'processing');
+                return;
+            end;
             exit when v_chunk.campaign_id is null;
             v_turn.campaign_id := v_chunk.campaign_id;
             v_turn.ready_at := v_chunk.ready_at;

@@ -45,7 +45,7 @@ begin
                v_chunk.pass_ids::text[], m.passkit_ids, m.external_ids, m.protocols, g.passkit_program_id,
                case when v_chunk.texts is null then c.message_text end, v_chunk.texts, v_chunk.account
           from public.push_campaigns c
-          join passbell.programs g on g.program_id = v_chunk.program_id
+          join passbell.known_programs() g on g.program_id = v_chunk.program_id
          cross join lateral (
                 select array_agg(r.passkit_id order by t.n) as passkit_ids, array_agg(r.external_id order by t.n) as external_ids,
                        array_agg(r.protocol order by t.n) as protocols, count(*) as number

@@ -11,6 +11,10 @@ set search_path = ''
 set lock_timeout = '500ms'
 as $$
 #variable_conflict use_column
+declare
+    v_sqlstate  text;
+    v_context   text;
+    v_message   text;
 begin
     if p_extend then
         update passbell.chunks k
@@ -27,9 +31,16 @@ begin
                         or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
               from passbell.chunks k
               join public.push_campaigns c on c.id = k.campaign_id
-              left join passbell.programs g on g.program_id = k.program_id
+              left join passbell.known_programs() g on g.program_id = k.program_id
              where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
-    exception when lock_not_available then      -- the host's tables are under a migration: the leases stay ours meanwhile
+    exception when lock_not_available or query_canceled then      -- the host's tables are under a migration, or hang: the leases stay ours meanwhile
+        get stacked diagnostics v_sqlstate = returned_sqlstate, v_context = pg_exception_context, v_message = message_text;
+        if v_sqlstate = '57014' then
+            if not passbell.was_cut() then
+                raise;
+            end if;
+            perform passbell.note_hang('programs', v_message, v_context);
+        end if;
         return query
             select k.claim_token, true from passbell.chunks k where k.worker = p_worker and k.claim_token = any (p_claim_tokens);
     end;
@@ -62,7 +73,10 @@ begin
                 offset 0) r on true
          where k.worker = p_worker and k.claim_token = any (p_claim_tokens) and r.wanted is not true
          group by k.claim_token;
-exception when assert_failure or others then      -- a member that cannot be read, a table under a migration: no reason to lose the leases
+exception when query_canceled or assert_failure or others then    -- a member that cannot be read, or hangs, a table under a migration: no reason to lose the leases
+    if sqlstate = '57014' and not passbell.was_cut() then
+        raise;
+    end if;
     return;
 end
 $$;

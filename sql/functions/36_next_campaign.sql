@@ -1,5 +1,51 @@
 -- Which campaign is next: the search of passbell.claim_campaign.
 
+-- next_campaign for a call that may be cut: what the host has built may hang here, for all programs (38_host_hangs). It is
+-- noted then, and the next call goes on without it. NULL as well if opt-outs cannot be read; explain_waiting says it.
+create or replace function passbell.choose_campaign(p_downloads boolean, p_accounts text[], p_patience numeric, p_after_loss boolean) returns public.push_campaigns
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+    v_reading   text := 'users';
+    v_context   text;
+    v_message   text;
+begin
+    if passbell.hang_words('push_campaigns') is not null then
+        return null;
+    end if;
+    begin
+        if passbell.consent_trouble() is not null then
+            return null;
+        end if;
+        v_reading := 'push_campaigns';
+        if coalesce(p_patience, 0) <= passbell.quick_seconds() and not passbell.copy_programs() then
+            perform pg_notify('passbell', 'pending');       -- this claim's time is used up
+            return null;
+        end if;
+        if not exists (select from passbell.host_hangs h where h.relation = 'programs') then
+            v_reading := 'programs';
+        end if;
+        v_campaign := passbell.next_campaign(p_downloads, p_accounts, p_patience, p_after_loss);
+    exception when query_canceled then
+        if not passbell.was_cut() then
+            raise;
+        end if;
+        get stacked diagnostics v_context = pg_exception_context, v_message = message_text;
+        perform passbell.note_hang(v_reading, v_message, v_context);
+        if v_reading = 'programs' then
+            perform pg_notify('passbell', 'pending');
+        end if;
+        return null;
+    end;
+    if exists (select from passbell.host_hangs h where h.relation = 'push_campaigns') then
+        delete from passbell.host_hangs h where h.relation = 'push_campaigns';
+    end if;
+    return v_campaign;
+end
+$$;
+
 -- The campaign that is due and first in line, locked; NULL if there is none. One program is at one claim at a time, and at
 -- one more of a test send: its huge audiences and its thousands of tests leave the other sessions to others. Until the end
 -- of the transaction; by an advisory lock, because the row of turns is what chunk claims of the same program need meanwhile.
@@ -85,9 +131,6 @@ declare
     v_now       constant timestamptz := passbell.now();
     v_campaign  public.push_campaigns;
 begin
-    if passbell.consent_trouble() is not null then      -- explain_waiting says it
-        return null;
-    end if;
     select c.* into v_campaign
       from public.push_campaigns c
      where c.status = 'PENDING' and (p_only is null or c.program_id = p_only)
@@ -100,7 +143,7 @@ begin
        and (c.kind = 'TEST'
             or coalesce((select g.suspended or g.push_window_start is null
                                 or passbell.in_window(v_now, passbell.zone(g.timezone), g.push_window_start, g.push_window_end)
-                           from passbell.programs g where g.program_id = c.program_id limit 1), true))
+                           from passbell.known_programs() g where g.program_id = c.program_id limit 1), true))
      order by (c.kind = 'TEST') desc, coalesce(c.scheduled_at, c.submitted_at, c.created_at), c.id
      limit 1
        for no key update of c skip locked;

@@ -11,6 +11,8 @@ declare
     v_now       constant timestamptz := passbell.now();
     v_campaign  uuid;
     v_count     integer := 0;
+    v_context   text;
+    v_message   text;
 begin
     for v_campaign in
         select distinct o.campaign_id
@@ -47,7 +49,15 @@ begin
             return v_count;
         end if;
     end loop;
-    perform passbell.close_deserted();
+    begin
+        perform passbell.close_deserted();
+    exception when query_canceled then      -- what was paid stands
+        if not passbell.was_cut() then
+            raise;
+        end if;
+        get stacked diagnostics v_context = pg_exception_context, v_message = message_text;
+        perform passbell.note_hang('programs', v_message, v_context);
+    end;
     return v_count;
 end
 $$;
@@ -132,7 +142,7 @@ end
 $$;
 
 -- Cancels running campaigns whose program was deleted: no member can be reached any more, and no daemon would end them. Only
--- where the whole table of programs is seen; a row that row security hides is not gone.
+-- where the whole table of programs is seen; a row that row security hides, or that hangs, is not gone.
 create or replace function passbell.close_deserted() returns void
 language plpgsql
 set search_path = ''
@@ -140,7 +150,8 @@ as $$
 declare
     v_campaign  uuid;
 begin
-    if to_regclass('public.programs') is null or row_security_active('public.programs') then
+    if to_regclass('public.programs') is null or row_security_active('public.programs')
+       or exists (select from passbell.host_hangs h where h.relation = 'programs') then
         return;
     end if;
     for v_campaign in

@@ -41,10 +41,10 @@ declare
     v_here       constant text[] := array(select a.account from passbell.accounts a where a.enabled and a.account = any (p_accounts));
 begin
     select coalesce(array_agg(g.program_id), array[]::uuid[]) into v_elsewhere
-      from passbell.programs g
+      from passbell.known_programs() g
      where g.passkit_account is not null and g.account <> '' and g.account <> all (v_here);
     if not '' = any (p_accounts) then
-        v_elsewhere := v_elsewhere || coalesce((select array_agg(g.program_id) from passbell.programs g where g.account = ''), array[]::uuid[]);
+        v_elsewhere := v_elsewhere || coalesce((select array_agg(g.program_id) from passbell.known_programs() g where g.account = ''), array[]::uuid[]);
     end if;
     return v_elsewhere;
 end
@@ -129,9 +129,9 @@ as $$
             union
             select s.account from passbell.accounts s
             union
-            select p.account from passbell.programs p where p.passkit_account is not null) n
+            select p.account from passbell.known_programs() p where p.passkit_account is not null) n
       left join passbell.accounts a on a.account = n.account
-      left join (select p.account, count(*) as n from passbell.programs p group by p.account) g on g.account = n.account
+      left join (select p.account, count(*) as n from passbell.known_programs() p group by p.account) g on g.account = n.account
       left join passbell.rate_limits l on l.account = passbell.rate_key(n.account, passbell.own_key(p_own))
      order by n.account
 $$;

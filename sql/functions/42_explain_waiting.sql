@@ -32,12 +32,12 @@ begin
                          where (l.account = v_own or l.account like 'account:%')
                            and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '10 seconds'
                                 or l.cut_at > clock_timestamp() - interval '5 seconds' and l.cut_rate <= l.rate_per_second / 2));
-    v_named := exists (select from passbell.programs g where g.passkit_account is not null and g.account <> '');
+    v_named := exists (select from passbell.known_programs() g where g.passkit_account is not null and g.account <> '');
     for v_campaign in
         select c.id, c.status, c.status_detail, c.kind, c.scheduled_at, c.program_id,
                g.program_id as known, g.name, g.suspended, g.timezone, g.push_window_start, g.push_window_end, g.account, a.reason as aside
           from public.push_campaigns c
-          left join passbell.programs g on g.program_id = c.program_id
+          left join passbell.known_programs() g on g.program_id = c.program_id
           left join passbell.set_aside a on a.campaign_id = c.id
          where (c.status = 'PENDING' or c.status = 'PROCESSING')
            and (c.program_id = any (v_silent)) is not true

@@ -27,7 +27,7 @@ begin
            l.cut_at > clock_timestamp() - interval '5 seconds' and l.cut_rate <= l.rate_per_second / 2 as slowed
       into v_campaign
       from public.push_campaigns c
-      left join passbell.programs g on g.program_id = c.program_id
+      left join passbell.known_programs() g on g.program_id = c.program_id
       left join passbell.rate_limits l on l.account = passbell.rate_key(g.account, passbell.own_key())
      where c.id = p_campaign and c.status in ('PENDING', 'PROCESSING');
     if not found then

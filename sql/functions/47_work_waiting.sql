@@ -10,7 +10,8 @@ set search_path = ''
 as $$
     select w.chunks
            or exists (select from public.push_campaigns c where c.status = 'PENDING')
-           or exists (select from public.push_campaigns c where c.status = 'PROCESSING'),
+           or exists (select from public.push_campaigns c where c.status = 'PROCESSING')
+           or exists (select from passbell.host_hangs h where h.next_look_at <= passbell.now()),
            w.chunks,
            exists (select from public.member_imports i where i.status in ('PENDING', 'PROCESSING')),
            exists (select from unnest(p_accounts) a

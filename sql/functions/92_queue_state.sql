@@ -33,7 +33,7 @@ as $$
                    and (c.kind = 'TEST'
                         or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end)) as may_move
           from public.push_campaigns c
-          left join passbell.programs g on g.program_id = c.program_id
+          left join passbell.known_programs() g on g.program_id = c.program_id
           left join account a on a.account = coalesce(g.account, '')
          where c.status = 'PENDING' or c.status = 'PROCESSING' or c.status = 'PAUSED'
     ), idle as (
@@ -86,6 +86,11 @@ as $$
      group by d.outcome, d.reason
     union all
     select 'set_aside', null, count(*) from passbell.set_aside a
+    union all
+    select 'hangs', w.relation, (exists (select from passbell.host_hangs h where h.relation = w.relation))::integer
+      from unnest(array['programs', 'users', 'push_campaigns']) as w (relation)
+    union all
+    select 'hanging_programs', null, count(*) from passbell.program_copies p where p.hangs_since is not null
     union all
     select 'owed_logs', null, count(*) from passbell.owed_logs o
     union all

@@ -44,6 +44,10 @@ HEALTHY: Final[Series] = {
     'passbell_campaigns_held{kind="not_found"}': "0x600",
     'passbell_campaigns_held{kind="other"}': "0x600",
     "passbell_campaigns_set_aside": "0x600",
+    'passbell_host_hangs{relation="programs"}': "0x600",
+    'passbell_host_hangs{relation="users"}': "0x600",
+    'passbell_host_hangs{relation="push_campaigns"}': "0x600",
+    "passbell_programs_hanging": "0x600",
     "passbell_audit_rows_owed": "0x600",
     "passbell_throttled_seconds": "0x110 1x1 0x490",
     'passbell_account_programs_waiting{account=""}': "0x600",
@@ -128,6 +132,11 @@ TROUBLE: Final[dict[str, tuple[str, Series]]] = {
         "PassbellCampaignSetAside",
         {"passbell_campaigns_set_aside": "0x60 1x540"},
     ),
+    "a view in the place of programs hangs": (
+        "PassbellHostHangs",
+        {'passbell_host_hangs{relation="programs"}': "0x60 1x540"},
+    ),
+    "one program's row hangs": ("PassbellHostHangs", {"passbell_programs_hanging": "0x60 1x540"}),
     "the audit table has a new column": ("PassbellAuditRowOwed", {"passbell_audit_rows_owed": "0x60 1x540"}),
     "a 429 asks for an hour": (
         "PassbellAccountBlocked",

@@ -63,6 +63,8 @@ class House:
         """Let every pause end now, and let the daemon know."""
         self.scene.conn.execute("update passbell.set_aside set next_look_at = now()")
         self.scene.conn.execute("update passbell.owed_logs set next_try_at = now()")
+        self.scene.conn.execute("update passbell.host_hangs set next_look_at = now()")
+        self.scene.conn.execute("update passbell.program_copies set next_look_at = now()")
         self.scene.conn.execute("select pg_notify('passbell', 'pending')")
 
     def serves_the_others(self, within: float = SERVED_SECONDS) -> None:

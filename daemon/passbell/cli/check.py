@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import psycopg
 
-from passbell.cli.database import connect, one, resolve_program
+from passbell.cli.database import LOOK_MILLISECONDS, connect, limited, one, resolve_program
 from passbell.cli.finding import Finding
 from passbell.cli.findings import look_at_database
 from passbell.cli.findings_accounts import AccountRow, look_at_accounts, read_accounts
@@ -100,9 +100,11 @@ def _database(settings: Settings, programs: list[Program], accounts: list[Accoun
                 return
             yield from look_at_database(settings, connection)
             accounts += read_accounts(connection)
-            with contextlib.suppress(
-                psycopg.errors.InsufficientPrivilege
-            ):  # passbell_daemon reads no programs
+            # passbell_daemon reads no programs; of a view that hangs, the findings have told.
+            with (
+                contextlib.suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.QueryCanceled),
+                limited(connection, LOOK_MILLISECONDS),
+            ):
                 programs += [
                     Program(row["id"], row["protocol"], row["name"], row["account"])
                     for row in connection.execute(PROGRAMS, {"most": MAX_PROGRAMS})

@@ -17,13 +17,24 @@ from passbell.settings import Need, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Row", "connect", "fetch", "one", "resolve_campaign", "resolve_program"]
+__all__ = [
+    "LOOK_MILLISECONDS",
+    "Row",
+    "connect",
+    "fetch",
+    "limited",
+    "one",
+    "resolve_campaign",
+    "resolve_program",
+]
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
 CONNECT_SECONDS = 10
 STATEMENT_MILLISECONDS = 60_000
+LOOK_MILLISECONDS = 10_000
+"""For which one statement of `passbell check` may take."""
 MAX_NAMED = 10  # programs or campaigns listed in an error
 _ID_BEGINS = re.compile("[0-9a-f]{1,32}")
 
@@ -49,15 +60,22 @@ def connect(settings: Settings | None = None) -> Iterator[Connection]:
         raise from_database(error) from error
 
 
-def fetch(connection: Connection, sql: LiteralString, **parameters: object) -> list[Row]:
-    """Run a statement with a time limit and return its rows; parameters go by name.
+@contextmanager
+def limited(connection: Connection, milliseconds: int) -> Iterator[None]:
+    """A transaction in which no statement takes longer: a rule of the platform's may hang.
 
-    The limit is SET LOCAL, inside the same transaction: session settings leak through transaction poolers.
+    The limit is SET LOCAL: session settings leak through transaction poolers.
     """
     with connection.transaction():
         connection.execute(
-            "select set_config('statement_timeout', %(limit)s, true)", {"limit": str(STATEMENT_MILLISECONDS)}
+            "select set_config('statement_timeout', %(limit)s, true)", {"limit": str(milliseconds)}
         )
+        yield
+
+
+def fetch(connection: Connection, sql: LiteralString, **parameters: object) -> list[Row]:
+    """Run a statement with a time limit and return its rows; parameters go by name."""
+    with limited(connection, STATEMENT_MILLISECONDS):
         return connection.execute(sql, parameters).fetchall()
 
 

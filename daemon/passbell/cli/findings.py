@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
 
+from passbell.cli.database import LOOK_MILLISECONDS, limited
 from passbell.cli.finding import Finding
 from passbell.cli.findings_session import look_at_session
 
@@ -26,6 +28,7 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
     yield from look_at_session(connection)
     unread = []
     for name, look in (
+        ("host hangs", _hangs),
         ("host tables", _host),
         ("host columns", _columns),
         ("host sources", _sources),
@@ -38,7 +41,11 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
         ("audit rows", _owed_logs),
     ):
         try:
-            yield from look(connection)
+            with limited(connection, LOOK_MILLISECONDS):
+                found = list(look(connection))
+            yield from found
+        except psycopg.errors.QueryCanceled as error:
+            yield Finding(name, ok=False, detail=_what_hangs(error))
         except psycopg.errors.InsufficientPrivilege:
             unread.append(name)
         except psycopg.errors.ReadOnlySqlTransaction as error:
@@ -50,6 +57,38 @@ def look_at_database(settings: Settings, connection: Connection) -> Iterator[Fin
             detail=f"{', '.join(unread)}: this role may not read them; run `passbell check` with the owner's URL once",
         )
     yield from _listen(settings, connection)
+
+
+def _what_hangs(error: psycopg.errors.QueryCanceled) -> str:
+    """The rule that was at work when the statement was cut."""
+    rules = [
+        rule
+        for rule in re.findall(r'function "?([^\s"(]+)', error.diag.context or "")
+        if not rule.startswith("passbell.")
+    ]
+    return (
+        f"it did not end within {LOOK_MILLISECONDS // 1000} seconds: "
+        + (f"the function {rules[0]} hangs" if rules else "a view, function or lock of the platform hangs")
+        + ". What follows was looked at all the same"
+    )
+
+
+_HANGS: Final = """
+    select h.reason from passbell.host_hangs h
+    union all
+    select format('Program %s cannot be read in time since %s; nothing of it is sent.',
+                  coalesce(p.name, p.program_id::text),
+                  to_char(p.hangs_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'))
+      from passbell.program_copies p where p.hangs_since is not null
+    order by 1
+    limit 6
+"""
+
+
+def _hangs(connection: Connection) -> Iterator[Finding]:
+    """What the daemons could not read in time where they choose work."""
+    for row in connection.execute(_HANGS).fetchall():
+        yield Finding("host hangs", ok=False, detail=row["reason"])
 
 
 _COUNTS: Final = """

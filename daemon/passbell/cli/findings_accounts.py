@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple
 
 import psycopg
 
+from passbell.cli.database import LOOK_MILLISECONDS, limited
 from passbell.cli.finding import Finding
 from passbell.cli.findings_passkit import ask_account, look_at_passkit
 from passbell.errors import ConfigurationError
@@ -57,7 +58,10 @@ class AccountRow(NamedTuple):
 def read_accounts(connection: Connection) -> list[AccountRow]:
     """All accounts that are entered or named by a program."""
     try:
-        rows = connection.execute(_STATES).fetchall()
+        with limited(connection, LOOK_MILLISECONDS):
+            rows = connection.execute(_STATES).fetchall()
+    except psycopg.errors.QueryCanceled:  # by what the findings have told
+        return []
     except psycopg.errors.InsufficientPrivilege:
         try:
             rows = connection.execute(_SETTINGS).fetchall()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from passbell.cli.database import connect, one, resolve_campaign
+from passbell.cli.database import connect, fetch, one, resolve_campaign
 from passbell.cli.follow import PROGRESS
 from passbell.cli.output import as_json, campaign_pairs, json_option, print_campaigns, print_pairs
 
@@ -15,7 +15,7 @@ LATEST = """
            c.status_detail, w.waits_for, coalesce(w.waits_for, c.status_detail) as detail,
            c.recipient_count, c.sent_count as sent, c.failed_count as failed, c.skipped_count as skipped, c.created_at
       from public.push_campaigns c
-      left join passbell.programs p on p.program_id = c.program_id
+      left join passbell.known_programs() p on p.program_id = c.program_id
      cross join lateral passbell.waits_for(c.id) as w (waits_for)
      order by c.created_at desc, c.id
      limit %(limit)s
@@ -28,6 +28,9 @@ ACCOUNTS = """
      where trouble is not null and programs > 0 and passbell.daemons_running() > 0 or breaker = 'open'
 """
 """The accounts that send nothing; none where all is well, and none where no daemon could say so."""
+
+HANGS = "select reason from passbell.host_hangs order by relation"
+"""What of the platform cannot be read in time; none where all is well."""
 
 
 @click.command()
@@ -49,8 +52,11 @@ def status(*, campaign: str | None, limit: int, json_wanted: bool) -> None:
             else:
                 print_pairs(campaign_pairs(row))
             return
-        rows = connection.execute(LATEST, {"limit": limit}).fetchall()
-        accounts = [] if json_wanted else connection.execute(ACCOUNTS).fetchall()
+        rows = fetch(connection, LATEST, limit=limit)
+        accounts = [] if json_wanted else fetch(connection, ACCOUNTS)
+        hangs = [] if json_wanted else fetch(connection, HANGS)
+    for row in hangs:
+        click.echo(row["reason"])
     for account in accounts:
         click.echo(_account(account))
     if json_wanted:

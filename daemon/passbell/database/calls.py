@@ -50,6 +50,8 @@ TICK_SECONDS: Final = 20.0
 """For which a rule of the host's may keep what is done at every turn; its campaign says so then."""
 CLAIM_SECONDS: Final = 8.0
 """For which a rule of the host's may keep a claim of a chunk. The server cuts it then, and its campaign says so."""
+RENEW_SECONDS: Final = 5.0
+"""For which what the host has built may keep a look at the leases; they are extended all the same."""
 REPORT_SECONDS: Final = 15.0
 """Deadline of a report. It waits half a second for a lock; what takes this long is a rule of the host."""
 DETAIL_LENGTH: Final = 300
@@ -229,6 +231,7 @@ class Queue:
                 "extend": extend,
                 "look": list(look),
             },
+            cut_after=RENEW_SECONDS,
         )
         return {token: (go_on, withdrawn or []) for token, go_on, withdrawn in rows}
 

@@ -139,6 +139,17 @@ _STATE: Final = {
         "Campaigns that the database's own rules or locks do not let go on; tried again with growing pauses.",
         registry=REGISTRY,
     ),
+    "hangs": Gauge(
+        "passbell_host_hangs",
+        "1 while programs (all at once), users or push_campaigns cannot be read in time where work is chosen.",
+        ["relation"],
+        registry=REGISTRY,
+    ),
+    "hanging_programs": Gauge(
+        "passbell_programs_hanging",
+        "Programs whose own row cannot be read in time; nothing of them is sent meanwhile.",
+        registry=REGISTRY,
+    ),
     "owed_logs": Gauge(
         "passbell_audit_rows_owed",
         "Finished campaigns whose row notification_logs refused; tried again with growing pauses.",
