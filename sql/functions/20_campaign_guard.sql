@@ -71,6 +71,9 @@ begin
     if new.rate_per_second is distinct from old.rate_per_second and new.rate_per_second > 100000 then
         raise exception 'rate_per_second is at most 100,000, or empty for the account''s own, not %.', new.rate_per_second using errcode = 'PB400';
     end if;
+    if new.rate_per_second is distinct from old.rate_per_second and new.rate_per_second > 0 and new.rate_per_second < 0.00001 then     -- no interval is as long
+        raise exception 'rate_per_second is at least 0.00001 (one push in 28 hours), or empty for the account''s own, not %.', new.rate_per_second using errcode = 'PB400';
+    end if;
     if tg_op = 'INSERT' then
         new.created_at := case when new.created_at between '1970-01-01' and '9999-12-30' then new.created_at end;
         new.kind := upper(btrim(coalesce(nullif(btrim(new.kind), ''), 'BROADCAST')));

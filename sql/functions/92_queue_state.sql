@@ -25,7 +25,7 @@ as $$
                -- Since when nothing stops it but the daemons: neither PassKit's 429 nor an open breaker.
                greatest(c.updated_at, a.blocked_until, a.closed_at) as moved_at,
                -- Between two passes of a campaign with a rate of its own lies this long.
-               make_interval(secs => coalesce(1 / nullif(c.rate_per_second, 0), 0)::double precision) as pace,
+               make_interval(secs => least(coalesce(1 / nullif(c.rate_per_second, 0), 0), 1000000000)::double precision) as pace,
                c.status = 'PAUSED' and c.status_detail like 'Held%' as held, c.status_detail,
                coalesce(a.open, false) as broken,
                not coalesce(g.suspended, false) and a.trouble is null

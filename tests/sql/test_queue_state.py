@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 if TYPE_CHECKING:
@@ -182,3 +183,73 @@ def test_opt_outs_that_cannot_be_read_are_told(shop: Shop) -> None:
     shop.conn.execute("alter table users rename column marketing_opt_in to newsletter")
     assert numbers(shop)["consent"] == 1
     assert "marketing_opt_in" in shop.value("select passbell.consent_trouble()")
+
+
+def test_d1_a_rate_of_almost_nothing_breaks_no_number(shop: Shop) -> None:
+    """One push in longer than any interval: refused, and where it is there already the numbers stay readable."""
+    register(shop)
+    program = shop.program()
+    shop.members(program, 3)
+    campaign = shop.campaign(program)
+    rate = "update push_campaigns set rate_per_second = 1e-30 where id = %s"
+    with pytest.raises(psycopg.Error, match=r"at least 0\.00001 \(one push in 28 hours\)") as refusal:
+        shop.conn.execute(rate, [campaign])
+    assert refusal.value.sqlstate == "PB400"
+    shop.start(campaign)
+    shop.conn.execute("alter table push_campaigns disable trigger user")
+    shop.conn.execute(rate, [campaign])
+    shop.conn.execute("update push_campaigns set updated_at = now() - interval '1 hour'")
+    shop.conn.execute("update passbell.chunks set not_before = now() - interval '1 hour'")
+    assert numbers(shop)["idle"] == 0
+    assert numbers(shop)["campaigns/PROCESSING"] == 1
+
+
+def test_d1_odd_hours_and_runs_without_end_break_no_number(shop: Shop) -> None:
+    """A window that ends at 24:00, a zone that is none, a run that was completed at the end of time."""
+    register(shop)
+    program = shop.program(timezone="Nowhere/Land", push_window_start="24:00", push_window_end="00:00")
+    shop.members(program, 3)
+    shop.campaign(program)
+    shop.conn.execute(
+        "insert into passbell.birthday_runs (program_id, local_date, started_at, not_before, completed_at)"
+        " values (%s, '2026-05-05', 'infinity', 'infinity', 'infinity')",
+        [program],
+    )
+    found = numbers(shop)
+    assert found["campaigns/PENDING"] == 1
+    assert found["birthday_open"] == 0
+
+
+def test_d2_programs_that_hang_are_told_by_their_own_number(shop: Shop) -> None:
+    """The numbers are read from the copies: what hangs is counted as that, and what moves is counted on."""
+    register(shop)
+    program, other = shop.program(), shop.program("Other")
+    for one in (program, other):
+        shop.members(one, 3)
+        shop.start(shop.campaign(one))
+    shop.conn.execute("select passbell.note_hang('programs', 'canceling statement', null)")
+    shop.conn.execute("select passbell.note_hanging_program(%s, 'canceling statement', null)", [program])
+    assert shop.row("select passbell.copy_programs() as done")["done"]
+
+    found = numbers(shop)
+
+    assert (found["hangs/programs"], found["hangs/users"], found["hanging_programs"]) == (1, 0, 1)
+    assert (found["set_aside"], found["campaigns/PROCESSING"]) == (1, 2)
+    chunk = shop.chunk()
+    assert chunk is not None
+    assert chunk["program_id"] == other
+    assert shop.chunk() is None
+
+
+def test_d2_greetings_for_the_morning_are_not_waited_for(shop: Shop) -> None:
+    """Passes of a running campaign that are due tomorrow: the campaign is not idle."""
+    register(shop)
+    program = shop.program()
+    shop.members(program, 3)
+    shop.clock("2026-05-05 01:00:00+00")
+    shop.start(shop.campaign(program))
+    shop.conn.execute("update passbell.chunks set not_before = '2026-05-05 09:00:00+00'")
+    shop.clock("2026-05-05 08:00:00+00")
+    assert numbers(shop)["idle"] == 0
+    shop.clock("2026-05-05 09:20:00+00")
+    assert numbers(shop)["idle"] > 600
