@@ -160,7 +160,12 @@ def list_(*, program: str | None, json_wanted: bool) -> None:
 @assignments
 @json_option
 def add(*, program: str, occasion: str, message: str, fields: tuple[str, ...], json_wanted: bool) -> None:
-    """Make an automation. It is off unless is_on=true is given."""
+    """Make an automation. It is off unless is_on=true is given.
+
+    COLUMN is one of name, target_query (such as VIP; everybody if left out), send_at (09:00), send_days (THU,FRI),
+    again_after_days, catch_up_days, daily_limit, holdout_percent, measure_days, reward_points, priority, starts_on,
+    ends_on, is_on.
+    """
     columns = parse(fields)
     with connect() as connection:
         columns |= {
@@ -172,15 +177,15 @@ def add(*, program: str, occasion: str, message: str, fields: tuple[str, ...], j
     show(row, as_document=json_wanted)
 
 
-@click.command()
+@click.command(short_help="Change an automation, or show it.")
 @automation_argument
 @assignments
 @json_option
 def change(*, automation: str, fields: tuple[str, ...], json_wanted: bool) -> None:
     """Change an automation, named by its name or the beginning of its id; without fields it is shown.
 
-    COLUMN= without a value is the column's default; only target_query has to be named, ALL for everybody.
-    A change counts from the next run.
+    COLUMN is occasion, message_text or one of those of `passbell automations add`. Without a value it is the column's
+    default; only target_query has to be named, ALL for everybody. A change counts from the next run.
     """
     columns = parse(fields)
     with connect() as connection:
@@ -210,7 +215,7 @@ def switch(name: str, words: str, *, is_on: bool) -> click.Command:
     return switched
 
 
-@click.command()
+@click.command(short_help="Try it on the past: how many would have been due, day by day.")
 @automation_argument
 @click.option(
     "--days", type=click.IntRange(1, 400), default=30, show_default=True, help="How many days back."
@@ -274,7 +279,7 @@ def limits(*, program: str, fields: tuple[str, ...], json_wanted: bool) -> None:
     """Show or change how often is enough in a program, for all its messages.
 
     push_max messages in push_max_days days, push_min_hours hours between two; push_consent OPT_IN if no answer
-    means no. COLUMN= without a value is no limit.
+    means no. A number without a value (push_max=) is no limit; push_consent is OPT_IN or OPT_OUT.
     """
     columns = parse(fields, LIMITS)
     with connect() as connection:

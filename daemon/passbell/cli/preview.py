@@ -19,7 +19,9 @@ program_option = click.option(
     metavar="ID",
     help="The program: its id, its PassKit program id or its exact name.",
 )
-TARGETS = "Who: ALL, VIP, WHALE:500, LOCAL:90210, VIP & SLUMBER:30, ..."
+TARGETS = (
+    "Who: ALL, VIP, WHALE:500, LOCAL:90210, IDS:M-1,M-2, VIP & SLUMBER:30; a name that is unknown lists all."
+)
 
 
 @click.command()

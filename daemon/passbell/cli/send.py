@@ -175,9 +175,13 @@ def send(
 ) -> None:
     """Create a campaign. The daemon (`passbell run`) sends it.
 
+    \b
+    passbell send --program ID --message "Double points" --target VIP --dry-run
+    passbell send --program ID --message "Thank you, {first_name}" --csv guests.csv
+
     On a terminal it shows the count and asks. Elsewhere, as in a script, the audience must be named: --target ALL for
     everybody. Exit code 1 if the answer is no, or if --wait sees the campaign fail or pause.
-    """
+    """  # noqa: D301 - a backspace is how click is told to leave lines as they are
     asking = sys.stdin is not None and sys.stdin.isatty() and not yes and not dry_run
     _require_audience(target, file, encoding, unasked=not asking and not dry_run)
     if holdout is not None and math.isnan(holdout):
