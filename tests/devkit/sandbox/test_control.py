@@ -106,7 +106,8 @@ async def _held_up() -> None:
         await asyncio.sleep(0.02)
         heartbeat.stop()
         loop.remove_reader(ours)
-    stall = max(heartbeat.stalls, key=lambda stall: stall.until - stall.since)
+    # A busy machine may hold the loop up before and after as well.
+    stall = next(stall for stall in heartbeat.stalls if stall.until >= held_up + 0.05)
     assert len(stamps) == 2
     assert stall.since < held_up + 0.02
     assert stall.until >= max(stamps)
