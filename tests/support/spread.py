@@ -102,11 +102,14 @@ _FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Say what `-n auto` means: nothing beside this process for single files, else two workers more than processors."""
+    """Say what `-n auto` means: nothing beside this process for single files, else two workers more than processors.
+
+    Tests that are `unit` wait for nothing: a worker more would only collect them once more.
+    """
     named = [Path(str(argument).partition("::")[0]) for argument in config.args]
     if named and not any(path.is_dir() for path in named):
         return 0
-    return min((os.cpu_count() or 2) + 2, 8)
+    return min((os.cpu_count() or 2) + (0 if config.option.markexpr == "unit" else 2), 8)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
