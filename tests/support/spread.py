@@ -39,6 +39,7 @@ __all__ = [
 TESTS: Final = Path(__file__).parents[1]
 FIRST: Final = (
     "web/test_browser.py",
+    "isolation/test_slow_rules.py",
     "ops/test_image_run.py",
     "chaos/test_wire.py",
     "chaos/test_pooler.py",
