@@ -17,32 +17,33 @@ T = TypeVar("T")
 DEADLINE = 30.0
 """Seconds after which a condition that still does not hold fails the test. It costs nothing when it holds."""
 
-PAUSE = 0.01
+PAUSE, LATER, SOON = 0.01, 0.03, 1.0
+"""Seconds between looks, and between those of a wait that is longer than `SOON`: most looks ask a database."""
 
 
 def wait_until(condition: Callable[[], T], what: str = "", deadline: float = DEADLINE) -> T:
     """Call `condition` until it is true and return its answer; fail with `what` after `deadline` seconds."""
-    end = time.monotonic() + deadline
+    begun = time.monotonic()
     while True:
         answer = condition()
         if answer:
             return answer
-        if time.monotonic() >= end:
+        if (waited := time.monotonic() - begun) >= deadline:
             raise AssertionError(f"not within {deadline:g} s: {what or condition} (last answer: {answer!r})")
-        time.sleep(PAUSE)
+        time.sleep(PAUSE if waited < SOON else LATER)
 
 
 async def wait_until_async(
     condition: Callable[[], T | Awaitable[T]], what: str = "", deadline: float = DEADLINE
 ) -> T:
     """Like `wait_until`, without blocking the event loop; `condition` may be a coroutine function."""
-    end = time.monotonic() + deadline
+    begun = time.monotonic()
     while True:
         answer = condition()
         if inspect.isawaitable(answer):
             answer = await answer
         if answer:
             return answer
-        if time.monotonic() >= end:
+        if (waited := time.monotonic() - begun) >= deadline:
             raise AssertionError(f"not within {deadline:g} s: {what or condition} (last answer: {answer!r})")
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(PAUSE if waited < SOON else LATER)
