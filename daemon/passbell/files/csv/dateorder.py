@@ -120,15 +120,20 @@ class DateColumn:
         self, left: list[Order], setting: Order | None, hint: Order | None, region: str
     ) -> tuple[Order, str]:
         by_region: Order = "MDY" if region.upper() in _MONTH_FIRST_REGIONS else "DMY"
+        other = "DMY" if by_region == "MDY" else "MDY"
+        both = "the dates themselves allow both orders, and "
         dotted = self._dotted == self._open
         wishes: list[tuple[Order | None, str]] = [
             (hint, "the header says so"),
-            (setting, "the dates themselves allow both orders, and this is the program's setting"),
+            (setting, f"{both}this is the program's setting"),
             (
                 "DMY" if dotted else None,
-                "the dates themselves allow both orders, and dates with dots are day first",
+                f"{both}dates with dots are day first",
             ),
-            (by_region, f"the dates themselves allow both orders, and this is usual in {region.upper()}"),
+            (
+                by_region,
+                f"{both}this is usual in {region.upper()}; if it is wrong, say date_order {other} and import it again",
+            ),
         ]
         wished = next(((order, why) for order, why in wishes if order in left), None)
         if len(left) == 1 or wished is None or wished[0] is None:

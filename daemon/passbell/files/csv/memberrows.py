@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from passbell.files.csv import contact, names, regions
@@ -15,7 +17,8 @@ from passbell.files.csv.cells import (
     shorten,
 )
 from passbell.files.csv.dates import Unreadable
-from passbell.files.csv.headernames import owner_of
+from passbell.files.csv.headernames import fold, owner_of
+from passbell.files.csv.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +33,14 @@ if TYPE_CHECKING:
 MAX_WORDS: Final = 200  # characters of a name, a city or an id
 
 
+TOTALS: Final = "this looks like the row of totals below a table, not like a member"
+HEADER_AGAIN: Final = "this row repeats the header; delete it"
+_DIGIT_OR_AT = re.compile(r"[\d@]")
+_ERROR_CELL = re.compile(r"=.+|#{2,}|#(ref|value|name|n/a|num|div/0)[!?]?", re.IGNORECASE)
+ERROR_CELL: Final = (
+    "this is what a spreadsheet shows instead of the value (a formula, an error, or a column too narrow for its "
+    "number); copy the column, paste it as values and save again"
+)
 LINE_BREAK: Final = (
     'there is a line break in this cell; a quote (") may be opened in this row and closed in a later one'
 )
@@ -122,6 +133,7 @@ class RowReader:
         self._consent = consent
         self._refused: dict[int, int] = {}  # row that wins: an earlier one of the same member that says no
         self._addresses = _addresses(self._columns, layout.header)
+        self._header = [fold(name) for name in layout.header]
 
     def read(self, record: Record) -> MemberRow | None:
         """Read one record; None if all its cells are blank."""
@@ -138,6 +150,11 @@ class RowReader:
             )
         if is_blank(cells):
             return None
+        if reason := self._no_member(cells):
+            first = next(filter(None, map(clean_words, cells)), "")
+            return MemberRow(
+                row_number, problems=(Problem("", shorten(first), reason, fatal=True),), cells=original
+            )
         problems = self._broken(cells)
         email = self._first_of(cells, "email", contact.read_email, problems)
         external_id = self._external_id(cells, problems)
@@ -182,6 +199,22 @@ class RowReader:
                 Problem("", "", "the row has neither a usable e-mail address nor a member id", fatal=True)
             )
         return row._replace(problems=tuple(problems)) if problems else row
+
+    def _no_member(self, cells: list[str]) -> str | None:
+        """Say that a row is the header once more (two lists glued together), or the totals below a table."""
+        first = next((cell for cell in cells if cell), "")
+        name = first.partition(":")[0]
+        if _DIGIT_OR_AT.search(name):
+            return None
+        folded = fold(name)
+        if folded in self._header:
+            same = [fold(cell) == name for cell, name in zip(cells, self._header, strict=False) if cell]
+            return HEADER_AGAIN if len(same) > 1 and all(same) else None
+        at = self._columns.get("external_id", (-1,))[0]
+        named = clean_code(cells[at]) if 0 <= at < len(cells) else ""
+        if folded not in _totals() or (named and named != clean_code(first)) or "@" in "".join(cells):
+            return None
+        return TOTALS
 
     def _broken(self, cells: list[str]) -> list[Problem]:
         """Reject a row whose e-mail or id goes over several lines: a quote swallowed rows, or was cut there."""
@@ -242,8 +275,9 @@ class RowReader:
         text = self._code(cells, index) if index >= 0 else None
         if text is None:
             return None
-        if is_scientific(text):
-            problems.append(Problem("external_id", text, SCIENTIFIC_ADVICE, fatal=True))
+        if is_scientific(text) or _ERROR_CELL.fullmatch(text):
+            advice = SCIENTIFIC_ADVICE if is_scientific(text) else ERROR_CELL
+            problems.append(Problem("external_id", text, advice, fatal=True))
             return None
         if len(text) > MAX_WORDS:
             reason = f"an id is not longer than {MAX_WORDS} characters"
@@ -317,6 +351,12 @@ class RowReader:
             problems.append(Problem("birth_date", shorten(text), day.reason, fatal=False))
             return None
         return day
+
+
+@cache
+def _totals() -> frozenset[str]:
+    """Give the words that begin a row of totals, folded."""
+    return frozenset(fold(word) for _, words in table("totals.tsv") for word in words.split(","))
 
 
 def _addresses(columns: Mapping[str, tuple[int, ...]], header: tuple[str, ...]) -> list[tuple[int, int]]:

@@ -151,6 +151,8 @@ class _Survey:
     def notes(self) -> list[str]:
         """Say what was counted."""
         notes = self.consent.notes()
+        if not self.total:
+            notes.append("There is no row below the header: the file has columns and no members.")
         if self.dates is not None and (count := self.dates.without_year):
             notes.append(
                 f"Birthdays without a year: {count:,}. They are not stored; add the year to have them."

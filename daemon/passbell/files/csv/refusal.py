@@ -19,7 +19,8 @@ _EXCEL = "In Excel choose File, Save As, CSV UTF-8 (Comma delimited) and upload 
 
 _SENTENCES = {
     "empty": "The file is empty.",
-    "html": "This is a web page (HTML), not a CSV file: the link may have expired, or it needs a login.",
+    "html": "This is a web page (HTML), not a CSV file: the link may have expired, or it needs a login. If a program "
+    "saved its table this way, open it in a spreadsheet and save it as CSV.",
     "xml": "This is an XML document, not a CSV file: the link may have expired, or access was denied.",
     "json": "This is JSON, not a CSV file: the link may answer with an error message or with API data.",
     "xlsx": f"This is an Excel workbook (.xlsx), not a CSV file. {_EXCEL}",

@@ -1,4 +1,4 @@
-"""The words that the reader knows are data: columns.tsv, consent.tsv and months.tsv in this package."""
+"""The words that the reader knows are data: columns.tsv, consent.tsv, months.tsv and others of this package."""
 
 from __future__ import annotations
 
