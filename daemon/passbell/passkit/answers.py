@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import enum
 import re
+import zlib
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
 from http import HTTPStatus
@@ -101,6 +103,22 @@ def parse_object(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def decoded(body: bytes, coding: str, most: int) -> bytes:
+    """The content of a body in the coding that Content-Encoding names; at most `most` bytes and one more.
+
+    passbell asks for no coding. A proxy in between may compress nevertheless. What cannot be decoded stays as it is,
+    and is no JSON.
+    """
+    if coding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return body
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, by its first bytes
+    try:
+        content = decoder.decompress(body, most + 1)
+    except zlib.error:
+        return body
+    return content if decoder.eof or len(content) > most else body
+
+
 def error_text(body: bytes) -> str:
     """The human part of an error body: `message`, `error`, `error.message` or raw text, what there is."""
     value = parse_object(body)
@@ -148,9 +166,10 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def http_date(value: str) -> float | None:
-    """Unix seconds of an HTTP date, None if it is not one."""
+    """Unix seconds of an HTTP date, None if it is not one. A date without a zone is in UTC (RFC 9110)."""
     try:
-        return parsedate_to_datetime(value).timestamp()
+        moment = parsedate_to_datetime(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 

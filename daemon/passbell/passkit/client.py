@@ -17,6 +17,7 @@ from passbell import __version__
 from passbell.passkit.answers import (
     Answer,
     Verdict,
+    decoded,
     impossible,
     no_answer,
     not_taken,
@@ -248,6 +249,9 @@ class PassKit:
             status, received, content, complete = long.status, long.headers, long.body, False
         finally:
             self._after_call(method, status, time.monotonic() - begun)
+        if "content-encoding" in received:
+            content = decoded(content, received["content-encoding"], MAX_BODY)
+            complete = complete and len(content) <= MAX_BODY
         complaint = status == _UNAUTHORIZED and tells_about_time(content)
         self._skew.observe(received.get("date", ""), sent, self._clock(), trust=complaint)
         answer = taken(status)

@@ -44,7 +44,14 @@ BRAKE_AFTER = 10
 Metadata = dict[str, str]
 ListKey = tuple[str, str, str]  # protocol, program, name of the field that is matched
 
-_GRPC_VERDICTS = {8: Verdict.THROTTLED, 7: Verdict.REFUSED, 16: Verdict.REFUSED}
+_GRPC_VERDICTS = {  # a code comes by number or by name; the gateway's older form has both that and an HTTP status
+    "8": Verdict.THROTTLED,
+    "RESOURCE_EXHAUSTED": Verdict.THROTTLED,
+    "7": Verdict.REFUSED,
+    "PERMISSION_DENIED": Verdict.REFUSED,
+    "16": Verdict.REFUSED,
+    "UNAUTHENTICATED": Verdict.REFUSED,
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -291,7 +298,7 @@ def _stream_error(exchange: Exchange, error: Any) -> Answer:
     if isinstance(error, dict):
         code = error.get("code", error.get("grpc_code"))
         message = error.get("message")
-    verdict = _GRPC_VERDICTS.get(code, Verdict.RETRY) if isinstance(code, int) else Verdict.RETRY
+    verdict = _GRPC_VERDICTS.get(str(code).upper(), Verdict.RETRY)
     text = plain(f"PassKit broke off a list: {message or error}")
     return Answer(verdict, exchange.answer.http_status, text)
 

@@ -142,8 +142,9 @@ def _judge(name: str, fields: list[dict[str, Any]], key: str) -> FieldSet:
         unique = str(field.get("uniqueName") or "")
         defaults = [field.get("defaultValue"), *_texts(field.get("localizedDefaultValue")).values()]
         ours = unique == f"meta.{key}" or any(expression.search(str(text)) for text in defaults if text)
-        usage = field.get("usage") or ()
-        if not ours or (usage and not any(use in _ON_APPLE for use in usage)):
+        usage = field.get("usage") or []
+        uses = usage if isinstance(usage, list) else [usage]
+        if not ours or (uses and not any(use in _ON_APPLE for use in uses)):
             continue
         shown.append(unique)
         options = field.get("appleWalletFieldRenderOptions")
