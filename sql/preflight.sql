@@ -63,6 +63,19 @@ begin
                  else 'Remedy: put a view or table with uuid keys in its place.' end);
     end loop;
 
+    -- Columns of the platform's under names that we add: their rules (push_consent is OPT_OUT or OPT_IN) cannot hold there.
+    for v_found in
+        select a.attname as name, format_type(a.atttypid, a.atttypmod) as type
+          from (values ('push_consent'), ('birthday_leap_day'), ('passkit_account')) as w (name)
+          join pg_catalog.pg_attribute a on a.attrelid = to_regclass('public.programs') and a.attname = w.name and a.attnum > 0 and not a.attisdropped
+          join pg_catalog.pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p')
+          join pg_catalog.pg_type t on t.oid = a.atttypid
+         where t.typcategory <> 'S'
+    loop
+        raise exception using errcode = 'PB422', message = format('programs.%s is %s, and passbell keeps words there. Nothing was changed. Remedy: alter table public.programs rename column %1$I to %3$I; and migrate again.',
+            v_found.name, v_found.type, v_found.name || '_old');
+    end loop;
+
     -- The proof that a gift is given once.
     if to_regclass('public.birthday_logs') is not null then
         if (select c.relkind from pg_catalog.pg_class c where c.oid = to_regclass('public.birthday_logs')) not in ('r', 'p') then
@@ -142,8 +155,9 @@ begin
               from pg_catalog.pg_attribute a
               join pg_catalog.pg_type t on t.oid = a.atttypid
              where a.attrelid = v_table and a.attnum > 0 and not a.attisdropped and (a.attnotnull or t.typnotnull) and not a.atthasdef and t.typdefault is null and a.attidentity = ''
-               and a.attname not in ('id', 'program_id', 'name', 'message_text', 'message', 'target_query', 'csv_upload_url', 'status', 'sent_count', 'failed_count',
+               and a.attname not in ('id', 'program_id', 'name', 'message_text', 'message', 'status', 'sent_count', 'failed_count',
                                      'recipient_count', 'skipped_count', 'created_at', 'updated_at', 'kind')
+               and not (v_ours and a.attname in ('target_query', 'csv_upload_url'))     -- forms that fill them in work there
              order by a.attnum
         loop
             raise exception using errcode = 'PB422', message = format('push_campaigns.%s must be filled in and has no default, so that no campaign could be ordered here. Nothing was changed. Remedy: alter table public.push_campaigns alter column %1$I drop not null (or set a default), and migrate again.', v_found.name);
@@ -156,17 +170,28 @@ begin
             select h.relation, h.column_name as name, a.attname as now_called
               from passbell.host_columns h
               left join pg_catalog.pg_attribute a on a.attrelid = to_regclass(h.relation) and a.attnum = h.number and not a.attisdropped
-             where to_regclass(h.relation) is not null
-               and not exists (select from pg_catalog.pg_attribute b where b.attrelid = to_regclass(h.relation) and b.attname = h.column_name and b.attnum > 0 and not b.attisdropped)
-               and (a.attname is not null or h.column_name = 'marketing_opt_in')
+             where not exists (select from pg_catalog.pg_attribute b where b.attrelid = to_regclass(h.relation) and b.attname = h.column_name and b.attnum > 0 and not b.attisdropped)
+               and (a.attname is not null
+                    or (h.relation, h.column_name) in (('public.users', 'marketing_opt_in'), ('public.users', 'id'), ('public.passes_master', 'user_id')))
+             order by to_regclass(h.relation) is null desc, h.relation desc, h.column_name = 'marketing_opt_in' desc
         loop
             raise exception using errcode = 'PB422', message =
-                case when v_found.now_called is not null
+                case when to_regclass(v_found.relation) is null
+                     then format('%s, through which passbell reads who opted out, is gone%s. Nothing was changed. Remedy: %s; or accept that no member has opted out: delete from passbell.host_columns where relation = %L; and migrate again.',
+                                 v_found.relation,
+                                 coalesce((select '; it is now called ' || min(d.refobjid::regclass::text)
+                                             from pg_catalog.pg_rewrite w
+                                             join pg_catalog.pg_depend d on d.objid = w.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> w.ev_class
+                                             join pg_catalog.pg_class c on c.oid = d.refobjid and c.relnamespace <> to_regnamespace('passbell')
+                                            where w.ev_class = to_regclass('passbell.recipients')
+                                              and c.relname not in ('programs', 'users', 'passes_master', 'protocol_membership', 'protocol_coupon', 'protocol_event_ticket', 'transactions')), ''),
+                                 'put a table or a view under that name', v_found.relation)
+                     when v_found.now_called is not null
                      then format('%s.%s, which passbell reads, is now called %s. Nothing was changed. Remedy: alter table %1$s rename column %3$I to %2$I; or keep both names: alter table %1$s add column %2$I %4$s generated always as (%3$I) stored; and migrate again.',
                                  v_found.relation, v_found.name, v_found.now_called,
                                  (select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a where a.attrelid = to_regclass(v_found.relation) and a.attname = v_found.now_called))
-                     else format('%s.%s, from which passbell reads who opted out, is gone. Nothing was changed. Remedy: put it back; or accept that no member has opted out: delete from passbell.host_columns where column_name = %3$L; and migrate again.',
-                                 v_found.relation, v_found.name, v_found.name) end;
+                     else format('%s.%s, from which passbell reads who opted out, is gone. Nothing was changed. Remedy: put it back; or accept that no member has opted out: delete from passbell.host_columns where relation = %L and column_name = %L; and migrate again.',
+                                 v_found.relation, v_found.name, v_found.relation, v_found.name) end;
         end loop;
     elsif to_regclass('passbell.recipients') is not null and to_regclass('public.users') is not null
           and coalesce(obj_description(to_regclass('passbell.recipients'), 'pg_class'), '') like 'generated by passbell %' then

@@ -1,9 +1,19 @@
+-- Is the column one of those that lead from a pass to its member's answer? Without one of them no member would count as opted out.
+-- preflight.sql has the same three.
+create or replace function passbell.is_consent_column(p_relation text, p_column text) returns boolean
+language sql immutable
+set search_path = ''
+as $$
+    select (p_relation, p_column) in (('public.users', 'marketing_opt_in'), ('public.users', 'id'), ('public.passes_master', 'user_id'))
+$$;
+
 -- Can passbell still read who opted out? Opt-outs without effect are the worst that can happen here. So if something hides
 -- them, everything stops until that is mended: no campaign starts, no chunk is handed out, previews refuse. Answers one
--- sentence with the remedy, or NULL. Two things hide them:
+-- sentence with the remedy, or NULL. Three things hide them:
 --
---   the column that the adapters read (passbell.host_columns) was renamed or dropped: the platform writes its opt-outs
---   somewhere else by now, and migrate would add an empty column in its place;
+--   a column on the way to them (is_consent_column), or its table, was renamed or dropped: the platform writes its opt-outs
+--   somewhere else by now, and migrate would build a view that takes every member for opted in;
+--   the adapter is gone: DROP TABLE … CASCADE takes the views along;
 --   row security on public.users hides rows from the owner (FORCE ROW LEVEL SECURITY, or another owner than passbell's):
 --   no row is visible there, or passes belong to people whose rows are not (a sample of a thousand passes is checked).
 --
@@ -21,17 +31,26 @@ begin
     if passbell.hang_words('users') is not null then        -- it hung a moment ago (38_host_hangs)
         return passbell.hang_words('users');
     end if;
-    if passbell.is_own_view('recipients') or to_regclass('public.users') is null then
+    if passbell.is_own_view('recipients') then
         return null;
     end if;
-    select h.column_name, a.attname::text as now_called into v_column
+    if to_regclass('passbell.recipients') is null then
+        return 'Opt-outs cannot be read: the view passbell.recipients is gone; a table that it reads was dropped. Nothing is sent until `passbell migrate` has made it again.';
+    end if;
+    select replace(h.relation, 'public.', '') as relation, to_regclass(h.relation) is null as is_gone, h.column_name, a.attname::text as now_called into v_column
       from passbell.host_columns h
-      left join pg_catalog.pg_attribute a on a.attrelid = to_regclass('public.users') and a.attnum = h.number and not a.attisdropped
-     where h.relation = 'public.users' and h.column_name = 'marketing_opt_in'
-       and not passbell.has_column('public.users', 'marketing_opt_in');
-    if found then
-        return format('Opt-outs cannot be read: users.%s is gone%s. Nothing is sent until it is back.', v_column.column_name,
+      left join pg_catalog.pg_attribute a on a.attrelid = to_regclass(h.relation) and a.attnum = h.number and not a.attisdropped
+     where passbell.is_consent_column(h.relation, h.column_name) and not passbell.has_column(h.relation, h.column_name)
+     order by h.relation desc, h.column_name = 'marketing_opt_in' desc
+     limit 1;
+    if v_column.is_gone then
+        return format('Opt-outs cannot be read: the table %s is gone. Nothing is sent until it is back.', v_column.relation);
+    elsif found then
+        return format('Opt-outs cannot be read: %s.%s is gone%s. Nothing is sent until it is back.', v_column.relation, v_column.column_name,
                       coalesce('; the column is now called ' || v_column.now_called, ''));
+    end if;
+    if to_regclass('public.users') is null then
+        return null;
     end if;
     if row_security_active('public.users'::regclass) and passbell.has_column('public.users', 'id') and passbell.has_column('public.passes_master', 'user_id') then
         execute format('select not exists (select from public.users) or exists (select from (select p.user_id from public.passes_master p where p.user_id is not null limit 1000) p
@@ -81,7 +100,10 @@ set search_path = ''
 as $$
     insert into passbell.host_columns as h (relation, column_name, number)
     select w.relation, w.name, a.attnum
-      from (values ('public.users', 'marketing_opt_in'), ('public.users', 'birth_date'), ('public.users', 'phone_number'),
+      from (values ('public.users', 'marketing_opt_in'), ('public.users', 'id'), ('public.passes_master', 'user_id'),
+                   ('public.passes_master', 'is_active'), ('public.passes_master', 'status'), ('public.passes_master', 'external_id'),
+                   ('public.passes_master', 'passkit_internal_id'), ('public.programs', 'is_suspended'), ('public.programs', 'passkit_program_id'),
+                   ('public.users', 'birth_date'), ('public.users', 'phone_number'),
                    ('public.programs', 'timezone'), ('public.programs', 'birthday_bot_enabled'), ('public.programs', 'birthday_reward_points'),
                    ('public.programs', 'birthday_message')) as w (relation, name)
       join pg_catalog.pg_attribute a on a.attrelid = to_regclass(w.relation) and a.attname = w.name and a.attnum > 0 and not a.attisdropped

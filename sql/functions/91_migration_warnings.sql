@@ -104,6 +104,20 @@ begin
     if v_refusal is not null then
         return query select v_refusal;
     end if;
+    -- What an earlier layout of the table was given in Supabase Studio: policies are added up, and one of these lets every
+    -- signed-in user at the campaigns of every program. One that looks at the row, asks a table or calls a function has a reason of its own.
+    return query
+        select format('The policy "%s" of %s lets every signed-in user at the rows of all programs. Run `drop policy %I on %2$s`: passbell''s own policies let administrators at those of their programs.',
+                      p.polname, p.polrelid::regclass, p.polname)
+          from pg_catalog.pg_policy p
+         where p.polrelid in (to_regclass('public.push_campaigns'), to_regclass('public.member_imports'), to_regclass('public.push_automations'), to_regclass('public.push_suppressions'))
+           and p.polpermissive and p.polname not like 'passbell\_%'
+           and (0 = any (p.polroles) or exists (select from pg_catalog.pg_roles r where r.rolname = 'authenticated' and r.oid = any (p.polroles)))
+           and regexp_replace(concat_ws(' ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), '\m(auth\.)?(uid|role)\(\)', '', 'gi')
+               !~* '\mfrom\M|\m\w+\s*\('
+           and not exists (select from pg_catalog.pg_depend d
+                            where d.classid = 'pg_catalog.pg_policy'::regclass and d.objid = p.oid and d.refobjid = p.polrelid and d.refobjsubid > 0)
+         order by 1;
     return query
         select format('birthday_logs.%s must be filled in and has no default, so that no birthday gift can be noted or given. Run `alter table public.birthday_logs alter column %1$I drop not null`, or set a default.', a.attname)
           from pg_catalog.pg_attribute a

@@ -29,7 +29,7 @@ begin
         return;
     end if;
     if passbell.has_column('public.admin_profiles', 'role') and to_regclass('public.programs') is not null then
-        return query execute 'select g.id from public.programs g
+        return query execute 'select g.id::uuid from public.programs g
                                where exists (select from public.admin_profiles a
                                               where a.id::text = $1 and a.program_id is null and upper(btrim(a.role::text)) = ''SUPER_ADMIN'')' using v_user;
         if found then
@@ -37,10 +37,10 @@ begin
         end if;
     end if;
     if passbell.has_column('public.admin_profiles', 'program_id') then
-        return query execute 'select a.program_id from public.admin_profiles a where a.id::text = $1 and a.program_id is not null' using v_user;
+        return query execute 'select p.id from public.admin_profiles a cross join lateral passbell.read_uuid(a.program_id::text) as p (id) where a.id::text = $1 and p.id is not null' using v_user;
     end if;
     if passbell.has_column('public.programs', 'tenant_id') then
-        return query execute 'select g.id from public.programs g where g.tenant_id::text = $1' using v_user;
+        return query execute 'select g.id::uuid from public.programs g where g.tenant_id::text = $1' using v_user;
     end if;
 end
 $$;

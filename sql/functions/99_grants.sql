@@ -25,7 +25,8 @@ begin
 end
 $$;
 
--- Our functions: all of schema passbell, and those in public that work on it; signatures fully qualified.
+-- Our functions: all of schema passbell, and those in public that we make; signatures fully qualified. Others in public
+-- that work on our tables are the operator's, with the rights that the operator gave them.
 create or replace function passbell.own_functions()
 returns table (id oid, schema text, name text, signature text)
 language sql stable
@@ -36,8 +37,9 @@ as $$
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace
      where n.nspname = 'passbell'
         or n.nspname = 'public' and p.prosrc like '%passbell.%'
-           and (p.proname like 'push\_%'
-                or p.proname in ('get_birthdays_today', 'run_birthdays', 'get_due', 'run_automations', 'automation_preview', 'automation_results'))
+           and p.proname in ('push_preview', 'push_send', 'push_test', 'push_pause', 'push_resume', 'push_cancel', 'push_retry_failed', 'push_progress',
+                             'push_forget', 'push_results', 'push_results_total', 'push_plan', 'push_report', 'get_birthdays_today', 'run_birthdays',
+                             'get_due', 'run_automations', 'automation_preview', 'automation_results')
 $$;
 
 do $$

@@ -43,6 +43,12 @@ do $$
 declare
     v_column text;
 begin
+    -- Rows of a table that lacks status or created_at are no orders, whatever the added columns will say (0039).
+    perform set_config('passbell.rows_of_old', case when exists (select from public.push_campaigns)
+                            and (select count(*) from pg_catalog.pg_attribute a
+                                  where a.attrelid = 'public.push_campaigns'::regclass and a.attname in ('status', 'created_at') and not a.attisdropped) < 2
+                       then 'yes' else '' end, true);
+
     -- The owner's table may be there already with fewer columns; a missing one is added with its default.
     for v_column in
         select c.definition
