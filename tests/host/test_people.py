@@ -117,6 +117,32 @@ def test_c10_the_relations_are_as_postgrest_wants_them(tenants: Tenants) -> None
     assert all(row["proretset"] and row["people"] and not row["anon"] for row in rows)
 
 
+def test_c10_imports_and_automations_do_not_hold_a_program_either(database: MakeDatabase) -> None:
+    """A program with an import, an automation, a suppression and a draft is deleted; a finished import names none."""
+    shop = Shop(database("4"), "4")
+    try:
+        program = shop.program()
+        shop.campaign(program, status="DRAFT")
+        shop.conn.execute(
+            "insert into member_imports (program_id, csv_upload_url) values (%s, 'https://example.com/x.csv')",
+            [program],
+        )
+        shop.conn.execute(
+            "insert into push_automations (program_id, occasion, message_text) values (%s, 'DORMANT:30', 'Hi')",
+            [program],
+        )
+        shop.conn.execute(
+            "insert into push_suppressions (program_id, external_id) values (%s, 'M-1')", [program]
+        )
+        relation = "select (select g.name from public.programs(i) g) as name from public.member_imports i"
+        assert [row["name"] for row in shop.rows(relation)] == ["Club"]
+        shop.conn.execute("delete from programs where id = %s", [program])
+        assert [row["name"] for row in shop.rows(relation)] == [None]
+        migrate(shop.url)
+    finally:
+        shop.close()
+
+
 def test_c10_the_platform_may_delete_a_program(database: MakeDatabase) -> None:
     """A finished campaign does not hold its program; it stays in the history without one."""
     shop = Shop(database("4"), "4")

@@ -179,6 +179,49 @@ def test_c5_tiers_follow_the_balance(shop: Shop) -> None:
     assert counts == [3, 1, 1, 1, 1]
 
 
+def test_c5_members_with_and_without_a_row_stand_side_by_side(shop: Shop) -> None:
+    """Where protocol_membership knows tier points they count, whatever the balance; elsewhere the balance does."""
+    club = shop.program()
+    for number, (balance, tier_points) in enumerate(
+        ((10, 6_000), (9_000, 20), (1_500, None), (20_000, None))
+    ):
+        pass_id = shop.value(
+            "select sync_membership_pass(%s, %s, %s, 'INSTALLED', %s)",
+            [club, f"{number:022d}", f"M-{number}", balance],
+        )
+        if tier_points is not None:
+            shop.conn.execute(
+                "insert into protocol_membership (pass_id, points_balance, tier_points)"
+                " select id, %s, %s from passes_master where external_id = %s",
+                [balance, tier_points, f"M-{number}"],
+            )
+        assert pass_id is not None
+    reached = {
+        target: shop.value(
+            "select array_agg(external_id order by external_id) from passbell.sample_messages(%s, 'Hi', %s)",
+            [club, target],
+        )
+        for target in (
+            "TIER:1",
+            "TIER:2",
+            "TIER:3",
+            "TIER:4",
+            "VIP",
+            "TIER_GOLD & WHALE",
+            "tier_silver&WHALE",
+        )
+    }
+    assert reached == {
+        "TIER:1": ["M-1"],
+        "TIER:2": ["M-2"],
+        "TIER:3": ["M-0"],
+        "TIER:4": ["M-3"],
+        "VIP": ["M-0", "M-2", "M-3"],
+        "TIER_GOLD & WHALE": None,  # C7: the platform's names intersect as ours do; M-0 has a balance of 10
+        "tier_silver&WHALE": ["M-2"],
+    }
+
+
 def test_c6_a_sync_run_does_not_empty_slumber(shop: Shop) -> None:
     """The sync dates every member; who earned in March is still away, who earned a minute ago is not."""
     club = shop.program()
