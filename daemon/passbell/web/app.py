@@ -26,10 +26,10 @@ from passbell.web.api import (
 )
 from passbell.web.api.models import REFUSALS
 from passbell.web.auth import ApiKeys
+from passbell.web.calls.page import PageCalls
 from passbell.web.context import Context
 from passbell.web.gate import FAILURE_LIMIT, KEY_LIMIT, Gate
 from passbell.web.page import routes as page
-from passbell.web.page.asks import Asks
 from passbell.web.page.session import Sessions
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Database(settings.database_dsn, size=POOL_SIZE) as database:
-            sessions.calls = calls = Asks(database)
+            sessions.calls = calls = PageCalls(database)
             app.state.context = Context(settings, database, calls, keys, sessions, gate.failures)
             yield
 

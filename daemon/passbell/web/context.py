@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from passbell.database.pool import Database
     from passbell.settings import Settings
     from passbell.web.auth import ApiKeys, Throttle
-    from passbell.web.page.asks import Asks
+    from passbell.web.calls.page import PageCalls
     from passbell.web.page.session import Sessions
 
 __all__ = ["Caller", "Context", "Readiness", "Web"]
@@ -56,7 +56,7 @@ class Context:
 
     settings: Settings
     database: Database
-    calls: Asks
+    calls: PageCalls
     keys: ApiKeys
     sessions: Sessions
     failures: Throttle

@@ -14,6 +14,7 @@ from passbell.database.imports import ImportOrder, apply_import, hand_over, open
 from passbell.database.lists import stage_list
 from passbell.database.pool import CONNECTION_OPTIONS
 from passbell.errors import from_database
+from passbell.web.calls.orders import CLOSE_LIST_ORDER, OPEN_LIST_ORDER
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["digest", "import_members", "order_list"]
 
-_OPEN: Final = """
-    select campaign, ready
-      from passbell.open_list_order(
-           p_owner => %(owner)s, p_key => %(key)s, p_program => %(program)s, p_message => %(message)s,
-           p_name => %(name)s, p_scheduled_at => %(scheduled_at)s)
-"""
-_CLOSE: Final = """
-    select passbell.close_list_order(p_campaign => %(campaign)s, p_digest => %(digest)s, p_submit => %(submit)s)
-"""
 _BLOCK: Final = 1 << 18
 IMPORT_SECONDS: Final = 20.0
 """How long a request applies rows itself; the daemons go on with the rest."""
@@ -92,12 +84,14 @@ def _order(
 ) -> UUID:
     try:
         with psycopg.connect(dsn, **CONNECTION_OPTIONS) as connection, connection.transaction():
-            row = connection.execute(_OPEN, order).fetchone()
+            row = connection.execute(OPEN_LIST_ORDER, order).fetchone()
             assert row is not None  # noqa: S101 - the function has OUT parameters
             campaign, ready = row
             if not ready:
                 _, content = stage_list(connection, campaign, file, encoding=encoding)
-                connection.execute(_CLOSE, {"campaign": campaign, "digest": content, "submit": submit})
+                connection.execute(
+                    CLOSE_LIST_ORDER, {"campaign": campaign, "digest": content, "submit": submit}
+                )
             return UUID(str(campaign))
     except psycopg.Error as error:
         raise from_database(error) from error

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from passbell.web.calls.base import AUDIENCE_SECONDS
@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
     from passbell.web import rows as shapes
 
-__all__ = ["OrderCalls"]
+__all__ = ["CLOSE_LIST_ORDER", "OPEN_LIST_ORDER", "OrderCalls"]
+
+OPEN_LIST_ORDER: Final = """
+    select campaign, ready
+      from passbell.open_list_order(
+           p_owner => %(owner)s, p_key => %(key)s, p_program => %(program)s, p_message => %(message)s,
+           p_name => %(name)s, p_scheduled_at => %(scheduled_at)s)
+"""
+CLOSE_LIST_ORDER: Final = """
+    select passbell.close_list_order(p_campaign => %(campaign)s, p_digest => %(digest)s, p_submit => %(submit)s)
+"""
+"""Both in the transaction that stages the list: see `passbell.web.uploads`."""
 
 
 class OrderCalls(CampaignCalls):

@@ -12,7 +12,7 @@ from passbell.web.api.models import Text  # noqa: TC001 - pydantic reads it at r
 from passbell.web.errors import ApiError
 
 if TYPE_CHECKING:
-    from passbell.web.page.asks import DraftRow
+    from passbell.web.calls.page import DraftRow
 
 __all__ = ["Draft", "dropped"]
 

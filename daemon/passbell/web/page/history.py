@@ -11,9 +11,9 @@ from fastapi.responses import HTMLResponse, Response
 
 from passbell.web.api.campaigns import cursor, ledger_csv, parse_cursor
 from passbell.web.api.strict import PageRoute
+from passbell.web.calls.page import Moment
 from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
-from passbell.web.page.asks import Moment
 from passbell.web.page.chart import draw
 from passbell.web.page.render import page
 from passbell.web.page.session import SignedIn, Writing

@@ -13,9 +13,9 @@ from fastapi.responses import HTMLResponse
 
 from passbell.report import report_html
 from passbell.web.api.strict import PageRoute, parts_of
+from passbell.web.calls.page import Month
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
-from passbell.web.page.asks import Month
 from passbell.web.page.render import page, redirect
 from passbell.web.page.session import SignedIn, Writing
 

@@ -14,7 +14,7 @@ from passbell.web.rows import CampaignCard, ImportRow, ListReason, Reason, Shape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Asks", "Brought", "DraftRow", "Moment", "Month", "Occasion", "ProgramPage"]
+__all__ = ["Brought", "DraftRow", "Moment", "Month", "Occasion", "PageCalls", "ProgramPage"]
 
 
 class Moment(Shape):
@@ -103,8 +103,8 @@ class ResultVerdict(Shape):
     verdict: str
 
 
-class Asks(Calls):
-    """One method per SQL function."""
+class PageCalls(Calls):
+    """Those of the API, and one method per SQL function of the page's own."""
 
     async def when(self, program: UUID, at: datetime | None) -> str | None:
         """A moment in the program's zone, with the zone named."""
