@@ -62,12 +62,9 @@ class FairLine(Generic[T]):
 
     def pop(self) -> T:
         """Take the next item out; all other keys come before its key now. The line must not be empty."""
-        key, queue = next(iter(self._queues.items()))
-        item = queue.popleft()
-        self._size -= 1
-        if not queue:
-            del self._queues[key]
-        elif len(self._queues) > 1:
+        key = next(iter(self._queues))
+        item = self.remove_head()
+        if key in self._queues:
             self._queues.move_to_end(key)
         return item
 

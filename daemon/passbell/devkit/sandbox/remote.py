@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import httpx
 import orjson
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncRemote", "Remote", "SandboxError"]
 
 Values = dict[str, Any]
+Answer = TypeVar("Answer")
 _BATCH = 20_000
 _TIMEOUT = httpx.Timeout(90.0)
 
@@ -48,8 +51,60 @@ def _request(name: str, values: Values) -> tuple[str, str, Values]:
     return verb, f"/sandbox{path}", {"content": orjson.dumps(_query(values))}
 
 
-class Remote:
-    """Synchronous client; a context manager. Every method answers the endpoint's JSON as a dict."""
+class _Calls(ABC, Generic[Answer]):
+    """The calls by name. Each answers the endpoint's JSON as a dict: at once, or when it is awaited."""
+
+    @abstractmethod
+    def call(self, name: str, **values: Any) -> Answer:
+        """Any call, for example `call("GET /calls", status=503)`.
+
+        Raises:
+            SandboxError: it was refused.
+        """
+
+    def fault(self, kind: str, **values: Any) -> Answer:
+        """Switch a fault on; its number is in the answer."""
+        return self.call("POST /faults", kind=kind, **values)
+
+    def faults_off(self, number: int | None = None) -> Answer:
+        """Switch one fault or all of them off."""
+        return self.call("DELETE /faults" if number is None else f"DELETE /faults/{number}")
+
+    def options(self, **switches: Any) -> Answer:
+        """Change switches; all of them as they are now."""
+        return self.call("PATCH /options", **switches)
+
+    def overview(self) -> Answer:
+        """Numbers so far; costs nothing."""
+        return self.call("GET ")
+
+    def record(self, name: str) -> Answer:
+        """A record by either id, with what its phones show."""
+        return self.call(f"GET /records/{name}")
+
+    def phone(self, record: str, phone: int = 0, **changes: bool) -> Answer:
+        """Install, remove, mute, or take offline a phone."""
+        return self.call("POST /phones", record=record, phone=phone, **changes)
+
+    def summary(self, **values: Any) -> Answer:
+        """Who was buzzed, how often, with what."""
+        return self.call("POST /summary", **values)
+
+    def repeats(self, **values: Any) -> Answer:
+        """Records updated more than once, and whether with the same bytes."""
+        return self.call("GET /repeats", **values)
+
+    def window(self, **values: Any) -> Answer:
+        """The highest number of calls in a sliding second, and how full a limit was used."""
+        return self.call("GET /window", **values)
+
+    def reset(self, *what: str, seed: int = 0) -> Answer:
+        """Drop records (and history), history, or faults; all when none is named."""
+        return self.call("POST /reset", what=list(what) or None, seed=seed)
+
+
+class Remote(_Calls[Values]):
+    """Synchronous client; a context manager."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
@@ -63,11 +118,7 @@ class Remote:
         self._http.close()
 
     def call(self, name: str, **values: Any) -> Values:
-        """Any call, for example `call("GET /calls", status=503)`.
-
-        Raises:
-            SandboxError: it was refused.
-        """
+        """Call, and wait for the answer."""
         verb, path, rest = _request(name, values)
         return _read(self._http.request(verb, path, **rest))
 
@@ -82,30 +133,6 @@ class Remote:
     def generate(self, owner: str, count: int, **rest: Any) -> int:
         """Plain records with the own ids M1, M2, …; see `seeds`."""
         return int(self.call("POST /seed", generate={"owner": owner, "count": count, **rest})["records"])
-
-    def fault(self, kind: str, **values: Any) -> Values:
-        """Switch a fault on; its number is in the answer."""
-        return self.call("POST /faults", kind=kind, **values)
-
-    def faults_off(self, number: int | None = None) -> Values:
-        """Switch one fault or all of them off."""
-        return self.call("DELETE /faults" if number is None else f"DELETE /faults/{number}")
-
-    def options(self, **switches: Any) -> Values:
-        """Change switches; all of them as they are now."""
-        return self.call("PATCH /options", **switches)
-
-    def overview(self) -> Values:
-        """Numbers so far; costs nothing."""
-        return self.call("GET ")
-
-    def record(self, name: str) -> Values:
-        """A record by either id, with what its phones show."""
-        return self.call(f"GET /records/{name}")
-
-    def phone(self, record: str, phone: int = 0, **changes: bool) -> Values:
-        """Install, remove, mute, or take offline a phone."""
-        return self.call("POST /phones", record=record, phone=phone, **changes)
 
     def buzzes(self, **values: Any) -> list[Values]:
         """All alerts from `after` on, page by page."""
@@ -124,29 +151,13 @@ class Remote:
             if after >= page["total"]:
                 return found
 
-    def summary(self, **values: Any) -> Values:
-        """Who was buzzed, how often, with what."""
-        return self.call("POST /summary", **values)
-
-    def repeats(self, **values: Any) -> Values:
-        """Records updated more than once, and whether with the same bytes."""
-        return self.call("GET /repeats", **values)
-
-    def window(self, **values: Any) -> Values:
-        """The highest number of calls in a sliding second, and how full a limit was used."""
-        return self.call("GET /window", **values)
-
     def wait(self, timeout: float = 30.0, **numbers: int) -> bool:
         """Until `calls`, `pushes`, `buzzes` or `recordsBuzzed` are reached; False when time ran out."""
         return bool(self.call("GET /wait", timeout=timeout, **numbers)["reached"])
 
-    def reset(self, *what: str, seed: int = 0) -> Values:
-        """Drop records (and history), history, or faults; all when none is named."""
-        return self.call("POST /reset", what=list(what) or None, seed=seed)
 
-
-class AsyncRemote:
-    """The same for an event loop; an asynchronous context manager. See `Remote` for what each call does."""
+class AsyncRemote(_Calls[Coroutine[Any, Any, Values]]):
+    """The same for an event loop; an asynchronous context manager."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False)
@@ -160,11 +171,7 @@ class AsyncRemote:
         await self._http.aclose()
 
     async def call(self, name: str, **values: Any) -> Values:
-        """Any call by verb and path.
-
-        Raises:
-            SandboxError: it was refused.
-        """
+        """Call; the answer is awaited."""
         verb, path, rest = _request(name, values)
         return _read(await self._http.request(verb, path, **rest))
 
@@ -180,30 +187,6 @@ class AsyncRemote:
         """Plain records with the own ids M1, M2, …."""
         answer = await self.call("POST /seed", generate={"owner": owner, "count": count, **rest})
         return int(answer["records"])
-
-    async def fault(self, kind: str, **values: Any) -> Values:
-        """Switch a fault on."""
-        return await self.call("POST /faults", kind=kind, **values)
-
-    async def faults_off(self, number: int | None = None) -> Values:
-        """Switch one fault or all of them off."""
-        return await self.call("DELETE /faults" if number is None else f"DELETE /faults/{number}")
-
-    async def options(self, **switches: Any) -> Values:
-        """Change switches."""
-        return await self.call("PATCH /options", **switches)
-
-    async def overview(self) -> Values:
-        """Numbers so far."""
-        return await self.call("GET ")
-
-    async def record(self, name: str) -> Values:
-        """A record by either id, with what its phones show."""
-        return await self.call(f"GET /records/{name}")
-
-    async def phone(self, record: str, phone: int = 0, **changes: bool) -> Values:
-        """Install, remove, mute, or take offline a phone."""
-        return await self.call("POST /phones", record=record, phone=phone, **changes)
 
     async def buzzes(self, **values: Any) -> list[Values]:
         """All alerts from `after` on, page by page."""
@@ -223,22 +206,6 @@ class AsyncRemote:
             if after >= page["total"]:
                 return found
 
-    async def summary(self, **values: Any) -> Values:
-        """Who was buzzed, how often, with what."""
-        return await self.call("POST /summary", **values)
-
-    async def repeats(self, **values: Any) -> Values:
-        """Records updated more than once, and whether with the same bytes."""
-        return await self.call("GET /repeats", **values)
-
-    async def window(self, **values: Any) -> Values:
-        """The highest number of calls in a sliding second."""
-        return await self.call("GET /window", **values)
-
     async def wait(self, timeout: float = 30.0, **numbers: int) -> bool:  # noqa: ASYNC109 - the server's
         """Until the numbers are reached; False when time ran out."""
         return bool((await self.call("GET /wait", timeout=timeout, **numbers))["reached"])
-
-    async def reset(self, *what: str, seed: int = 0) -> Values:
-        """Drop records (and history), history, or faults; all when none is named."""
-        return await self.call("POST /reset", what=list(what) or None, seed=seed)
