@@ -40,8 +40,8 @@ def test_a_row_by_psql_buzzes_every_reachable_member_once(
     programs = scene.populate(300)
     text = "Doors open at 9 👋"
     with scene.daemon() as daemon:
+        before = stored(scene)
         for name, program in programs.items():
-            before = stored(scene)
             wanted = expected(scene.conn, generation, program)
             campaign = scene.value(
                 "insert into push_campaigns (program_id, name, message_text) values (%s, %s, %s) returning id",
@@ -53,6 +53,7 @@ def test_a_row_by_psql_buzzes_every_reachable_member_once(
             rung = set(scene.records(wanted).values())
             for one, (meta, points) in before.items():
                 assert after[one] == ({**meta, KEY: text} if one in rung else meta, points), one
+            before = after
             scene.remote.reset("history")
         daemon.signal(15)
         assert daemon.wait() == 0
