@@ -185,6 +185,31 @@ async def test_b8_bytes_that_wait_unread_close_a_connection_before_it_is_used(se
     await transport.aclose()
 
 
+async def test_b8_two_answers_in_one_packet(client: MakeClient, server: Server) -> None:
+    """The first is the request's; what comes with it is nobody's, and the next request has a new connection."""
+    answered = OK.replace(b"11", b"12").replace(b"ok", b"abc")
+    second = OK.replace(b"200 OK", b"404 Not Found")
+    server.script = lambda _: Reply(raw=answered + second) if len(server.requests) == 1 else Reply()
+    passkit = client(http_client="httptools")
+    verdicts = [(await passkit.push(MEMBER, str(n), None)).verdict for n in range(3)]
+    assert Verdict.NOT_FOUND not in verdicts
+    assert verdicts[1:] == [Verdict.SENT, Verdict.SENT]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("named", ["abd", "ab", "abcabc"])
+async def test_b8_an_answer_that_names_another_record(client: MakeClient, server: Server, named: str) -> None:
+    """A 200 about a record that was not asked for is uncertain, not sent, and is tried again with the same text."""
+    body = b'{"id":"' + named.encode() + b'"}'
+    wrong = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    server.script = lambda _: Reply(raw=wrong) if len(server.requests) == 1 else Reply()
+    passkit = client(http_client="httptools")
+    uncertain = await passkit.push(MEMBER, "one", None)
+    assert (uncertain.verdict, uncertain.http_status) == (Verdict.RETRY, None)
+    assert (await passkit.push(MEMBER, "one", None)).verdict is Verdict.SENT
+    assert server.connections == 2
+
+
 async def test_a_cancelled_request_takes_its_connection_along(transport: Transport, server: Server) -> None:
     """The answer to an abandoned request is not given to the next."""
 

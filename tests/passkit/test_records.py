@@ -409,6 +409,36 @@ async def test_b9_a_value_that_is_no_text_is_not_wiped(
     assert answer.detail.endswith(f'its metaData "stamps" is no text but {kind}')
 
 
+@pytest.mark.parametrize(
+    "value",
+    [0, "", 1.5, [], {}],
+    ids=["zero", "an empty text", "a fraction", "an empty list", "an empty object"],
+)
+async def test_b9_one_odd_record_in_a_list_is_left_alone_and_the_others_are_read(
+    client: MakeClient, server: Server, value: Any
+) -> None:
+    """Also a value that Python calls false: only an empty text is a text."""
+    odd, plain = ({"id": f"id{n}", "metaData": {"a": "1", "x": value if n == 1 else "y"}} for n in (1, 2))
+    server.script = lambda _: Reply(body=lines({"result": odd}, {"result": plain}))
+    maps = await client().read_metadata([member(1), member(2)])
+    assert maps["pass2"] == {"a": "1", "x": "y"}
+    if value == "":
+        assert maps["pass1"] == {"a": "1", "x": ""}
+    else:
+        (answer,) = answers({"pass1": maps["pass1"]})
+        assert answer.verdict is Verdict.REJECTED
+        assert 'its metaData "x" is no text' in answer.detail
+
+
+@pytest.mark.parametrize("key", ["points", "message.en", "ключ", ""])
+async def test_b9_the_sentence_names_a_key_as_it_is(client: MakeClient, server: Server, key: str) -> None:
+    """Dots, other letters, an empty name: the record is left alone, whatever its key is called."""
+    server.script = lambda _: Reply(body=lines({"result": {"id": "id1", "metaData": {"a": "1", key: 7}}}))
+    (answer,) = answers(await client().read_metadata([member(1)]))
+    assert answer.verdict is Verdict.REJECTED
+    assert f'its metaData "{key}" is no text but a number' in answer.detail
+
+
 async def test_metadata_that_is_no_map_is_not_overwritten(client: MakeClient, server: Server) -> None:
     """A record whose metaData cannot be understood is retried, never wiped."""
     row = {"id": "id1", "metaData": [{"key": "a", "value": "1"}]}
