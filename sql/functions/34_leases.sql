@@ -24,11 +24,14 @@ begin
     begin
         return query
             select k.claim_token,
-                   c.status = 'PROCESSING' and not coalesce(g.suspended, true)
+                   c.status = 'PROCESSING'
                    and (select s.consent_problem from passbell.settings s) is null
-                   and coalesce(k.account, '') = g.account and passbell.is_enabled(k.account)     -- the program may have moved
-                   and (c.kind = 'TEST' or g.push_window_start is null
-                        or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end))
+                   and passbell.is_enabled(k.account)
+                   and case when g.program_id is null then passbell.is_not_copied(k.program_id)
+                            else not g.suspended
+                                 and coalesce(k.account, '') = g.account        -- the program may have moved
+                                 and (c.kind = 'TEST' or g.push_window_start is null
+                                      or passbell.in_window(passbell.now(), passbell.zone(g.timezone), g.push_window_start, g.push_window_end)) end
               from passbell.chunks k
               join public.push_campaigns c on c.id = k.campaign_id
               left join passbell.known_programs() g on g.program_id = k.program_id

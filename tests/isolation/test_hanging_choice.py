@@ -11,6 +11,7 @@ from support.wait import wait_until
 
 if TYPE_CHECKING:
     from support.bystander import House
+    from support.shop import Shop
 
 pytestmark = pytest.mark.timeout(300)  # what hangs is cut after ten seconds, several times in a test
 
@@ -128,3 +129,21 @@ def test_check_names_what_hangs(house: House) -> None:
         ends(house)
         assert code == 1, check.log
         assert "host_hang hangs" in check.output
+
+
+def test_orders_that_could_not_be_read_are_read_again(shop: Shop) -> None:
+    """No claim reads them until the pause is over; the first one that works ends it."""
+    program = shop.program()
+    shop.members(program, 3)
+    shop.campaign(program)
+    claim = "select action from passbell.claim_campaign(%s, 50)"
+    shop.conn.execute("select passbell.note_hang('push_campaigns', 'canceling statement', null)")
+    shop.conn.execute("select passbell.note_hang('users', 'canceling statement', null)")
+    assert shop.rows(claim, [shop.worker]) == []
+    (row,) = shop.rows("select relation, reason from passbell.host_hangs")  # users have no row security here
+    assert row["reason"].startswith(
+        "Waiting: the database did not allow enough time to read public.push_campaigns"
+    )
+    shop.conn.execute("update passbell.host_hangs set next_look_at = now() - interval '1 second'")
+    assert shop.rows(claim, [shop.worker]) == [{"action": "expanded"}]
+    assert shop.rows("select from passbell.host_hangs") == []
