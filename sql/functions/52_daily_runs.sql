@@ -178,6 +178,20 @@ begin
 end
 $$;
 
+-- The programs' rows of passbell.turns, which claims need, before anything else of a run: inserting one waits for a session that
+-- is inserting the same, and the one that waits holds nothing yet. A run inserted it with its first campaign, after the host's rows,
+-- and met another run in a circle.
+create or replace function passbell.enter_turns(p_programs uuid[]) returns void
+language sql
+set search_path = ''
+as $$
+    insert into passbell.turns (program_id)
+    select p from unnest(p_programs) as p
+     where p is not null and not exists (select from passbell.turns t where t.program_id = p)
+     order by p
+    on conflict do nothing
+$$;
+
 -- ── the campaign of the day ──────────────────────────────────────────────────────────────────────────────────
 
 -- Makes the campaign of a run, still without anybody in it. p_automation NULL is the birthday bot.

@@ -17,13 +17,16 @@ create or replace function passbell.claim_birthday_run(
 returns table (program_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
-set lock_timeout = '1s'
+set lock_timeout = '1s'         -- also what the change below is undone by, when the function returns
 as $$
 #variable_conflict use_column
 declare
     v_now    constant timestamptz := passbell.now();
     v_token  constant uuid := passbell.enter_claim(p_token);
     v_due    record;
+    v_began  timestamptz;
+    v_busy   uuid[] := array[]::uuid[];    -- programs of which another session holds a run: a person's, by hand, in an open transaction
+    v_wait   integer := 300;    -- milliseconds of waiting for those that are left
 begin
     perform passbell.require_birthday_guard();
     if p_again then
@@ -50,12 +53,21 @@ begin
            and (r.program_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds))
          order by d.local_date, b.program_id
     loop
-        insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until, claim_token)
-        values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
-        on conflict (program_id, local_date) do update
-           set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
-         where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
-        returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
+        continue when v_due.program_id = any (v_busy);
+        v_began := clock_timestamp();
+        perform set_config('lock_timeout', v_wait || 'ms', true);
+        begin
+            insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until, claim_token)
+            values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
+            on conflict (program_id, local_date) do update
+               set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
+             where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
+            returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
+        exception when lock_not_available then
+            v_busy := v_busy || v_due.program_id;
+            v_wait := greatest(10, v_wait - (extract(epoch from clock_timestamp() - v_began) * 1000)::integer);
+            continue;
+        end;
         if found then
             return next;
             return;
@@ -67,9 +79,13 @@ $$;
 -- Remembers since when each program's bot is on: its own date when it was first seen ready. So switching it on starts
 -- with today, never seven days back, and what fell into a time with the bot off is not caught up.
 create or replace function passbell.note_birthday_programs() returns void
-language sql
+language plpgsql
 set search_path = ''
+set lock_timeout = '300ms'
 as $$
+declare
+    v_program  uuid;
+begin
     update passbell.birthday_programs b
        set since = null
       from (select w.program_id
@@ -78,14 +94,23 @@ as $$
                and not exists (select from passbell.programs g where g.program_id = w.program_id and g.birthday_bot_enabled)
                for update skip locked) gone
      where b.program_id = gone.program_id;
-    insert into passbell.birthday_programs as b (program_id, since)
-    select g.program_id, passbell.birthdays_since(g.program_id)
-      from passbell.programs g
-     where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
-       and not exists (select from passbell.birthday_programs b where b.program_id = g.program_id and b.since is not null)
-    on conflict (program_id) do update
-       set since = (select (passbell.now() at time zone passbell.zone(g.timezone))::date from passbell.programs g where g.program_id = b.program_id)
-     where b.since is null;
+    for v_program in
+        select g.program_id
+          from passbell.programs g
+         where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+           and not exists (select from passbell.birthday_programs b where b.program_id = g.program_id and b.since is not null)
+    loop
+        begin
+            insert into passbell.birthday_programs as b (program_id, since)
+            select v_program, passbell.birthdays_since(v_program)
+            on conflict (program_id) do update
+               set since = (select (passbell.now() at time zone passbell.zone(g.timezone))::date from passbell.programs g where g.program_id = b.program_id)
+             where b.since is null;
+        exception when lock_not_available then      -- a run by hand, in a transaction that is left open
+            perform set_config('lock_timeout', '10ms', true);       -- perhaps of all programs
+        end;
+    end loop;
+end
 $$;
 
 -- The first local date that counts for a program seen for the first time: today, or where its runs left off (rows that
@@ -153,6 +178,7 @@ begin
     p_limit := least(greatest(coalesce(p_limit, 50), 1), 1000);
     p_seconds := least(greatest(coalesce(p_seconds, 5), 0), 600);
     perform passbell.require_birthday_guard();
+    perform passbell.enter_turns(array[p_program]);
     perform passbell.lock_birthdays(p_program);
     update passbell.birthday_runs r
        set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
@@ -277,6 +303,8 @@ begin
       into v_until
       from pg_catalog.pg_settings s where s.name = 'statement_timeout';
 
+    perform passbell.enter_turns(array(select g.program_id from passbell.programs g
+                                        where g.birthday_bot_enabled and (p_program is null or g.program_id = p_program)));
     for v_program in
         select g.program_id, g.name, g.timezone
           from passbell.programs g

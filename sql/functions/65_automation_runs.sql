@@ -11,13 +11,16 @@ create or replace function passbell.claim_automation_run(
 returns table (automation_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
-set lock_timeout = '1s'
+set lock_timeout = '1s'         -- also what the change below is undone by, when the function returns
 as $$
 #variable_conflict use_column
 declare
     v_now    constant timestamptz := passbell.now();
     v_token  constant uuid := passbell.enter_claim(p_token);
     v_due    record;
+    v_began  timestamptz;
+    v_busy   uuid[] := array[]::uuid[];    -- programs of which another session holds a run: a person's, by hand, in an open transaction
+    v_wait   integer := 300;    -- milliseconds of waiting for those that are left
 begin
     if p_again then
         update passbell.automation_runs r set lease_until = v_now + passbell.lease(p_lease_seconds)
@@ -41,12 +44,21 @@ begin
            and (r.automation_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds))
          order by a.id
     loop
-        insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, worker, lease_until, claim_token)
-        values (v_due.id, v_due.local_date, v_due.program_id, v_now, p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
-        on conflict (automation_id, local_date) do update
-           set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
-         where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
-        returning r.automation_id, r.local_date, r.attempt into automation_id, local_date, attempt;
+        continue when v_due.program_id = any (v_busy);
+        v_began := clock_timestamp();
+        perform set_config('lock_timeout', v_wait || 'ms', true);
+        begin
+            insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, worker, lease_until, claim_token)
+            values (v_due.id, v_due.local_date, v_due.program_id, v_now, p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
+            on conflict (automation_id, local_date) do update
+               set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
+             where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
+            returning r.automation_id, r.local_date, r.attempt into automation_id, local_date, attempt;
+        exception when lock_not_available then
+            v_busy := v_busy || v_due.program_id;
+            v_wait := greatest(10, v_wait - (extract(epoch from clock_timestamp() - v_began) * 1000)::integer);
+            continue;
+        end;
         if found then
             return next;
             return;
@@ -67,6 +79,7 @@ as $$
 declare
     v_done  record;
 begin
+    perform passbell.enter_turns(array(select a.program_id from public.push_automations a where a.id = p_automation));
     perform from passbell.automation_runs r
      where r.automation_id = p_automation and r.local_date = p_date and r.worker = p_worker and r.completed_at is null
        for update;
@@ -212,6 +225,7 @@ begin
     elsif not passbell.acts_for_server() then
         raise exception 'Which program? Only a server may run all of them.' using errcode = 'PB403';
     end if;
+    perform passbell.enter_turns(array(select distinct a.program_id from public.push_automations a where a.is_on and ($1 is null or a.program_id = $1)));
     for v_automation in
         select a.* from public.push_automations a
           join passbell.programs g on g.program_id = a.program_id

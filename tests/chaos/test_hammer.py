@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from support.due import automation
 from support.law import Law
 from support.scene import LONG
 from support.shop import Shop
@@ -42,6 +43,11 @@ class Ground:
         self.members: list[tuple[UUID, str]] = [
             (row["id"], row["external_id"])
             for row in self.shop.rows("select id, external_id from passes_master")
+        ]
+        self.automations = [
+            automation(self.shop, program, f"EVERY:{days}", reward_points=points)
+            for program in self.programs
+            for days, points in (("MON,TUE,WED,THU,FRI,SAT,SUN", 0), ("SUN,SAT,FRI,THU,WED,TUE,MON", 1))
         ]
         self.over = threading.Event()
         self.erased: list[tuple[UUID, set[UUID]]] = []
@@ -105,6 +111,10 @@ class Person(Session):
             *[self.forget] * 3,
             self.run_birthdays,
             self.birthdays_today,
+            *[self.run_automations] * 2,
+            self.edit_automation,
+            *[self.look] * 4,
+            self.suppress,
             *[self.update] * 4,
             self.update_several,
             *[self.delete] * 2,
@@ -165,6 +175,50 @@ class Person(Session):
         """get_birthdays_today."""
         self.shop.rows("select * from get_birthdays_today(%s)", [self.random.choice((None, self.program))])
 
+    def run_automations(self) -> None:
+        """run_automations, of one program or of all."""
+        self.shop.rows("select * from run_automations(%s)", [self.random.choice((None, self.program))])
+
+    def edit_automation(self) -> None:
+        """A person changes one while it runs."""
+        self.shop.conn.execute(
+            "update push_automations set is_on = %s, message_text = %s, reward_points = %s where id = %s",
+            [
+                self.random.random() < 0.8,
+                f"Edited {self.random.randrange(9)}",
+                self.random.randrange(2),
+                self.random.choice(self.ground.automations),
+            ],
+        )
+
+    def look(self) -> None:
+        """What only answers: results, plans, the month, who is due."""
+        campaign = self.some() or uuid4()
+        one = self.random.choice(self.ground.automations)
+        query, what = self.random.choice(
+            (
+                ("select * from push_results(%s)", campaign),
+                ("select * from push_results_total(%s)", self.program),
+                ("select * from push_plan(%s)", self.program),
+                ("select * from push_report(%s, current_date)", self.program),
+                ("select * from get_due(%s)", one),
+                ("select * from automation_preview(%s, 3)", one),
+                ("select * from automation_results(%s)", one),
+                ("select * from push_deliveries where campaign_id = %s", campaign),
+                ("select * from passbell.check_conservation(%s)", campaign),
+            )
+        )
+        self.shop.rows(query, [what])
+
+    def suppress(self) -> None:
+        """A member is left alone for a while, and not any more."""
+        name = self.random.choice(self.ground.members)[1]
+        self.shop.conn.execute(
+            "insert into push_suppressions (program_id, external_id, reason) values (%s, %s, 'hammer')",
+            [self.program, name],
+        )
+        self.shop.conn.execute("delete from push_suppressions where external_id = %s", [name])
+
     def insert(self) -> None:
         """A row as a form writes it."""
         self.shop.campaign(
@@ -215,6 +269,7 @@ class Worker(Session):
             self.renew,
             self.again,
             self.prune,
+            self.daily,
         )
 
     def claim_campaign(self) -> None:
@@ -264,12 +319,28 @@ class Worker(Session):
         if (found := self.shop.chunk(cap=0, again=chunk["claim_token"])) is not None:
             self.held.append(found)
 
+    def daily(self) -> None:
+        """A run of birthdays and one of automations, and what the host's rules have left owed."""
+        claims = (
+            ("claim_birthday_run", "gift_batch", "finish_birthday_run", "program_id"),
+            ("claim_automation_run", "automation_batch", None, "automation_id"),
+        )
+        for claim, batch, finish, subject in claims:
+            for run in self.shop.rows(f"select * from passbell.{claim}(%s)", [self.shop.worker]):  # noqa: S608
+                key = [run[subject], run["local_date"], self.shop.worker]
+                self.shop.rows(f"select * from passbell.{batch}(%s, %s, %s)", key)  # noqa: S608
+                if finish:
+                    self.shop.rows(f"select * from passbell.{finish}(%s, %s, %s)", key)  # noqa: S608
+        self.shop.conn.execute("select passbell.look_again()")
+
     def prune(self) -> None:
         """Retention."""
         self.shop.rows("select * from passbell.prune(10)")
 
 
-NAMED = {"send", "verb", "forget", "run_birthdays", "delete", "claim_chunk", "finish"}
+NAMED = {"send", "verb", "forget", "run_birthdays", "delete", "claim_chunk", "finish"} | {
+    *("run_automations", "edit_automation", "look", "suppress", "daily"),
+}
 
 
 def calls(sessions: Sequence[Session]) -> collections.Counter[str]:
@@ -300,7 +371,8 @@ def test_twenty_sessions_on_everything_that_is_public(ground: Ground, report: Re
             ground.over.set()
             for session in sessions:
                 session.join(timeout=60)
-    assert [error for session in sessions for error in session.errors] == []
+    errors = [error for session in sessions for error in session.errors]
+    assert not errors, "\n".join(errors)
     report(
         "hammer",
         "no deadlock, no other SQLSTATE, the law",
