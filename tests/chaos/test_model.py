@@ -46,7 +46,7 @@ MUTANTS = {
     "counters count one thing only": ("book_outcomes", "failed_count = failed_count + p_failed, ", ""),
     "cancelling takes chunks from their holders": ("drain_cancelled", "or k.lease_until <= v_now", "or true"),
     "retrying forgets the text": ("reopen_failed", "array_agg(f.text order by f.pass_id)", "null"),
-    "erasing does not look for a lease": ("push_forget", "k.lease_until > passbell.now()", "false"),
+    "erasing does not look for a lease": ("hold_for_erasure", "k.lease_until > passbell.now()", "false"),
     "retention takes the newest row": ("prune", "l.outcome <> 'sent'", "true"),
     "nothing proves that a gift is given once": ("", NO_GUARD, ""),
     "the points twice": ("give_once", "award_gift(p_person.pass_id, ", "award_gift(p_person.pass_id, 2 * "),
