@@ -101,8 +101,11 @@ begin
     v_total := v_total + v_count;
     return query select 'push_suppressions', v_count;
 
-    update public.birthday_logs l set message_sent = null where l.pass_id = any (v_passes) and l.message_sent is not null;
-    get diagnostics v_count = row_count;
+    v_count := 0;
+    if passbell.has_column('public.birthday_logs', 'message_sent') then      -- the host may have dropped it
+        update public.birthday_logs l set message_sent = null where l.pass_id = any (v_passes) and l.message_sent is not null;
+        get diagnostics v_count = row_count;
+    end if;
     v_total := v_total + v_count;
     return query select 'birthday_logs', v_count;
 
@@ -143,7 +146,9 @@ begin
         raise exception 'A push to this member is in flight: try again in a minute.' using errcode = 'PB422';
     end if;
     perform from passbell.birthday_failures f where f.pass_id = any (p_passes) for update nowait;
-    perform from public.birthday_logs l where l.pass_id = any (p_passes) and l.message_sent is not null for no key update nowait;
+    if passbell.has_column('public.birthday_logs', 'message_sent') then
+        perform from public.birthday_logs l where l.pass_id = any (p_passes) and l.message_sent is not null for no key update nowait;
+    end if;
     return v_campaigns;
 end
 $$;

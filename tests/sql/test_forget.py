@@ -157,3 +157,18 @@ def test_a_campaign_that_somebody_holds_is_not_waited_for_without_end(shop: Shop
     assert len(shop.ledger(first)) == len(shop.waiting(second)) == 1
     one.close()
     two.close()
+
+
+def test_without_the_table_of_birthdays(shop: Shop) -> None:
+    """The platform has dropped birthday_logs: a member is erased all the same."""
+    program = shop.program()
+    members = shop.members(program, 3)
+    campaign = shop.campaign(program)
+    shop.send(campaign)
+    shop.conn.execute("drop table birthday_logs cascade")
+    erased = {
+        row["relation"]: row["erased"]
+        for row in shop.rows("select * from push_forget(%s)", [str(members[0])])
+    }
+    assert (erased["deliveries"], erased["birthday_logs"]) == (1, 0)
+    assert set(shop.ledger(campaign)) == set(members[1:])
