@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from passbell.passkit.wire import KEEP_ALIVE
 from support.files import FileHost
 from support.law import Law
 from support.pages import free_port
@@ -148,10 +149,10 @@ def test_a_long_time_of_everything(scene: Scene, files: FileHost, report: Report
 
 
 def at_rest(scene: Scene, town: Town, daemon: Daemon, port: int) -> Vitals:
-    """What the daemon holds when nothing is left to do."""
+    """What the daemon holds when nothing is left to do, and its idle connections to PassKit are closed."""
     scene.remote.faults_off()
     town.bring_to_an_end()
-    scene.remote.wait(timeout=3, pushes=10**9)
+    scene.remote.wait(timeout=KEEP_ALIVE + 3 if LONG else 3, pushes=10**9)
     return vitals(daemon.pid, port, scene.url)
 
 
