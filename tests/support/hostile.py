@@ -41,6 +41,17 @@ def raising(table: str, when: str, events: str, condition: str) -> Rule:
     )
 
 
+def deferred(table: str, condition: str) -> Rule:
+    """A constraint trigger that raises at the commit."""
+    return Rule(
+        f"create or replace function hostile_{{n}}() returns trigger language plpgsql as"
+        f" $$ begin if {condition} then raise 'the host says no'; end if; return null; end $$;"
+        f" create constraint trigger a_hostile_{{n}} after insert or update on {table} deferrable initially deferred"
+        f" for each row execute function hostile_{{n}}()",
+        f"drop trigger if exists a_hostile_{{n}} on {table}",
+    )
+
+
 def check(table: str, condition: str) -> Rule:
     """A CHECK for rows to come."""
     return Rule(
@@ -168,6 +179,9 @@ class Case:
 CASES = {
     "A1": Case([NO_UPDATE]),
     "A1, while it sends": Case([NO_UPDATE], early=False),
+    "A1, at the commit": Case(
+        [deferred("push_campaigns", f"{MINE} and new.status <> 'PENDING'")], early=False
+    ),
     "A2": Case([UNREADABLE], message="You have {points} points"),
     "A3": Case([NO_AUDIT]),
     "A3, its counters": Case([NO_COUNTERS]),
