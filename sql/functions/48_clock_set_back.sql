@@ -66,6 +66,10 @@ begin
        set next_look_at = case when a.next_look_at > v_now then a.next_look_at - v_jump else a.next_look_at end,
            silent_until = case when a.silent_until > v_now then a.silent_until - v_jump else a.silent_until end
      where a.next_look_at > v_now or a.silent_until > v_now;
+    update passbell.host_hangs h set next_look_at = h.next_look_at - v_jump where h.next_look_at > v_now;
+    update passbell.program_copies p
+       set next_look_at = case when p.next_look_at > v_now then p.next_look_at - v_jump else p.next_look_at end, read_at = least(p.read_at, v_now)
+     where p.next_look_at > v_now or p.read_at > v_now;
     update passbell.workers w set heartbeat_at = v_now where w.heartbeat_at > v_now;
     update passbell.settings
        set clock_seen_at = v_now, clock_set_back_at = v_now, clock_set_back_seconds = extract(epoch from v_jump);
