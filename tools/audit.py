@@ -18,7 +18,7 @@ import venv
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Verdict", "judge", "main"]
+__all__ = ["Verdict", "judge", "layers", "main", "together"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
@@ -67,17 +67,43 @@ def main() -> int:
             python = _auditor(Path(folder))
         except subprocess.CalledProcessError as error:
             return _skip([f"{AUDITOR} cannot be installed: {_last_line(error.stderr)}"])
-        requirements = Path(folder) / "requirements.txt"
-        locked = re.findall(r"^[A-Za-z0-9._-]+==[^ ;\\\n]+", LOCK.read_text("utf-8"), re.MULTILINE)
-        requirements.write_text("\n".join([*locked, CONTROL, ""]), "utf-8")
+        lists = []
+        for number, pins in enumerate(layers(LOCK.read_text("utf-8"))):
+            lists.append(Path(folder) / f"requirements-{number}.txt")
+            lists[-1].write_text("\n".join([*pins, CONTROL, ""]), "utf-8")
         reasons = []
         for service in SERVICES:
-            verdict = _ask(python, requirements, service)
+            verdict = together([_ask(python, pins, service) for pins in lists])
             if verdict.asked:
                 print("\n".join(verdict.lines))
                 return 1 if verdict.vulnerable else 0
             reasons += [f"{service}: {line}" for line in verdict.lines]
         return _skip(reasons)
+
+
+def layers(lock: str) -> list[list[str]]:
+    """Return the pins of a lock, each name once per list: the auditor refuses a list that has it twice.
+
+    A package is locked twice where Pythons of different age take different versions.
+    """
+    found: list[dict[str, str]] = []
+    for pin in re.findall(r"^[A-Za-z0-9._-]+==[^ ;\\\n]+", lock, re.MULTILINE):
+        name = pin.partition("==")[0]
+        free = next((layer for layer in found if name not in layer), None)
+        if free is None:
+            found.append(free := {})
+        free[name] = pin
+    return [list(layer.values()) for layer in found]
+
+
+def together(verdicts: list[Verdict]) -> Verdict:
+    """Make one verdict of those on several lists: asked only if each was."""
+    silent = [verdict for verdict in verdicts if not verdict.asked]
+    return Verdict(
+        asked=not silent,
+        vulnerable=any(verdict.vulnerable for verdict in verdicts),
+        lines=silent[0].lines if silent else [line for verdict in verdicts for line in verdict.lines],
+    )
 
 
 def _auditor(folder: Path) -> Path:

@@ -63,6 +63,18 @@ def test_a_known_vulnerability_is_named_with_its_remedy() -> None:
     assert "django" not in "".join(bad.lines)
 
 
+def test_a_package_that_is_locked_twice_is_asked_about_twice() -> None:
+    """Each list has every name once, no pin is left out, and one list without an answer is no good news."""
+    audit = tool("audit")
+    pins = re.findall(r"^([\w.-]+)==([^ ;\\]+)", audit.LOCK.read_text("utf-8"), re.MULTILINE)
+    lists = audit.layers(audit.LOCK.read_text("utf-8"))
+    assert sorted(pin for listed in lists for pin in listed) == sorted("==".join(pin) for pin in pins)
+    assert all(len({pin.partition("==")[0] for pin in listed}) == len(listed) for listed in lists)
+    good, bad = (audit.judge({"dependencies": [found, KNOWN]}) for found in (GOOD, BAD))
+    assert audit.together([good, bad]).vulnerable
+    assert not audit.together([good, audit.judge({"dependencies": [GOOD]})]).asked
+
+
 def test_packages_are_left_alone_on_request() -> None:
     """PASSBELL_CI_INSTALL=0 changes nothing on the machine, and is no failure."""
     done = subprocess.run(
