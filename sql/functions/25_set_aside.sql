@@ -279,6 +279,16 @@ begin
 end
 $$;
 
+-- Has a table of the host's a rule (CREATE RULE), or is it a view? Then PostgreSQL refuses ON CONFLICT and RETURNING there, and writes in WITH.
+create or replace function passbell.has_rules(p_table text) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return coalesce((select c.relhasrules from pg_catalog.pg_class c where c.oid = to_regclass(p_table)), false);
+end
+$$;
+
 -- An UPDATE that touched no row: fine if the campaign is gone, else a rule or a trigger has swallowed it.
 create or replace function passbell.require_change(p_campaign uuid) returns void
 language plpgsql stable

@@ -101,10 +101,13 @@ begin
         status := 'PAUSED';
         detail := v_held;
         perform passbell.engine_begins();
-        insert into public.push_campaigns as c (program_id, name, message_text, target_query, kind, status, started_at, status_detail)
-        values (v_found.program_id, after_restore.name, v_found.message, 'BIRTHDAY', 'BIRTHDAY', 'PAUSED', v_now, v_held)
-        returning c.id into id;
+        id := gen_random_uuid();
+        insert into public.push_campaigns (id, program_id, name, message_text, target_query, kind, status, started_at, status_detail)
+        values (after_restore.id, v_found.program_id, after_restore.name, v_found.message, 'BIRTHDAY', 'BIRTHDAY', 'PAUSED', v_now, v_held);
         perform passbell.engine_ends();
+        if not exists (select from public.push_campaigns c where c.id = after_restore.id) then
+            perform passbell.swallowed('push_campaigns');
+        end if;
         insert into passbell.turns (program_id) values (v_found.program_id) on conflict do nothing;
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, campaign_id)
         values (v_found.program_id, v_found.local_date, v_now, '-infinity', after_restore.id)
@@ -136,12 +139,15 @@ begin
         status := 'PAUSED';
         detail := v_held;
         perform passbell.engine_begins();
-        insert into public.push_campaigns as c (program_id, name, message_text, target_query, kind, status, started_at, status_detail, automation_id,
-                                                holdout_percent, measure_days, priority, created_by)
-        values (v_found.program_id, after_restore.name, v_found.message_text, 'AUTOMATION', 'AUTOMATION', 'PAUSED', v_now, v_held, v_found.automation_id,
-                v_found.holdout_percent, v_found.measure_days, v_found.priority, v_found.created_by)
-        returning c.id into id;
+        id := gen_random_uuid();
+        insert into public.push_campaigns (id, program_id, name, message_text, target_query, kind, status, started_at, status_detail, automation_id,
+                                           holdout_percent, measure_days, priority, created_by)
+        values (after_restore.id, v_found.program_id, after_restore.name, v_found.message_text, 'AUTOMATION', 'AUTOMATION', 'PAUSED', v_now, v_held, v_found.automation_id,
+                v_found.holdout_percent, v_found.measure_days, v_found.priority, v_found.created_by);
         perform passbell.engine_ends();
+        if not exists (select from public.push_campaigns c where c.id = after_restore.id) then
+            perform passbell.swallowed('push_campaigns');
+        end if;
         perform passbell.fix_holdout(c) from public.push_campaigns c where c.id = after_restore.id;
         insert into passbell.turns (program_id) values (v_found.program_id) on conflict do nothing;
         insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, campaign_id)

@@ -156,13 +156,17 @@ as $$
 #variable_conflict use_column
 declare
     v_import  public.member_imports;
+    v_id      constant uuid := gen_random_uuid();
 begin
     perform passbell.require_program(p_program);
     perform passbell.engine_begins();
-    insert into public.member_imports as i (program_id, name, dry_run, region, date_order, encoding, created_by, status, started_at, status_detail)
-    values (p_program, p_name, p_dry_run, p_region, p_date_order, p_encoding, coalesce(p_created_by, passbell.caller()), 'PROCESSING', passbell.now(), 'Reading the file.')
-    returning i.* into v_import;
+    insert into public.member_imports (id, program_id, name, dry_run, region, date_order, encoding, created_by, status, started_at, status_detail)
+    values (v_id, p_program, p_name, p_dry_run, p_region, p_date_order, p_encoding, coalesce(p_created_by, passbell.caller()), 'PROCESSING', passbell.now(), 'Reading the file.');
     perform passbell.engine_ends();
+    select i.* into v_import from public.member_imports i where i.id = v_id;
+    if not found then
+        perform passbell.swallowed('member_imports');
+    end if;
     insert into passbell.import_leases as l (import_id, attempt, lease_until, claim_token, worker)
     values (v_import.id, 1, passbell.now() + passbell.lease(p_lease_seconds), gen_random_uuid(), p_worker)
     returning l.claim_token into claim_token;

@@ -40,9 +40,12 @@ begin
            linked_count = i.linked_count + v_done.linked,           unchanged_count = i.unchanged_count + v_done.unchanged,
            rejected_count = i.rejected_count + v_done.rejected,     passes_linked = i.passes_linked + v_done.passes,
            status = import_batch.status, completed_at = case when remaining > 0 then null else passbell.now() end
-     where i.id = p_import
-    returning i.* into v_import;
+     where i.id = p_import;
     perform passbell.engine_ends();
+    select i.* into v_import from public.member_imports i where i.id = p_import;
+    if v_import.status <> import_batch.status then
+        perform passbell.swallowed('member_imports');
+    end if;
     if remaining > 0 then
         update passbell.import_leases l set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
          where l.import_id = p_import;
@@ -130,9 +133,21 @@ begin
 end
 $$;
 
+-- Notes on staged rows that a rule or a trigger of the host's did not let something be written; the rest of the row counts.
+create or replace function passbell.note_swallowed(p_import uuid, p_rows integer[], p_reason text) returns void
+language sql
+set search_path = ''
+as $$
+    update passbell.import_staged s set problems = s.problems || passbell.import_problem('', '', p_reason, false)
+     where s.import_id = p_import and s.row_number = any (p_rows)
+$$;
+
 -- Creates and updates the users of these rows, links their passes, and turns the staged rows into import_rows. Empty
 -- cells leave values alone; of passes_master nothing but user_id is written. Host columns are written by name, so that a
 -- generation without one still takes the others. No two rows mean the same user or pass (resolve_import).
+--
+-- A table with a rule of the host's (CREATE RULE) takes neither ON CONFLICT nor RETURNING, nor a write in WITH. So the rows are named
+-- beforehand, and looked for afterwards if fewer were written: what a rule for some members does is theirs alone.
 create or replace function passbell.apply_import_rows_together(p_import public.member_imports, p_rows integer[]) returns void
 language plpgsql
 set search_path = ''
@@ -148,6 +163,12 @@ declare
     v_values    text;
     v_set       text;
     v_changed   text;
+    v_differs   text;
+    v_rules     constant boolean := passbell.has_rules('public.users');
+    v_kept      integer[];
+    v_links     record;
+    v_all_linked  boolean := true;
+    v_count     bigint;
 begin
     -- The platform's own triggers on users and passes_master run in here and may name things as they do everywhere else.
     -- The setting ends with this function; our own names are qualified all the same.
@@ -166,24 +187,31 @@ begin
 
     -- A column with a default is left to it here, and filled below if the file says something. Consent is not: a member
     -- whose row does not answer has NULL, whatever the platform's default says.
-    execute format($q$
-        with fresh as materialized (
-            select s.*, gen_random_uuid() as new_id
-              from passbell.import_staged s
-             where s.import_id = $1 and s.row_number between $2 and $3 and not s.rejected and s.user_id is null
-        ), made as (
+    with fresh as (
+        update passbell.import_staged s set user_id = gen_random_uuid()
+         where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null
+        returning s.row_number
+    )
+    select coalesce(array_agg(f.row_number), '{}') into v_created from fresh f;
+    if v_created <> '{}' then
+        execute format($q$
             insert into public.users (id, email%s)
-            select s.new_id, s.email%s from fresh s order by s.row_number
-            on conflict do nothing
-            returning id
-        ), kept as (
-            update passbell.import_staged t set user_id = f.new_id
-              from fresh f join made m on m.id = f.new_id
-             where t.import_id = $1 and t.row_number = f.row_number
-            returning t.row_number
-        )
-        select coalesce(array_agg(k.row_number), '{}') from kept k $q$, v_columns, v_values)
-       into v_created using p_import.id, v_first, v_last;
+            select s.user_id, s.email%s
+              from passbell.import_staged s
+             where s.import_id = $1 and s.row_number between $2 and $3 and s.row_number = any ($4) and %s
+             order by s.row_number
+            %s $q$, v_columns, v_values,
+            case when v_rules then 'not exists (select from public.users u where u.email = s.email)' else 'true' end,
+            case when v_rules then '' else 'on conflict do nothing' end)
+          using p_import.id, v_first, v_last, v_created;
+        get diagnostics v_count = row_count;
+        if v_count <> cardinality(v_created) then
+            update passbell.import_staged s set user_id = null
+             where s.import_id = p_import.id and s.row_number = any (v_created) and not exists (select from public.users u where u.id = s.user_id);
+            v_created := array(select s.row_number from passbell.import_staged s
+                                where s.import_id = p_import.id and s.row_number = any (v_created) and s.user_id is not null);
+        end if;
+    end if;
 
     -- A person signed up with this e-mail after the file was read. spare_others has not judged that person.
     update passbell.import_staged s set user_id = u.id
@@ -193,29 +221,55 @@ begin
        set rejected = true, problems = s.problems || passbell.import_problem('email', s.email, 'the database did not take a new member with this address', true)
      where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected and s.user_id is null;
 
-    execute format($q$
-        with changed as (
+    v_differs := format($q$ s.import_id = $1 and s.row_number between $2 and $3 and not s.rejected and u.id = s.user_id
+                           and ((coalesce(btrim(u.email), '') = '' and s.email is not null)%s) $q$, v_changed);
+    execute format($q$ select coalesce(array_agg(s.row_number), '{}') from passbell.import_staged s, public.users u where %s $q$, v_differs)
+       into v_updated using p_import.id, v_first, v_last;
+    if v_updated <> '{}' then
+        execute format($q$
             update public.users u
                set email = case when coalesce(btrim(u.email), '') = '' then s.email else u.email end%s
               from passbell.import_staged s
-             where s.import_id = $1 and s.row_number between $2 and $3 and not s.rejected and u.id = s.user_id
-               and ((coalesce(btrim(u.email), '') = '' and s.email is not null)%s)
-            returning s.row_number
-        )
-        select coalesce(array_agg(c.row_number), '{}') from changed c $q$, v_set, v_changed)
-       into v_updated using p_import.id, v_first, v_last;
+             where s.row_number = any ($4) and %s $q$, v_set, v_differs)
+          using p_import.id, v_first, v_last, v_updated;
+        get diagnostics v_count = row_count;
+        if v_count <> cardinality(v_updated) then
+            execute format($q$ select coalesce(array_agg(s.row_number), '{}') from passbell.import_staged s, public.users u where %s $q$, v_differs)
+               into v_kept using p_import.id, v_first, v_last;
+            v_updated := array(select n from unnest(v_updated) n where n <> all (v_kept));
+            perform passbell.note_swallowed(p_import.id, v_kept, 'a rule or trigger on users keeps the old values');
+        end if;
+    end if;
 
     with wanted as materialized (
         select s.row_number, s.user_id, s.pass_id is not null as named, w.pass_id
           from passbell.import_staged s
          cross join lateral unnest(case when s.pass_id is not null then array[s.pass_id] else s.pass_ids end) as w (pass_id)
          where s.import_id = p_import.id and s.row_number between v_first and v_last and not s.rejected
-    ), linked as (
+    )
+    select array_agg(w.row_number) as rows, array_agg(w.user_id) as users, array_agg(w.named) as named, array_agg(p.id) as passes, array_agg(p.user_id) as previous,
+           count(*) as n into v_links
+      from wanted w
+      join public.passes_master p on p.id = w.pass_id
+     where p.user_id is distinct from w.user_id and (w.named or p.user_id is null);
+    if v_links.n > 0 then
         update public.passes_master p set user_id = w.user_id
-          from wanted w
-          join public.passes_master o on o.id = w.pass_id
-         where p.id = w.pass_id and p.user_id is distinct from w.user_id and (w.named or p.user_id is null)
-        returning w.row_number, p.id as pass_id, o.user_id as previous
+          from unnest(v_links.passes, v_links.users, v_links.named) as w (pass_id, user_id, named)
+         where p.id = w.pass_id and p.user_id is distinct from w.user_id and (w.named or p.user_id is null);
+        get diagnostics v_count = row_count;
+        v_all_linked := v_count = v_links.n;
+        if not v_all_linked then
+            perform passbell.note_swallowed(p_import.id, array(select w.row_number
+                                                                 from unnest(v_links.rows, v_links.passes, v_links.users) as w (row_number, pass_id, user_id)
+                                                                 join public.passes_master p on p.id = w.pass_id where p.user_id is distinct from w.user_id),
+                                            'a rule or trigger on passes_master keeps the pass from being linked');
+        end if;
+    end if;
+
+    with linked as (
+        select w.row_number, w.pass_id, w.previous
+          from unnest(v_links.rows, v_links.passes, v_links.users, v_links.previous) as w (row_number, pass_id, user_id, previous)
+         where v_all_linked or exists (select from public.passes_master p where p.id = w.pass_id and p.user_id = w.user_id)
     ), passes as (
         select l.row_number, array_agg(l.pass_id order by l.pass_id) as pass_ids, (array_agg(l.previous))[1] as previous
           from linked l group by l.row_number

@@ -62,12 +62,15 @@ begin
         perform passbell.require_audience(v_new.target_query);
     end if;
     if p_automation is null then
-        insert into public.push_automations as a (program_id, name, occasion, message_text, target_query, is_on, send_at, send_days, again_after_days,
+        v_new.id := gen_random_uuid();
+        insert into public.push_automations (id, program_id, name, occasion, message_text, target_query, is_on, send_at, send_days, again_after_days,
                                              catch_up_days, daily_limit, holdout_percent, measure_days, reward_points, priority, starts_on, ends_on)
-        values (v_new.program_id, v_new.name, v_new.occasion, v_new.message_text, v_new.target_query, v_new.is_on, v_new.send_at, v_new.send_days,
+        values (v_new.id, v_new.program_id, v_new.name, v_new.occasion, v_new.message_text, v_new.target_query, v_new.is_on, v_new.send_at, v_new.send_days,
                 v_new.again_after_days, v_new.catch_up_days, v_new.daily_limit, v_new.holdout_percent, v_new.measure_days, v_new.reward_points,
-                v_new.priority, v_new.starts_on, v_new.ends_on)
-        returning a.id into v_new.id;
+                v_new.priority, v_new.starts_on, v_new.ends_on);
+        if not exists (select from public.push_automations a where a.id = v_new.id) then
+            perform passbell.swallowed('push_automations');
+        end if;
         return v_new.id;
     end if;
     update public.push_automations a

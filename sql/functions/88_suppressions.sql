@@ -21,7 +21,7 @@ set search_path = ''
 as $$
 declare
     v_known  text;
-    v_id     uuid;
+    v_id     constant uuid := gen_random_uuid();
 begin
     perform passbell.act_as(p_owner);
     perform passbell.require_program(p_program);
@@ -32,9 +32,11 @@ begin
     elsif p_until <= passbell.now() then
         raise exception '"until" lies in the past: leave it empty for no end.' using errcode = 'PB400';
     end if;
-    insert into public.push_suppressions (program_id, external_id, until, reason, created_by)
-    values (p_program, v_known, p_until, nullif(left(btrim(p_reason), 400), ''), passbell.caller())
-    returning id into v_id;
+    insert into public.push_suppressions (id, program_id, external_id, until, reason, created_by)
+    values (v_id, p_program, v_known, p_until, nullif(left(btrim(p_reason), 400), ''), passbell.caller());
+    if not exists (select from public.push_suppressions s where s.id = v_id) then
+        perform passbell.swallowed('push_suppressions');
+    end if;
     return v_id;
 end
 $$;
