@@ -35,7 +35,7 @@ repeat: setup  ## what has to do with time, again and again, to find what fails 
 	  echo "== run $$run of $(N), green: $$green"; \
 	done; test $$green -eq $(N)
 
-postgres-matrix: setup  ## sql, host, delivery and security on PostgreSQL 14 to 18, from npm (ARGS="--versions 14,18")
+postgres-matrix: setup  ## sql, host, delivery, isolation and security on PostgreSQL 14 to 18, from npm (ARGS="--versions 14,18")
 	@$(BIN)/python tools/postgres_matrix.py $(ARGS)
 
 chaos: setup  ## the long proofs: kills, cut wires, faults, limits, a soak (hours; prints a report)
