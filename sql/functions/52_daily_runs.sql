@@ -216,9 +216,9 @@ begin
 end
 $$;
 
--- The programs' rows of passbell.turns, which claims need, before anything else of a run: inserting one waits for a session that
--- is inserting the same, and the one that waits holds nothing yet. A run inserted it with its first campaign, after the host's rows,
--- and met another run in a circle.
+-- The programs' rows of passbell.turns, which claims need, before anything else of a run: inserting one waits for a session
+-- that is inserting the same, and the one that waits holds nothing yet. Claims of a run do it as well, and commit at once, so that
+-- no run waits for another one of its program.
 create or replace function passbell.enter_turns(p_programs uuid[]) returns void
 language sql
 set search_path = ''

@@ -57,6 +57,7 @@ begin
         v_began := clock_timestamp();
         perform set_config('lock_timeout', v_wait || 'ms', true);
         begin
+            perform passbell.enter_turns(array[v_due.program_id]);
             insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until, claim_token)
             values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
             on conflict (program_id, local_date) do update
@@ -178,7 +179,6 @@ begin
     p_limit := least(greatest(coalesce(p_limit, 50), 1), 1000);
     p_seconds := least(greatest(coalesce(p_seconds, 5), 0), 600);
     perform passbell.require_birthday_guard();
-    perform passbell.enter_turns(array[p_program]);
     perform passbell.lock_birthdays(p_program);
     update passbell.birthday_runs r
        set lease_until = passbell.now() + passbell.lease(p_lease_seconds)

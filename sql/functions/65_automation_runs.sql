@@ -48,6 +48,7 @@ begin
         v_began := clock_timestamp();
         perform set_config('lock_timeout', v_wait || 'ms', true);
         begin
+            perform passbell.enter_turns(array[v_due.program_id]);
             insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, worker, lease_until, claim_token)
             values (v_due.id, v_due.local_date, v_due.program_id, v_now, p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
             on conflict (automation_id, local_date) do update
@@ -79,7 +80,6 @@ as $$
 declare
     v_done  record;
 begin
-    perform passbell.enter_turns(array(select a.program_id from public.push_automations a where a.id = p_automation));
     perform from passbell.automation_runs r
      where r.automation_id = p_automation and r.local_date = p_date and r.worker = p_worker and r.completed_at is null
        for update;

@@ -142,7 +142,7 @@ _STATE: Final = {
     "hangs": Gauge(
         "passbell_host_hangs",
         "1 while programs (all at once), users or push_campaigns cannot be read in time where work is chosen.",
-        ["relation"],
+        ["table"],
         registry=REGISTRY,
     ),
     "hanging_programs": Gauge(
