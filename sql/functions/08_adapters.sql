@@ -56,7 +56,7 @@ begin
                coalesce(btrim(%s), '')                                    as account
           from public.programs p $v$,
         passbell.host_column(v_program, 'p', 'name', 'text'),
-        'upper(' || passbell.host_column(v_program, 'p', 'protocol', 'text') || ')',
+        'nullif(upper(btrim(' || passbell.host_column(v_program, 'p', 'protocol', 'text') || ')), '''')',
         passbell.host_column(v_program, 'p', 'passkit_program_id', 'text'),
         passbell.host_column(v_program, 'p', 'timezone', 'text'),
         passbell.host_column(v_program, 'p', 'is_suspended', 'boolean'),
@@ -112,7 +112,7 @@ begin
                %1$s                                                             as passkit_program_id,
                nullif(btrim(%2$s), '')                                          as passkit_id,
                nullif(btrim(%3$s), '')                                          as external_id,
-               coalesce(upper(%4$s collate "C"), %5$s, 'MEMBERSHIP')              as protocol,
+               coalesce(nullif(upper(btrim(%4$s) collate "C"), ''), %5$s, 'MEMBERSHIP') as protocol,
                coalesce(%6$s, true) and coalesce(upper(%7$s collate "C") = 'INSTALLED', false)
                    and nullif(btrim(%2$s), '') is not null                      as reachable,
                coalesce(%8$s, %22$s)                                            as opted_in,
@@ -134,7 +134,7 @@ begin
         passbell.host_column(v_pass, 'p', 'passkit_internal_id', 'text'),
         passbell.host_column(v_pass, 'p', 'external_id', 'text'),
         passbell.host_column(v_pass, 'p', 'protocol', 'text'),
-        passbell.of_program('upper(' || passbell.host_column(v_program, 'g', 'protocol', 'text') || ' collate "C")'),
+        passbell.of_program('nullif(upper(btrim(' || passbell.host_column(v_program, 'g', 'protocol', 'text') || ') collate "C"), '''')'),
         passbell.host_column(v_pass, 'p', 'is_active', 'boolean'),
         passbell.host_column(v_pass, 'p', 'status', 'text'),
         passbell.host_column(v_user, 'u', 'marketing_opt_in', 'boolean'),

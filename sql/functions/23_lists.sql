@@ -60,7 +60,7 @@ as $$
 begin
     if passbell.is_list(p_campaign) then
         return query
-            select u.row_number, u.id, u.problem
+            select u.row_number, u.id, nullif(u.problem, '')
               from passbell.list_pages g
              cross join lateral unnest(g.row_numbers, g.ids, g.problems) as u (row_number, id, problem)
              where g.campaign_id = p_campaign.id;
@@ -81,7 +81,7 @@ language sql stable
 set search_path = ''
 as $$
     select case when passbell.is_list(p_campaign)
-                then (select coalesce(sum(cardinality(g.ids) - case when g.problems is null then 0 else (select count(p) from unnest(g.problems) p) end), 0)
+                then (select coalesce(sum(cardinality(g.ids) - case when g.problems is null then 0 else (select count(nullif(p, '')) from unnest(g.problems) p) end), 0)
                         from passbell.list_pages g where g.campaign_id = p_campaign.id)
                 else (select count(*) from passbell.listed_ids(p_campaign)) end
 $$;
@@ -230,7 +230,7 @@ begin
     select p_campaign.id, u.row_number, u.id, 'unusable', u.problem
       from passbell.list_pages g
      cross join lateral unnest(g.row_numbers, g.ids, g.problems) as u (row_number, id, problem)
-     where g.campaign_id = p_campaign.id and g.problems is not null and u.problem is not null;
+     where g.campaign_id = p_campaign.id and g.problems is not null and u.problem <> '';
     insert into passbell.list_entries (campaign_id, row_number, value, pass_id, reason)
     select p_campaign.id, m.list_row, m.list_value, m.pass_id,
            case when m.nth > 1 then 'duplicate' when not m.reachable then 'not_installed' else 'opted_out' end

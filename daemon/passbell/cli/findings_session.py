@@ -43,7 +43,6 @@ _RULES: Final = {
     "default_transaction_read_only": _Rule(
         _on, ok=False, detail="nothing can be written, so nothing is sent"
     ),
-    "array_nulls": _Rule(_off, ok=False, detail="outcomes cannot be reported"),
     "session_replication_role": _Rule(
         lambda value: value != "origin",
         ok=False,

@@ -311,10 +311,11 @@ class Queue:
 
 def _report_arrays(
     chunk: ClaimedChunk, outcomes: Sequence[Decision], *, release: bool
-) -> tuple[str | None, str | None, str, list[str | None] | None]:
+) -> tuple[str | None, str | None, str, list[str] | None]:
     """Outcomes as finish_chunk's parallel arrays: pass ids, outcomes, HTTP statuses, details.
 
-    The usual report, every pass sent with the same status, names no pass.
+    A status or detail that is missing is 0 or empty here, and _FINISH_CHUNK makes NULL of it: a session may be set not
+    to read NULL in an array (array_nulls). The usual report, every pass sent with the same status, names no pass.
     """
     _, _, status, _ = outcomes[0] if outcomes else ("", "", None, "")
     whole = release and bool(outcomes) and len(outcomes) == len(chunk.pass_ids)
@@ -322,7 +323,7 @@ def _report_arrays(
         return None, None, _array([_number(status)]), None
     # PostgreSQL's text knows neither NUL nor half a surrogate pair, and PassKit's words come from anywhere.
     details = [
-        detail.replace("\0", "").encode("utf-8", "replace").decode()[:DETAIL_LENGTH] or None
+        detail.replace("\0", "").encode("utf-8", "replace").decode()[:DETAIL_LENGTH]
         for _, _, _, detail in outcomes
     ]
     return (
@@ -339,7 +340,7 @@ def _array(words: Iterable[str]) -> str:
 
 
 def _number(status: int | None) -> str:
-    return "NULL" if status is None else str(status)
+    return str(status or 0)
 
 
 _CLAIM_CAMPAIGN: Final[LiteralString] = """
@@ -368,7 +369,8 @@ _FINISH_CHUNK: Final[LiteralString] = """
       from passbell.finish_chunk(
            p_campaign => %(campaign)s, p_chunk_no => %(chunk_no)s, p_claim_token => %(token)s,
            p_pass_ids => %(pass_ids)s::uuid[], p_outcomes => %(outcomes)s::text[],
-           p_http => %(statuses)s::smallint[], p_details => %(details)s::text[], p_release => %(release)s,
+           p_http => array_replace(%(statuses)s::smallint[], 0::smallint, null),
+           p_details => array_replace(%(details)s::text[], '', null), p_release => %(release)s,
            p_max_attempts => %(max_attempts)s, p_wait_seconds => %(wait)s::numeric, p_ask_host => %(ask_host)s)
 """
 _RENEW_LEASES: Final[LiteralString] = """
