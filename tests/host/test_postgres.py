@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from passbell.devkit.binaries import (
 )
 from passbell.devkit.postgres import EmbeddedPostgres
 from support.databases import load_host
+from support.kin import family
 from support.shop import Shop
 from support.wait import wait_until
 
@@ -40,6 +42,16 @@ from passbell.devkit.postgres import EmbeddedPostgres
 with EmbeddedPostgres(durable=False) as postgres:
     print(postgres.directory, postgres.pid, flush=True)
     time.sleep(600)
+"""
+
+HALFWAY = """
+import pathlib, sys, time
+from passbell.devkit.postgres import EmbeddedPostgres
+class Halfway(EmbeddedPostgres):
+    def _create_cluster(self):
+        print(self.directory, flush=True)
+        time.sleep(600)
+Halfway(durable=False, bin_directory=pathlib.Path(sys.argv[1])).start()
 """
 
 
@@ -148,6 +160,43 @@ def test_copied_programs_go_as_well_when_the_owner_dies(tmp_path: Path) -> None:
     wait_until(
         lambda: not alive(int(pid)) and not Path(directory).exists(), "the server and its directory are gone"
     )
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_d10_a_session_that_ends_leaves_nothing(number: signal.Signals) -> None:
+    """The end of a session or a container tells all processes at once: the server and its directory go all the same."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        directory, pid = owner.stdout.readline().split()
+        for told in (*family(owner.pid), owner.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(told, number)
+        owner.wait(30)
+    wait_until(
+        lambda: not alive(int(pid)) and not Path(directory).exists(), "the server and its directory are gone"
+    )
+
+
+@pytest.mark.skipif(not wheel_binaries(), reason="the wheel is not installed")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_d10_an_owner_that_dies_before_its_server_is_up_leaves_nothing(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """Cut off while the cluster is made, with a copy of the programs (70 MB) already there: the directory goes."""
+    tmp_path.chmod(0o700)
+    closed = copied_binaries(wheel_binaries()[0], tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HALFWAY, closed], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        directory = Path(owner.stdout.readline().strip())
+        assert (directory / "programs").is_dir() == (os.geteuid() == 0)
+        owner.send_signal(number)
+        owner.wait(30)
+    wait_until(lambda: not directory.exists(), "the directory is gone")
 
 
 def test_a_missing_installation_is_one_plain_sentence(tmp_path: Path) -> None:

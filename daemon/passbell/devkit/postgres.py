@@ -3,8 +3,8 @@
 The demo and the tests must work on a bare machine, as root and as an ordinary user, and leave nothing behind.
 So the server is a child of ours, listens on 127.0.0.1 alone with a random password, and hangs on a *leash*: a
 small shell process whose standard input is a pipe from us. When we close the pipe, or die in any way (kill -9
-included), the shell reads end-of-file, stops the server and removes a temporary directory. No signal handler
-and no `atexit` could promise that.
+included), the shell reads end-of-file and stops the server. A second one, the *guard*, removes a temporary directory
+in the same way. No signal handler and no `atexit` could promise that.
 """
 
 from __future__ import annotations
@@ -46,21 +46,35 @@ PORT_ATTEMPTS: Final = 5
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
 MEMORY_NEEDED: Final = 4 * 2**30  # bytes; containers often have 64 MB there
 
-# $1 is the directory to remove after the pipe was closed ("" = keep it), the rest is the server's command.
-# A server that ends by itself leaves its directory to us: to read the log, and perhaps to start it again.
-# SIGINT is PostgreSQL's "fast" stop: roll back, end all connections, write a checkpoint.
+# The arguments are the server's command. SIGINT is PostgreSQL's "fast" stop: roll back, end connections, checkpoint.
+# The end of a session or of a container tells all processes at once to go. Then the shell stays: until the pipe is
+# closed it is what stops the server, which treats a hang-up as "read the configuration again".
 LEASH: Final = r"""
-leftover=$1; shift
+trap '' HUP INT TERM
 exec 3<&0
 "$@" 3<&- &
 server=$!
-{ cat <&3 >/dev/null; [ -n "$leftover" ] && : >"$leftover/released"; kill -INT "$server" 2>/dev/null; } &
+{ cat <&3 >/dev/null; kill -INT "$server" 2>/dev/null; } &
 leash=$!
 exec 3<&-
 wait "$server"; code=$?
-kill "$leash" 2>/dev/null
-if [ -n "$leftover" ] && [ -e "$leftover/released" ]; then cd /; rm -rf -- "$leftover"; fi
+kill -KILL "$leash" 2>/dev/null
 exit "$code"
+"""
+
+# $1 is a temporary directory, removed after the pipe was closed and the server has gone, for which $2 seconds are
+# waited. It stands before the directory is filled: initdb, or a copy of the programs, may be what is cut off, and goes
+# on writing for a moment. A server that ends by itself leaves its directory to us: to read the log, to start it again.
+GUARD: Final = r"""
+trap '' HUP INT TERM
+cat >/dev/null
+turns=$(($2 * 10))
+while [ -e "$1/data/postmaster.pid" ] && [ "$turns" -gt 0 ]; do sleep 0.1; turns=$((turns - 1)); done
+turns=100
+until rm -rf -- "$1" 2>/dev/null && [ ! -e "$1" ]; do
+  [ "$turns" -gt 0 ] || exit 1
+  sleep 0.1; turns=$((turns - 1))
+done
 """
 
 DURABLE_SETTINGS: Final = {"fsync": "on", "synchronous_commit": "on", "max_wal_size": "4GB"}
@@ -111,6 +125,7 @@ class EmbeddedPostgres:
         self._binaries = find_binaries(bin_directory)
         self._account: Account | None = None
         self._leash: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._password = ""
         self.directory = Path()
         self.port = 0
@@ -171,6 +186,11 @@ class EmbeddedPostgres:
                 leash.wait(STOP_SECONDS)
         if self._kept_directory is None and self.directory != Path():
             shutil.rmtree(self.directory, ignore_errors=True)
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            if guard.stdin is not None:
+                guard.stdin.close()
+            guard.wait(STOP_SECONDS)
 
     def _run(self) -> None:
         # Another process may take the port between our look and the server's bind.
@@ -196,6 +216,7 @@ class EmbeddedPostgres:
             for parent in (_memory_folder() if in_memory else None, "/tmp"):  # noqa: S108
                 self.directory = Path(tempfile.mkdtemp(prefix="passbell-postgres-", dir=parent))
                 if self._hand_over():
+                    self._guard = self._watch_over(self.directory)
                     return
                 self.directory.rmdir()
         raise PostgresUnavailableError(
@@ -211,10 +232,21 @@ class EmbeddedPostgres:
         return self._as_server("/bin/sh", "-c", 'cd "$0"', str(self.directory), cwd=Path("/")).returncode == 0
 
     def _give_away(self, folder: Path) -> None:
-        """Let the server's account own a folder and all in it: with that account's rights the leash removes it."""
+        """Let the server's account own a folder and all in it: a umask may have closed it to all but its owner."""
         if self._account is not None:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
+
+    def _watch_over(self, directory: Path) -> subprocess.Popen[bytes]:
+        """Let a process with our own rights remove the directory when we are gone."""
+        return subprocess.Popen(  # noqa: S603
+            ["/bin/sh", "-c", GUARD, "passbell-postgres-guard", str(directory), f"{STOP_SECONDS:.0f}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
 
     def _create_cluster(self) -> None:
         password_file = self.directory / "password"
@@ -247,12 +279,11 @@ class EmbeddedPostgres:
             f"--{name.replace('_', '-')}={value}"
             for name, value in (self._settings | {"port": str(self.port)}).items()
         ]
-        leftover = str(self.directory) if self._kept_directory is None else ""
         command = [str(self._binaries / "postgres"), "-D", str(self.directory / "data"), *flags]
         with self._open_log() as log:
             # A session of its own: Ctrl-C in the terminal is for us, and the server goes when we say so.
             return subprocess.Popen(  # noqa: S603
-                ["/bin/sh", "-c", LEASH, "passbell-postgres", leftover, *command],
+                ["/bin/sh", "-c", LEASH, "passbell-postgres", *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
