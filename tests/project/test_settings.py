@@ -9,6 +9,7 @@ import pytest
 
 from passbell.errors import ConfigurationError
 from passbell.settings import Need, Settings
+from passbell.settings.account_secrets import account_secrets
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 URL = "postgresql://postgres:hunter2@db.example.com:5432/postgres"
@@ -103,6 +104,37 @@ def test_secret_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ]
     (tmp_path / "missing").write_bytes(b"\xff\xfe\x00\x81")
     assert problems() == [f"PASSBELL_API_KEYS_FILE: {tmp_path}/missing is not text"]
+
+
+def test_an_empty_secret_file_is_told_with_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that was made and not filled yet, as systemd/README.md makes them: the line names it, all at once."""
+    for name in ("database_url", "passkit_api_key"):
+        (tmp_path / name).write_text("\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("PASSBELL_API_KEYS_FILE", str(tmp_path / "keys"))
+    (tmp_path / "keys").touch()
+    url, key, secret, keys = problems(Need.DATABASE | Need.WEB | Need.PASSKIT)
+    assert url.startswith(
+        f"PASSBELL_DATABASE_URL has no value: the file {tmp_path}/database_url is empty (the credential database_url)"
+    )
+    assert keys.startswith(
+        f"PASSBELL_API_KEYS has no value: the file {tmp_path}/keys is empty (PASSBELL_API_KEYS_FILE)"
+    )
+    assert f"the file {tmp_path}/passkit_api_key is empty" in key
+    assert secret.startswith("PASSBELL_PASSKIT_API_SECRET is not set")
+
+
+def test_an_empty_file_of_an_account_is_told_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The credentials of a further account: an empty file is named, not taken for an account without any."""
+    for name in ("passkit_api_key__tea", "passkit_api_secret__tea"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(
+        ConfigurationError, match=r"PASSKIT_API_KEY__TEA has no value: the file .*__tea is empty"
+    ):
+        account_secrets("Tea")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from passbell.errors import ConfigurationError
 from passbell.settings.account_secrets import account_secret_values, has_account_secrets
 from passbell.settings.problems import EXAMPLES, misspelled, one_line_each
-from passbell.settings.sources import SecretFiles
+from passbell.settings.sources import SecretFiles, empty_file, secret_names
 from passbell.settings.urls import (
     DatabaseUrl,
     check_host_names,
@@ -213,16 +213,16 @@ class Settings(BaseSettings):
         lines = []
         if Need.DATABASE in need and self.database_url is None:
             lines.append(
-                f"PASSBELL_DATABASE_URL is not set (DATABASE_URL and SUPABASE_DB_URL are read too); "
-                f"example: {EXAMPLES['database_url']}"
+                f"{_no_value('database_url') or 'PASSBELL_DATABASE_URL is not set'}"
+                f" (DATABASE_URL and SUPABASE_DB_URL are read too); example: {EXAMPLES['database_url']}"
             )
         if Need.PASSKIT in need and not self.dry_run:
             lines.extend(self._missing_passkit())
             lines.extend(self._proxy_trouble())
         if Need.WEB in need and not self.api_keys:
             lines.append(
-                "PASSBELL_API_KEYS is not set: the API answers no request without a key; "
-                "example: the output of `openssl rand -hex 24`"
+                f"{_no_value('api_keys') or 'PASSBELL_API_KEYS is not set'}: the API answers no request without a key; "
+                f"example: {EXAMPLES['api_keys']}"
             )
         return lines
 
@@ -235,16 +235,17 @@ class Settings(BaseSettings):
         where = (
             "you find both in PassKit under Settings > Developer Tools; PASSBELL_DRY_RUN=true sends nothing"
         )
-        names = [
-            name
-            for name, value in (
-                ("PASSBELL_PASSKIT_API_KEY", self.passkit_api_key),
-                ("PASSBELL_PASSKIT_API_SECRET", self.passkit_api_secret),
-            )
-            if value is None
-        ]
-        verb = "is" if len(names) == 1 else "are"
-        return [f"{' and '.join(names)} {verb} not set (or PASSBELL_PASSKIT_TOKEN instead); {where}"]
+        parts = {"passkit_api_key": self.passkit_api_key, "passkit_api_secret": self.passkit_api_secret}
+        lacking = [field for field, value in parts.items() if value is None]
+        empty = {
+            field: words for field in (*lacking, "passkit_token") if (words := _no_value(field)) is not None
+        }
+        lines = [f"{words}; {where}" for words in empty.values()]
+        names = [f"PASSBELL_{field.upper()}" for field in lacking if field not in empty]
+        if names and "passkit_token" not in empty:
+            verb = "is" if len(names) == 1 else "are"
+            lines.append(f"{' and '.join(names)} {verb} not set (or PASSBELL_PASSKIT_TOKEN instead); {where}")
+        return lines
 
     def _proxy_trouble(self) -> list[str]:
         from passbell.passkit.transport import choose_client  # noqa: PLC0415 - by those alone who ask PassKit
@@ -335,3 +336,10 @@ class Settings(BaseSettings):
                 "sandbox; PassKit itself takes https."
             )
         return "PASSBELL_PASSKIT_URL is plain http beyond this machine: credentials travel unencrypted. Use https."
+
+
+def _no_value(field: str) -> str | None:
+    """Say that a secret's file is there and empty; None if that is not why it has no value."""
+    names = secret_names(Settings, PREFIX)[field]
+    words = empty_file(field, names)
+    return None if words is None else f"{names[0]} has no value: {words}"

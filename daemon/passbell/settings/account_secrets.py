@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from passbell.errors import ConfigurationError
-from passbell.settings.sources import read_secret
+from passbell.settings.sources import empty_file, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,8 @@ def account_secrets(account: str) -> Secrets | None:
     """Return the account's credentials as they are now; None if there are none.
 
     Raises:
-        ConfigurationError: a file that is named cannot be read, one half is missing, or no HTTP header can carry it.
+        ConfigurationError: a file that is named is empty or cannot be read, one half is missing, or no HTTP header
+            can carry it.
     """
     suffix = suffix_of(account)
     key, secret, token = (read_secret(f"{part}__{suffix}") for part in _PARTS)
@@ -57,6 +58,10 @@ def account_secrets(account: str) -> Secrets | None:
         )
     if token or (key and secret):
         return key, secret, token
+    for part in _PARTS:
+        variable = f"PASSBELL_{part.upper()}__{suffix}"
+        if words := empty_file(f"{part}__{suffix}", [variable]):
+            raise ConfigurationError(f"{variable} has no value: {words}")
     if key or secret:
         given, lacking = ("KEY", "SECRET") if key else ("SECRET", "KEY")
         raise ConfigurationError(

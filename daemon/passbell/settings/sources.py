@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
-__all__ = ["SecretFiles", "names_of", "read_secret", "secret_names"]
+__all__ = ["SecretFiles", "empty_file", "names_of", "read_secret", "secret_names"]
 
 _MAX_BYTES = 64 * 1024  # a secret is a line; anything longer is the wrong file
 
@@ -72,10 +72,27 @@ def read_secret(field: str, also: Sequence[str] = ()) -> str | None:
         ConfigurationError: a file that is named cannot be read.
     """
     names = ["PASSBELL_" + field.upper(), *also]
-    file = _credential(field, [*names, field.lower()]) or _named_file(names)
+    file = _find(field, names)
     if file is not None and (content := _read(*file)):
         return content
     return next((value.strip() for name in names if (value := os.environ.get(name)) and value.strip()), None)
+
+
+def empty_file(field: str, names: Sequence[str]) -> str | None:
+    """Say which file of a secret holds nothing yet, as one that is made before its content; None if there is none.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    file = _find(field, [*names])
+    if file is None or _read(*file):
+        return None
+    variable, path = file
+    return f"the file {path} is empty ({variable})"
+
+
+def _find(field: str, names: list[str]) -> tuple[str, Path] | None:
+    return _credential(field, [*names, field.lower()]) or _named_file(names)
 
 
 def _credential(field: str, names: list[str]) -> tuple[str, Path] | None:
