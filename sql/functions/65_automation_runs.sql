@@ -157,6 +157,19 @@ as $$
     update passbell.automation_runs r set worker = null, lease_until = null where r.worker = p_worker and r.completed_at is null
 $$;
 
+-- What a run did, in words: how many members were due, and how many of them the message goes to. Where a reward fails, the
+-- member gets no message yet.
+create or replace function passbell.run_in_words(p_due bigint, p_fired bigint) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select case when p_due = 0 then 'no member was due.'
+                when p_due = 1 and p_fired = 1 then '1 member was due; the message goes out.'
+                else format('%s due; the message goes to %s of them.',
+                            case p_due when 1 then '1 member was' else passbell.thousands(p_due) || ' members were' end,
+                            case p_fired when p_due then 'all' when 0 then 'none' else passbell.thousands(p_fired) end) end
+$$;
+
 -- What a run says of itself on the automation's row. If a rule of the host's refuses that, what was done stands all the same.
 create or replace function passbell.note_run(p_automation uuid, p_date date) returns void
 language plpgsql
@@ -170,7 +183,7 @@ begin
            status_detail = concat_ws(' ', coalesce(r.detail, case when r.held_back_by_limit > 0
                                then format('%s: %s were due, more than the daily limit of %s. Resume the campaign to send them.',
                                            to_char(p_date, 'FMDD Mon YYYY'), passbell.thousands(r.held_back_by_limit), passbell.thousands(a.daily_limit))
-                               else format('%s: %s due, %s sent on their way.', to_char(p_date, 'FMDD Mon YYYY'), passbell.thousands(r.due), passbell.thousands(r.fired)) end),
+                               else format('%s: %s', to_char(p_date, 'FMDD Mon YYYY'), passbell.run_in_words(r.due, r.fired)) end),
                                      passbell.occasion_lacks(a.occasion, a.program_id))
       from passbell.automation_runs r
      where a.id = p_automation and r.automation_id = p_automation and r.local_date = p_date;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import psycopg
 from passbell.database.pool import Database
 from passbell.delivery.automations import Automations
 from support.shop import utc
+from support.wait import wait_until
 
 if TYPE_CHECKING:
     from support.shop import Shop
@@ -37,6 +39,44 @@ def test_a_rule_waits_for_no_other_that_looks_at_the_wallets(shop: Shop) -> None
     with psycopg.connect(shop.url) as hanging:
         assert hanging.execute("select 1 from passbell.sighted_programs for update").fetchall()
         assert asyncio.run(work()) == 3
+
+
+def test_a_rule_that_hangs_in_a_new_program_holds_up_no_other_run(shop: Shop) -> None:
+    """The first run of a program that never sent anything hangs: its other automation goes on."""
+    program = shop.program(timezone="UTC")
+    shop.members(program, 3)
+    shop.conn.execute(
+        "insert into passbell.triggers (name, query) values ('HANGS', 'select null::uuid, null::text, null::date,"
+        " null::timestamptz from (select pg_advisory_xact_lock(4711) offset 0) h')"
+    )
+    made = {}
+    for occasion in ("HANGS", EVERY_DAY):
+        made[occasion] = shop.value(
+            "insert into push_automations (program_id, occasion, message_text, is_on, send_at)"
+            " values (%s, %s, 'Hi', true, '00:00') returning id",
+            [program, occasion],
+        )
+    batch = "select fired from passbell.automation_batch(%s, %s, %s)"
+    runs = {}
+    for _ in made:
+        row = shop.row("select * from passbell.claim_automation_run(%s)", [shop.worker])
+        runs[row["automation_id"]] = [row["automation_id"], row["local_date"], shop.worker]
+    with psycopg.connect(shop.url, autocommit=True) as other, ThreadPoolExecutor(1) as pool:
+        shop.conn.execute("select pg_advisory_lock(4711)")
+        hanging = pool.submit(other.execute, batch, runs[made["HANGS"]])
+        try:
+            wait_until(
+                lambda: shop.value(
+                    "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+                ),
+                "the rule hangs",
+            )
+            shop.conn.execute("set statement_timeout = '5s'")
+            assert shop.value(batch, runs[made[EVERY_DAY]]) == 3
+        finally:
+            shop.conn.execute("reset statement_timeout")
+            shop.conn.execute("select pg_advisory_unlock(4711)")
+        hanging.result(20)
 
 
 def test_slow_and_wrong_rules_stop_only_themselves(shop: Shop) -> None:
@@ -67,7 +107,7 @@ def test_slow_and_wrong_rules_stop_only_themselves(shop: Shop) -> None:
     said = {row["occasion"]: row["status_detail"] for row in rows}
     assert "division by zero" in said["WRONG"]
     assert said["SLOW"] == "The rule took longer than 5 seconds."
-    assert "3 sent on their way" in said[EVERY_DAY]
+    assert said[EVERY_DAY].endswith(": 3 members were due; the message goes to all of them.")
     assert shop.value("select array_agg(pass_id order by pass_id) from passbell.occasions") == members
     assert shop.value("select count(*) from passbell.automation_runs where not_before > now()") == 2
 

@@ -291,6 +291,31 @@ def test_a_run_says_what_the_host_does_not_record(shop: Shop) -> None:
     assert {occasion for occasion, word in words.items() if word in says()[occasion]} == {"EVENT:-1"}
 
 
+@pytest.mark.parametrize(
+    ("due", "fired", "words"),
+    [
+        (0, 0, "no member was due."),
+        (1, 1, "1 member was due; the message goes out."),
+        (1, 0, "1 member was due; the message goes to none of them."),
+        (1200, 1200, "1,200 members were due; the message goes to all of them."),
+        (1200, 1100, "1,200 members were due; the message goes to 1,100 of them."),
+    ],
+)
+def test_a_run_says_in_a_sentence_what_it_did(shop: Shop, due: int, fired: int, words: str) -> None:
+    """What the automation's page shows of its last run is a sentence, on a day without any member too."""
+    assert shop.value("select passbell.run_in_words(%s, %s)", [due, fired]) == words
+
+
+def test_a_day_without_a_member_is_told(shop: Shop) -> None:
+    """The run of a day on which no member was due says so on the automation."""
+    shop.clock(NOON)
+    program = shop.program(timezone="UTC")
+    made = automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN")
+    run(shop, NOON)
+    told = shop.value("select status_detail from push_automations where id = %s", [made])
+    assert told == f"{NOON:%-d %b %Y}: no member was due."
+
+
 def test_an_edit_in_the_middle_counts_from_the_next_run(shop: Shop) -> None:
     """Half of the members have their points when words, points and occasion change: the others get the same."""
     shop.clock(NOON)
