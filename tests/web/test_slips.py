@@ -14,6 +14,8 @@ from support.wait import wait_until
 from support.web import OTHER_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
     from support.web import Api, Club, Web
@@ -507,6 +509,31 @@ def test_b6_quiet_hours_are_said_before_and_in_the_answer(api: Api, club: Club) 
         assert datetime.fromisoformat(result["startsAt"]) > datetime.now(UTC) + timedelta(hours=1)
     listed = api.http.post("/api/notifications/targeted", data=club.order, files=club.csv()).json()
     assert "Quiet hours" in listed["notice"]
+
+
+def test_d4_the_answer_to_an_order_says_that_no_daemon_runs(api: Api, club: Club) -> None:
+    """Answers to orders say what the messages wait for; where a daemon runs and nothing holds them back, no notice."""
+    orders: list[Callable[[], httpx.Response]] = [
+        lambda: api.post("/api/notify/broadcast", club.order),
+        lambda: api.http.post("/api/notifications/blast", data=club.order),
+        lambda: api.http.post("/api/notifications/targeted", data=club.order, files=club.csv()),
+        lambda: api.post("/api/notify/broadcast/csv", {**club.order, "memberIds": [*club.member.values()]}),
+    ]
+    answers = [order().json() for order in orders]
+    for answer in (given.get("result", given) for given in answers):
+        assert answer["notice"] == "No daemon is running: it waits until `passbell run` is started."
+        assert "startsAt" not in answer
+    worker = uuid4()
+    club.shop.conn.execute(
+        "insert into passbell.workers (id, process, host, pid, version, heartbeat_at)"
+        " values (%s, %s, 'here', 1, '1', clock_timestamp())",
+        [worker, worker],
+    )
+    try:
+        for answer in (given.get("result", given) for given in (order().json() for order in orders)):
+            assert "notice" not in answer
+    finally:
+        club.shop.conn.execute("delete from passbell.workers where id = %s", [worker])
 
 
 # ── D7 ──

@@ -140,11 +140,17 @@ async def send(
 
 
 async def held_back(web: Context, program: UUID, at: datetime | None) -> dict[str, Any]:
-    """Say when an order begins that quiet hours hold back; nothing if it begins when it was ordered for."""
+    """Say what an order waits for: quiet hours, with the time at which it begins, and a daemon that does not run.
+
+    Nothing if it begins when it was ordered for.
+    """
     outlook = await web.calls.outlook(program, at)
-    if "Quiet hours" not in (outlook.notice or ""):
+    if outlook.notice is None:
         return {}
-    return {"startsAt": outlook.starts_at.isoformat(), "notice": outlook.notice}
+    told = {"notice": outlook.notice}
+    if "Quiet hours" in outlook.notice:
+        told["startsAt"] = outlook.starts_at.isoformat()
+    return told
 
 
 def moved(now: int, before: int) -> ApiError:
