@@ -240,3 +240,11 @@ def test_d9_the_page_takes_the_encoding_of_a_file(signed_in: httpx.Client, club:
     }
     signed_in.post("/imports", data={"program": str(club.id), "encoding": "cp1250"}, files=members)
     assert shop.value("select first_name from users where email = 'lodz@example.com'") == "Żółć"
+
+
+def test_the_icon_is_there_under_the_name_that_browsers_ask_for(web: Web) -> None:
+    """/favicon.ico is the bell, for visitors without a session too."""
+    answer = httpx.get(f"{web.url}/favicon.ico", trust_env=False)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert answer.content == httpx.get(f"{web.url}/static/bell.svg", trust_env=False).content
+    assert "no-store" not in answer.headers["cache-control"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from passbell import __version__
@@ -89,10 +90,18 @@ def create_app(
         app.include_router(router, responses=REFUSALS)
     app.include_router(health.router)
     page.install(app)
+    app.add_api_route("/favicon.ico", _icon, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     gate = Gate(app, keys, sessions, key_limit=key_limit, failure_limit=failure_limit)
     return gate
+
+
+async def _icon() -> FileResponse:
+    """The icon under the name that browsers ask for where a page names none: the month's report, an answer as JSON."""
+    return FileResponse(
+        STATIC / "bell.svg", media_type="image/svg+xml", headers={"cache-control": "max-age=86400"}
+    )
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

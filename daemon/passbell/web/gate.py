@@ -43,7 +43,7 @@ _UPLOADS: Final = re.compile(
     r"/api/notifications/(blast|targeted)|/api/members/import|/compose/confirm|/compose/draft|/imports"
 )
 # Open to all callers; no body is read there.
-_OPEN: Final = re.compile(r"/live|/ready|/openapi\.json|/static/.*")
+_OPEN: Final = re.compile(r"/live|/ready|/openapi\.json|/favicon\.ico|/static/.*")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # No script, style, font or frame but our own files; nothing inline but the style of the month's report, by its digest.
 _REPORT: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
