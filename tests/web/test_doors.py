@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from passbell.web import connections
+from support.wait import wait_until
 from support.web import KEY, Web
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Reads the body by default, and answers with its length; /much answers with 64 MB."""
     if scope["type"] != "http":
         return
+    if (b"x-api-key", b"known") in scope["headers"]:
+        scope["state"]["key_name"] = "known"  # as the gate does
     length, more = 0, scope["path"] != "/unread"
     while more:
         message = await receive()
@@ -302,3 +305,95 @@ def test_e_the_number_is_bounded(monkeypatch: pytest.MonkeyPatch, half: bytes) -
     said, kept = asyncio.run(scenario())
     assert said.startswith(b"HTTP/1.1 200")
     assert kept <= 8
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n" + b"x" * 9000,
+        b"GET / HT",
+    ],
+    ids=["answers that are not read", "bodies of which most is sent", "heads"],
+)
+def test_e_strangers_take_no_known_callers_place(monkeypatch: pytest.MonkeyPatch, held: bytes) -> None:
+    """All places taken by strangers: a new caller has one at once, and a known caller's upload and line are kept."""
+    monkeypatch.setattr(connections.Bounded, "places", 8)
+    monkeypatch.setattr(connections, "_TICK", 0.05)
+
+    async def scenario() -> tuple[bytes, bytes, bytes]:
+        async with serving() as call:
+            key = b"X-API-Key: known\r\nHost: x\r\n"
+            upload = await call(b"POST / HTTP/1.1\r\n" + key + b"Content-Length: 2\r\n\r\nx")
+            line = await call(b"GET / HTTP/1.1\r\n" + key + b"\r\n")
+            await line.reader.readuntil(b"\r\n\r\n")
+            flood = []
+            for _ in range(20):
+                flood.append(await call(held))
+                await asyncio.sleep(0.02)
+            person = await call(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            said = await asyncio.wait_for(person.rest(), 20)
+            line.writer.write(b"GET / HTTP/1.1\r\n" + key + b"Connection: close\r\n\r\n")
+            upload.writer.write(b"y")
+            again = await asyncio.wait_for(line.rest(), 20)
+            return said, again, await asyncio.wait_for(upload.reader.readline(), 20)
+
+    assert all(b"HTTP/1.1 200" in said for said in asyncio.run(scenario()))
+
+
+def test_e_a_head_in_one_piece_is_bounded_as_well(web: Web, api: Api) -> None:
+    """64 KB of address or of headers that arrive at once are refused, and the log does not repeat them."""
+    with httpx.Client(base_url=web.url, trust_env=False) as visitor:
+        for answer in (
+            visitor.get("/" + "a" * 65_000),
+            visitor.get("/live", headers={"X-Long": "a" * (64 << 10)}),
+            visitor.get("/live", headers={f"X-{n}": "a" * 300 for n in range(200)}),
+        ):
+            assert answer.status_code == 431
+        assert visitor.get("/live", headers={f"X-{n}": "a" for n in range(200)}).status_code == 200
+        visitor.get("/" + "b" * 20_000)
+    wait_until(lambda: "/bbb" in web.log, "the line")
+    assert "b" * 1000 not in web.log
+    assert api.get("/api/programs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        b"Content-Length: 4\r\nContent-Length: 5\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Content-Length: +4\r\n",
+    ],
+)
+def test_e_a_body_whose_length_is_said_in_two_ways(web: Web, lengths: bytes) -> None:
+    """Nothing after such a request is taken for a request: it is refused, and the connection is closed."""
+    address = urlsplit(web.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as caller:
+        caller.sendall(
+            b"POST /api/preview HTTP/1.1\r\nHost: x\r\nX-API-Key: "
+            + KEY.encode()
+            + b"\r\n"
+            + lengths
+            + b"\r\n0\r\n\r\nGET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            while part := caller.recv(4096):
+                said += part
+    assert said.startswith(b"HTTP/1.1 400")
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"alive" not in said
+
+
+def test_e_a_forged_address_is_no_name_in_the_throttle(shop: Shop) -> None:
+    """What a caller writes into X-Forwarded-For is an address or nothing; a /64 of IPv6 is one caller."""
+    with Web(shop.url) as own, own.client("no-such-key") as guesser:
+        for forged in ("x" * 20_000, "<script>", "1.2.3.4.5", "2001:db8:1:2::1", "2001:db8:1:2:ffff::9"):
+            guesser.get("/api/programs", headers={"X-Forwarded-For": forged})
+        refused = wait_until(
+            lambda: len(own.events("api_key_refused")) == 5 and own.events("api_key_refused"), ""
+        )
+        assert [line["address"] for line in refused] == ["unknown"] * 3 + ["2001:db8:1:2::/64"] * 2

@@ -5,8 +5,8 @@
     answer    the caller reads on within STALL_SECONDS
     closing   what is left of a refused request is thrown away for LINGER_SECONDS, so that the answer is read; a
               connection that is closing ends within LINGER_SECONDS
-    number    at most `places`; beyond that the connection goes that has waited longest without a request, or
-              else the one that has sent least of its body
+    number    at most `places`; beyond that a connection goes that no known caller has used, or else any: the one that
+              has waited longest without a request, does not read its answer, or has sent least of its body
 
 A connection looks at itself once a second, until it is lost.
 """
@@ -25,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["HEAD_BYTES", "Bounded"]
+__all__ = ["CODES", "HEAD_BYTES", "Bounded"]
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ LINGER_SECONDS: Final = 5.0
 PLACES: Final = 500
 _TICK: Final = 1.0
 _SPARE_DESCRIPTORS: Final = 100
-_CODES: Final = {
+CODES: Final = {
     400: ("BAD_REQUEST", "The request is not valid HTTP."),
     408: ("REQUEST_TIMEOUT", "The request took too long to arrive."),
     431: ("HEADERS_TOO_LARGE", f"The headers are larger than {HEAD_BYTES >> 10} KB."),
@@ -86,27 +86,24 @@ class Bounded(H11Protocol):
         _ = msg
         error = sys.exc_info()[1]
         status = getattr(error, "error_status_hint", 400)
-        self._refuse(status if status in _CODES else 400)
+        self._refuse(status if status in CODES else 400)
 
     @property
     def idle(self) -> bool:
         """Whether no request of this connection is being answered."""
         return bool(getattr(self.cycle, "response_complete", True))
 
-    def _make_room(self) -> None:
-        """End the connection that has waited longest for its request, or has sent least of its body; else this one.
+    @property
+    def stranger(self) -> bool:
+        """Whether its last request had neither a key nor a session: the gate says so in the scope's state."""
+        state = getattr(self.cycle, "scope", {}).get("state", {})
+        return not (state.get("key_name") or state.get("session"))
 
-        Work in hand goes on. A new connection may be about to send its request: half-sent bodies are ended before it.
-        """
-        now = self.loop.time()
+    def _make_room(self) -> None:
+        """End another connection, one of a stranger if there is one; else this one. Work in hand goes on."""
         others = [c for c in self.connections if isinstance(c, Bounded) and c is not self]
-        waiting = [c for c in others if c.idle]
-        silent = [c for c in waiting if now - c.waits_since > _TICK]
-        sending = [c for c in others if not c.idle and c.conn.their_state is h11.SEND_BODY]
-        if silent or not sending:
-            leaves = min(silent or waiting, key=lambda c: c.waits_since, default=self)
-        else:
-            leaves = min(sending, key=lambda c: c.body_bytes)
+        strangers = [c for c in others if c.stranger]
+        leaves = _idlest(strangers, self.loop.time()) or _idlest(others, self.loop.time()) or self
         log.warning("connection_ended", reason="too many connections", places=self.places)
         self.connections.discard(leaves)
         leaves.transport.abort()
@@ -158,7 +155,7 @@ class Bounded(H11Protocol):
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        code, sentence = _CODES[status]
+        code, sentence = CODES[status]
         body = orjson.dumps({"success": False, "error": sentence, "code": code})
         headers: list[tuple[bytes, bytes]] = [
             (b"content-type", b"application/json"),
@@ -175,3 +172,20 @@ class Bounded(H11Protocol):
                 if output := self.conn.send(event):
                     self.transport.write(output)
         self.transport.close()
+
+
+def _idlest(connections: list[Bounded], now: float) -> Bounded | None:
+    """Return the connection that is missed least, None if all are being answered.
+
+    First those that have waited for longer than a moment, then those that do not read their answers. A new connection
+    may be about to send its request: half-sent bodies are ended before it.
+    """
+    stalled = [c for c in connections if c.flow.write_paused]
+    waiting = [c for c in connections if c.idle]
+    silent = [c for c in waiting if now - c.waits_since > _TICK]
+    sending = [c for c in connections if not c.idle and c.conn.their_state is h11.SEND_BODY]
+    if stalled and not silent:
+        return min(stalled, key=lambda c: c.waits_since)
+    if silent or not sending:
+        return min(silent or waiting, key=lambda c: c.waits_since, default=None)
+    return min(sending, key=lambda c: c.body_bytes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import re
 import time
 import uuid
@@ -20,6 +21,7 @@ import structlog
 from passbell.errors import PassbellError
 from passbell.report import STYLE
 from passbell.web.auth import ApiKeys, Limit, Throttle, presented_key
+from passbell.web.connections import CODES, HEAD_BYTES
 from passbell.web.errors import ApiError, defect, error_response
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ _UPLOADS: Final = re.compile(
 )
 # Open to all callers; no body is read there.
 _OPEN: Final = re.compile(r"/live|/ready|/openapi\.json|/favicon\.ico|/static/.*")
+_LOGGED: Final = 300
+"""Characters of a path in the log: a line is not as long as a caller wishes."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # No script, style, font or frame but our own files; nothing inline but the style of the month's report, by its digest.
 _REPORT: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -105,14 +109,14 @@ class Gate:
         try:
             await self._serve(scope, headers, receive, answer)
         except Exception as error:
-            log.exception("request_failed", path=scope["path"], reason=type(error).__name__)
+            log.exception("request_failed", path=scope["path"][:_LOGGED], reason=type(error).__name__)
             if not answer.started:
                 await _refuse(defect(), scope, receive, answer)
         finally:
             log.info(
                 "request_answered",
                 method=scope["method"],
-                path=scope["path"],
+                path=scope["path"][:_LOGGED],
                 status=answer.status,
                 ms=round((time.perf_counter() - begun) * 1000, 1),
                 key=state.get("key_name"),
@@ -124,6 +128,7 @@ class Gate:
     ) -> None:
         path: str = scope["path"]
         try:
+            _require_plain_head(scope, headers)
             limit = await self._limit_for(scope, path, headers)
             length = headers.get(b"content-length", b"0")
             if limit and (not length.isdigit() or int(length) > limit):
@@ -178,9 +183,36 @@ class Gate:
 
 
 def client_address(scope: Scope) -> str:
-    """Return the caller's address; behind a proxy on this machine, the one that the proxy names."""
+    """Return the caller's address; behind a proxy on this machine, the one that the proxy names.
+
+    A caller may have written what the proxy passes on: what is no address is `unknown`. An IPv6 caller has a network of
+    addresses (/64), and is one name in the throttle.
+    """
     client = scope.get("client")
-    return str(client[0]) if client else "unknown"
+    try:
+        address = ipaddress.ip_address(str(client[0]) if client else "")
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+
+
+def _require_plain_head(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    """Refuse a head that arrived in one piece and is too large, and one that says the body's length in two ways.
+
+    The connection is closed after the latter: a proxy in front may take the rest for the next request (RFC 9112, 6.1).
+    """
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    if size + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES:
+        raise ApiError(431, *CODES[431], headers={"Connection": "close"})
+    if b"transfer-encoding" in headers and (b"content-length" in headers or scope["http_version"] == "1.0"):
+        raise ApiError(
+            400,
+            "BAD_REQUEST",
+            "The request says the length of its body in two ways.",
+            headers={"Connection": "close"},
+        )
 
 
 def _too_many(sentence: str, wait: float) -> ApiError:
