@@ -1,4 +1,4 @@
-"""A PassKit that does nothing, fast: answers every PUT with an id and remembers when it came and for which record.
+"""A PassKit that does nothing, fast: answers every PUT with its id and remembers when it came and for which record.
 
     python bench/stand/sink.py      prints its port; a process of its own, ended by closing its standard input
 
@@ -29,12 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Sink"]
 
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 31\r\n\r\n"
-    b'{"id":"0123456789012345678901"}'
-)
+ANSWER = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n{"id":"%s"}'
 ABSENT = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
-WHOSE = re.compile(rb'"(?:id|externalId)":"([^"]+)"')
+WHOSE = re.compile(rb'"(id|externalId)":"([^"]+)"')
+NEW_ID = b"0123456789012345678901"  # of a record that is named by its external id
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -99,17 +97,19 @@ class Connection(asyncio.Protocol):
         memory = self._memory
         memory.arrivals.append(time.monotonic())
         if whose:
-            memory.ids.add(whose[1])
+            memory.ids.add(whose[2])
+        found = whose[2] if whose and whose[1] == b"id" else NEW_ID
+        answer = ANSWER % (len(found) + len(b'{"id":""}'), found)
         if len(memory.ids) == memory.enough:
             memory.reached.set()
         if memory.latency:
-            asyncio.get_running_loop().call_later(memory.latency, self._answer)
+            asyncio.get_running_loop().call_later(memory.latency, self._answer, answer)
         else:
-            self._transport.write(ANSWER)
+            self._transport.write(answer)
 
-    def _answer(self) -> None:
+    def _answer(self, answer: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(ANSWER)
+            self._transport.write(answer)
 
     async def _asked(self, target: str) -> None:
         memory = self._memory
