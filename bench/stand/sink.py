@@ -150,9 +150,7 @@ class Sink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None  # noqa: S101
-        self._process.stdin.close()
-        self._process.wait(10)
+        self._process.communicate(timeout=10)  # closes its standard input
 
     @property
     def pid(self) -> int:
