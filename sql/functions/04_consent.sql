@@ -7,6 +7,51 @@ as $$
     select (p_relation, p_column) in (('public.users', 'marketing_opt_in'), ('public.users', 'id'), ('public.passes_master', 'user_id'))
 $$;
 
+-- Does row security keep rows of a table of the host's from the owner of passbell's views (FORCE ROW LEVEL SECURITY, or a table of
+-- another owner)? Then what is not seen there may be there all the same. Half a sentence with the remedy, or NULL. As the owner, because
+-- it is the owner's view that matters.
+create or replace function passbell.hidden_words(p_table text) returns text
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+begin
+    if row_security_active(to_regclass(p_table)) then
+        return format('row security on %s hides rows from %s. Nothing is sent until it may read them: '
+                      'alter table %1$s no force row level security, or give the role BYPASSRLS.', p_table, current_user);
+    end if;
+    return null;
+end
+$$;
+
+-- The same where not one row of the table is seen. Asked at every claim of a chunk, for the moment until look_at_consent has noticed.
+create or replace function passbell.all_hidden(p_table text) returns text
+language plpgsql stable
+security definer
+set search_path = ''
+as $$
+declare
+    v_table  constant regclass := to_regclass(p_table);
+    v_seen   boolean := true;
+begin
+    if row_security_active(v_table) then
+        execute format('select exists (select from %s)', v_table) into v_seen;
+    end if;
+    return case when not v_seen then passbell.hidden_words(p_table) end;
+end
+$$;
+
+-- The sentence about a program that is not found.
+create or replace function passbell.no_program(p_program uuid) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return coalesce('The program ' || p_program || ' is not seen: ' || passbell.hidden_words('public.programs'),
+                    format('There is no program %s.', coalesce(p_program::text, '(none given)')));
+end
+$$;
+
 -- Can passbell still read who opted out? Opt-outs without effect are the worst that can happen here. So if something hides
 -- them, everything stops until that is mended: no campaign starts, no chunk is handed out, previews refuse. Answers one
 -- sentence with the remedy, or NULL. Three things hide them:
@@ -15,7 +60,8 @@ $$;
 --   somewhere else by now, and migrate would build a view that takes every member for opted in;
 --   the adapter is gone: DROP TABLE … CASCADE takes the views along;
 --   row security on public.users hides rows from the owner (FORCE ROW LEVEL SECURITY, or another owner than passbell's):
---   no row is visible there, or passes belong to people whose rows are not (a sample of a thousand passes is checked).
+--   no row is visible there, or passes belong to people whose rows are not (a sample of a thousand passes is checked). Likewise, that
+--   all of public.passes_master is hidden: each member would look like one who is gone.
 --
 -- Asked by the campaign loop at every turn, at start and hourly by every daemon, by previews, check and migrate. As the
 -- owner, because it is the owner's view that matters.
@@ -48,6 +94,9 @@ begin
     elsif found then
         return format('Opt-outs cannot be read: %s.%s is gone%s. Nothing is sent until it is back.', v_column.relation, v_column.column_name,
                       coalesce('; the column is now called ' || v_column.now_called, ''));
+    end if;
+    if passbell.all_hidden('public.passes_master') is not null then
+        return 'Members cannot be read: ' || passbell.all_hidden('public.passes_master');
     end if;
     if to_regclass('public.users') is null then
         return null;

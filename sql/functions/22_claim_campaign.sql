@@ -122,7 +122,8 @@ begin
 
     select g.* into v_program from passbell.programs g where g.program_id = v_campaign.program_id;
     if not found then
-        raise exception 'There is no program %.', coalesce(v_campaign.program_id::text, '(none given)') using errcode = 'PB400';
+        raise exception '%', passbell.no_program(v_campaign.program_id)
+              using errcode = case when passbell.hidden_words('public.programs') is null then 'PB400' else 'PB503' end;
     elsif v_program.suspended then
         raise exception 'The program "%" is suspended: nothing may be sent.', v_program.name using errcode = 'PB400';
     elsif v_program.passkit_program_id is null then

@@ -79,6 +79,7 @@ as $$
 begin
     return case
         when p_sqlstate like 'PB4%' then p_message
+        when p_sqlstate = 'PB503' then 'Waiting: ' || p_message
         when p_sqlstate = '23514' and strpos(p_message, '"push_campaigns_counts"') > 0 then       -- ours: the counters are no more than the recipients
              format('The database refuses %s: a rule or trigger on push_campaigns changes the counters.', p_doing)
         when p_sqlstate = '55P03' and p_message !~ '^(canceling statement due to lock timeout|could not obtain lock on )' then       -- a rule's own words
@@ -90,13 +91,14 @@ begin
 end
 $$;
 
--- May the same statement succeed later, without a person? Locks, deadlocks, serialization, time-outs, memory, disks.
+-- May the same statement succeed later, without a person? Locks, deadlocks, serialization, time-outs, memory, disks; and what row
+-- security hides for now (PB503).
 create or replace function passbell.is_passing(p_sqlstate text) returns boolean
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-    return p_sqlstate = '55P03' or left(p_sqlstate, 2) in ('40', '53', '57', '58');
+    return p_sqlstate in ('55P03', 'PB503') or left(p_sqlstate, 2) in ('40', '53', '57', '58');
 end
 $$;
 

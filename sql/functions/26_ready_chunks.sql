@@ -55,6 +55,9 @@ begin
        and (select s.consent_problem from passbell.settings s) is null;
     if not found then
         return null;
+    elsif coalesce(passbell.all_hidden('public.users'), passbell.all_hidden('public.passes_master')) is not null then
+        perform passbell.look_at_consent();
+        return null;
     end if;
     for v_campaign in
         select c.id, c.rate_per_second from public.push_campaigns c

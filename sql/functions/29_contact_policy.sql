@@ -88,7 +88,7 @@ begin
     elsif tg_op = 'UPDATE' and new.program_id is distinct from old.program_id then
         raise exception 'A suppression stays with its program: make a new one.' using errcode = 'PB422';
     elsif not exists (select from passbell.programs g where g.program_id = new.program_id) then
-        raise exception 'There is no program %.', coalesce(new.program_id::text, '(none given)') using errcode = 'PB404';
+        raise exception '%', passbell.no_program(new.program_id) using errcode = 'PB404';
     end if;
     if tg_op = 'INSERT' then
         new.created_by := passbell.caller();

@@ -26,6 +26,7 @@ declare
     v_own       constant text := passbell.own_key(p_account);
     v_silent    constant uuid[] := array(select c.program_id from passbell.set_aside a join public.push_campaigns c on c.id = a.campaign_id
                                           where a.silent_until > v_now and c.program_id is not null);
+    v_hidden    constant boolean := passbell.hidden_words('public.programs') is not null;
     v_orphaned  constant boolean := passbell.account_trouble('') is not null;     -- programs that name no account
 begin
     v_troubled := array(select l.account from passbell.rate_limits l
@@ -48,6 +49,7 @@ begin
                 or c.status = 'PROCESSING' and (g.suspended or passbell.rate_key(g.account, v_own) = any (v_troubled))
                 or v_named and g.account <> ''
                 or v_orphaned and coalesce(g.account, '') = ''
+                or v_hidden and g.program_id is null
                 or c.kind <> 'TEST' and g.push_window_start is not null)
          order by a.campaign_id is not null, c.program_id        -- those last whose row may be slow to change
     loop
@@ -64,6 +66,7 @@ begin
         v_words := case
             when v_hold is not null then 'Waiting: ' || v_hold
             when v_campaign.aside is not null then regexp_replace(v_campaign.aside, '^(?!Waiting)', 'Waiting: ')
+            when v_hidden and v_campaign.known is null then 'Waiting: ' || passbell.no_program(v_campaign.program_id)
             when v_campaign.suspended and v_campaign.status = 'PROCESSING' then
                  format('Waiting: the program "%s" is suspended.', v_campaign.name)
             when v_campaign.scheduled_at > v_now and v_campaign.status = 'PENDING' then

@@ -13,7 +13,7 @@ begin
         raise exception 'You are not an administrator of this program.' using errcode = 'PB403';
     end if;
     if not exists (select from passbell.programs g where g.program_id = p_program) then
-        raise exception 'There is no program %.', coalesce(p_program::text, '(none given)') using errcode = 'PB404';
+        raise exception '%', passbell.no_program(p_program) using errcode = 'PB404';
     end if;
 end
 $$;

@@ -249,7 +249,7 @@ as $$
 begin
     perform passbell.require_calendar_date(p_date);
     if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
-        raise exception 'There is no program %.', p_program using errcode = 'PB404';
+        raise exception '%', passbell.no_program(p_program) using errcode = 'PB404';
     end if;
     return query
         with program as materialized (

@@ -296,7 +296,7 @@ begin
     perform passbell.require_calendar_date(p_date);
     perform passbell.require_birthday_guard();
     if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
-        raise exception 'There is no program %.', p_program using errcode = 'PB404';
+        raise exception '%', passbell.no_program(p_program) using errcode = 'PB404';
     end if;
     -- With a statement_timeout (Supabase gives every API role one) stop in time and keep what was given.
     select case when s.setting = '0' then 'infinity' else statement_timestamp() + make_interval(secs => s.setting::double precision / 1000 * 0.7) end

@@ -68,7 +68,7 @@ begin
     elsif new.ends_on < new.starts_on then
         raise exception 'ends_on (%) lies before starts_on (%).', to_char(new.ends_on, 'YYYY-MM-DD'), to_char(new.starts_on, 'YYYY-MM-DD') using errcode = 'PB400';
     elsif not exists (select from passbell.programs g where g.program_id = new.program_id) then
-        raise exception 'There is no program %.', coalesce(new.program_id::text, '(none given)') using errcode = 'PB404';
+        raise exception '%', passbell.no_program(new.program_id) using errcode = 'PB404';
     end if;
 
     new.updated_at := passbell.now();

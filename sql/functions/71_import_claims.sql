@@ -60,9 +60,11 @@ begin
 
         detail := case
             when v_import.program_id is null then 'No program is named.'
-            when not exists (select from passbell.programs g where g.program_id = v_import.program_id) then format('There is no program %s.', v_import.program_id)
+            when not exists (select from passbell.programs g where g.program_id = v_import.program_id) then passbell.no_program(v_import.program_id)
             when csv_url is null and v_staged is not true then 'There is no file: csv_upload_url is empty.' end;
-        if detail is not null then
+        if detail like 'The program % is not seen: %' then
+            raise exception '%', detail using errcode = 'PB503';
+        elsif detail is not null then
             perform passbell.engine_begins();
             update public.member_imports i set status = 'FAILED', status_detail = detail, completed_at = v_now where i.id = v_import.id;
             perform passbell.engine_ends();

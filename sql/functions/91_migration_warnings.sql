@@ -55,7 +55,7 @@ begin
         when sqlstate 'PB000' then
             return null;
         when insufficient_privilege or read_only_sql_transaction or lock_not_available then
-            return null;
+            return case when sqlstate = '42501' then 'Campaigns cannot be read: ' || passbell.hidden_words('public.push_campaigns') end;
         when query_canceled then
             return 'A trial campaign in push_campaigns took too long: a trigger or rule of the platform''s hangs there. Remedy: mend or drop it (`\d push_campaigns` lists them).';
         when assert_failure or others then
@@ -126,6 +126,9 @@ begin
          order by a.attnum;
     if passbell.consent_trouble() is not null then
         return query select passbell.consent_trouble();
+    end if;
+    if passbell.all_hidden('public.programs') is not null then
+        return query select 'Programs cannot be read: ' || passbell.all_hidden('public.programs');
     end if;
 end
 $$;
