@@ -160,7 +160,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads the body by default, and answers with its length; /much answers with 64 MB."""
+    """Reads the body by default, and answers with its length; /much answers with 64 MB, /slow never."""
     if scope["type"] != "http":
         return
     if (b"x-api-key", b"known") in scope["headers"]:
@@ -172,6 +172,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             return
         length, more = length + len(message["body"]), message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/slow":  # at work until the caller leaves
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
     if scope["path"] == "/much":
         for _ in range(64):
             await send({"type": "http.response.body", "body": b"x" * MEGABYTE, "more_body": True})
@@ -313,8 +317,9 @@ def test_e_the_number_is_bounded(monkeypatch: pytest.MonkeyPatch, half: bytes) -
         b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n" + b"x" * 9000,
         b"GET / HT",
+        b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
-    ids=["answers that are not read", "bodies of which most is sent", "heads"],
+    ids=["answers that are not read", "bodies of which most is sent", "heads", "requests without a pause"],
 )
 def test_e_strangers_take_no_known_callers_place(monkeypatch: pytest.MonkeyPatch, held: bytes) -> None:
     """All places taken by strangers: a new caller has one at once, and a known caller's upload and line are kept."""
@@ -397,3 +402,24 @@ def test_e_a_forged_address_is_no_name_in_the_throttle(shop: Shop) -> None:
             lambda: len(own.events("api_key_refused")) == 5 and own.events("api_key_refused"), ""
         )
         assert [line["address"] for line in refused] == ["unknown"] * 3 + ["2001:db8:1:2::/64"] * 2
+
+
+def test_e_an_upload_that_is_broken_off_is_no_defect(shop: Shop) -> None:
+    """A caller who leaves in the middle of a body is one line of the log, without a traceback."""
+    with Web(shop.url) as own:
+        address = urlsplit(own.url)
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as caller:
+            caller.sendall(
+                b"POST /api/preview HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: "
+                + KEY.encode()
+                + b"\r\nContent-Length: 100000\r\n\r\n{"
+            )
+        wait_until(
+            lambda: (
+                [line["status"] for line in own.events("request_answered") if line["path"] == "/api/preview"]
+                == [400]
+            ),
+            "the line",
+        )
+        assert not own.events("request_failed")
+        assert "Traceback" not in own.log

@@ -56,7 +56,7 @@ class Bounded(H11Protocol):
         """Take a place."""
         super().connection_made(transport)  # type: ignore[arg-type]
         now = self.loop.time()
-        self.waits_since = now
+        self.began = self.waits_since = now
         self._closing_since: float | None = None
         self._stalled_since: float | None = None
         self._request: object = None
@@ -100,10 +100,20 @@ class Bounded(H11Protocol):
         return not (state.get("key_name") or state.get("session"))
 
     def _make_room(self) -> None:
-        """End another connection, one of a stranger if there is one; else this one. Work in hand goes on."""
+        """End another connection, one of a stranger if there is one; else this one.
+
+        Work in hand goes on, but that of strangers only while there is another choice: requests of theirs that follow
+        each other without a pause would hold every place.
+        """
         others = [c for c in self.connections if isinstance(c, Bounded) and c is not self]
         strangers = [c for c in others if c.stranger]
-        leaves = _idlest(strangers, self.loop.time()) or _idlest(others, self.loop.time()) or self
+        now = self.loop.time()
+        leaves = (
+            _idlest(strangers, now)
+            or min(strangers, key=lambda c: c.began, default=None)
+            or _idlest(others, now)
+            or self
+        )
         log.warning("connection_ended", reason="too many connections", places=self.places)
         self.connections.discard(leaves)
         leaves.transport.abort()

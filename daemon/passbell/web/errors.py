@@ -14,6 +14,7 @@ import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from passbell.errors import (
     CampaignError,
@@ -146,6 +147,13 @@ def install(app: FastAPI, page_error: Callable[[Request, ApiError], Response | N
         except Exception as error:  # the page itself may be what is broken
             log.exception("request_failed", path=request.url.path, reason=type(error).__name__)
             return error_response(defect())
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, _error: Exception) -> Response:
+        # No caller reads it; the log has a status that is no defect's.
+        return answer_with(
+            request, ApiError(400, "BAD_REQUEST", "The connection ended in the middle of the body.")
+        )
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: Exception) -> Response:
