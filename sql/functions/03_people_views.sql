@@ -76,6 +76,10 @@ begin
     if to_regprocedure(v_signature) is not null and coalesce(obj_description(to_regprocedure(v_signature), 'pg_proc'), '') not like 'Relation for%' then
         return;
     end if;
+    -- A view may stand in the table's place by now: its rows are another type, and the function keeps that of the old one.
+    if exists (select from pg_catalog.pg_proc p where p.oid = to_regprocedure(v_signature) and p.prorettype <> to_regtype(p_to)) then
+        execute format('drop function %s', v_signature);
+    end if;
     execute format('create or replace function %s returns setof %s language sql stable rows %s as %L', v_signature, p_to, p_rows, p_query);
     execute format('comment on function %s is %L', v_signature, 'Relation for the Data API, made by passbell.');
     execute format('revoke all on function %s from public', v_signature);
