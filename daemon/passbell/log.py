@@ -88,6 +88,7 @@ def configure_logging(
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # uvicorn brings handlers of its own
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    logging.getLogger("psycopg.pool").addFilter(_is_news)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -98,6 +99,11 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,  # configuring again, as tests do, must reach every logger
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop what the pool says of connections that `database/pool.py` has closed: the error itself has its own line."""
+    return not record.msg.startswith("discarding closed connection")
 
 
 class Redaction:
