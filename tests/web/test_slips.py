@@ -511,18 +511,20 @@ def test_b6_quiet_hours_are_said_before_and_in_the_answer(api: Api, club: Club) 
     assert "Quiet hours" in listed["notice"]
 
 
-def test_d4_the_answer_to_an_order_says_that_no_daemon_runs(api: Api, club: Club) -> None:
-    """Answers to orders say what the messages wait for; where a daemon runs and nothing holds them back, no notice."""
+def test_d4_a_caller_who_waits_is_told_that_no_daemon_runs(api: Api, club: Club) -> None:
+    """Preview, dry run and an answer with `wait` say so; an answer at once keeps its shape, and a daemon ends it."""
+    no_daemon = "No daemon is running: it waits until `passbell run` is started."
+    waits = api.post("/api/notify/broadcast?wait=0.1", club.order).json()["result"]
+    assert (waits["notice"], "startsAt" in waits) == (no_daemon, False)
+    assert no_daemon in api.post("/api/notify/broadcast/test", club.order).text
     orders: list[Callable[[], httpx.Response]] = [
         lambda: api.post("/api/notify/broadcast", club.order),
         lambda: api.http.post("/api/notifications/blast", data=club.order),
         lambda: api.http.post("/api/notifications/targeted", data=club.order, files=club.csv()),
         lambda: api.post("/api/notify/broadcast/csv", {**club.order, "memberIds": [*club.member.values()]}),
     ]
-    answers = [order().json() for order in orders]
-    for answer in (given.get("result", given) for given in answers):
-        assert answer["notice"] == "No daemon is running: it waits until `passbell run` is started."
-        assert "startsAt" not in answer
+    for answer in (given.get("result", given) for given in (order().json() for order in orders)):
+        assert "notice" not in answer
     worker = uuid4()
     club.shop.conn.execute(
         "insert into passbell.workers (id, process, host, pid, version, heartbeat_at)"
@@ -530,8 +532,7 @@ def test_d4_the_answer_to_an_order_says_that_no_daemon_runs(api: Api, club: Club
         [worker, worker],
     )
     try:
-        for answer in (given.get("result", given) for given in (order().json() for order in orders)):
-            assert "notice" not in answer
+        assert "notice" not in api.post("/api/notify/broadcast?wait=0.1", club.order).json()["result"]
     finally:
         club.shop.conn.execute("delete from passbell.workers where id = %s", [worker])
 

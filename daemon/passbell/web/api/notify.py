@@ -135,17 +135,19 @@ async def send(
         if error.sqlstate != "PB409" or order.expected is None:
             raise
         raise moved((await web.calls.preview(program, target)).reachable, order.expected) from error
-    result = await _ordered(web, campaign, total, wait) | await held_back(web, program, at)
+    result = await _ordered(web, campaign, total, wait) | await held_back(
+        web, program, at, waits=wait is not None
+    )
     return 202, {"success": True, "result": result}
 
 
-async def held_back(web: Context, program: UUID, at: datetime | None) -> dict[str, Any]:
-    """Say what an order waits for: quiet hours, with the time at which it begins, and a daemon that does not run.
+async def held_back(web: Context, program: UUID, at: datetime | None, *, waits: bool) -> dict[str, Any]:
+    """Say what an order waits for: quiet hours, with the time at which it begins; to a caller who waits, a daemon too.
 
     Nothing if it begins when it was ordered for.
     """
     outlook = await web.calls.outlook(program, at)
-    if outlook.notice is None:
+    if outlook.notice is None or not (waits or "Quiet hours" in outlook.notice):
         return {}
     told = {"notice": outlook.notice}
     if "Quiet hours" in outlook.notice:
@@ -307,7 +309,7 @@ async def to_list(web: Context, caller: str, form: ListOrder, key: str | None) -
         count = await web.calls.preview_list(campaign)
         answer = Targeted(targeted=count.reachable, unmatched=count.unmatched, campaign_id=campaign)
         shown = answer.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return 202, shown | await held_back(web, program, None)
+        return 202, shown | await held_back(web, program, None, waits=False)
 
     same = fingerprint("list", name, message, form.encoding, await digest(upload))
     return await once(web.calls, caller, key, same, work)
