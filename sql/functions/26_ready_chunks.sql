@@ -55,7 +55,7 @@ begin
        and (select s.consent_problem from passbell.settings s) is null;
     if not found then
         return null;
-    elsif coalesce(passbell.all_hidden('public.users'), passbell.all_hidden('public.passes_master')) is not null then
+    elsif passbell.members_are_hidden() then
         perform passbell.look_at_consent();
         return null;
     end if;

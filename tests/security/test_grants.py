@@ -314,6 +314,7 @@ def test_nothing_else_runs_as_the_owner(project: Shop) -> None:
         "consent_trouble",
         "hidden_words",
         "all_hidden",
+        "members_are_hidden",
     }
 
 

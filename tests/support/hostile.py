@@ -299,12 +299,14 @@ def _meddle(house: House, case: Case, program: UUID, campaign: UUID) -> None:
     if case.meddling == "erasing":
         try:
             scene.verb("pause", campaign)
-            chunk = _free_chunk(house, campaign)
+            erased = _erase_two(house, _free_chunk(house, campaign))
+            for _ in range(2):
+                if not erased and not case.rules:  # a claim that was under way has taken the chunk meanwhile
+                    erased = _erase_two(house, _free_chunk(house, campaign))
         except (psycopg.Error, AssertionError):
             if not case.rules:
                 raise
             return  # a rule keeps it from being paused, or from being handed back
-        erased = _erase_two(house, chunk)
         assert erased or case.rules, "no member was erased"
         left = scene.waiting(campaign)
         assert not erased & set(left), "a member who was erased is to do again"
