@@ -115,7 +115,7 @@ class Queue:
     ) -> ClaimedCampaign | None:
         """Take the next due campaign and freeze its audience; None when there is none.
 
-        With `downloads=False` campaigns whose list must be downloaded first are left to others. After `patience`
+        With `downloads=False` campaigns whose list must be downloaded first are passed over. After `patience`
         seconds the server cuts the call, and the campaign says so. With more than QUICK_SECONDS only slow programs
         are served. After a lost answer the next call asks for the same claim again.
         """

@@ -40,7 +40,7 @@ SHARED_RATE: Final = 2000
 LEAST: Final = 1 / 32
 """The smallest piece: 3 ms, of which and the 6 ms after it (LATEST) three daemons have one each."""
 OTHERS: Final = 1.0
-"""If no other daemon was seen for so many seconds, there is none."""
+"""A daemon that has seen no other one for so many seconds counts as the only one."""
 LOOKS: Final = 4
 """At the database's clock, before anything is sent by it."""
 SET_AHEAD_SECONDS: Final = 1.1

@@ -147,7 +147,7 @@ _STATE: Final = {
     ),
     "hanging_programs": Gauge(
         "passbell_programs_hanging",
-        "Programs whose own row cannot be read in time; nothing of them is sent meanwhile.",
+        "Programs whose own row cannot be read in time; their campaigns wait meanwhile.",
         registry=REGISTRY,
     ),
     "owed_logs": Gauge(

@@ -50,7 +50,7 @@ REASONS: Final = {
 
 @contextmanager
 def write_page(path: Path) -> Iterator[Callable[[Year], Path]]:
-    """Make sure that the page can be written before a year is lived; nothing is left if there is none in the end.
+    """Make sure that the page can be written before a year is lived; if it is not written in the end, no file is left.
 
     Raises:
         PassbellError: the folder cannot be written to.
