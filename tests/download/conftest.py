@@ -20,7 +20,7 @@ from passbell.files.download.network import SYSTEM, Network
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from passbell.files.download.addresses import Address
+    from passbell.files.download.policy import Address
 
 PUBLIC = "93.184.215.14"  # any public address: the test network below never sends a packet there
 Route: TypeAlias = "bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]"

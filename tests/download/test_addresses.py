@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from passbell.files.download import FetchError, FetchPolicy, FetchRefused
-from passbell.files.download.addresses import is_allowed, is_host_name, is_public
 from passbell.files.download.links import check_link, redact
+from passbell.files.download.policy import is_allowed, is_host_name, is_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable

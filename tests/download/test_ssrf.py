@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.fetch.conftest import Canary, Fetcher, FileHost, Internet
 
-    from passbell.files.download.addresses import Address
+    from passbell.files.download.policy import Address
 
 # Hosts as an attacker would write them.
 HOSTS = (

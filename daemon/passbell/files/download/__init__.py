@@ -22,8 +22,8 @@ The errors are sentences for `status_detail`.
 
 from passbell.files.download.download import Downloaded, download
 from passbell.files.download.errors import FetchError, FetchFailed, FetchRefused
+from passbell.files.download.links import direct_link
 from passbell.files.download.policy import FetchPolicy
-from passbell.files.download.sharelinks import direct_link
 
 __all__ = [
     "Downloaded",

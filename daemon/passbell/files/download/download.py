@@ -17,11 +17,9 @@ import httpx
 
 from passbell import __version__
 from passbell.files.download.content import SNIFF_BYTES, Unpacker, refuse_unless_csv
-from passbell.files.download.errors import FetchFailed
+from passbell.files.download.errors import FetchFailed, for_network, for_status
 from passbell.files.download.links import Target, check_link, redact, subject_of
-from passbell.files.download.network import SYSTEM, Network, PinnedBackend, checked_addresses
-from passbell.files.download.sentences import for_network, for_status
-from passbell.files.download.transport import PinnedTransport
+from passbell.files.download.network import SYSTEM, Network, PinnedBackend, PinnedTransport, checked_addresses
 
 if TYPE_CHECKING:
     from passbell.files.download.policy import FetchPolicy

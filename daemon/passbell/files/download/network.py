@@ -1,28 +1,35 @@
 """The two steps to the outside, name to addresses and address to connection, and the check between them.
 
-A name is resolved once, every answer is checked, and the connection goes to one of the checked addresses.
-There is no second look-up that could answer differently (DNS rebinding). The name of the link stays the TLS
-server name and the Host header.
+A name is resolved once, every answer is checked, and the connection goes to one of the checked addresses. No second
+look-up could answer differently (DNS rebinding). The name of the link stays the TLS server name and the Host header.
+
+httpx has no public way to hand a network backend to its own transport. So `PinnedTransport` drives httpcore's pool, the
+layer below httpx that speaks HTTP, and `PinnedBackend` opens the sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import httpcore
+import httpx
 
-from passbell.files.download.addresses import Address, is_allowed, parse_address
 from passbell.files.download.errors import FetchFailed
 from passbell.files.download.links import Target, refuse_private
+from passbell.files.download.policy import Address, is_allowed, parse_address
 
 if TYPE_CHECKING:
+    import ssl
+    from types import TracebackType
+
     from passbell.files.download.policy import FetchPolicy
 
-__all__ = ["SYSTEM", "Network", "PinnedBackend", "checked_addresses"]
+__all__ = ["SYSTEM", "Network", "PinnedBackend", "PinnedTransport", "checked_addresses"]
+
 
 _MOST_ADDRESSES_TRIED = 4
 
@@ -139,3 +146,67 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Wait, for httpcore's own retries (which are off)."""
         await asyncio.sleep(seconds)
+
+
+class PinnedTransport(httpx.AsyncBaseTransport):
+    """One connection, HTTP/1.1, no proxy, no retry. Raises the errors of httpcore, not of httpx.
+
+    httpcore (h11) refuses a response whose headers, or one chunk header, exceed 100 KB.
+
+    Args:
+        backend: opens the connection.
+        tls: verifies the certificate against the host of the URL, not against the address.
+    """
+
+    def __init__(self, backend: PinnedBackend, tls: ssl.SSLContext) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls,
+            network_backend=backend,
+            max_connections=1,
+            max_keepalive_connections=0,
+            retries=0,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self._pool.__aexit__(exc_type, exc_value, traceback)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the body of the answer is read later, as it comes."""
+        url = request.url
+        answer = await self._pool.handle_async_request(
+            httpcore.Request(
+                method=request.method,
+                url=httpcore.URL(
+                    scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                ),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
+        )
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        stream = self._answer.stream
+        if isinstance(stream, AsyncIterable):
+            async for piece in stream:
+                yield piece
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
