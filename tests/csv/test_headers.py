@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from passbell.files.csv import UnknownColumns, read_ids, read_members
-from passbell.files.csv.headernames import fold
 from passbell.files.csv.headers import field_of
-from passbell.files.csv.tables import table
+from passbell.files.csv.words import fold, table
 
 TODAY = date(2026, 11, 21)
 FIELDS = (

@@ -11,7 +11,11 @@
 from __future__ import annotations
 
 from passbell.files.csv.dateorder import Decision
-from passbell.files.csv.errors import (
+from passbell.files.csv.ids import ListedId, read_ids
+from passbell.files.csv.layout import Layout, sniff
+from passbell.files.csv.memberrows import MemberRow, Problem
+from passbell.files.csv.members import MemberFile, read_members
+from passbell.files.csv.refusal import (
     AmbiguousDates,
     CsvError,
     NotCsv,
@@ -19,10 +23,6 @@ from passbell.files.csv.errors import (
     UnclosedQuote,
     UnknownColumns,
 )
-from passbell.files.csv.ids import ListedId, read_ids
-from passbell.files.csv.layout import Layout, sniff
-from passbell.files.csv.memberrows import MemberRow, Problem
-from passbell.files.csv.members import MemberFile, read_members
 from passbell.files.csv.rejects import Reject, write_rejects
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from passbell.files.csv import codepages
 from passbell.files.csv.cells import shorten
-from passbell.files.csv.errors import CsvError
+from passbell.files.csv.refusal import CsvError
 
 if TYPE_CHECKING:
     from passbell.files.csv.source import Source

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from passbell.files.csv.cells import clean_code, shorten
 from passbell.files.csv.consentcells import Answer, answer
 from passbell.files.csv.consentnames import Kind, is_tags, kind_of, legend_of
-from passbell.files.csv.headernames import fold
+from passbell.files.csv.words import fold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

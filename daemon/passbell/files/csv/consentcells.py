@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from passbell.files.csv import dates
 from passbell.files.csv.cells import clean_code, is_missing_code
 from passbell.files.csv.consentnames import Kind, folded_regex, refuses, stems
-from passbell.files.csv.headernames import fold
-from passbell.files.csv.tables import table
+from passbell.files.csv.words import fold, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from passbell.files.csv.consentwords import plain, promises, table_of_words
-from passbell.files.csv.headernames import NEUTRAL, fold, in_parentheses, known, words_of
-from passbell.files.csv.tables import table
+from passbell.files.csv.headernames import NEUTRAL, known
+from passbell.files.csv.words import fold, in_parentheses, plain, promises, table, table_of_words, words_of
 
 Kind = Literal["in", "out", "left", "status", "other_in", "other_out", "not_out", "any", "tags"]
 

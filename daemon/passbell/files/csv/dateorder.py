@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from passbell.files.csv import dates
 from passbell.files.csv.dates import Numbers, Order, Serial, ShortYear, Unreadable
-from passbell.files.csv.errors import AmbiguousDates
+from passbell.files.csv.refusal import AmbiguousDates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

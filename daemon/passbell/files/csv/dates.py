@@ -13,7 +13,7 @@ import unicodedata
 from datetime import date, timedelta
 from typing import Final, Literal, NamedTuple
 
-from passbell.files.csv.tables import table
+from passbell.files.csv.words import table
 
 MAX_AGE_YEARS: Final = 120
 # Day 0 of Excel's 1900 system, moved by one day for the 29 February 1900 that Excel invented.

@@ -1,4 +1,4 @@
-"""The names of columns: how a header is reduced before it is looked up, and which field it means by itself.
+"""Which field a header means by itself. Which column wins, if several mean one field, is decided in `headers`.
 
 The names are data: columns.tsv has them by field and language.
 """
@@ -6,27 +6,14 @@ The names are data: columns.tsv has them by field and language.
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import cache
 from typing import Final, NamedTuple
 
-from passbell.files.csv.tables import table
+from passbell.files.csv.words import fold, table
 
-__all__ = ["NEUTRAL", "Known", "fold", "in_parentheses", "known", "owner_of", "words_of"]
+__all__ = ["NEUTRAL", "Known", "known", "owner_of"]
 
-_PARENTHESES = re.compile(r"[(\[{\uff08【][^)\]}\uff09】]*[)\]}\uff09】]")
 _BRACKETS = re.compile(r"[()\[\]{}\uff08\uff09【】]")
-_READING = re.compile(r"カナ|かな|フリガナ|ふりがな|ローマ字|phonetic", re.IGNORECASE)
-_CUT_NOT = re.compile(r"n['\u2019]t\b", re.IGNORECASE)
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_JOINED = re.compile(
-    r"\b(e|opt|opted|sign|non)[-_ ](?=\w)(mails?|post\w*|b\u00fclten\w*|in|out|up|subscribed)", re.IGNORECASE
-)
-_NOT_WORD = re.compile(r"[\W_]+")
-_TRANSLITERATED = str.maketrans({
-    "ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "\u0131": "i",
-    "#": " no ", "°": "o",
-})  # fmt: skip
 # Signs that mark a required or sorted column in an export.
 _DECORATION = re.compile(r"[\s*:▲▼↑↓]+$")
 
@@ -57,28 +44,6 @@ _OWNED: Final = frozenset(
 _CONTACT: Final = frozenset({"email", "phone", "zip", "city", "country"})
 # `company name` is no member's name, `account name` neither.
 _NO_NAMES: Final = frozenset({"company", "business", "account", "office", "work", "home", "address", "user"})
-
-
-def fold(name: str) -> str:
-    """Reduce a header to its letters and digits: ` E-Mail_Address (work)* ` becomes `emailaddress`."""
-    if _READING.search(name) is None and (shorter := _PARENTHESES.sub(" ", name)).strip():
-        name = shorter
-    if name.isascii():
-        return _NOT_WORD.sub("", name.lower().replace("#", " no "))
-    text = unicodedata.normalize("NFKD", name).casefold().translate(_TRANSLITERATED)
-    plain = "".join(character for character in text if not unicodedata.combining(character))
-    return _NOT_WORD.sub("", plain)
-
-
-def in_parentheses(name: str) -> str:
-    """Give what stands in parentheses, which `fold` drops."""
-    return " ".join(_PARENTHESES.findall(name))
-
-
-def words_of(name: str) -> tuple[str, ...]:
-    """Give the folded words of a header: `HasOptedOutOfEmail` has five; "e-mail" and "opt-out" are one each."""
-    parts = _NOT_WORD.split(_JOINED.sub(r"\1\2", _CAMEL.sub(" ", _CUT_NOT.sub("nt", name))))
-    return tuple(word for part in parts if (word := fold(part)))
 
 
 class Known(NamedTuple):

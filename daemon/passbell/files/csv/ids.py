@@ -11,10 +11,10 @@ import re
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from passbell.files.csv.cells import SCIENTIFIC_ADVICE, clean_code, is_missing_code, is_scientific, shorten
-from passbell.files.csv.errors import TooManyRows, UnclosedQuote
 from passbell.files.csv.layout import Layout, looks_like_id, sniff, unknown_columns
 from passbell.files.csv.memberrows import too_wide
 from passbell.files.csv.records import UNCLOSED
+from passbell.files.csv.refusal import TooManyRows, UnclosedQuote
 from passbell.files.csv.source import Source
 
 if TYPE_CHECKING:

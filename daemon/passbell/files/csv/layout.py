@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Final
 
 from passbell.files.csv import charset, headers, refusal
 from passbell.files.csv.cells import clean_code, clean_words, shorten
-from passbell.files.csv.errors import UnknownColumns
 from passbell.files.csv.records import LONG_LINE, SEP_LINE, Record, records, unwrap
+from passbell.files.csv.refusal import UnknownColumns
 from passbell.files.csv.source import Source
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from passbell.files.csv import contact, names, regions
+from passbell.files.csv import contact, names
 from passbell.files.csv.cells import (
     SCIENTIFIC_ADVICE,
     clean_code,
@@ -17,8 +17,8 @@ from passbell.files.csv.cells import (
     shorten,
 )
 from passbell.files.csv.dates import Unreadable
-from passbell.files.csv.headernames import fold, owner_of
-from passbell.files.csv.tables import table
+from passbell.files.csv.headernames import owner_of
+from passbell.files.csv.words import fold, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -249,7 +249,7 @@ class RowReader:
 
     def _region_of(self, cells: list[str]) -> str:
         for index in self._columns.get("country", ()):
-            if index < len(cells) and cells[index] and (region := regions.region_of(cells[index])):
+            if index < len(cells) and cells[index] and (region := contact.region_of(cells[index])):
                 return region
         return self._region
 

@@ -12,14 +12,14 @@ from typing import IO, TYPE_CHECKING, Final
 
 import phonenumbers
 
-from passbell.files.csv import contact, headers, regions
+from passbell.files.csv import contact, headers
 from passbell.files.csv.cells import clean_code, is_missing_code, is_scientific
 from passbell.files.csv.consent import Consent
 from passbell.files.csv.dateorder import DateColumn, DateRule, Decision
 from passbell.files.csv.duplicates import LastRows
-from passbell.files.csv.errors import TooManyRows
 from passbell.files.csv.layout import Layout, sniff, unknown_columns
 from passbell.files.csv.memberrows import MemberRow, RowReader, id_key, is_blank, too_wide
+from passbell.files.csv.refusal import TooManyRows
 from passbell.files.csv.source import Source
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def read_members(
         CsvError: NotCsv, UnknownColumns, AmbiguousDates, TooManyRows, or no such encoding; the file is refused.
         ValueError: no such region.
     """
-    region = regions.ALIASES.get(default_region.upper(), default_region.upper())
+    region = contact.ALIASES.get(default_region.upper(), default_region.upper())
     if region not in phonenumbers.SUPPORTED_REGIONS:
         raise ValueError(f"{default_region!r} is not the two-letter code of a region")
     source = Source(file)

@@ -1,4 +1,14 @@
-"""What is not a CSV although it was uploaded or downloaded as one, and the sentence that says so.
+"""Why a file as a whole is refused: the errors, and what is not a CSV although it was uploaded or downloaded as one.
+
+    CsvError
+    ├── NotCsv            a web page, a workbook, a picture, nothing at all …
+    ├── UnknownColumns    a table, but no column that this import can use
+    ├── UnclosedQuote     a hit list whose rest is swallowed by a quote
+    ├── AmbiguousDates    some dates can only be day first, others only month first
+    └── TooManyRows       more rows than the caller allows
+
+Every message is one sentence for the person who uploaded the file. Trouble with a single row is never an exception: it
+travels with the row as a `Problem` or a `problem` text.
 
 The marks at the start of a file are the published ones of each format (PDF 1.7 §7.5.2, PKWARE APPNOTE 4.3.7,
 MS-CFB 2.2, RFC 1952, PNG, JPEG, Apache Parquet, SQLite).
@@ -10,10 +20,39 @@ import re
 import zipfile
 from typing import TYPE_CHECKING
 
-from passbell.files.csv.errors import NotCsv
+from passbell.errors import PassbellError
 
 if TYPE_CHECKING:
     from passbell.files.csv.source import Source
+
+
+class CsvError(PassbellError):
+    """The file as a whole is refused; nothing of it should be used."""
+
+
+class NotCsv(CsvError):
+    """The file is not a CSV. `kind` (`html`, `xlsx`, `empty` …) is for programs, the message for people."""
+
+    def __init__(self, kind: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+
+
+class UnknownColumns(CsvError):
+    """No header of the file is one that the import knows or needs."""
+
+
+class UnclosedQuote(CsvError):
+    """A quote is never closed: what follows may be rows or one cell, and a message cannot be taken back."""
+
+
+class AmbiguousDates(CsvError):
+    """One date column holds dates of two orders; guessing would give people wrong birthdays."""
+
+
+class TooManyRows(CsvError):
+    """The file has more rows than allowed."""
+
 
 _EXCEL = "In Excel choose File, Save As, CSV UTF-8 (Comma delimited) and upload that file."
 
