@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from passbell.files.csv import dates
 from passbell.files.csv.cells import clean_code, is_missing_code
 from passbell.files.csv.consentnames import Kind, folded_regex, refuses, stems
-from passbell.files.csv.words import fold, table
+from passbell.files.csv.words import any_of, fold, table, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,19 +177,12 @@ def _is_day(text: str) -> bool:
 @cache
 def _lost() -> frozenset[str]:
     """Give the words that are a no in a column `Status` alone; elsewhere they speak of other things."""
-    rows = [words for meaning, _, words in table("consent.tsv") if meaning == "lost"]
-    return frozenset(fold(word) for words in rows for word in words.split(","))
+    return frozenset(map(fold, words_for("consent.tsv", "lost")))
 
 
 @cache
 def _unanswered() -> re.Pattern[str]:
-    found = [
-        fold(word)
-        for meaning, _, words in table("consent.tsv")
-        if meaning == "unanswered"
-        for word in words.split(",")
-    ]
-    return re.compile("|".join(map(re.escape, found)))
+    return any_of(map(fold, words_for("consent.tsv", "unanswered")))
 
 
 _READERS: Final[dict[Kind, Callable[[str, str, Word | None], Answer]]] = {

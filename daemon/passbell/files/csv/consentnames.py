@@ -14,7 +14,16 @@ from itertools import pairwise
 from typing import Literal
 
 from passbell.files.csv.headernames import NEUTRAL, known
-from passbell.files.csv.words import fold, in_parentheses, plain, promises, table, table_of_words, words_of
+from passbell.files.csv.words import (
+    any_of,
+    fold,
+    in_parentheses,
+    plain,
+    promises,
+    table_of_words,
+    words_for,
+    words_of,
+)
 
 Kind = Literal["in", "out", "left", "status", "other_in", "other_out", "not_out", "any", "tags"]
 
@@ -263,10 +272,4 @@ def refuses(text: str, *, alone: bool = True) -> bool:
 @cache
 def stems() -> re.Pattern[str]:
     """Give the words that are an opt-out wherever they stand (`stem` in consent.tsv)."""
-    found = [
-        fold(word)
-        for meaning, _, words in table("consent.tsv")
-        if meaning == "stem"
-        for word in words.split(",")
-    ]
-    return re.compile("|".join(map(re.escape, found)))
+    return any_of(map(fold, words_for("consent.tsv", "stem")))

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 def table(name: str) -> Iterator[list[str]]:
@@ -76,28 +76,33 @@ class Words(NamedTuple):
 @cache
 def table_of_words() -> dict[str, Words]:
     """Give the words of each meaning."""
-    listed: dict[str, list[str]] = {}
+    by_meaning: dict[str, list[str]] = {}
     for meaning, _language, words in table("consentnames.tsv"):
-        listed.setdefault(meaning, []).extend(word.strip() for word in words.split(","))
+        by_meaning.setdefault(meaning, []).extend(word.strip() for word in words.split(","))
     return {
         meaning: Words(
             frozenset(fold(word) for word in words if "*" not in word),
             tuple(fold(word) for word in words if word[0] != "*" and word[-1] == "*"),
             tuple(fold(word) for word in words if word[0] == "*"),
         )
-        for meaning, words in listed.items()
+        for meaning, words in by_meaning.items()
     }
+
+
+def words_for(name: str, meaning: str) -> list[str]:
+    """Read the words of one meaning in consent.tsv or consentnames.tsv."""
+    return [word.strip() for found, _, words in table(name) if found == meaning for word in words.split(",")]
+
+
+def any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """Match one of the words, wherever it is in a text."""
+    return re.compile("|".join(map(re.escape, words)))
 
 
 @cache
 def promises() -> re.Pattern[str]:
     """Match what promises that it can be taken back: "at any time"."""
-    phrases = [phrase.strip() for _, _, listed in _rows("anytime") for phrase in listed.split(",")]
-    return re.compile("|".join(re.escape(plain(phrase)) for phrase in phrases))
-
-
-def _rows(meaning: str) -> list[list[str]]:
-    return [row for row in table("consentnames.tsv") if row[0] == meaning]
+    return any_of(map(plain, words_for("consentnames.tsv", "anytime")))
 
 
 def plain(text: str) -> str:
