@@ -173,18 +173,18 @@ def _phones(stage: Stage, played: Played, report: Report) -> None:
     report.unexpected = surplus.total() - report.twice
     report.claims += [
         Claim(
-            f"Nobody was lost: each of the {wanted.total():,} alerts that had to appear did,"
+            f"No member was missed: each of the {wanted.total():,} alerts that had to appear did,"
             " with the right words",
             ok=not missing,
             found=f"{report.missing:,} did not, for example {_examples(missing)}",
         ),
         Claim(
-            "Nobody was buzzed twice for the same campaign: 0 double buzzes",
+            "No phone buzzed twice for the same campaign: 0 double buzzes",
             ok=report.twice == 0,
             found=f"{report.twice:,} double buzzes, for example {_examples(surplus)}",
         ),
         Claim(
-            "Nobody was buzzed who is not in a wallet, has opted out or was not meant",
+            "No phone buzzed without a wallet pass, after an opt-out, or outside the audience",
             ok=report.unexpected == 0,
             found=f"{report.unexpected:,} such alerts, for example {_examples(surplus)}",
         ),
@@ -200,8 +200,8 @@ def _crash(stage: Stage, played: Played, report: Report) -> None:
     under_way = played.crash.taken - played.crash.recorded
     report.claims.append(
         Claim(
-            f"The crash cost nothing: {under_way:,} pushes were under way; {report.sent_again:,} were sent"
-            " again, with the same bytes, which a phone does not show again",
+            f"The crash cost nothing: {under_way:,} pushes were in flight; {report.sent_again:,} were sent"
+            " again, with the same bytes, and a phone does not show those twice",
             ok=report.sent_again >= 0,
             found=f"PassKit took {-report.sent_again:,} pushes fewer than the ledger says",
         )
@@ -234,7 +234,7 @@ def _ledger(stage: Stage, played: Played, report: Report) -> None:
     report.claims += [
         Claim(
             f"The conservation law held at each of {played.looks + 1} looks: waiting + done = recipients,"
-            " and nobody is in both",
+            " and no pass is in both",
             ok=not violations,
             found="; ".join(violations[:NAMED]),
         ),

@@ -25,10 +25,10 @@ LONG_SECONDS: Final = 12.0
 SHORT_SECONDS: Final = 5.0
 SLOWEST, FASTEST = 20.0, 1000.0
 DEAD_SECONDS: Final = 1.0
-"""How long the daemon stays dead: as long as a person needs to see it."""
+"""How long the daemon stays killed: as long as a person needs to see it."""
 BAD_MOMENT_SECONDS: Final = 1.5
 BAD_MOMENT_SHARE: Final = 0.15
-"""Of a second's pushes: so many must be under way when the daemon is killed. Waited for, not insisted on."""
+"""Of a second's pushes: so many must be in flight when the daemon is killed. Waited for, not insisted on."""
 LOOK_SHARE: Final = 0.2
 """Of the time may go into looking at the conservation law, which counts every row."""
 GRACE_SECONDS: Final = 90.0
@@ -103,7 +103,7 @@ class _Show:
         self._deadline = time.monotonic() + 4 * pushes / rate + GRACE_SECONDS
         stage.start_daemon(rate)
         self._daemon = f"up, pid {stage.daemon.pid}"
-        screen.say(f"passbell run: a daemon at {rate:.0f} calls a second (without a setting: 50)")
+        screen.say(f"passbell run: a daemon at {rate:.0f} calls a second (default: 50)")
 
         begun = time.monotonic()
         self._order(broadcast)
@@ -152,13 +152,15 @@ class _Show:
         lost = crash.taken - crash.recorded
         screen.say(
             f"[bold red]kill -9[/] of the daemon. PassKit has taken {crash.taken:,} pushes, the ledger"
-            f" knows of {crash.recorded:,}: {lost:,} were under way, in {crash.held} chunks."
+            f" knows of {crash.recorded:,}: {lost:,} were in flight, in {crash.held} chunks."
         )
         again = time.monotonic() + DEAD_SECONDS
         self._until(lambda: time.monotonic() >= again)
         stage.start_daemon(stage.rate)
         self._daemon = f"up, pid {stage.daemon.pid}"
-        screen.say("[bold green]restarted[/], as systemd would. It takes over what the dead one held.")
+        screen.say(
+            "[bold green]restarted[/], as systemd would. It takes over the chunks of the killed daemon."
+        )
 
     def _until(self, reached: Callable[[], bool]) -> None:
         """Let time pass, frame by frame, until something is reached or every campaign has ended."""
