@@ -550,7 +550,8 @@ def test_the_preview_is_what_is_sent(shop: Shop) -> None:
         == (30, 20)
     )
     assert told["would_hold"] == 50
-    assert abs(reasons.count("held_out") - 50) < 5 * (250 * 0.2 * 0.8) ** 0.5  # one run in a million is farther off
+    # Five standard deviations: one run in a million is farther off.
+    assert abs(reasons.count("held_out") - 50) < 5 * (250 * 0.2 * 0.8) ** 0.5
 
 
 def test_a_plan_says_what_would_be_seen(town: Shop) -> None:
