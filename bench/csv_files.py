@@ -27,8 +27,8 @@ import psycopg
 
 from passbell.database.bundle import sql_root
 from passbell.database.calls import Queue
+from passbell.database.filequeue import ListLoad
 from passbell.database.imports import ImportOrder, apply_import, open_import
-from passbell.database.listqueue import ListLoad
 from passbell.database.migrate import migrate
 from passbell.database.pool import Database
 from passbell.delivery.lists import ListLoader

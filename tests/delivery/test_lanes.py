@@ -12,8 +12,8 @@ import pytest
 from passbell.database.calls import ClaimedChunk
 from passbell.database.limits import Slots
 from passbell.delivery.held import HeldChunk, SendStopped, lease_clock
-from passbell.delivery.lanes import Lanes
 from passbell.delivery.pacing import Pacer
+from passbell.delivery.sending import Lanes
 from passbell.errors import DatabaseUnavailable
 from passbell.outcomes import OUTCOMES, Outcome, Stop
 from passbell.passkit import Verdict

@@ -213,7 +213,7 @@ PAGE_IN_DB = {
     "import_batch",
     "member_import",
     "release_import",
-}  # database/imports.py, database/importqueue.py
+}  # database/imports.py, database/filequeue.py
 
 
 def calls_in(*folders: str) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from passbell.database.calls import Queue
 from passbell.database.claims import Claims
-from passbell.database.importqueue import ImportQueue
+from passbell.database.filequeue import ImportQueue
 from passbell.database.pool import Database
 from passbell.database.runs import AutomationRuns, BirthdayRuns
 from passbell.errors import DatabaseUnavailable

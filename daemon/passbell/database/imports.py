@@ -18,7 +18,7 @@ from uuid import UUID  # noqa: TC003 - shown by the dataclasses' repr, and used 
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
-from passbell.database.importqueue import BATCH, IMPORT_BATCH, RELEASE_IMPORT
+from passbell.database.filequeue import BATCH, IMPORT_BATCH, RELEASE_IMPORT
 from passbell.database.pool import CONNECTION_OPTIONS, SHORT_LEASH
 from passbell.errors import CampaignError, LeaseLost, from_database
 from passbell.files.csv import MemberFile, read_members
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
-    from passbell.database.importqueue import ClaimedImport
+    from passbell.database.filequeue import ClaimedImport
     from passbell.files.csv import Decision, MemberRow
 
 __all__ = [

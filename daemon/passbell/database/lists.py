@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from passbell.database.listqueue import ListLoad
+    from passbell.database.filequeue import ListLoad
     from passbell.files.csv import Layout, ListedId
 
 __all__ = [

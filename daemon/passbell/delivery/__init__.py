@@ -49,7 +49,7 @@ them, the poll) and ends them together:
     campaigns   claim a due campaign, freeze its audience
     lists       download and read a campaign's list, beside the claims
     imports     work off CSV imports
-    chunks      the way above: `held` is a chunk in hand, `lanes` send, `sending` is one recipient
+    chunks      the way above: `held` is a chunk in hand, `sending` has the lanes that take its recipients one by one
     health      tell an outage from a bad pass, open and close the account's breaker
     accounts    a client, a rate and a breaker for each PassKit account
     pacing      when the next request may leave, over all daemons; `blocks` are its slots, `fairline` its line

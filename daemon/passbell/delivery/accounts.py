@@ -26,8 +26,7 @@ from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellErr
 from passbell.ops.metrics import observe_request
 from passbell.outcomes import Stop
 from passbell.passkit import Credentials, PassKit
-from passbell.passkit.dryrun import DryTransport
-from passbell.passkit.transport import choose_client
+from passbell.passkit.transport import DryTransport, choose_client
 from passbell.settings.account_secrets import account_secrets, own_secrets
 
 if TYPE_CHECKING:

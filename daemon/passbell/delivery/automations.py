@@ -14,8 +14,7 @@ import structlog
 
 from passbell.database.runs import AutomationRuns
 from passbell.database.upkeep import Upkeep
-from passbell.delivery.dailyruns import SLICE_SECONDS, DailyRuns
-from passbell.delivery.work import took_too_long
+from passbell.delivery.work import SLICE_SECONDS, DailyRuns, took_too_long
 from passbell.errors import DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from passbell.database.runs import BirthdayRuns
-from passbell.delivery.dailyruns import SLICE_SECONDS, DailyRuns
-from passbell.delivery.work import took_too_long
+from passbell.delivery.work import SLICE_SECONDS, DailyRuns, took_too_long
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from passbell.database.claims import Claims
-from passbell.database.importqueue import ImportQueue
+from passbell.database.filequeue import ImportQueue
 from passbell.delivery.loops import SELDOM, Backoff
 from passbell.delivery.work import in_thread, took_too_long, work_off
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from passbell.database.claims import Claim
-    from passbell.database.importqueue import ClaimedImport
+    from passbell.database.filequeue import ClaimedImport
     from passbell.database.pool import Database
     from passbell.delivery.loops import Wakeup
     from passbell.settings import Settings

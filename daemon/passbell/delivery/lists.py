@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
-from passbell.database.listqueue import ListLoad, ListQueue
+from passbell.database.filequeue import ListLoad, ListQueue
 from passbell.delivery.loops import Backoff
 from passbell.delivery.work import in_thread, work_on
 from passbell.errors import DatabaseUnavailable, PassbellError

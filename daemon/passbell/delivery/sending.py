@@ -1,4 +1,8 @@
-"""One recipient: read what its record holds, push the text in a slot of the rate, say what came of it."""
+"""From a held chunk to the requests: lanes take its recipients one by one, push the text and note the answer.
+
+A request waits for its slot in `PacedCaller`. `Sender._push` decides whether it is repeated within the attempt; whether
+a pass gets another attempt is decided by `passbell.finish_chunk`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Final
 
+from passbell.delivery.fairline import FairLine
 from passbell.delivery.held import SendStopped
-from passbell.delivery.lanes import Lanes
 from passbell.delivery.pacing import ALLOWANCE
 from passbell.errors import DatabaseUnavailable
 from passbell.ops.metrics import LIMITER_WAIT
@@ -16,14 +20,87 @@ from passbell.outcomes import OUTCOMES, Stop
 from passbell.passkit import Answer, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from passbell.delivery.health import Health
     from passbell.delivery.held import HeldChunk
     from passbell.delivery.pacing import Pacer
     from passbell.passkit import PassKit
 
-__all__ = ["PacedCaller", "Sender"]
+    Deliver = Callable[["Lanes", HeldChunk, int], Awaitable[None]]
+
+__all__ = ["Lanes", "PacedCaller", "Sender"]
+
+
+class Lanes:
+    """As many lanes as requests may be in flight serve all chunks that are added.
+
+    Programs and test sends take turns; a program's chunks go one after the other. A lane that has to pause for its pass
+    gives its place to another meanwhile. Where chunks have a rate of their own, a lane waits for a slot of that rate
+    before it picks a recipient.
+    """
+
+    def __init__(self, count: int, deliver: Deliver, own_rate: Pacer | None = None) -> None:
+        """`deliver` sends to one recipient, decides or leaves it, and raises nothing."""
+        self._free = count
+        """Lanes that may be opened. Below 0 after a pause: so many close when they are through."""
+        self._deliver = deliver
+        self._own_rate = own_rate
+        self._line = FairLine["HeldChunk"]()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, held: HeldChunk) -> None:
+        """Serve a chunk; see `HeldChunk.through` for its end."""
+        self._line.put(held.turn_key, held)
+        self._open(held.size)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep; a lane awaits this."""
+        self._free += 1
+        if self._line:
+            self._open(1)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._free -= 1
+
+    def _open(self, most: int) -> None:
+        for _ in range(min(most, self._free)):
+            self._free -= 1
+            task = asyncio.create_task(self._lane(), name="lane")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _lane(self) -> None:
+        own_rate = self._own_rate
+        try:
+            while (
+                self._free >= 0
+                and (own_rate is None or await own_rate.wait(self._is_done))
+                and (picked := self._pick()) is not None
+            ):
+                await self._deliver(self, *picked)
+        except Exception as error:  # noqa: BLE001 - raised where the chunk is awaited
+            for held in self._line:
+                held.fail(error)
+        finally:
+            self._free += 1
+
+    def _pick(self) -> tuple[HeldChunk, int] | None:
+        """The next recipient of the next program; None when all are picked."""
+        while self._line:
+            held = self._line.head()
+            nth = held.pick()
+            if nth is not None:
+                self._line.rotate()
+                return held, nth
+            self._line.remove_head()
+        return None
+
+    def _is_done(self) -> bool:
+        """Whether there is no recipient left to pick."""
+        return all(held.is_over() or held.picked >= held.size for held in self._line)
+
 
 REPEATS: Final = 3
 """Requests for one attempt. PassKit's instruction for a 503 is to wait 250 ms and repeat until it succeeds."""

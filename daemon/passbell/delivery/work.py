@@ -9,19 +9,23 @@
 A piece of work may hang where the host has built something. So a few pieces are worked on side by side, and the pieces
 of different programs never wait long for each other.
 
-Lists, imports, birthdays and automations are a `Kind` each. Chunks are not: many are in hand at once, one call renews
-them all, and they are reported in parts (delivery/chunks.py). Their claims carry tokens all the same.
+Lists, imports, birthdays and automations are a `Kind` each; birthdays and automations are `DailyRuns`. Chunks are not a
+`Kind`: many are in hand at once, one call renews them all, and they are reported in parts (delivery/chunks.py). Their
+claims carry tokens all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import psycopg
 import structlog
 
+from passbell.database.claims import Claims
+from passbell.database.runs import AutomationRuns, BirthdayRuns
 from passbell.delivery.loops import cancel_until_gone
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
 
@@ -29,17 +33,34 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from passbell.database.claims import Claim, Claims
+    from passbell.database.claims import Claim
+    from passbell.database.runs import Run
 
-__all__ = ["AT_ONCE", "Kind", "Work", "in_thread", "took_too_long", "work_off", "work_on"]
+__all__ = [
+    "AT_ONCE",
+    "SLICE_SECONDS",
+    "DailyRuns",
+    "Kind",
+    "Work",
+    "in_thread",
+    "took_too_long",
+    "work_off",
+    "work_on",
+]
+
 
 log = structlog.get_logger()
 
 AT_ONCE: Final = 3
 """Pieces of work of one kind that one daemon works on at the same time."""
+SLICE_SECONDS: Final = 10.0
+"""After which a run of birthdays or automations lets those of others go first."""
+REST_SECONDS: Final = 2.0
+"""For which it lets them."""
 
 T = TypeVar("T")
 Held = TypeVar("Held")
+Runs = TypeVar("Runs", AutomationRuns, BirthdayRuns)
 Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 
@@ -173,3 +194,59 @@ async def in_thread(stop: threading.Event, work: Callable[..., T], *args: Any) -
         if not future.cancelled():
             future.exception()
         raise
+
+
+class DailyRuns(ABC, Generic[Runs]):
+    """Runs of birthdays or of automations: a run is worked off in batches, and each batch extends its lease.
+
+    Awards and rules are the host's, and may hang or wait for locks. So a run works for a slice of time and then rests
+    for a moment, in which the runs of other programs are claimed before it.
+    """
+
+    renew_every: float | None = None
+
+    def __init__(self, runs: Runs, queued: Callable[[], None]) -> None:
+        """`queued()` is called when messages of the runs may be waiting in the queue."""
+        self._runs: Runs = runs
+        self._queued = queued
+        self._claims = Claims()
+        self._resting = 0
+
+    @abstractmethod
+    def names(self, held: Run) -> dict[str, str]:
+        """How the log calls it."""
+
+    @abstractmethod
+    async def claim(self, claim: Claim) -> Run | None:
+        """Take the next run."""
+
+    @abstractmethod
+    async def work(self, held: Run) -> None:
+        """Work off a run, or a slice of it."""
+
+    async def off(self) -> int:
+        """Work off every run that is due, also those that rest meanwhile; returns how many there were."""
+        count = 0
+        while True:
+            self._resting = 0
+            count += await work_off(self, self._claims)
+            if not self._resting:
+                return count
+            await asyncio.sleep(REST_SECONDS)
+
+    async def rest(self, run: Run) -> None:
+        """Hand a run back for a moment."""
+        self._resting += 1
+        await self._runs.rest(run, REST_SECONDS)
+
+    async def renew(self, held: Run) -> bool:  # noqa: ARG002 - see renew_every
+        """Batches do it."""
+        return True
+
+    async def release(self, held: Run) -> None:
+        """`end()` hands it back: a cancellation ends the schedule, too."""
+
+    async def end(self) -> None:
+        """Hand back the run with which this worker was interrupted, if there is one."""
+        if self._claims.unsettled:
+            await self._runs.release()

@@ -26,7 +26,7 @@ from passbell.passkit.answers import (
     tells_about_time,
     unreadable,
 )
-from passbell.passkit.credentials import Credentials, Signer
+from passbell.passkit.credentials import ClockSkew, Credentials, Signer
 from passbell.passkit.recipient import (
     OWNER_PATHS,
     Recipient,
@@ -35,7 +35,6 @@ from passbell.passkit.recipient import (
     why_unaddressable,
 )
 from passbell.passkit.records import Exchange, RecordReader
-from passbell.passkit.skew import ClockSkew
 from passbell.passkit.templates import Template, read_templates
 from passbell.passkit.transport import check_base_url, connections, open_transport
 from passbell.passkit.wire import MAX_BODY, UNPACED, BodyTooLong, NetworkTrouble, Transport
