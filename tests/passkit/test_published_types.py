@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from passbell.devkit.sandbox import Sandbox, messages
-from passbell.devkit.sandbox.handlers import absent
 from passbell.devkit.sandbox.remote import AsyncRemote
 from passbell.devkit.sandbox.routes import _TABLE
 from passbell.passkit import Credentials, PassKit, Recipient, Verdict
@@ -142,36 +141,26 @@ async def test_c2_every_request_and_answer_of_the_client_parses(sandbox: Sandbox
 
 MEMBER, COUPON, TICKET = (owner(kind) for kind in KINDS)
 OWN = "X%201%2F%C3%BC"
-NAMED = {"person": {"forename": "Bo"}}
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
-    ("POST", "/members/member", {"programId": MEMBER, "tierId": "base"}),
     ("PUT", "/members/member", {"id": ID % 7, "points": 2}),
-    ("PATCH", "/members/member/person", {"id": ID % 7, **NAMED}),
     ("GET", f"/members/member/id/{ID % 7}", {}),
     ("GET", f"/members/member/externalId/{MEMBER}/{OWN}", {}),
     ("POST", f"/members/member/list/{MEMBER}", {"filters": {"limit": -1}}),
     ("GET", f"/members/program/{MEMBER}", {}),
     ("POST", "/members/tiers/list", {"programId": MEMBER}),
-    ("POST", "/coupon/singleUse/coupon", {"campaignId": COUPON, "offerId": "base"}),
     ("PUT", "/coupon/singleUse/coupon", {"id": ID % 8, "status": "REDEEMED"}),
-    ("PATCH", "/coupon/singleUse/coupon/person", {"id": ID % 8, **NAMED}),
     ("GET", f"/coupon/singleUse/coupon/{ID % 8}", {}),
     ("GET", f"/coupon/singleUse/coupon/externalId/{COUPON}/{OWN}", {}),
     ("POST", f"/coupon/singleUse/coupons/list/{COUPON}", {}),
     ("GET", f"/coupon/singleUse/campaign/{COUPON}", {}),
     ("POST", "/coupon/singleUse/offers/list", {"campaignId": COUPON}),
-    ("POST", "/eventTickets/ticket/id", {"ticketNumber": "new", "event": {"production": {"id": TICKET}}}),
     ("PUT", "/eventTickets/ticket", {"id": ID % 9, "seatInfo": {"seat": "9"}}),
-    ("PATCH", "/eventTickets/ticket/person", {"ticketId": {"id": ID % 9}, **NAMED}),
     ("GET", f"/eventTickets/ticket/id/{ID % 9}", {}),
     ("GET", f"/eventTickets/ticket/ticketNumber?productionId={TICKET}&ticketNumber={OWN}", {}),
     ("POST", "/eventTickets/tickets/list", {"productionId": TICKET}),
     ("GET", f"/eventTickets/production/{TICKET}", {}),
     ("POST", f"/eventTickets/ticketTypes/{TICKET}", {}),
     ("GET", f"/template/data/{TEMPLATE}", {}),
-    ("DELETE", "/members/member", {"id": ID % 7}),
-    ("DELETE", "/coupon/singleUse/coupon", {"id": ID % 8}),
-    ("DELETE", "/eventTickets/ticket", {"ticketNumber": {"productionId": TICKET, "ticketNumber": "X 1/ü"}}),
 ]
 
 
@@ -192,8 +181,7 @@ async def test_c2_every_answer_of_the_sandbox_parses(sandbox: Sandbox, *, defaul
             exchanges.append(Exchange(method, path, text, answer.text))
         called = {call["route"] for call in await remote.calls()}
     assert {word for word in judge(exchanges) if word} == set()
-    acted = {f"{verb} {path}" for verb, path, handle in _TABLE if handle is not absent}
-    assert acted - called == set()
+    assert {f"{verb} {path}" for verb, path, _ in _TABLE} - called == set()
 
 
 REFUSED: list[tuple[str, str, dict[str, Any], int]] = [
@@ -203,16 +191,13 @@ REFUSED: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", f"/eventTickets/ticket/ticketNumber?productionId={TICKET}&ticketNumber=none", {}, 404),
     ("GET", f"/template/data/{ID % 98}", {}, 404),
     ("PUT", "/members/member", {"id": ID % 99, "metaData": {"a": "b"}}, 404),
+    ("PUT", "/members/member", {"externalId": "X 1/ü"}, 400),
     ("PUT", "/coupon/singleUse/coupon", {"campaignId": COUPON, "externalId": "none"}, 404),
-    ("DELETE", "/members/member", {"id": ID % 99}, 404),
-    ("POST", "/members/member", {"programId": MEMBER}, 400),
-    ("POST", "/members/member", {"programId": MEMBER, "tierId": "base", "externalId": "X 1/ü"}, 409),
-    ("POST", "/coupon/singleUse/coupon", {"campaignId": COUPON, "offerId": "o", "externalId": "X 1/ü"}, 409),
 ]
 
 
 async def test_c2_every_refusal_of_the_sandbox_parses(sandbox: Sandbox) -> None:
-    """What is not found, incomplete, doubled or unsigned is answered with PassKit's error message and nothing else."""
+    """What is not found, incomplete or unsigned is answered with PassKit's error message and nothing else."""
     exchanges = []
     async with httpx.AsyncClient(base_url=sandbox.url, trust_env=False) as http:
         for token, calls in (("sandbox-token", REFUSED), ("wrong", CALLS[:3])):
@@ -286,7 +271,6 @@ def test_the_sandbox_reads_no_field_that_passkit_lacks() -> None:
         "members.Member": messages.MEMBER,
         "single_use_coupons.Coupon": messages.COUPON,
         "event_tickets.Ticket": messages.TICKET,
-        "event_tickets.TicketId": messages.TICKET_ID,
     }
     for known, read in zip(field_names(*pairs), pairs.values(), strict=True):
         assert set(read) <= known

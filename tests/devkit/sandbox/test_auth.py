@@ -73,11 +73,7 @@ async def test_a_bad_token_is_refused_with_a_reason(
 
 
 async def test_the_limits_on_tokens_are_switches(sandbox: Sandbox, remote: AsyncRemote) -> None:
-    """The age limit can be lifted, by `web` too, and a cap on the expiry switched on."""
-    old = token(age=600, web=True)
-    assert (await get(sandbox, old)).status_code == 401
-    await remote.options(web_lifts_age_limit=True)
-    assert (await get(sandbox, old)).status_code == 200
+    """The age limit can be lifted, and a cap on the expiry switched on."""
     assert (await get(sandbox, token(age=600))).status_code == 401
     await remote.options(age_limit=0, exp_cap=60)
     assert (await get(sandbox, token(age=600))).status_code == 200
@@ -90,15 +86,6 @@ async def test_every_answer_carries_the_date(sandbox: Sandbox, api: httpx.AsyncC
         date = parsedate_to_datetime((await api.get(path)).headers["date"])
         assert abs(date.timestamp() - time.time()) < 5
     assert "date" in (await get(sandbox, None)).headers
-
-
-async def test_a_renewed_token_can_be_sent_along(
-    api: httpx.AsyncClient, remote: AsyncRemote, sandbox: Sandbox
-) -> None:
-    """With token_header on, a success carries a token that opens the door again."""
-    await remote.options(token_header=True)
-    renewed = (await api.get("/members/member/id/id-1")).headers["x-passkit-token"]
-    assert (await get(sandbox, renewed)).status_code == 200
 
 
 async def test_a_skewed_clock_shows_in_date_and_in_judgement(

@@ -120,8 +120,6 @@ async def test_broken_json_is_a_syntax_error(api: httpx.AsyncClient) -> None:
         ("PATCH", "/members/member", 501),
         ("GET", "/members/member", 501),
         ("PUT", "/members/member/id/id-1", 501),
-        ("GET", "/template/x", 501),
-        ("POST", "/members/batch-update", 501),
         ("GET", "/members/member/id-1", 404),
         ("POST", "/passes/push", 404),
         ("GET", "/members/member/id/nobody", 404),
@@ -142,38 +140,6 @@ async def test_an_unknown_member_is_404(api: httpx.AsyncClient) -> None:
     assert answer.json() == {"error": "member with id[nobody] does not exist"}
 
 
-async def test_enrolling_twice_is_a_conflict(api: httpx.AsyncClient) -> None:
-    """A new member gets a 22-character id and no phone; the same own id again is 409."""
-    body = {"externalId": "M9", "programId": PROGRAM, "tierId": "base", "metaData": {"a": "b"}}
-    answer = await api.post("/members/member", json=body)
-    assert answer.status_code == 200
-    record = answer.json()["id"]
-    assert len(record) == 22
-    assert (await read(api, record))["passMetaData"]["status"] == "PASS_ISSUED"
-    assert (await api.post("/members/member", json=body)).status_code == 409
-    missing = await api.post("/members/member", json={"programId": PROGRAM})
-    assert "'TierId' failed on the 'required' tag" in missing.json()["error"]
-
-
-async def test_a_deleted_member_is_gone(api: httpx.AsyncClient) -> None:
-    """DELETE takes a body; afterwards both ids are unknown and free again."""
-    answer = await api.request("DELETE", "/members/member", json={"id": "id-1"})
-    assert answer.json() == {}
-    assert (await api.get("/members/member/id/id-1")).status_code == 404
-    assert (await api.get(f"/members/member/externalId/{PROGRAM}/M1")).status_code == 404
-
-
-async def test_the_person_is_patched(api: httpx.AsyncClient) -> None:
-    """PATCH of the person keeps the fields that were not sent."""
-    body = {"externalId": "M1", "classId": PROGRAM, "person": {"surname": "Lee", "shoeSize": 44}}
-    assert (await api.patch("/members/member/person", json=body)).json() == {"id": "id-1"}
-    assert (await read(api, "id-1"))["person"] == {
-        "displayName": "Ann 1",
-        "emailAddress": "ann1@example.com",
-        "surname": "Lee",
-    }
-
-
 async def test_coupons_have_their_own_endpoints(api: httpx.AsyncClient, remote: AsyncRemote) -> None:
     """A coupon is read, listed and updated by id or by own id and campaign, and rings."""
     await remote.seed([{"id": "c-1", "externalId": "C1", "owner": "camp", "kind": "coupon"}])
@@ -186,8 +152,6 @@ async def test_coupons_have_their_own_endpoints(api: httpx.AsyncClient, remote: 
     listed = await api.post("/coupon/singleUse/coupons/list/camp", json={})
     assert json.loads(listed.text)["result"]["id"] == "c-1"
     assert [buzz["text"] for buzz in await remote.buzzes()] == ["by id", "by campaignId"]
-    created = await api.post("/coupon/singleUse/coupon", json={"campaignId": "camp", "offerId": "base"})
-    assert created.status_code == 200
 
 
 async def test_tickets_have_their_own_endpoints(api: httpx.AsyncClient, remote: AsyncRemote) -> None:
@@ -201,8 +165,6 @@ async def test_tickets_have_their_own_endpoints(api: httpx.AsyncClient, remote: 
     assert (await api.get("/eventTickets/ticket/ticketNumber", params=query)).json() == ticket
     assert (ticket["ticketNumber"], ticket["optOut"]) == ("T1", "OFF")
     assert len(await remote.buzzes()) == 2
-    person = {"ticketNumber": {"productionId": "show", "ticketNumber": "T1"}, "person": {"surname": "Lee"}}
-    assert (await api.patch("/eventTickets/ticket/person", json=person)).json() == {"id": "t-1"}
     wrong = await api.get("/members/member/id/t-1")
     assert wrong.status_code == 404
 
@@ -221,10 +183,8 @@ async def test_the_template_tells_which_field_rings(api: httpx.AsyncClient) -> N
     assert ringing == {"meta.marketingMessage": "%@"}
 
 
-async def test_errors_can_take_the_gateways_shapes(api: httpx.AsyncClient, remote: AsyncRemote) -> None:
-    """The switch error_shape gives the bodies of both gateway generations."""
+async def test_errors_can_take_the_gateways_shape(api: httpx.AsyncClient, remote: AsyncRemote) -> None:
+    """The switch error_shape gives the bodies of a newer gateway."""
     await remote.options(error_shape="gateway")
     text = "member with id[x] does not exist"
     assert (await api.get("/members/member/id/x")).json() == {"code": 5, "message": text, "details": []}
-    await remote.options(error_shape="legacy")
-    assert (await api.get("/members/member/id/x")).json()["error"] == text

@@ -18,19 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ApiError", "Heads", "Stream", "error_body", "required_error"]
 
-# gRPC code and name of each status, for the error shapes that carry them (grpc-gateway's own mapping).
-_GRPC = {
-    400: (3, "INVALID_ARGUMENT"),
-    401: (16, "UNAUTHENTICATED"),
-    403: (7, "PERMISSION_DENIED"),
-    404: (5, "NOT_FOUND"),
-    409: (6, "ALREADY_EXISTS"),
-    429: (8, "RESOURCE_EXHAUSTED"),
-    500: (13, "INTERNAL"),
-    501: (12, "UNIMPLEMENTED"),
-    503: (14, "UNAVAILABLE"),
-    504: (4, "DEADLINE_EXCEEDED"),
-}
+# The gRPC code of each HTTP status, for the error shape that carries it (grpc-gateway's own mapping).
+_GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 500: 13, 501: 12, 503: 14, 504: 4}
+_UNKNOWN = 2
 
 
 class ApiError(Exception):
@@ -57,12 +47,9 @@ class Stream(NamedTuple):
 
 def error_body(options: Options, status: int, text: str) -> bytes:
     """The body of an error in the shape that the switch `error_shape` asks for."""
-    code = _GRPC.get(status, (2, "UNKNOWN"))[0]
     shape: dict[str, Any] = {"error": text}
     if options.error_shape == "gateway":
-        shape = {"code": code, "message": text, "details": []}
-    elif options.error_shape == "legacy":
-        shape = {"error": text, "code": code, "message": text, "details": []}
+        shape = {"code": _GRPC.get(status, _UNKNOWN), "message": text, "details": []}
     return orjson.dumps(shape)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from passbell.devkit.sandbox.answers import ApiError, Heads, Stream, error_body
-from passbell.devkit.sandbox.auth import Gate, Token, sign
+from passbell.devkit.sandbox.auth import Gate, Token
 from passbell.devkit.sandbox.faults import COMMITTING, Fault, Faults
 from passbell.devkit.sandbox.handlers import Request
 from passbell.devkit.sandbox.routes import Route, Router
@@ -74,8 +74,6 @@ class Api:
         except ApiError as error:
             journal.add(now, wall, method, 0, body, status=error.status)
             return self._refuse(error.status, error.text, wall)
-        if self.options.keep_bodies:
-            journal.bodies[len(journal)] = body
         fault = None
         clock = wall
         if self.faults.on:
@@ -119,8 +117,7 @@ class Api:
         if isinstance(done, Stream):
             plan = Plan("stream", self.heads.chunked(clock, done.content_type), stream=done)
             return self._spoil(fault, 200, plan, clock)
-        more = self._renewed(clock) if self.options.token_header else b""
-        answer = self.heads.render(200, done, clock, more)
+        answer = self.heads.render(200, done, clock)
         return (200, answer) if fault is None else self._spoil(fault, 200, answer, clock)
 
     def _outdated(self, header: bytes, now: float) -> str | None:
@@ -165,10 +162,6 @@ class Api:
         journal = self.world.journal
         rate = len(journal) - journal.after(now - 1.0)
         return self.faults.pick(method.decode("latin-1"), route.name, names, now, rate)
-
-    def _renewed(self, wall: float) -> bytes:
-        claims = {"uid": self.options.key, "iat": int(wall), "exp": int(wall) + 60}
-        return b"X-Passkit-Token: %b\r\n" % sign(claims, self.options.secret)
 
 
 def _names(args: tuple[str, ...], body: bytes) -> frozenset[str]:

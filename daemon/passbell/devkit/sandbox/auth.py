@@ -18,7 +18,7 @@ import orjson
 if TYPE_CHECKING:
     from passbell.devkit.sandbox.options import Options
 
-__all__ = ["Gate", "Token", "sign"]
+__all__ = ["Gate", "Token"]
 
 _CACHE = 10_000
 
@@ -28,22 +28,7 @@ class Token(NamedTuple):
 
     issued: float = 0.0
     expires: float = 0.0
-    web: bool = False
     opaque: bool = False
-
-
-def sign(claims: dict[str, Any], secret: str) -> bytes:
-    """A token with these claims."""
-    signed = b".".join(_base64url(orjson.dumps(part)) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
-    return signed + b"." + _signature(signed, secret)
-
-
-def _signature(signed: bytes, secret: str) -> bytes:
-    return _base64url(hmac.digest(secret.encode(), signed, "sha256"))
-
-
-def _base64url(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
 
 
 class Gate:
@@ -91,7 +76,7 @@ class Gate:
             return -inf, inf
         options = self._options
         begin, end = token.issued, token.expires
-        if options.age_limit and not (options.web_lifts_age_limit and token.web):
+        if options.age_limit:
             end = min(end, token.issued + options.age_limit)
         if options.exp_cap:
             begin = max(begin, token.expires - options.exp_cap)
@@ -125,14 +110,15 @@ class Gate:
         parts = raw.split(".")
         if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature
             return "token contains an invalid number of segments"
-        right = _signature(f"{parts[0]}.{parts[1]}".encode("latin-1"), self._options.secret)
+        signed = f"{parts[0]}.{parts[1]}".encode("latin-1")
+        right = base64.urlsafe_b64encode(hmac.digest(self._options.secret.encode(), signed, "sha256"))
         try:
             head, claims = (_json_part(part) for part in parts[:2])
             if head.get("alg") != "HS256":
                 return "signing method is not HS256"
-            if not hmac.compare_digest(right, parts[2].rstrip("=").encode("latin-1")):
+            if not hmac.compare_digest(right.rstrip(b"="), parts[2].rstrip("=").encode("latin-1")):
                 return "signature is invalid"
-            token = Token(float(claims["iat"]), float(claims["exp"]), claims.get("web") is True)
+            token = Token(float(claims["iat"]), float(claims["exp"]))
         except KeyError as missing:
             return f"token lacks {missing.args[0]}"
         except (ValueError, TypeError, AttributeError):

@@ -1,7 +1,7 @@
 """The journal: every call to the API as a row of 48 bytes, appended once.
 
-A body is kept as a 64-bit hash (and itself only when `keep_bodies` is on), enough to tell whether a repeated
-call was byte-identical. The hashes are Python's own: they mean something only within one run.
+A body is kept as a 64-bit hash, enough to tell whether a repeated call was byte-identical. The hashes are Python's
+own: they mean something only within one run.
 """
 
 from __future__ import annotations
@@ -66,14 +66,12 @@ class Journal:
 
     Attributes:
         pushes: how many were updates of one record.
-        bodies: bodies by sequence number, if they are kept.
     """
 
     def __init__(self) -> None:
         self._rows = bytearray()
         self._count = 0
         self.pushes = 0
-        self.bodies: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -127,7 +125,7 @@ class Journal:
     def row(self, number: int, routes: list[str]) -> dict[str, Any]:
         """One call for the control endpoint; the record is its position."""
         call = self[number]
-        row = {
+        return {
             "sequence": number,
             "time": call.time,
             "wall": call.wall,
@@ -140,7 +138,3 @@ class Journal:
             "bodyHash": f"{call.body & (1 << 64) - 1:016x}",
             "textHash": f"{call.text & (1 << 64) - 1:016x}",
         }
-        body = self.bodies.get(number)
-        if body is not None:
-            row["body"] = body.decode("utf-8", "replace")
-        return row

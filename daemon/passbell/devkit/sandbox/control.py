@@ -17,7 +17,6 @@ from passbell.devkit.sandbox import reports
 from passbell.devkit.sandbox.answers import error_body
 from passbell.devkit.sandbox.api import Api, Plan
 from passbell.devkit.sandbox.seeds import seed
-from passbell.devkit.sandbox.world import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +55,6 @@ class Control:
             ("POST", "phones"): self._phones,
             ("POST", "reset"): self._reset,
             ("GET", "buzzes"): lambda values: reports.buzzes(self._api.world, values),
-            ("GET", "counts"): lambda values: reports.counts(self._api.world, values),
             ("GET", "summary"): lambda values: reports.summary(self._api.world, values),
             ("POST", "summary"): lambda values: reports.summary(self._api.world, values),
             ("GET", "calls"): lambda values: reports.calls(self._api, values),
@@ -173,29 +171,19 @@ class Control:
 
     def _record(self, values: Values) -> Values:
         record = self._find(values["item"])
-        shown = record.shown()
         names = [item.name for item, _ in record.owner.template.shown]
-        phones = []
-        for phone in record.phones:
-            shows = dict(zip(names, phone.shown or shown, strict=True)) if phone.installed else None
-            phones.append(
-                {
-                    "platform": phone.platform,
-                    "installed": phone.installed,
-                    "online": phone.online,
-                    "muted": phone.muted,
-                    "shows": shows,
-                }
-            )
+        shows = dict(zip(names, record.shown(), strict=True)) if record.installed else None
+        phones = [{"installed": record.installed, "shows": shows}]
         return {"record": record.as_json(), "alerts": record.alerts, "phones": phones}
 
     def _phones(self, values: Values) -> Values:
-        moment = Moment(time.monotonic(), time.time())
-        names = values.pop("records", None) or [values.pop("record")]
-        number = int(values.pop("phone", 0))
-        for name in names:
-            self._api.world.set_phone(self._find(name), number, values, moment)
-        return {"changed": len(names)}
+        unknown = values.keys() - {"record", "records", "installed"}
+        if unknown or not isinstance(values.get("installed"), bool):
+            raise ValueError("a phone takes `record` or `records`, and `installed` as true or false")
+        found = [self._find(name) for name in values.get("records") or [values["record"]]]
+        for record in found:
+            record.installed = values["installed"]
+        return {"changed": len(found)}
 
     def _reset(self, values: Values) -> Values:
         """`what`: any of records (with history), history, faults, options; all when it is not given."""

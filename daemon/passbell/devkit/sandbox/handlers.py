@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -11,13 +12,13 @@ import orjson
 from passbell.devkit.sandbox import messages
 from passbell.devkit.sandbox.answers import ApiError, Stream, required_error
 from passbell.devkit.sandbox.catalog import KINDS, Kind
-from passbell.devkit.sandbox.filters import select
 from passbell.devkit.sandbox.messages import parse
-from passbell.devkit.sandbox.phones import phones_from
 from passbell.devkit.sandbox.world import Moment, World
 
 if TYPE_CHECKING:
-    from passbell.devkit.sandbox.records import Record
+    from collections.abc import Iterable, Iterator
+
+    from passbell.devkit.sandbox.records import Owner, Record
 
 
 class Request(Moment):
@@ -51,6 +52,8 @@ Handler = Callable[[World, Request], Answer]
 
 
 _BLOCK = 500
+_ROWS = 25
+"""Of a list call that names no limit."""
 _FIELDS = {"member": messages.MEMBER, "coupon": messages.COUPON, "ticket": messages.TICKET}
 
 
@@ -74,78 +77,12 @@ def _keys(kind: Kind, data: dict[str, Any]) -> tuple[str, str, str]:
 def update(kind: Kind) -> Handler:
     """PUT of a record: find it, store, ring."""
     fields = _FIELDS[kind.name]
-    ticket = kind.name == "ticket"
 
     def handle(world: World, request: Request) -> bytes:
         data = parse(fields, request.body)
         record = request.record = world.find(kind, *_keys(kind, data))
-        full = data.get("operation") == "OPERATION_PUT" or (ticket and world.options.ticket_put == "full")
+        full = data.get("operation") == "OPERATION_PUT"
         request.told = world.update(record, data, request, full=full)
-        request.committed = True
-        return _id(record)
-
-    return handle
-
-
-def create(kind: Kind) -> Handler:
-    """POST of a record; 409 if the own id is taken."""
-    fields = _FIELDS[kind.name]
-    required = {"member": ("programId", "tierId"), "coupon": ("campaignId", "offerId")}.get(kind.name, ())
-
-    def handle(world: World, request: Request) -> bytes:
-        data = parse(fields, request.body)
-        record_id, external, owner_id = _keys(kind, data)
-        missing = [name for name in required if not data.get(name)] or ([] if owner_id else ["production"])
-        if missing:
-            raise required_error(missing[0])
-        owner = world.owner_of(kind, owner_id)
-        if external in owner.by_external or (record_id and record_id in world.by_id):
-            raise ApiError(409, f"{kind.name} with {kind.external}[{external}] already exists")
-        record = world.add(owner, "", external, (), request.wall)
-        world.update(record, data, request)
-        record.phones = phones_from(world.options.phones_on_create)  # a fresh install is silent
-        request.record, request.committed = record, True
-        if kind.name == "ticket":
-            names = {"ticketId": record.id, "productionId": owner.id, "ticketTypeId": owner.group}
-            return orjson.dumps(names)
-        return _id(record)
-
-    return handle
-
-
-def delete(kind: Kind) -> Handler:
-    """DELETE of a record, named in the body."""
-    fields = messages.TICKET_ID if kind.name == "ticket" else _FIELDS[kind.name]
-
-    def handle(world: World, request: Request) -> bytes:
-        data = parse(fields, request.body)
-        if kind.name == "ticket":
-            number = data.get("ticketNumber", {})
-            keys = data.get("ticketId", ""), number.get("ticketNumber", ""), number.get("productionId", "")
-        else:
-            keys = _keys(kind, data)
-        record = request.record = world.find(kind, *keys)
-        world.remove(record)
-        request.committed = True
-        return b"{}"
-
-    return handle
-
-
-def patch_person(kind: Kind) -> Handler:
-    """PATCH of the nested person; what is not sent stays."""
-
-    def handle(world: World, request: Request) -> bytes:
-        data = parse(messages.PERSON_PATCH, request.body)
-        if kind.name == "ticket":
-            number = data.get("ticketNumber", {})
-            owner = number.get("productionId") or number.get("productionUid") or ""
-            keys = data.get("ticketId", {}).get("id", ""), number.get("ticketNumber", ""), owner
-        else:
-            keys = data.get("id", ""), data.get("externalId", ""), data.get("classId", "")
-        record = request.record = world.find(kind, *keys)
-        person = {**record.more().get("person", {}), **data.get("person", {})}
-        request.told = world.update(record, {"person": person}, request)
         request.committed = True
         return _id(record)
 
@@ -186,14 +123,14 @@ def list_records(kind: Kind) -> Handler:
         data = parse(messages.LIST, request.body or b"{}")
         owner_id = request.args[0] if request.args else data.get("productionId", "")
         owner = world.owner_of(kind, owner_id or data.get("productionUid", ""))
-        rows = select(world, owner, data.get("filters", {}))
+        rows = _select(world, owner, data.get("filters", {}))
         defaults = world.options.emit_defaults
         return Stream(_blocks(record.as_row(defaults=defaults) for record in rows))
 
     return handle
 
 
-def _blocks(rows: Any) -> Any:
+def _blocks(rows: Iterable[Any]) -> Iterator[bytes]:
     """NDJSON in blocks of some hundred lines, so that a million rows never stand in memory."""
     block: list[bytes] = []
     for row in rows:
@@ -203,6 +140,57 @@ def _blocks(rows: Any) -> Any:
             block = []
     if block:
         yield b"".join(block)
+
+
+def _select(world: World, owner: Owner, filters: dict[str, Any]) -> Iterator[Record]:
+    """The page of records that a list call asks for, in the order in which they were made.
+
+    `condition` joins the field filters of a group; several groups are joined by AND. Ids are looked up in the index, so
+    a batched read costs what it returns and not what the program holds.
+
+    Raises:
+        ApiError: 400 for a filter that is incomplete, or that the sandbox does not know.
+    """
+    limit = int(filters.get("limit") or _ROWS)
+    offset = int(filters.get("offset") or 0)
+    groups = [_group(world, owner, group) for group in filters.get("filterGroups") or ()]
+    rows = (record for record in owner.records if record.alive)
+    if groups:
+        wanted = set.intersection(*groups)
+        rows = (world.records[index] for index in sorted(wanted))
+    return islice(rows, offset, None if limit < 0 else offset + limit)
+
+
+def _group(world: World, owner: Owner, group: Any) -> set[int]:
+    """The positions of the records that one group names."""
+    if not isinstance(group, dict):
+        raise ApiError(400, "proto: syntax error (line 1:1): unexpected token in filterGroups")
+    hits = [_look_up(world, owner, one) for one in group.get("fieldFilters") or ()]
+    if not hits:
+        return {record.index for record in owner.records if record.alive}
+    either = group.get("condition", "AND") in {"OR", 1}
+    return set.union(*hits) if either else set.intersection(*hits)
+
+
+def _look_up(world: World, owner: Owner, one: Any) -> set[int]:
+    """The position of the record with one id; none if it belongs to another owner."""
+    name, value, operator = (_text(one, field) for field in ("filterField", "filterValue", "filterOperator"))
+    if operator != "eq":
+        raise ApiError(400, f"filter operator [{operator}] is not known")
+    if name == "id" and world.options.filter_by_id:
+        record = world.by_id.get(value)
+    elif name == owner.kind.external:
+        record = owner.by_external.get(value)
+    else:
+        raise ApiError(400, f"filter field [{name}] is not known")
+    return {record.index} if record is not None and record.owner is owner else set()
+
+
+def _text(one: Any, field: str) -> str:
+    value = one.get(field) if isinstance(one, dict) else None
+    if not isinstance(value, str) or not value:
+        raise required_error(field)
+    return value
 
 
 def read_owner(kind: Kind) -> Handler:
@@ -231,8 +219,3 @@ def read_template(world: World, request: Request) -> bytes:
         raise ApiError(404, f"template with id[{request.args[0]}] does not exist")
     shown = template.as_json()
     return orjson.dumps(shown["template"] if world.options.template_shape == "bare" else shown)
-
-
-def absent(_: World, __: Request) -> bytes:
-    """A call that exists but has no part here."""
-    raise ApiError(501, "the sandbox does not act this call out")

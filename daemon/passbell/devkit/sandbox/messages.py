@@ -21,9 +21,7 @@ __all__ = [
     "COUPON",
     "LIST",
     "MEMBER",
-    "PERSON_PATCH",
     "TICKET",
-    "TICKET_ID",
     "Fields",
     "float32",
     "parse",
@@ -193,25 +191,15 @@ TICKET: Fields = {
     "redemptionDetails": _message,
     "passOverrides": _part(_OVERRIDES),
 }
-PERSON_PATCH: Fields = {
-    **dict.fromkeys(("id", "externalId", "classId"), _text),
-    "ticketId": _part({"id": _text}),
-    "ticketNumber": _part({"productionId": _text, "productionUid": _text, "ticketNumber": _text}),
-    "person": _part(_PERSON),
-}
 _FILTERS: Fields = {
     "limit": _number,
     "offset": _number,
     "filterGroups": _list,
-    "orderBy": _text,
-    "orderAsc": _flag,
 }
 LIST: Fields = {
     "filters": _part(_FILTERS),
-    "emailAsCsv": _flag,
     **dict.fromkeys(("programId", "productionId", "productionUid"), _text),
 }
-TICKET_ID: Fields = {"ticketId": _text, "ticketNumber": _part({"productionId": _text, "ticketNumber": _text})}
 
 
 def parse(fields: Fields, body: bytes) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import orjson
 
 if TYPE_CHECKING:
     from passbell.devkit.sandbox.catalog import Kind, Template
-    from passbell.devkit.sandbox.phones import Phone
 
 __all__ = ["Owner", "Record", "packed", "stamp"]
 
@@ -114,14 +113,15 @@ class Owner:
 
 
 class Record:
-    """One record and its phones.
+    """One record, and the phone that carries its pass.
 
     Attributes:
         external: the caller's own id; of a ticket its number.
         index: position in the world's list, and its name in the journal and the buzz log.
         meta: metaData as JSON bytes; empty for none.
         extra: all further top-level fields as JSON bytes; empty for none.
-        alerts: how many updates rang on at least one phone.
+        installed: whether the pass is on the phone.
+        alerts: how many updates rang.
         alive: False once deleted.
     """
 
@@ -133,9 +133,9 @@ class Record:
         "extra",
         "id",
         "index",
+        "installed",
         "meta",
         "owner",
-        "phones",
         "points",
         "secondary_points",
         "status",
@@ -150,14 +150,14 @@ class Record:
         owner: Owner,
         *,
         index: int,
-        phones: tuple[Phone, ...],
+        installed: bool,
         now: float,
     ) -> None:
         self.id = record_id
         self.external = external
         self.owner = owner
         self.index = index
-        self.phones = phones
+        self.installed = installed
         self.meta = b""
         self.extra = b""
         self.points: float = 0
@@ -188,9 +188,7 @@ class Record:
 
     def wallet_status(self) -> str:
         """`passMetaData.status`."""
-        if any(phone.installed for phone in self.phones):
-            return "PASS_INSTALLED"
-        return "PASS_UNINSTALLED" if self.phones else "PASS_ISSUED"
+        return "PASS_INSTALLED" if self.installed else "PASS_UNINSTALLED"
 
     def as_json(self, *, defaults: bool = True) -> dict[str, Any]:
         """The record as the API shows it."""

@@ -79,12 +79,12 @@ class _Calls(ABC, Generic[Answer]):
         return self.call("GET ")
 
     def record(self, name: str) -> Answer:
-        """A record by either id, with what its phones show."""
+        """A record by either id, with what its phone shows."""
         return self.call(f"GET /records/{name}")
 
-    def phone(self, record: str, phone: int = 0, **changes: bool) -> Answer:
-        """Install, remove, mute, or take offline a phone."""
-        return self.call("POST /phones", record=record, phone=phone, **changes)
+    def phone(self, record: str, *, installed: bool) -> Answer:
+        """Take the pass off its phone, or put it back."""
+        return self.call("POST /phones", record=record, installed=installed)
 
     def summary(self, **values: Any) -> Answer:
         """Who was buzzed, how often, with what."""
@@ -129,10 +129,6 @@ class Remote(_Calls[Values]):
             int(_read(self._http.post("/sandbox/seed", content=part))["records"])
             for part in _batches(records)
         )
-
-    def generate(self, owner: str, count: int, **rest: Any) -> int:
-        """Plain records with the own ids M1, M2, …; see `seeds`."""
-        return int(self.call("POST /seed", generate={"owner": owner, "count": count, **rest})["records"])
 
     def buzzes(self, **values: Any) -> list[Values]:
         """All alerts from `after` on, page by page."""
@@ -182,11 +178,6 @@ class AsyncRemote(_Calls[Coroutine[Any, Any, Values]]):
         for part in _batches(records):
             made += int(_read(await self._http.post("/sandbox/seed", content=part))["records"])
         return made
-
-    async def generate(self, owner: str, count: int, **rest: Any) -> int:
-        """Plain records with the own ids M1, M2, …."""
-        answer = await self.call("POST /seed", generate={"owner": owner, "count": count, **rest})
-        return int(answer["records"])
 
     async def buzzes(self, **values: Any) -> list[Values]:
         """All alerts from `after` on, page by page."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from passbell.devkit.sandbox.window import Heartbeat
     from passbell.devkit.sandbox.world import World
 
-__all__ = ["buzzes", "calls", "counts", "repeats", "summary", "window"]
+__all__ = ["buzzes", "calls", "repeats", "summary", "window"]
 
 Values = dict[str, Any]
 _PAGE = 1000
@@ -47,7 +47,6 @@ def _alert(world: World, number: int) -> Values:
         "record": record.id,
         "externalId": record.external,
         "owner": record.owner.id,
-        "phone": buzz.phone,
         "text": buzz.text,
         "generic": buzz.generic,
         "time": buzz.time,
@@ -70,19 +69,6 @@ def buzzes(world: World, values: Values) -> Values:
     return {"buzzes": found, "next": number, "total": len(world.buzzes)}
 
 
-def counts(world: World, values: Values) -> Values:
-    """How many updates rang, per record that rang, in the order of the records; `after` is a position."""
-    after, limit = _page(values)
-    found: dict[str, int] = {}
-    at = after
-    while at < len(world.records) and len(found) < limit:
-        record = world.records[at]
-        if record.alerts and values.get("owner") in {None, record.owner.id}:
-            found[record.id] = record.alerts
-        at += 1
-    return {"counts": found, "next": at, "more": at < len(world.records)}
-
-
 def summary(world: World, values: Values) -> Values:
     """Who was buzzed, how often and with what.
 
@@ -95,7 +81,7 @@ def summary(world: World, values: Values) -> Values:
     owner, expected = values.get("owner"), values.get("texts")
     text = values.get("text")
     log = world.buzzes
-    per_phone: Counter[tuple[int, int]] = Counter()
+    per_record: Counter[int] = Counter()
     wrong: list[int] = []
     unexpected: list[int] = []
     generic = total = 0
@@ -106,27 +92,26 @@ def summary(world: World, values: Values) -> Values:
             continue
         total += 1
         generic += buzz.generic
-        per_phone[record.index, buzz.phone] += 1
+        per_record[record.index] += 1
         said = buzz.text
         if expected is not None and record.id not in expected:
             unexpected.append(number)
         elif (expected is not None and said != expected[record.id]) or text not in {None, said}:
             wrong.append(number)
-    more = [key for key, times in per_phone.items() if times > 1]
+    more = [index for index, times in per_record.items() if times > 1]
     return {
         **_fleet(world, owner),
         "buzzes": total,
-        "phonesBuzzed": len(per_phone),
-        "buzzedOnce": len(per_phone) - len(more),
+        "phonesBuzzed": len(per_record),
+        "buzzedOnce": len(per_record) - len(more),
         "buzzedMore": len(more),
-        "recordsBuzzed": len({index for index, _ in per_phone}),
+        "recordsBuzzed": len(per_record),
         "wrongText": len(wrong),
         "unexpected": len(unexpected),
         "generic": generic,
-        "googleSuppressed": world.quota.suppressed,
         "silentUpdates": world.silent,
         "samples": {
-            "buzzedMore": [world.records[index].id for index, _ in more[:_SAMPLE]],
+            "buzzedMore": [world.records[index].id for index in more[:_SAMPLE]],
             "wrongText": [_alert(world, number) for number in wrong[:_SAMPLE]],
             "unexpected": [_alert(world, number) for number in unexpected[:_SAMPLE]],
         },
@@ -135,12 +120,8 @@ def summary(world: World, values: Values) -> Values:
 
 def _fleet(world: World, owner: str | None) -> Values:
     owned: list[list[Record]] = [one.records for one in world.owners.values() if owner in {None, one.id}]
-    records = phones = installed = 0
-    for record in (record for each in owned for record in each if record.alive):
-        records += 1
-        phones += len(record.phones)
-        installed += sum(phone.installed for phone in record.phones)
-    return {"records": records, "phones": phones, "installed": installed}
+    alive = [record for each in owned for record in each if record.alive]
+    return {"records": len(alive), "installed": sum(record.installed for record in alive)}
 
 
 def calls(api: Api, values: Values) -> Values:

@@ -1,7 +1,7 @@
 """The paths of PassKit's REST API that the sandbox knows.
 
-Paths and verbs follow PassKit's published descriptors. An unknown path answers 404; a known one
-with another verb, or one that the sandbox knows of but does not act out, answers 501.
+Paths and verbs follow PassKit's published descriptors. An unknown path answers 404; a known one with another verb
+answers 501.
 """
 
 from __future__ import annotations
@@ -27,71 +27,25 @@ class Route(NamedTuple):
 
 _MEMBER, _COUPON, _TICKET = KINDS["member"], KINDS["coupon"], KINDS["ticket"]
 _TABLE: list[tuple[str, str, do.Handler]] = [
-    ("POST", "/members/member", do.create(_MEMBER)),
     ("PUT", "/members/member", do.update(_MEMBER)),
-    ("DELETE", "/members/member", do.delete(_MEMBER)),
-    ("PATCH", "/members/member/person", do.patch_person(_MEMBER)),
     ("GET", "/members/member/id/{}", do.by_id(_MEMBER)),
     ("GET", "/members/member/externalId/{}/{}", do.by_external(_MEMBER)),
     ("POST", "/members/member/list/{}", do.list_records(_MEMBER)),
     ("GET", "/members/program/{}", do.read_owner(_MEMBER)),
     ("POST", "/members/tiers/list", do.list_groups(_MEMBER)),
-    ("POST", "/coupon/singleUse/coupon", do.create(_COUPON)),
     ("PUT", "/coupon/singleUse/coupon", do.update(_COUPON)),
-    ("DELETE", "/coupon/singleUse/coupon", do.delete(_COUPON)),
-    ("PATCH", "/coupon/singleUse/coupon/person", do.patch_person(_COUPON)),
     ("GET", "/coupon/singleUse/coupon/{}", do.by_id(_COUPON)),
     ("GET", "/coupon/singleUse/coupon/externalId/{}/{}", do.by_external(_COUPON)),
     ("POST", "/coupon/singleUse/coupons/list/{}", do.list_records(_COUPON)),
     ("GET", "/coupon/singleUse/campaign/{}", do.read_owner(_COUPON)),
     ("POST", "/coupon/singleUse/offers/list", do.list_groups(_COUPON)),
-    ("POST", "/eventTickets/ticket/id", do.create(_TICKET)),
     ("PUT", "/eventTickets/ticket", do.update(_TICKET)),
-    ("DELETE", "/eventTickets/ticket", do.delete(_TICKET)),
-    ("PATCH", "/eventTickets/ticket/person", do.patch_person(_TICKET)),
     ("GET", "/eventTickets/ticket/id/{}", do.by_id(_TICKET)),
     ("GET", "/eventTickets/ticket/ticketNumber", do.by_number),
     ("POST", "/eventTickets/tickets/list", do.list_records(_TICKET)),
     ("GET", "/eventTickets/production/{}", do.read_owner(_TICKET)),
     ("POST", "/eventTickets/ticketTypes/{}", do.list_groups(_TICKET)),
     ("GET", "/template/data/{}", do.read_template),
-    # Known to exist; what they do is unproven, or a push daemon has no use for them.
-    *(
-        (verb, path, do.absent)
-        for verb, path in (
-            ("GET", "/template/{}"),
-            ("POST", "/templates/list"),
-            ("PUT", "/members/member/points/earn"),
-            ("PUT", "/members/member/points/burn"),
-            ("PUT", "/members/member/points/set"),
-            ("POST", "/members/count/{}"),
-            ("POST", "/members/programs/list"),
-            ("GET", "/members/tier/{}/{}"),
-            ("POST", "/coupon/singleUse/coupons/count/{}"),
-            ("POST", "/coupon/singleUse/campaigns/list"),
-            ("POST", "/eventTickets/tickets/count"),
-            ("POST", "/eventTickets/productions"),
-            ("PUT", "/members/member/tier"),
-            ("PUT", "/members/member/updateExpiry"),
-            ("PUT", "/members/member/expiry"),
-            ("PUT", "/members/member/segment"),
-            ("POST", "/members/member/checkIn"),
-            ("POST", "/members/member/checkOut"),
-            ("POST", "/members/batch-update"),
-            ("DELETE", "/members/bulk"),
-            ("PUT", "/coupon/singleUse/coupon/redeem"),
-            ("PUT", "/coupon/singleUse/coupon/externalId"),
-            ("DELETE", "/coupon/singleUse/coupons/bulk"),
-            ("POST", "/eventTickets/ticket"),
-            ("PUT", "/eventTickets/ticket/validate"),
-            ("PUT", "/eventTickets/ticket/redeem"),
-            ("DELETE", "/eventTickets/bulk"),
-            ("PUT", "/flights/boardingRecord"),
-            ("PUT", "/raw/pass"),
-            ("POST", "/message"),
-            ("POST", "/message/send"),
-        )
-    ),
 ]
 
 
@@ -104,8 +58,7 @@ class Router:
         self._open: dict[tuple[int, bytes], dict[bytes, Route]] = {}
         for verb, path, handle in _TABLE:
             self.names.append(f"{verb} {path}")
-            push = verb in {"PUT", "PATCH"} and handle is not do.absent
-            route = Route(len(self.names) - 1, path, handle, push)
+            route = Route(len(self.names) - 1, path, handle, push=verb == "PUT")
             bare, _, rest = path.partition("/{}")
             table: dict[bytes, Route]
             if bare == path:

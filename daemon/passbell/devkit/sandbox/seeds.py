@@ -1,7 +1,7 @@
 """Seeds: owners, templates and records brought in through the control endpoint, many at once.
 
-A body is one JSON object `{"owners": […], "records": […], "generate": {…}}`, or lines (NDJSON), each with
-one record or with one such object. Seeding a record again replaces it.
+A body is one JSON object `{"owners": […], "records": […]}`, or lines (NDJSON), each with one record or with
+one such object. Seeding a record again replaces it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import orjson
 
 from passbell.devkit.sandbox.catalog import KINDS, Field, Kind, Template, id_from
 from passbell.devkit.sandbox.messages import float32
-from passbell.devkit.sandbox.phones import phones_from
 from passbell.devkit.sandbox.records import Record, packed
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ _OWN = frozenset(
         "secondaryPoints",
         "tierPoints",
         "status",
-        "phones",
         "installed",
     )
 )
@@ -59,14 +57,12 @@ def _bring_in(world: World, item: dict[str, Any], wall: float, ids: list[str]) -
     if "owner" in item:
         ids.append(_record(world, item, wall).id)
         return
-    unknown = item.keys() - {"owners", "records", "generate"}
+    unknown = item.keys() - {"owners", "records"}
     if unknown:
         raise ValueError(f"a seed has no {', '.join(sorted(unknown))}; a record needs `owner`")
     for owner in item.get("owners") or ():
         _owner(world, owner)
     ids.extend(_record(world, record, wall).id for record in item.get("records") or ())
-    if item.get("generate"):
-        _generate(world, wall, ids, **item["generate"])
 
 
 def _kind(name: str) -> Kind:
@@ -112,8 +108,7 @@ def _record(world: World, item: dict[str, Any], wall: float) -> Record:
     for old in (world.by_id.get(record_id), owner.by_external.get(external)):
         if old is not None:
             world.remove(old)
-    phones = phones_from(item.get("phones"), installed=item.get("installed", True))
-    record = world.add(owner, record_id, external, phones, wall)
+    record = world.add(owner, record_id, external, wall, installed=item.get("installed", True))
     record.meta = packed(item.get("metaData") or {})
     if "points" in item:
         record.points = float32(item["points"])
@@ -122,22 +117,3 @@ def _record(world: World, item: dict[str, Any], wall: float) -> Record:
     record.status = item.get("status", record.status)
     record.extra = packed({name: value for name, value in item.items() if name not in _OWN})
     return record
-
-
-def _generate(
-    world: World,
-    wall: float,
-    ids: list[str],
-    *,
-    owner: str,
-    count: int,
-    kind: str = "member",
-    prefix: str = "M",
-) -> None:
-    """Plain records in bulk: own ids `prefix` and a number from 1, ids derived from them, one phone each."""
-    owned = world.own(owner, _kind(kind))
-    phones = phones_from(None)
-    for number in range(1, count + 1):
-        external = f"{prefix}{number}"
-        if external not in owned.by_external:
-            ids.append(world.add(owned, id_from(f"{owner}/{external}"), external, phones, wall).id)

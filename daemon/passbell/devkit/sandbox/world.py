@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, Any
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from passbell.devkit.sandbox.answers import ApiError, required_error
 from passbell.devkit.sandbox.calls import Journal
 from passbell.devkit.sandbox.catalog import Kind, Template, new_id
-from passbell.devkit.sandbox.phones import Buzz, BuzzLog, GoogleQuota, Phone
 from passbell.devkit.sandbox.records import Owner, Record, packed
 
 if TYPE_CHECKING:
     from passbell.devkit.sandbox.options import Options
 
-__all__ = ["GENERIC_ALERT", "Moment", "World"]
+__all__ = ["GENERIC_ALERT", "Buzz", "BuzzLog", "Moment", "World"]
 
 GENERIC_ALERT = "Store card changed"
 
@@ -24,6 +24,7 @@ _FIXED = frozenset(
 )
 _UNTOUCHED = _FIXED | {"metaData"}
 _NUMBERS = {"points": "points", "secondaryPoints": "secondary_points", "tierPoints": "tier_points"}
+_ROW = Struct("<ddqi?")
 
 
 class Moment:
@@ -35,6 +36,45 @@ class Moment:
         self.time = time
         self.wall = wall
         self.call = call
+
+
+class Buzz(NamedTuple):
+    """One alert on one lock screen.
+
+    Attributes:
+        time: monotonic second.
+        wall: wall clock.
+        call: number of the API call behind it.
+        record: position of the record.
+        generic: whether the wallet's own words were shown instead of a change message.
+        text: what the lock screen said.
+    """
+
+    time: float
+    wall: float
+    call: int
+    record: int
+    generic: bool
+    text: str
+
+
+class BuzzLog:
+    """Every alert: 29 bytes each, and its text. Its position is its sequence number, from 0."""
+
+    def __init__(self) -> None:
+        self._rows = bytearray()
+        self._texts: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def add(self, buzz: Buzz) -> None:
+        """Append one alert."""
+        self._rows += _ROW.pack(*buzz[:-1])
+        self._texts.append(buzz.text)
+
+    def __getitem__(self, number: int) -> Buzz:
+        return Buzz._make((*_ROW.unpack_from(self._rows, number * _ROW.size), self._texts[number]))
 
 
 class World:
@@ -59,7 +99,6 @@ class World:
         """Empty the journal and the buzz log; records and what phones show stay."""
         self.journal = Journal()
         self.buzzes = BuzzLog()
-        self.quota = GoogleQuota()
         self.silent = 0
         self.buzzed = 0
         for record in self.records:
@@ -105,12 +144,11 @@ class World:
 
     # -- records -----------------------------------------------------------------------------------------
 
-    def add(
-        self, owner: Owner, record_id: str, external: str, phones: tuple[Phone, ...], wall: float
-    ) -> Record:
+    def add(self, owner: Owner, record_id: str, external: str, wall: float, *, installed: bool) -> Record:
         """A new record; an empty id is made up. The caller has looked for duplicates."""
+        index = len(self.records)
         record = Record(
-            record_id or new_id(self.rng), external, owner, index=len(self.records), phones=phones, now=wall
+            record_id or new_id(self.rng), external, owner, index=index, installed=installed, now=wall
         )
         self.records.append(record)
         self.by_id[record.id] = record
@@ -164,7 +202,7 @@ class World:
         given = data.get("metaData")
         if full or given:
             meta = given or {}
-            if not full and record.owner.kind.name in self.options.merging:
+            if not full and self.options.metadata == "merge":
                 meta = {**old, **meta}
             record.meta = packed(meta)
         if full or not data.keys() <= _UNTOUCHED:
@@ -194,21 +232,19 @@ class World:
                 record.status = value
             else:
                 extra = record.more() if extra is None else extra
-                if name == "person" and self.options.person == "merge" and not full:
+                if name == "person" and not full:
                     value = {**extra.get("person", {}), **value}  # noqa: PLW2901 - the merged one is stored
                 extra[name] = value
         if extra is not None:
             record.extra = packed(extra)
 
     def _ring(self, record: Record, changed: list[int], after: tuple[str, ...], moment: Moment) -> None:
+        if not record.installed:
+            return
         text, generic = self._alert(record, changed, after)
-        rang = False
-        for number, phone in enumerate(record.phones):
-            if phone.installed and phone.online and not phone.muted:
-                rang |= self._buzz(record, number, text, moment, generic=generic)
-        if rang:
-            self.buzzed += record.alerts == 0
-            record.alerts += 1
+        self.buzzes.add(Buzz(moment.time, moment.wall, moment.call, record.index, generic, text))
+        self.buzzed += record.alerts == 0
+        record.alerts += 1
 
     def _alert(self, record: Record, changed: list[int], after: tuple[str, ...]) -> tuple[str, bool]:
         """The words on the lock screen, and whether they are the wallet's own."""
@@ -217,50 +253,3 @@ class World:
         if several or "%@" not in message:
             return GENERIC_ALERT, True
         return message.replace("%@", after[changed[0]]), False
-
-    def _buzz(self, record: Record, number: int, text: str, moment: Moment, *, generic: bool) -> bool:
-        if record.phones[number].platform == "google":
-            if not self.options.google_notifies:
-                return False
-            if not self.quota.take(record.index, number, moment.time, self.options.google_cap):
-                return False
-        self.buzzes.add(Buzz(moment.time, moment.wall, moment.call, record.index, number, generic, text))
-        return True
-
-    # -- phones ------------------------------------------------------------------------------------------
-
-    def set_phone(self, record: Record, number: int, changes: dict[str, Any], moment: Moment) -> None:
-        """Install, remove, mute, take offline or bring back one phone of a record.
-
-        A phone that goes offline keeps what it shows. When it is back (or unmuted) it fetches the newest
-        state and rings once if a ringing value differs. A fresh install shows the newest state silently.
-
-        Raises:
-            ValueError: no such phone, or an attribute that is not known.
-        """
-        if not 0 <= number < len(record.phones):
-            raise ValueError(f"record {record.id} has no phone {number}")
-        unknown = changes.keys() - {"installed", "online", "muted"}
-        if unknown:
-            raise ValueError(f"a phone has no {', '.join(sorted(unknown))}")
-        phone = record.phones[number]._replace(**changes)
-        missed = None
-        if not phone.installed or phone.online:
-            missed, phone = (phone.shown if phone.installed else None), phone._replace(shown=None)
-        elif phone.shown is None:
-            phone = phone._replace(shown=record.shown())
-        record.phones = (*record.phones[:number], phone, *record.phones[number + 1 :])
-        if missed is not None and not phone.muted:
-            self._catch_up(record, number, missed, moment)
-
-    def _catch_up(self, record: Record, number: int, missed: tuple[str, ...], moment: Moment) -> None:
-        template = record.owner.template
-        shows = {item.name: value for (item, _), value in zip(template.shown, missed, strict=True)}
-        meta = record.values()
-        after = template.rings(record, meta)
-        changed = [at for at, (item, _) in enumerate(template.ringing) if shows[item.name] != after[at]]
-        if changed:
-            text, generic = self._alert(record, changed, after)
-            if self._buzz(record, number, text, moment, generic=generic):
-                self.buzzed += record.alerts == 0
-                record.alerts += 1
