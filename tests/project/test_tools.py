@@ -30,6 +30,9 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 def tool(name: str) -> Any:
+    folder = str(ROOT / "tools")
+    if folder not in sys.path:  # as for a script that is run: it imports its neighbours
+        sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec
     assert spec.loader

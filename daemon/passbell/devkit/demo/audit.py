@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import orjson
 
+from passbell.devkit.demo.screen import Claim
 from passbell.devkit.demo.stage import WALLET_TOKEN
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from passbell.devkit.demo.show import Played
     from passbell.devkit.demo.stage import Row, Stage
 
-__all__ = ["CampaignResult", "Claim", "Report", "audit"]
+__all__ = ["CampaignResult", "Report", "audit"]
 
 MESSAGE_KEY: Final = "marketingMessage"
 LISTS: Final = {
@@ -31,15 +32,6 @@ LISTS: Final = {
 NAMED: Final = 3  # examples in a sentence
 PACE_TOLERANCE: Final = 1.05
 """Three busy processes on two cores: the kernel lets some requests wait. One call too many was seen at 424/s."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A sentence, whether it holds, and what was found instead if it does not."""
-
-    claim: str
-    ok: bool
-    found: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
     from typing import TextIO
 
     from rich.console import RenderableType
 
-__all__ = ["Bar", "Moment", "Screen"]
+__all__ = ["Bar", "Claim", "Moment", "Screen"]
 
 COLUMNS: Final = 100
 LINE_SECONDS: Final = 2.0
@@ -88,6 +89,15 @@ class Moment:
             (self.daemon, "bold green" if alive else "bold red"),
         )  # fmt: skip
         return Group(Text(), table, Text(), foot)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A sentence, whether it holds, and what was found instead if it does not."""
+
+    claim: str
+    ok: bool
+    found: str = ""
 
 
 class Screen:
@@ -153,6 +163,13 @@ class Screen:
                 _beside(left, right) if console.is_terminal else left + right,
                 soft_wrap=not console.is_terminal,
             )
+
+    def check(self, claims: Iterable[Claim]) -> None:
+        """Print each claim, with a mark that says whether it holds."""
+        for one in claims:
+            mark = Text(" ok  ", style="bold green") if one.ok else Text(" OFF ", style="bold red")
+            but = "." if one.ok else f" - but {one.found or 'it does not hold'}."
+            self.item(mark, Text.assemble(one.claim, (but, "" if one.ok else "red")))
 
     def code(self, statement: str) -> None:
         """Print SQL."""

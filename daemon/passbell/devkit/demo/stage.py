@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -26,7 +26,7 @@ from passbell.devkit.postgres import EmbeddedPostgres
 from passbell.devkit.sandbox.remote import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
     from uuid import UUID
 
@@ -71,36 +71,29 @@ def as_excel_saves_it(ids: Sequence[str]) -> bytes:
     return "\r\n".join([*lines, ""]).encode("utf-8-sig")
 
 
-class ListServer:
-    """The guest list, as a link that was pasted into a form: `content` at `url` on loopback, in the `with` block."""
+@contextmanager
+def list_server(content: bytes) -> Iterator[str]:
+    """The guest list behind a link, as it is pasted into a form; yields the link, on loopback."""
 
-    def __init__(self, content: bytes) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                found = self.path == LIST_PATH
-                self.send_response(200 if found else 404)
-                self.send_header("Content-Type", "text/csv")
-                self.send_header("Content-Length", str(len(content) if found else 0))
-                self.end_headers()
-                if found:
-                    self.wfile.write(content)
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path == LIST_PATH
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "text/csv")
+            self.send_header("Content-Length", str(len(content) if found else 0))
+            self.end_headers()
+            if found:
+                self.wfile.write(content)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-                """Say nothing: the screen belongs to the show."""
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Say nothing: the screen belongs to the show."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}{LIST_PATH}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}{LIST_PATH}"
+        finally:
+            server.shutdown()
 
 
 class Stage:
@@ -174,7 +167,7 @@ class Stage:
         festival = self.programs[DEMO_PROGRAMS[2].name]
         guests = [row["external_id"] for row in self.database.execute(GUESTS, (festival, festival))]
         self.guests = [*guests, *UNKNOWN, *guests[:3]]
-        self.list_url = self._stack.enter_context(ListServer(as_excel_saves_it(self.guests))).url
+        self.list_url = self._stack.enter_context(list_server(as_excel_saves_it(self.guests)))
         self.daemon = Child(folder, "run", settings={})
         self._stack.callback(self.stop_daemon)
 

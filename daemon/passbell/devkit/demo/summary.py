@@ -63,10 +63,7 @@ def tell(screen: Screen, report: Report, played: Played) -> None:
     screen.show(table)
     screen.show("")
     screen.show(Text("Checked against the phones, PassKit's records and the database:", style="bold"))
-    for claim in report.claims:
-        mark = Text(" ok  ", style="bold green") if claim.ok else Text(" OFF ", style="bold red")
-        but = "." if claim.ok else f" - but {claim.found or 'it is not so'}."
-        screen.item(mark, Text.assemble(claim.claim, (but, "" if claim.ok else "red")))
+    screen.check(report.claims)
     screen.show("")
     screen.show(Text("What to try next", style="bold"))
     width = max(len(command) for command, _ in next_steps())

@@ -11,8 +11,7 @@ import orjson
 from passbell.devkit.sandbox.answers import ApiError, Heads, Stream, error_body
 from passbell.devkit.sandbox.auth import Gate, Token
 from passbell.devkit.sandbox.faults import COMMITTING, Fault, Faults
-from passbell.devkit.sandbox.handlers import Request
-from passbell.devkit.sandbox.routes import Route, Router
+from passbell.devkit.sandbox.handlers import Request, Route, Router
 from passbell.devkit.sandbox.world import World
 
 if TYPE_CHECKING:

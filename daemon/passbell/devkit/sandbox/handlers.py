@@ -1,11 +1,15 @@
-"""What the calls do: each handler reads a request, acts on the world and answers with JSON."""
+"""The calls of PassKit's REST API that the sandbox answers: each handler reads a request, acts, and answers with JSON.
+
+Paths and verbs follow PassKit's published descriptors. An unknown path answers 404; a known one with another verb
+answers 501.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, unquote
 
 import orjson
 
@@ -219,3 +223,83 @@ def read_template(world: World, request: Request) -> bytes:
         raise ApiError(404, f"template with id[{request.args[0]}] does not exist")
     shown = template.as_json()
     return orjson.dumps(shown["template"] if world.options.template_shape == "bare" else shown)
+
+
+# -- paths -----------------------------------------------------------------------------------------------
+
+
+class Route(NamedTuple):
+    """A path and verb; `push` marks an update of one record."""
+
+    number: int
+    name: str
+    handle: Handler
+    push: bool
+
+
+_MEMBER, _COUPON, _TICKET = KINDS["member"], KINDS["coupon"], KINDS["ticket"]
+_TABLE: list[tuple[str, str, Handler]] = [
+    ("PUT", "/members/member", update(_MEMBER)),
+    ("GET", "/members/member/id/{}", by_id(_MEMBER)),
+    ("GET", "/members/member/externalId/{}/{}", by_external(_MEMBER)),
+    ("POST", "/members/member/list/{}", list_records(_MEMBER)),
+    ("GET", "/members/program/{}", read_owner(_MEMBER)),
+    ("POST", "/members/tiers/list", list_groups(_MEMBER)),
+    ("PUT", "/coupon/singleUse/coupon", update(_COUPON)),
+    ("GET", "/coupon/singleUse/coupon/{}", by_id(_COUPON)),
+    ("GET", "/coupon/singleUse/coupon/externalId/{}/{}", by_external(_COUPON)),
+    ("POST", "/coupon/singleUse/coupons/list/{}", list_records(_COUPON)),
+    ("GET", "/coupon/singleUse/campaign/{}", read_owner(_COUPON)),
+    ("POST", "/coupon/singleUse/offers/list", list_groups(_COUPON)),
+    ("PUT", "/eventTickets/ticket", update(_TICKET)),
+    ("GET", "/eventTickets/ticket/id/{}", by_id(_TICKET)),
+    ("GET", "/eventTickets/ticket/ticketNumber", by_number),
+    ("POST", "/eventTickets/tickets/list", list_records(_TICKET)),
+    ("GET", "/eventTickets/production/{}", read_owner(_TICKET)),
+    ("POST", "/eventTickets/ticketTypes/{}", list_groups(_TICKET)),
+    ("GET", "/template/data/{}", read_template),
+]
+
+
+class Router:
+    """Finds the route of a verb and a path: one dict look-up for a path without parameters."""
+
+    def __init__(self) -> None:
+        self.names = ["(none)"]
+        self._exact: dict[bytes, dict[bytes, Route]] = {}
+        self._open: dict[tuple[int, bytes], dict[bytes, Route]] = {}
+        for verb, path, handle in _TABLE:
+            self.names.append(f"{verb} {path}")
+            route = Route(len(self.names) - 1, path, handle, push=verb == "PUT")
+            bare, _, rest = path.partition("/{}")
+            table: dict[bytes, Route]
+            if bare == path:
+                table = self._exact.setdefault(path.encode(), {})
+            else:
+                table = self._open.setdefault((1 + rest.count("/{}"), bare.encode()), {})
+            table[verb.encode()] = route
+
+    def find(self, verb: bytes, path: bytes) -> tuple[Route, tuple[str, ...]]:
+        """The route and the path's parameters.
+
+        Raises:
+            ApiError: 404 for an unknown path, 501 for a known one with another verb.
+        """
+        exact = self._exact.get(path)
+        if exact is not None:
+            route = exact.get(verb)
+            if route is not None:
+                return route, ()
+        known = exact is not None
+        for parts in (1, 2):
+            bare, *values = path.rsplit(b"/", parts)
+            table = self._open.get((parts, bare))
+            if table is None or not all(values):
+                continue
+            route = table.get(verb)
+            if route is not None:
+                return route, tuple(unquote(value.decode("latin-1")) for value in values)
+            known = True
+        if known:
+            raise ApiError(501, "Method Not Allowed")
+        raise ApiError(404, "Not Found")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from passbell import __version__
-from passbell.devkit.year.plot import ceiling
+from passbell.devkit.year.plot import HIGH, LOW, ceiling
 from passbell.errors import PassbellError
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["page", "write_page"]
 
-LOW, HIGH = -15.0, 30.0
-"""Of the scale of intervals, in guests of 100 messages."""
 LEAD: Final = (
     "The guests are invented; who is told what, who is held back and what is said of it are passbell's "
     "own rules, in PostgreSQL."

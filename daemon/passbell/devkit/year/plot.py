@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from passbell.devkit.year.tally import Brought, Week
 
-__all__ = ["LINES", "Ink", "ceiling", "drawn"]
+__all__ = ["HIGH", "LINES", "LOW", "Ink", "ceiling", "drawn"]
 
 LINES: Final = 23
 WIDTH: Final = 80

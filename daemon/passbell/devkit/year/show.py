@@ -155,9 +155,7 @@ def tell(screen: Screen, year: Year, where: Path) -> None:
         truth = f" (In truth: {one.planted:,}.)" if one.extra is not None else ""
         screen.item(Text(f"{one.name:<18} ", style="bold"), Text(one.sentence + truth))
     screen.show("")
-    for claim in year.claims:
-        mark = Text(" ok  ", style="bold green") if claim.ok else Text(" OFF ", style="bold red")
-        screen.item(mark, Text(claim.claim + ("." if claim.ok else f" - but {claim.found}.")))
+    screen.check(year.claims)
     screen.show("")
     screen.show(f"{len(year.weeks)} weeks in {year.seconds:.0f} s. The page: {where}")
 

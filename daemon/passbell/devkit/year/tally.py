@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from passbell.devkit.demo.screen import Claim
 from passbell.devkit.year.messages import MEASURE_DAYS
 from passbell.devkit.year.restaurant import FIRST, ZONE
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from passbell.devkit.year.restaurant import Day, Restaurant
 
-__all__ = ["Brought", "Claim", "Week", "Year", "brought", "by_week", "claims", "count"]
+__all__ = ["Brought", "Week", "Year", "brought", "by_week", "claims", "count"]
 
 BROADCASTS: Final = """
 select s.campaigns, s.sent, s.held, s.diff, s.lo, s.hi, j.verdict, j.sentence
@@ -84,15 +85,6 @@ class Brought:
         if self.diff is None or self.lo is None or self.hi is None:
             return None
         return round(self.sent * self.diff), round(self.sent * self.lo), round(self.sent * self.hi)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A promise, and what was found instead where it was broken."""
-
-    claim: str
-    ok: bool
-    found: str = ""
 
 
 @dataclass(frozen=True, slots=True)
