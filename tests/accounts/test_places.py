@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from passbell.database.calls import ClaimedChunk, Decided
+from passbell.database.calls import ClaimedChunk, Finished
 from passbell.delivery.chunks import MAX_HELD, ChunkLoop
 from passbell.delivery.loops import Wakeup
 from passbell.outcomes import Outcome
@@ -35,9 +35,9 @@ class Town:
                 return chunk(account, program)
         return None
 
-    async def finish_chunk(self, *_: Any, **__: Any) -> Decided:
+    async def finish_chunk(self, *_: Any, **__: Any) -> Finished:
         """Everything is taken."""
-        return Decided(status="COMPLETED")
+        return Finished(status="COMPLETED")
 
 
 def chunk(account: str, program: UUID) -> ClaimedChunk:

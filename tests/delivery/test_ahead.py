@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from passbell.database.calls import ClaimedChunk, Decided
+from passbell.database.calls import ClaimedChunk, Finished
 from passbell.delivery.chunks import ChunkLoop
 from passbell.delivery.loops import Wakeup
 from passbell.outcomes import Outcome
@@ -50,9 +50,9 @@ class Backlog:
             ids,
         )
 
-    async def finish_chunk(self, *_: Any, **__: Any) -> Decided:
+    async def finish_chunk(self, *_: Any, **__: Any) -> Finished:
         """Everything is taken."""
-        return Decided(status="PROCESSING")
+        return Finished(status="PROCESSING")
 
 
 class SlowPassKit:

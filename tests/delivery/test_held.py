@@ -66,5 +66,5 @@ async def _sent(sender: Sender) -> weakref.ref[HeldChunk]:
     )
     held = HeldChunk(chunk, 60, lease_clock())
     await sender.send(held, None)
-    assert {outcome for _, outcome, _, _ in held.outcomes} == {"sent"}
+    assert {outcome for _, outcome, _, _ in held.decisions} == {"sent"}
     return weakref.ref(held)

@@ -13,7 +13,7 @@ __all__ = [
     "AccountSettings",
     "ClaimedCampaign",
     "ClaimedChunk",
-    "Decided",
+    "Finished",
     "WorkWaiting",
 ]
 
@@ -53,7 +53,7 @@ class ClaimedChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class Finished:
     """What finish_chunk made of a report."""
 
     remaining: int = 0

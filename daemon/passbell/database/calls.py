@@ -17,12 +17,13 @@ from passbell.database.answers import (
     AccountSettings,
     ClaimedCampaign,
     ClaimedChunk,
-    Decided,
+    Finished,
     WorkWaiting,
 )
 from passbell.database.claims import Claims
 from passbell.database.limits import RateLimit, rate_key
 from passbell.errors import DatabaseUnavailable, PassbellError
+from passbell.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,7 +37,7 @@ __all__ = [
     "AccountSettings",
     "ClaimedCampaign",
     "ClaimedChunk",
-    "Decided",
+    "Finished",
     "Queue",
     "WorkWaiting",
 ]
@@ -180,13 +181,13 @@ class Queue:
     async def finish_chunk(
         self,
         chunk: ClaimedChunk,
-        outcomes: Sequence[Decision],
+        decisions: Sequence[Decision],
         *,
         release: bool,
         max_attempts: int,
         wait_seconds: float = 0.0,
         ask_host: bool = True,
-    ) -> Decided:
+    ) -> Finished:
         """Report what became of passes.
 
         `ask_host=False` writes to passbell's own tables alone; the campaign's counters follow later.
@@ -194,7 +195,7 @@ class Queue:
         Raises:
             LeaseLost: another worker holds the chunk; nothing was written.
         """
-        pass_ids, words, statuses, details = _report_arrays(chunk, outcomes, release=release)
+        pass_ids, words, statuses, details = _report_arrays(chunk, decisions, release=release)
         row = await self.database.row(
             _FINISH_CHUNK,
             {
@@ -213,7 +214,7 @@ class Queue:
             deadline=REPORT_SECONDS,
             cut_after=2 * REPORT_SECONDS,  # should a cancellation be lost, its locks end all the same
         )
-        return Decided(*row) if row else Decided()
+        return Finished(*row) if row else Finished()
 
     async def renew_leases(
         self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool, look: Sequence[UUID] = ()
@@ -310,26 +311,26 @@ class Queue:
 
 
 def _report_arrays(
-    chunk: ClaimedChunk, outcomes: Sequence[Decision], *, release: bool
+    chunk: ClaimedChunk, decisions: Sequence[Decision], *, release: bool
 ) -> tuple[str | None, str | None, str, list[str] | None]:
-    """Outcomes as finish_chunk's parallel arrays: pass ids, outcomes, HTTP statuses, details.
+    """Decisions as finish_chunk's parallel arrays: pass ids, outcomes, HTTP statuses, details.
 
     A status or detail that is missing is 0 or empty here, and _FINISH_CHUNK makes NULL of it: a session may be set not
     to read NULL in an array (array_nulls). The usual report, every pass sent with the same status, names no pass.
     """
-    _, _, status, _ = outcomes[0] if outcomes else ("", "", None, "")
-    whole = release and bool(outcomes) and len(outcomes) == len(chunk.pass_ids)
-    if whole and all(what == "sent" and code == status for _, what, code, _ in outcomes):
+    status = decisions[0].http_status if decisions else None
+    whole = release and bool(decisions) and len(decisions) == len(chunk.pass_ids)
+    if whole and all(outcome is Outcome.SENT and code == status for _, outcome, code, _ in decisions):
         return None, None, _array([_number(status)]), None
     # PostgreSQL's text knows neither NUL nor half a surrogate pair, and PassKit's words come from anywhere.
     details = [
         detail.replace("\0", "").encode("utf-8", "replace").decode()[:DETAIL_LENGTH]
-        for _, _, _, detail in outcomes
+        for _, _, _, detail in decisions
     ]
     return (
-        _array(pass_id for pass_id, _, _, _ in outcomes),
-        _array(what for _, what, _, _ in outcomes),
-        _array(_number(code) for _, _, code, _ in outcomes),
+        _array(pass_id for pass_id, _, _, _ in decisions),
+        _array(outcome for _, outcome, _, _ in decisions),
+        _array(_number(code) for _, _, code, _ in decisions),
         details if any(details) else None,
     )
 

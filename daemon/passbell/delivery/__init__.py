@@ -10,7 +10,7 @@ file in `sql/functions`. The classes of this package are in the module of their 
      │       ChunkLoop._claim                while there is room: Queue.claim_chunk, under a token that we choose
     claim    passbell.claim_chunk (30)       leases the chunk that is next (26)
     judge    passbell.prepare_chunk (27)     uninstalled, opted out or over a limit: a skipped row
-     │       ChunkLoop._work                 a task for each chunk in hand, a HeldChunk
+     │       ChunkLoop._work                 a task for each chunk in hand, a HeldChunk: Sender.send
     read     Sender._read                    PassKit.read_metadata: what the records hold, a hundred in one request
      │       Lanes.add, Lanes._lane          in line with other programs' chunks; a lane takes the next pass
     push     Sender._deliver, Sender._push   PassKit.push for a PacedCaller, an argument down to the transport
@@ -19,11 +19,11 @@ file in `sql/functions`. The classes of this package are in the module of their 
      │       Pacer.wait                      the request's slot of the rate has come
      │       Blocks.ask                      RateLimit.take_slots, bound in `accounts`: passbell.take_slots (40)
      │       Transport.request               over_httptools, or over_httpx behind a proxy: bytes out, an answer in
-     │       answers.verdict_of              HTTP status → Verdict
-     │       Health.is_down, .is_refused     was it PassKit or the account, rather than this pass?
+     │       answers.taken, .not_taken       HTTP status → Verdict, by answers.verdict_of
+     │       Sender._stops                   Health.is_down, .is_refused: PassKit or the account, rather than this pass?
      │       HeldChunk.decide                Verdict → Outcome, noted in memory for a second at most
-    report   ChunkLoop._report               HeldChunk.report: what is in doubt becomes Outcome.MAYBE
-     │       passbell.finish_chunk (31)      ledger, chunk and counters in one transaction; its counts are the metrics
+    report   ChunkLoop._finish, ._report     HeldChunk.report: what is in doubt becomes Outcome.MAYBE
+     │       Queue.finish_chunk              passbell.finish_chunk (31): ledger, chunk and counters in one transaction; its counts are the metrics
     row      passbell.deliveries             sent or failed; or again in passbell.chunks, for another attempt
 
 The states of a chunk in hand:

@@ -251,39 +251,39 @@ class ChunkLoop:
             "lease_lost",
             campaign=str(held.chunk.campaign_id),
             chunk=held.chunk.chunk_no,
-            unreported=len(held.outcomes),
+            unreported=len(held.decisions),
         )
 
     async def _report(self, held: HeldChunk, *, release: bool) -> None:
         async with held.reporting, self._slow_hosts.report(held.chunk.program_id) as asks:
-            taken = len(held.outcomes)
+            taken = len(held.decisions)
             if not taken and not release:
                 return
-            outcomes = held.report(release=release)
-            decided = await self._queue.finish_chunk(
+            decisions = held.report(release=release)
+            finished = await self._queue.finish_chunk(
                 held.chunk,
-                outcomes,
+                decisions,
                 release=release,
                 max_attempts=self._settings.max_attempts,
                 wait_seconds=self._trouble_pause(held) if release else 0.0,
                 ask_host=held.ask_host and asks,
             )
-            del held.outcomes[:taken]
+            del held.decisions[:taken]
             held.first_unreported = time.monotonic()
-        self.sent += decided.sent
-        count_outcomes(decided)
+        self.sent += finished.sent
+        count_outcomes(finished)
         if release:
             log.info(
                 "chunk_finished",
                 campaign=str(held.chunk.campaign_id),
                 chunk=held.chunk.chunk_no,
-                sent=decided.sent,
-                others=len(outcomes) - decided.sent,
-                remaining=decided.remaining,
+                sent=finished.sent,
+                others=len(decisions) - finished.sent,
+                remaining=finished.remaining,
                 stopped=held.stopped,
-                status=decided.status,
+                status=finished.status,
             )
-            if decided.status == "COMPLETED":
+            if finished.status == "COMPLETED":
                 log.info("campaign_completed", campaign=str(held.chunk.campaign_id))
 
     def _trouble_pause(self, held: HeldChunk) -> float:
@@ -335,7 +335,7 @@ class ChunkLoop:
 
     async def _flush(self) -> None:
         for held in list(self._held.values()):
-            if held.outcomes and not held.lost and time.monotonic() - held.first_unreported > FLUSH_SECONDS:
+            if held.decisions and not held.lost and time.monotonic() - held.first_unreported > FLUSH_SECONDS:
                 try:
                     await self._report(held, release=False)
                 except PassbellError as error:

@@ -53,7 +53,7 @@ class HeldChunk:
         self.known: dict[str, dict[str, str] | Answer] = {}
         """What each record's metaData holds, by pass id, or the answer that says why it is not known."""
         self.stopped: Stop | None = None
-        self.outcomes: list[Decision] = []
+        self.decisions: list[Decision] = []
         """Decided and not yet reported."""
         self.doubtful: set[str] = set()
         """Passes of which a request failed in a way that leaves open whether it arrived."""
@@ -163,7 +163,7 @@ class HeldChunk:
 
     def report(self, *, release: bool) -> list[Decision]:
         """What is decided and not yet reported, as finish_chunk is to know it; `release`: at the end of the claim."""
-        decisions = list(self.outcomes)
+        decisions = list(self.decisions)
         if self.stopped is Stop.ERROR and release:
             # What is undecided may have been sent or not.
             known = {decision.pass_id for decision in decisions}
@@ -183,15 +183,15 @@ class HeldChunk:
 
     def plain_words(self) -> None:
         """Keep of PassKit's words what every database can store."""
-        self.outcomes = [
+        self.decisions = [
             decision._replace(detail=decision.detail.encode("ascii", "replace").decode())
-            for decision in self.outcomes
+            for decision in self.decisions
         ]
 
     def _note(self, decision: Decision) -> None:
-        if not self.outcomes:
+        if not self.decisions:
             self.first_unreported = time.monotonic()
-        self.outcomes.append(decision)
+        self.decisions.append(decision)
         self.decided += 1
         if self.decided == self.low_mark and self.when_low is not None:
             self.when_low()

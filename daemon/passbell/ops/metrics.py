@@ -30,7 +30,7 @@ from passbell.outcomes import POSTPONING, Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from passbell.database.calls import Decided
+    from passbell.database.calls import Finished
 
 __all__ = ["REGISTRY", "Durations", "count_outcomes", "observe_request"]
 
@@ -180,13 +180,13 @@ def _request_labels(method: str, status: int | None) -> tuple[str, str]:
     return method, "none" if status is None else str(status)
 
 
-def count_outcomes(decided: Decided) -> None:
+def count_outcomes(finished: Finished) -> None:
     """Count what `passbell.finish_chunk` decided, in its words."""
-    if decided.sent:
-        DELIVERIES.labels(Outcome.SENT, "").inc(decided.sent)
-    for reason, count in decided.reasons.items():
+    if finished.sent:
+        DELIVERIES.labels(Outcome.SENT, "").inc(finished.sent)
+    for reason, count in finished.reasons.items():
         if reason != "cancelled":  # skipped: this daemon did not decide it
             DELIVERIES.labels("failed", reason).inc(count)
-    for outcome, count in decided.postponed.items():
+    for outcome, count in finished.postponed.items():
         # Where a campaign is held because nearly all of it is 404, those go back, too.
         POSTPONED.labels(outcome if outcome in POSTPONING else Outcome.BACK).inc(count)
