@@ -1,4 +1,4 @@
-"""Texts that say nothing."""
+"""Texts that show nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["is_blank"]
 
 
 def is_blank(text: str) -> bool:
-    """Say whether nothing of a text can be seen: spaces of any width, marks of direction, none at all.
+    """Say whether a text shows nothing: it is empty, or all spaces of any width and marks of direction.
 
-    An audience that is blank is a variable that was not set. The database would read it as everybody.
+    A blank audience comes from a variable that was not set. The database would read it as all members.
     """
     return all(character.isspace() or unicodedata.category(character) in {"Cf", "Cc"} for character in text)

@@ -76,7 +76,7 @@ OUTCOMES: Final = {
 }
 
 POSTPONING: Final = (Outcome.RETRY, Outcome.SERVER_ERROR, Outcome.MAYBE, Outcome.BACK)
-"""Those after which a pass may be tried again."""
+"""Outcomes after which a pass may be tried again."""
 
 
 def as_reported(outcome: Outcome, stop: Stop | None, *, doubtful: bool) -> Outcome:

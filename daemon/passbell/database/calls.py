@@ -1,8 +1,8 @@
 """The queue as one worker sees it: campaigns, chunks, the accounts that are served, and the worker itself.
 
 One call is one transaction; the functions are in sql/functions. What else the daemon calls is beside this module:
-`limits` (rate and breaker), `listqueue`, `importqueue`, `runs` (birthdays and automations) and `upkeep` (retention,
-results, numbers).
+`limits` (rate and breaker), `filequeue` (lists and imports), `runs` (birthdays and automations) and `upkeep`
+(retention, results, numbers).
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ __all__ = [
 EXPAND_SECONDS: Final = 600.0
 """Deadline for freezing an audience; a million members take a few seconds."""
 QUICK_SECONDS: Final = 10.0
-"""After which freezing is cut at the first try; the program then waits for its turn among the slow ones
-(`passbell.quick_seconds`, the same number)."""
+"""The first try to freeze an audience is cut after this. The program then waits for its turn among the slow ones
+(`passbell.quick_seconds` is the same number)."""
 TICK_SECONDS: Final = 20.0
-"""For which a rule of the host's may keep what is done at every turn; its campaign says so then."""
+"""If a rule of the host's holds up the upkeep of campaigns for longer, it is cut, and the campaign says so."""
 CLAIM_SECONDS: Final = 8.0
-"""For which a rule of the host's may keep a claim of a chunk. The server cuts it then, and its campaign says so."""
+"""If a rule of the host's holds up the claim of a chunk for longer, the server cuts it, and the campaign says so."""
 RENEW_SECONDS: Final = 5.0
-"""For which what the host has built may keep a look at the leases; they are extended all the same."""
+"""If something of the host's holds up a check of the leases for longer, it is cut; the leases are extended anyway."""
 REPORT_SECONDS: Final = 15.0
-"""Deadline of a report. It waits half a second for a lock; what takes this long is a rule of the host."""
+"""Deadline of a report. It waits half a second for a lock, so only a rule of the host's can take this long."""
 DETAIL_LENGTH: Final = 300
 
 
@@ -89,9 +89,9 @@ class Queue:
         return WorkWaiting(*row) if row else WorkWaiting(*[True] * 4)
 
     async def tick(self) -> None:
-        """Close what was cancelled, look again at what was set aside, keep the words of waiting campaigns true.
+        """Close cancelled campaigns, look again at those set aside, say anew why the others wait.
 
-        Each is a transaction of its own, and each is tried although another one failed.
+        Each step is a transaction of its own, and is made even if another one failed.
         """
         trouble: PassbellError | None = None
         for query in _TICK:
@@ -219,9 +219,9 @@ class Queue:
     async def renew_leases(
         self, tokens: Sequence[UUID], lease_seconds: float, *, extend: bool, look: Sequence[UUID] = ()
     ) -> dict[UUID, tuple[bool, list[str]]]:
-        """Claim tokens still ours, each with whether it may go on and the passes that may no longer be sent.
+        """The claim tokens that are still ours; for each, whether its chunk may go on and which passes are withdrawn.
 
-        `look`: the tokens whose passes are looked at.
+        `look`: only passes of these tokens are checked for opt-outs and removed passes.
         """
         rows = await self.database.fetch(
             _RENEW_LEASES,
@@ -304,7 +304,7 @@ class Queue:
         return freed or 0
 
     async def unregister(self) -> None:
-        """Say goodbye."""
+        """Take this daemon out of the workers table; what it still holds is free."""
         await self.database.fetch(
             "select passbell.unregister_worker(p_worker => %(worker)s)", {"worker": self.worker}, deadline=3
         )
@@ -320,7 +320,7 @@ def _report_arrays(
     """
     status = decisions[0].http_status if decisions else None
     whole = release and bool(decisions) and len(decisions) == len(chunk.pass_ids)
-    if whole and all(outcome is Outcome.SENT and code == status for _, outcome, code, _ in decisions):
+    if whole and all(outcome == Outcome.SENT and code == status for _, outcome, code, _ in decisions):
         return None, None, _array([_number(status)]), None
     # PostgreSQL's text knows neither NUL nor half a surrogate pair, and PassKit's words come from anywhere.
     details = [

@@ -136,7 +136,7 @@ def read_file(held: HeldImport, file: str | os.PathLike[str] | IO[bytes]) -> Mem
 
     Raises:
         CsvError: it is no member list.
-        CampaignError: the region is none.
+        CampaignError: there is no such region.
     """
     try:
         return read_members(

@@ -42,7 +42,8 @@ class RateLimit:
     ) -> Slots:
         """Reserve `count` consecutive slots, `late` seconds further on.
 
-        `late_at`: unix seconds of the database's clock; a gap behind it that was asked for already counts.
+        `late_at`: when the last late call left, unix seconds of the database's clock. A gap after it that was asked for
+        already counts.
         """
         row = await self._database.row(
             _TAKE_SLOTS,

@@ -91,9 +91,9 @@ class ListOrder:
 
 @dataclass(frozen=True, slots=True)
 class ListCampaign:
-    """What became of the order, counted in rows of the list; None as id: it was a rehearsal.
+    """What became of the order, counted in rows of the list. The id is None after a dry run.
 
-    `targeted` members would be buzzed now, `unmatched` rows name no new member of the program
+    `targeted` members would get the message now, `unmatched` rows name no new member of the program
     (rows - matched), `reasons` counts the rows that reach no member: `{"unknown_member": 12}`. `notes` tell how the
     file was read, `problems` the first rows that reach no member, with what is probably wrong with an unknown id.
     """

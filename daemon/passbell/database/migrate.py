@@ -24,7 +24,7 @@ __all__ = ["CheckReport", "MigrationReport", "check", "migrate"]
 _LOCK = 7_365_522_001
 
 _NO_RIGHT: Final = "42501"
-"""That sentence names the role, which is what is wrong."""
+"""SQLSTATE of a missing right. The sentence for it names the role, which has to be changed."""
 
 LARGE_BYTES: Final = 32 * 2**20
 """From this size on passes_master gets its index beside the platform's writes; below, building it takes a moment."""

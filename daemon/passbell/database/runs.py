@@ -86,7 +86,8 @@ class _Runs:
 
         Args:
             database: for the short calls.
-            dsn: for batches, whose connections bound how long an award or a rule may hang.
+            dsn: where batches connect. They have connections of their own, whose statement_timeout bounds how long an
+                award or a rule may hang.
             worker: this daemon's id; a run is leased to it.
             lease_seconds: how long a run stays this worker's without a batch.
             statement_seconds: statement_timeout of a batch.

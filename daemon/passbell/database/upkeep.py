@@ -47,7 +47,7 @@ class Upkeep:
         return int(row[0]) if row else 0
 
     async def answers(self, deadline: float) -> None:
-        """Ask for nothing.
+        """Make a round trip to the database.
 
         Raises:
             DatabaseUnavailable: it does not answer.

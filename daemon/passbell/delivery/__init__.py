@@ -20,10 +20,11 @@ file in `sql/functions`. The classes of this package are in the module of their 
      │       Blocks.ask                      RateLimit.take_slots, bound in `accounts`: passbell.take_slots (40)
      │       Transport.request               over_httptools, or over_httpx behind a proxy: bytes out, an answer in
      │       answers.taken, .not_taken       HTTP status → Verdict, by answers.verdict_of
-     │       Sender._stops                   Health.is_down, .is_refused: PassKit or the account, rather than this pass?
+     │       Sender._stops                   Health.is_down, .is_refused: is it PassKit or the account, not this pass?
      │       HeldChunk.decide                Verdict → Outcome, noted in memory for a second at most
     report   ChunkLoop._finish, ._report     HeldChunk.report: what is in doubt becomes Outcome.MAYBE
-     │       Queue.finish_chunk              passbell.finish_chunk (31): ledger, chunk and counters in one transaction; its counts are the metrics
+     │       Queue.finish_chunk              passbell.finish_chunk (31): ledger, chunk and counters in one transaction
+     │       count_outcomes                  its counts are the metrics (passbell.ops.metrics)
     row      passbell.deliveries             sent or failed; or again in passbell.chunks, for another attempt
 
 The states of a chunk in hand:

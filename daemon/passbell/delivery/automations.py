@@ -74,7 +74,7 @@ class Automations(DailyRuns[AutomationRuns]):
                 pass
 
     async def count_results(self) -> None:
-        """Count what is due, a campaign per call, so that none of them holds another up."""
+        """Count what is due, a campaign per call, so that no campaign holds up another."""
         async with self._turn:
             while await self._upkeep.count_due_result():
                 log.info("result_counted")

@@ -38,11 +38,11 @@ MAX_BLOCK_SECONDS: Final = 0.5
 SHARED_RATE: Final = 2000
 """From this rate on a block has slots enough to be cut in pieces."""
 LEAST: Final = 1 / 32
-"""The smallest piece: 3 ms, of which and the 6 ms after it (LATEST) three daemons have one each."""
+"""The smallest piece: 3 ms. Its slots may be used 6 ms late (LATEST), so three daemons send at the same time."""
 OTHERS: Final = 1.0
 """A daemon that has seen no other one for so many seconds counts as the only one."""
 LOOKS: Final = 4
-"""At the database's clock, before anything is sent by it."""
+"""How often the database's clock is asked before the first block."""
 SET_AHEAD_SECONDS: Final = 1.1
 """Pause after the database's clock was set ahead: slots that any daemon was given before are over then."""
 PAY_SECONDS: Final = 0.6

@@ -31,7 +31,7 @@ __all__ = ["ChunkLoop"]
 log = structlog.get_logger()
 
 CONTROL_SECONDS: Final = 0.4
-"""Between looks whether chunks in hand may go on, so that pause and cancel take effect within a second."""
+"""Seconds between checks whether chunks in hand may go on, so that pause and cancel take effect within a second."""
 FLUSH_SECONDS: Final = 1.0
 """A decided outcome is reported at the latest after this, also in the middle of a slow chunk."""
 MAX_HELD: Final = 64
@@ -64,7 +64,7 @@ class ChunkLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_rates: dict[UUID, Pacer] = {}
         self._troubled: dict[UUID, Backoff] = {}
-        """By campaign, while the sending of its chunks ends with errors of our own."""
+        """The growing rest of each campaign whose chunks end with unexpected errors."""
         self._slow_hosts = SlowHosts()
         self._stopping = False
         self.sent = 0
@@ -240,7 +240,7 @@ class ChunkLoop:
                 log.warning("database_unavailable", where="finish_chunk", reason=str(error))
                 await asyncio.sleep(backoff.next())
             except PassbellError as error:
-                # The database's encoding may lack a letter of PassKit's words: the outcome matters more than they do.
+                # The database's encoding may lack a letter of PassKit's sentence. The outcome is reported without it.
                 held.plain_words()
                 log.warning("report_refused", campaign=str(held.chunk.campaign_id), reason=str(error))
                 await asyncio.sleep(backoff.next())
@@ -316,7 +316,7 @@ class ChunkLoop:
         held_now = dict(self._held)
         lease = self._settings.lease_seconds
         extend = any(begun - held.renewed_at > lease / 3 for held in held_now.values())
-        # What was claimed just now was read just now.
+        # The passes of a chunk that was claimed a moment ago were checked with the claim.
         look = [token for token, held in held_now.items() if begun - held.claimed_at > CONTROL_SECONDS / 2]
         answer = await self._queue.renew_leases(list(held_now), lease, extend=extend, look=look)
         for token, held in held_now.items():

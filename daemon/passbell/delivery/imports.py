@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 async def run_imports(settings: Settings, database: Database, worker: UUID, wakeup: Wakeup) -> None:
-    """Work off the imports one at a time of a program, then wait to be woken; until cancelled."""
+    """Work off the open imports, one at a time per program, then wait to be woken; until cancelled."""
     imports, claims = _Imports(settings, database, worker), Claims()
     backoff = Backoff()
     while True:

@@ -1,7 +1,7 @@
-"""LISTEN on a direct connection: only an accelerator. Whatever happens here, polling decides.
+"""LISTEN on a direct connection makes the daemon quicker. Work is found by polling, whatever happens here.
 
-Behind a transaction pooler LISTEN is accepted and never heard of again. So after each connect a note is sent to
-ourselves; if it does not come back, one line says so and the daemon polls.
+A transaction pooler accepts LISTEN, but passes no notification on. So after each connect the daemon sends a
+notification to itself. If it does not come back, the log says so once, and the daemon polls.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEAF_SECONDS: Final = 600.0
 
 
 async def run_listener(url: str, database: Database, heard: Callable[[str], None]) -> None:
-    """Call `heard(payload)` for each notification, and `heard("")` after each (re)connect: something may be missed."""
+    """Call `heard(payload)` for each notification, and `heard("")` after each connect: one may have been missed."""
     backoff = Backoff(limit=30)
     while True:
         try:

@@ -45,7 +45,7 @@ class ListLoader:
         self._url = settings.database_dsn
         self._settings = settings
         if settings.csv_hosts:
-            self._policy()  # a bad entry should be told at the start, not at the first list
+            self._policy()  # an entry that is no host name is reported at the start, not at the first list
         self._lease = max(LEASE_SECONDS, settings.lease_seconds)
         self._lists = ListQueue(queue.database, self._lease)
         self.renew_every: float | None = self._lease / 3

@@ -7,9 +7,9 @@ The limit belongs to the PassKit account, so slots come from the database (`pass
 blocks of about a tenth of a second (`passbell.delivery.blocks`). Inside a block this process spaces its requests
 evenly.
 
-Slots are so wide that a request may reach PassKit 8 ms late (`passbell.slot_air`). It may use `ALLOWANCE` of them for
-jitter of the event loop; the rest belongs to what happens after it left. One that leaves later makes a debt: an order
-soon after moves the clock on by as much, so that no later request of any daemon meets the late one within a second. A
+Slots are so wide that a request may reach PassKit 8 ms late (`passbell.slot_air`). `ALLOWANCE` of them is for jitter of
+the event loop, the rest for delays after the request has left. A request that leaves later makes a debt: the next order
+of slots moves the clock on by as much, so that no later request of any daemon meets the late one within a second. A
 slot that was missed by more than `LATEST` is forfeited.
 """
 

@@ -59,7 +59,7 @@ class Duty:
         """Do it once; seconds after which to try again, None if all went well.
 
         Raises:
-            Exception: none of the database's going away.
+            Exception: an error other than DatabaseUnavailable, which is logged and tried again.
         """
         self.beat = time.monotonic()
         try:

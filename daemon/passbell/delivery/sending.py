@@ -119,10 +119,10 @@ _HALTS = {Verdict.THROTTLED, Verdict.REFUSED}
 
 
 class PacedCaller:
-    """The `passbell.passkit.wire.Caller` of a request for a recipient, a whole chunk (a list) or no chunk (a probe).
+    """On whose behalf a request is made: a recipient, a whole chunk (a list of records) or no chunk (a probe).
 
-    Every request of a client whose callers these are, reads and repeats included, takes a slot of the account's rate
-    first, and stops with its chunk.
+    It is the daemon's `passbell.passkit.wire.Caller`. Each request, reads and repeats included, first takes a slot of
+    the account's rate. If its chunk is stopped or its lease has ended, the request is not made.
     """
 
     __slots__ = ("_held", "_nth", "_pacer")

@@ -7,9 +7,9 @@ The rooms, from the outside in:
 * `recipient`: which endpoint and which identifiers belong to a pass.
 * `templates`: which designs a program's passes use, and whether they ring.
 * `answers`: what a status code means for the pass and for the account.
-* `credentials` and `skew`: tokens that PassKit accepts, also with a wrong clock on our side.
-* `transport`: which HTTP client is used. `wire`: what `over_httptools` and `over_httpx` have in common; `dryrun` stands
-  in for both and sends nothing.
+* `credentials`: tokens that PassKit accepts, also with a wrong clock on our side.
+* `transport`: which HTTP client is used, or the dry run, which sends nothing. `wire`: the interface that
+  `over_httptools` and `over_httpx` share.
 
 Nothing here retries a failed update, keeps a rate or raises for HTTP trouble: every call returns an `Answer` and the
 daemon decides. Each request is made for a `Caller` (in `wire`), an argument: it says when the request may leave.

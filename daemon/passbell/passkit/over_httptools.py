@@ -1,8 +1,8 @@
 """The fast transport: httptools (llhttp, the parser of Node.js) on the event loop's own sockets.
 
 Libraries do what is hard: llhttp reads the answers, aiohappyeyeballs chooses among addresses, ssl speaks TLS, uvloop
-moves the bytes. Left for here is which connection a request goes out on. No other thread takes part: waking one costs
-more than a request on some machines (docs/lab/performance.md, "HTTP").
+moves the bytes. This module decides which connection a request goes out on. No other thread takes part: waking one
+costs more than a request on some machines (docs/lab/performance.md, "HTTP").
 
 A connection carries one request at a time. It is used again only after a complete answer that allows it; one that
 misbehaved in any way is closed, so that no answer can be taken for another request's. Bytes that were not asked for
@@ -257,7 +257,7 @@ class _Connection(asyncio.Protocol):
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        if not self._asked:  # no request was sent: a server that says goodbye, or worse
+        if not self._asked:  # no request was sent: the server closes, or sends what was not asked for
             self.close()
             return
         if self._doubted is not None:

@@ -77,7 +77,10 @@ def _example(field: str, settings: type[BaseSettings]) -> str:
 
 
 def misspelled(environ: Mapping[str, str], settings: type[BaseSettings], prefix: str) -> list[str]:
-    """Return one sentence per variable that is meant as a setting and is none, with the nearest known name."""
+    """Return one sentence per PASSBELL_ variable that is not a setting, with the nearest known name.
+
+    A variable whose prefix alone is misspelt counts, too.
+    """
     secrets = {name for names in secret_names(settings, prefix).values() for name in names}
     known = {
         *_OTHER_NAMES,

@@ -43,7 +43,7 @@ _MISSING: Final = frozenset({
     "unbekannt", "keine angabe", "k.a.", "k. a.", "k.a", "leer", "inconnu", "inconnue",
     "non renseigné", "néant", "desconocido", "desconocida", "sin datos", "sconosciuto",
 })  # fmt: skip
-# "Na" and "Nan" are also people.
+# "Na" and "Nan" are also names of people.
 _MISSING_CODES: Final = _MISSING | {"na", "nan", "ka"}
 
 SCIENTIFIC_ADVICE: Final = (

@@ -104,7 +104,7 @@ class Consent:
         used = [
             (name, self.counts.get(index, Count()))
             for index, name, kind in self.columns
-            # A column `Status` that speaks of something else is none of consent.
+            # A column `Status` about something else is no column of consent: it is not named.
             if index in self.counts or (self.rows and kind not in {"status", "any", "tags"})
         ]
         if not used:

@@ -62,7 +62,7 @@ def match(header: Sequence[str], sample: Sequence[Sequence[str]] = ()) -> Column
 
     Of two columns for one field the better known name wins (`Member ID` over `Customer ID`), then the one that
     bears the field's own name (`email` over `mail`), then the first. `sample` are rows of the file: a column
-    of ids that is empty in all of them gives way to another, and one of payment cards is none.
+    of ids that is empty in all of them gives way to another, and one of payment cards is not used.
     """
     held: dict[str, list[tuple[int, bool, int]]] = {}
     consent: list[int] = []

@@ -110,7 +110,7 @@ def shape(text: str) -> str:
 
 
 def _alike(parts: list[str]) -> bool:
-    """Say whether ids are built alike. Zeros alone are none: they are the decimals of `1042,00`."""
+    """Say whether ids are built alike. Zeros alone do not count: they are the decimals of `1042,00`."""
     return (
         all(map(looks_like_id, parts))
         and len({shape(part) for part in parts}) == 1
