@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+from passbell.web.calls.page import Slot
 from passbell.web.page.chart import draw
-from passbell.web.rows import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,12 +14,12 @@ from passbell.database.imports import ImportOrder, apply_import, hand_over, open
 from passbell.database.lists import stage_list
 from passbell.database.pool import CONNECTION_OPTIONS
 from passbell.errors import from_database
-from passbell.web.calls.orders import CLOSE_LIST_ORDER, OPEN_LIST_ORDER
+from passbell.web.calls.campaigns import CLOSE_LIST_ORDER, OPEN_LIST_ORDER
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from fastapi import UploadFile
+
+    from passbell.web.calls.campaigns import Order
 
 __all__ = ["digest", "import_members", "order_list"]
 
@@ -45,13 +45,10 @@ def _digest(file: IO[bytes]) -> str:
 async def order_list(
     dsn: str,
     upload: UploadFile,
+    order: Order,
     *,
     owner: str,
     key: str | None,
-    program: UUID,
-    message: str,
-    name: str | None,
-    scheduled_at: datetime | None,
     submit: bool,
     encoding: str | None = None,
 ) -> UUID:
@@ -61,16 +58,9 @@ async def order_list(
         CsvError: the file is not a list.
         CampaignError: the order is refused, or no entry of the list is a member.
     """
-    order = {
-        "owner": owner,
-        "key": key,
-        "program": program,
-        "message": message,
-        "name": name,
-        "scheduled_at": scheduled_at,
-    }
+    said = {"owner": owner, "key": key, **order._asdict()}
     return await asyncio.to_thread(
-        _order, dsn, upload.file, order, submit=submit, encoding=(encoding or "").strip() or None
+        _order, dsn, upload.file, said, submit=submit, encoding=(encoding or "").strip() or None
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from passbell.web.api.strict import refuse_unknown
-from passbell.web.rows import Shape
+from passbell.web.calls import Shape
 
 __all__ = ["MAX_TARGET", "Entries", "Known", "SegmentConfig", "read_audience"]
 

@@ -22,10 +22,10 @@ from passbell.errors import CampaignError
 from passbell.web.api import strict
 from passbell.web.api.audience import MAX_TARGET, Known, conflict
 from passbell.web.api.models import Message, ProgramId, Result, Text
+from passbell.web.calls.timed import Automation, AutomationDay, AutomationResult, AutomationRun
 from passbell.web.context import Caller, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
-from passbell.web.rows import Automation, AutomationDay, AutomationResult, AutomationRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

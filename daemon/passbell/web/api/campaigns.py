@@ -15,10 +15,10 @@ from fastapi.responses import Response, StreamingResponse
 from passbell.files.csv.cells import neutralise
 from passbell.web.api import strict
 from passbell.web.api.models import Result, Text
+from passbell.web.calls.campaigns import CampaignCard, Delivery, ListReason, Reason
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import json_answer
-from passbell.web.rows import CampaignCard, Delivery, ListReason, Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

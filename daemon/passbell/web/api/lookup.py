@@ -15,10 +15,10 @@ from passbell.web.api import strict
 from passbell.web.api.audience import Known
 from passbell.web.api.models import Counted, PreviewOrder, Result, Text
 from passbell.web.api.notify import find_program, moment
+from passbell.web.calls.programs import Program, Segment
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import json_answer
-from passbell.web.rows import Program, Segment
 
 __all__ = ["counted", "router"]
 

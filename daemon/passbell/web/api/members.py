@@ -12,10 +12,10 @@ from fastapi.responses import Response
 from passbell.web.api import strict
 from passbell.web.api.models import ImportOrder, Result
 from passbell.web.api.notify import MULTIPART
+from passbell.web.calls.members import ImportCard, ImportRow
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
-from passbell.web.rows import ImportCard, ImportRow
 from passbell.web.uploads import digest, import_members
 
 __all__ = ["router"]

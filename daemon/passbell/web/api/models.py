@@ -20,7 +20,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from passbell.blank import is_blank
 from passbell.web.api.audience import MAX_TARGET, Entries, Known, SegmentConfig, conflict, read_audience
-from passbell.web.rows import Outlook, Preview, Sample, Shape
+from passbell.web.calls import Shape
+from passbell.web.calls.programs import Outlook, Preview, Sample
 
 __all__ = [
     "REFUSALS",

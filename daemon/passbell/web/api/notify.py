@@ -25,10 +25,11 @@ from passbell.web.api.models import (
     Targeted,
     TargetedOrder,
 )
+from passbell.web.calls.campaigns import Order
+from passbell.web.calls.timed import Birthday, GivenBirthdays
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
-from passbell.web.rows import Birthday, GivenBirthdays
 from passbell.web.uploads import digest, order_list
 
 if TYPE_CHECKING:
@@ -118,19 +119,18 @@ async def send(
     try:
         # Compared with `expected` in the transaction that creates the campaign, and not before: a repeat after a crash
         # finds the campaign, whatever became of the audience since.
-        campaign = await web.calls.order_push(
-            caller,
-            key,
+        wanted = Order(
             program,
             message,
             target,
             order.title,
             at,
             order.expected,
-            holdout_percent=order.holdout_percent,
-            measure_days=order.measure_days,
-            priority=order.priority,
+            order.holdout_percent,
+            order.measure_days,
+            order.priority,
         )
+        campaign = await web.calls.order_push(caller, key, wanted)
     except CampaignError as error:
         if error.sqlstate != "PB409" or order.expected is None:
             raise
@@ -297,12 +297,9 @@ async def to_list(web: Context, caller: str, form: ListOrder, key: str | None) -
         campaign = await order_list(
             web.settings.database_dsn,
             upload,
+            Order(program, message, "CSV", None if platform is None else platform.campaign_name),
             owner=caller,
             key=key,
-            program=program,
-            message=message,
-            name=None if platform is None else platform.campaign_name,
-            scheduled_at=None,
             submit=True,
             encoding=form.encoding,
         )

@@ -26,10 +26,12 @@ from passbell.web.api.models import (
     Text,
 )
 from passbell.web.api.notify import MULTIPART, birthday_program, broadcast, find_program, to_list
+from passbell.web.calls.campaigns import CampaignCard
+from passbell.web.calls.programs import Segment
+from passbell.web.calls.timed import Birthday
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import IdempotencyKey, json_answer
-from passbell.web.rows import Birthday, CampaignCard, Segment
 
 __all__ = ["router"]
 

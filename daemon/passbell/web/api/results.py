@@ -15,10 +15,10 @@ from fastapi.responses import Response
 from passbell.files.csv.cells import neutralise
 from passbell.web.api import strict
 from passbell.web.api.models import PlanOrder, Result, Text
+from passbell.web.calls.campaigns import CampaignResult, Plan, ProgramResult
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.once import json_answer
-from passbell.web.rows import CampaignResult, Plan, ProgramResult
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

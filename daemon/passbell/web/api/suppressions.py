@@ -14,9 +14,9 @@ from passbell.web.api import strict
 from passbell.web.api.audience import Known
 from passbell.web.api.models import Moment, ProgramId, Result, Text
 from passbell.web.api.notify import moment
+from passbell.web.calls.members import Suppression
 from passbell.web.context import Caller, Web
 from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
-from passbell.web.rows import Suppression
 
 __all__ = ["router"]
 

@@ -1,19 +1,19 @@
-"""The SQL functions that the API and the page call, typed: one method per function, by subject.
+"""The SQL functions that the API and the page call, typed, by subject: a method per function, and the rows it returns.
 
-What the functions return is in `passbell.web.rows`, which are the answers of the API at the same time.
+The rows are models; the API answers with them as they are.
 """
 
 from __future__ import annotations
 
-from passbell.web.calls.base import AUDIENCE_SECONDS
+from passbell.web.calls.base import AUDIENCE_SECONDS, Shape
+from passbell.web.calls.campaigns import CampaignCalls
 from passbell.web.calls.members import MemberCalls
-from passbell.web.calls.orders import OrderCalls
 from passbell.web.calls.programs import ProgramCalls
-from passbell.web.calls.requests import Begun, RequestCalls
+from passbell.web.calls.requests import RequestCalls
 from passbell.web.calls.timed import TimedCalls
 
-__all__ = ["AUDIENCE_SECONDS", "Begun", "Calls"]
+__all__ = ["AUDIENCE_SECONDS", "Calls", "Shape"]
 
 
-class Calls(ProgramCalls, OrderCalls, TimedCalls, MemberCalls, RequestCalls):
+class Calls(ProgramCalls, CampaignCalls, TimedCalls, MemberCalls, RequestCalls):
     """All of them."""

@@ -1,20 +1,31 @@
-# ruff: noqa: PLR0917 - the arguments are those of the SQL functions, in their order
 """The SQL functions that the page alone calls (86_page.sql, 87_automation_cards.sql), typed."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - pydantic reads it at run time
 
-from passbell.errors import CampaignError
-from passbell.web.calls import AUDIENCE_SECONDS, Calls
-from passbell.web.rows import CampaignCard, ImportRow, ListReason, Reason, Shape, Slot
+from passbell.web.calls import AUDIENCE_SECONDS, Calls, Shape
+from passbell.web.calls.campaigns import CampaignCard, ListReason, Reason  # noqa: TC001
+from passbell.web.calls.members import ImportRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Brought", "DraftRow", "Moment", "Month", "Occasion", "PageCalls", "ProgramPage"]
+    from passbell.web.calls.campaigns import Order
+
+__all__ = ["Brought", "DraftRow", "Moment", "Month", "Occasion", "PageCalls", "ProgramPage", "Slot"]
+
+
+class Slot(Shape):
+    """A stretch of time and what was sent in it."""
+
+    slot: int
+    starts_at: datetime
+    seconds: float
+    sent: int
+    failed: int
 
 
 class Moment(Shape):
@@ -119,89 +130,44 @@ class PageCalls(Calls):
 
     async def moment_of(self, campaign: UUID) -> Moment:
         """All numbers of a campaign's page, of one moment."""
-        found = await self._rows(
+        return await self._one(
             Moment,
             "select * from passbell.page_campaign(p_campaign => %(campaign)s)",
             {"campaign": campaign},
             AUDIENCE_SECONDS,
+            missing=f"There is no campaign {campaign}.",
         )
-        if not found:
-            raise CampaignError(f"There is no campaign {campaign}.", "PB404")
-        return found[0]
 
     # ── orders and drafts ────────────────────────────────────
 
     async def draft(self, campaign: UUID) -> DraftRow:
         """A draft."""
-        return (
-            await self._rows(
-                DraftRow,
-                "select * from passbell.page_draft(p_campaign => %(campaign)s)",
-                {"campaign": campaign},
-                AUDIENCE_SECONDS,
-            )
-        )[0]
+        return await self._one(
+            DraftRow,
+            "select * from passbell.page_draft(p_campaign => %(campaign)s)",
+            {"campaign": campaign},
+            AUDIENCE_SECONDS,
+        )
 
-    async def save_draft(
-        self,
-        owner: str,
-        campaign: UUID | None,
-        program: UUID,
-        message: str,
-        target: str,
-        name: str | None,
-        scheduled_at: datetime | None,
-        holdout: float | None,
-    ) -> UUID:
+    async def save_draft(self, owner: str, campaign: UUID | None, order: Order) -> UUID:
         """Keep the form as a draft."""
-        value = await self._value(
+        return await self._id(
             "select passbell.page_save_draft(p_owner => %(owner)s, p_campaign => %(campaign)s,"
             " p_program => %(program)s, p_message => %(message)s, p_target => %(target)s,"
             " p_name => %(name)s, p_scheduled_at => %(scheduled_at)s,"
-            " p_holdout => %(holdout)s::numeric)",
-            {
-                "owner": owner,
-                "campaign": campaign,
-                "program": program,
-                "message": message,
-                "target": target,
-                "name": name,
-                "scheduled_at": scheduled_at,
-                "holdout": holdout,
-            },
+            " p_holdout => %(holdout_percent)s::numeric)",
+            {"owner": owner, "campaign": campaign, **order._asdict()},
             AUDIENCE_SECONDS,
         )
-        return UUID(str(value))
 
-    async def submit_draft(
-        self,
-        owner: str,
-        campaign: UUID,
-        program: UUID,
-        message: str,
-        target: str,
-        name: str | None,
-        scheduled_at: datetime | None,
-        expected: int | None,
-        holdout: float | None,
-    ) -> None:
+    async def submit_draft(self, owner: str, campaign: UUID, order: Order) -> None:
         """Submit a draft as it was confirmed."""
         await self._value(
             "select passbell.page_submit_draft(p_owner => %(owner)s, p_campaign => %(campaign)s,"
             " p_program => %(program)s, p_message => %(message)s, p_target => %(target)s,"
             " p_name => %(name)s, p_scheduled_at => %(scheduled_at)s, p_expected => %(expected)s,"
-            " p_holdout => %(holdout)s::numeric)",
-            {
-                "owner": owner,
-                "campaign": campaign,
-                "program": program,
-                "message": message,
-                "target": target,
-                "name": name,
-                "scheduled_at": scheduled_at,
-                "expected": expected,
-                "holdout": holdout,
-            },
+            " p_holdout => %(holdout_percent)s::numeric)",
+            {"owner": owner, "campaign": campaign, **order._asdict()},
             AUDIENCE_SECONDS,
         )
 
@@ -228,12 +194,12 @@ class PageCalls(Calls):
 
     async def program_page(self, program: UUID) -> ProgramPage:
         """What a program says about its messages."""
-        found = await self._rows(
-            ProgramPage, "select * from passbell.page_program(p_program => %(program)s)", {"program": program}
+        return await self._one(
+            ProgramPage,
+            "select * from passbell.page_program(p_program => %(program)s)",
+            {"program": program},
+            missing=f"There is no program {program}.",
         )
-        if not found:
-            raise CampaignError(f"There is no program {program}.", "PB404")
-        return found[0]
 
     async def report(self, program: UUID, month: date) -> dict[str, Any]:
         """The month's figures."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from passbell.web.rows import Slot
+    from passbell.web.calls.page import Slot
 
 __all__ = ["Bar", "Chart", "draw"]
 

@@ -23,7 +23,8 @@ from passbell.web.uploads import order_list
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from passbell.web.rows import Preview
+    from passbell.web.calls.campaigns import Order
+    from passbell.web.calls.programs import Preview
 
 __all__ = ["router"]
 
@@ -137,22 +138,12 @@ async def save_draft(
     csv_file: Annotated[UploadFile | None, File(alias="csvFile")] = None,
 ) -> HTMLResponse:
     """Keep the form as a draft; nothing is sent."""
-    program, message = draft.required()
-    at = await _moment(web, program, draft)
-    target = draft.target
-    listed = await _stage(web, session, draft, csv_file, at)
+    program, _ = draft.required()
+    order = draft.order(await _moment(web, program, draft))
+    listed = await _stage(web, session, draft, csv_file, order)
     made = listed or _named("draft", draft.draft)
-    if not listed or draft.held_back is not None:
-        made = await web.calls.save_draft(
-            session.name,
-            made,
-            program,
-            message,
-            target,
-            draft.name.strip() or None,
-            at,
-            draft.held_back,
-        )
+    if not listed or order.holdout_percent is not None:
+        made = await web.calls.save_draft(session.name, made, order)
     return redirect(request, f"/campaigns/{made}")
 
 
@@ -168,15 +159,14 @@ async def confirm(
     program, _ = draft.required()
     at = await _moment(web, program, draft)
     await web.calls.require_order(program, draft.target, at)
-    upload = await _stage(web, session, draft, csv_file, at)
+    upload = await _stage(web, session, draft, csv_file, draft.order(at))
     return await _ask(request, web, session, draft, await _count(web, draft, program, upload), upload, at)
 
 
 async def _stage(
-    web: Context, session: Session, draft: Draft, csv_file: UploadFile | None, at: datetime | None
+    web: Context, session: Session, draft: Draft, csv_file: UploadFile | None, order: Order
 ) -> uuid.UUID | None:
     """Put the uploaded list under a draft of its own; None for another audience, which takes no file."""
-    program, message = draft.required()
     uploaded = csv_file is not None and bool(csv_file.filename)
     if draft.audience != "csv":
         if uploaded:
@@ -187,12 +177,9 @@ async def _stage(
     return await order_list(
         web.settings.database_dsn,
         csv_file,
+        order,
         owner=session.name,
         key=None,
-        program=program,
-        message=message,
-        name=draft.name.strip() or None,
-        scheduled_at=at,
         submit=False,
         encoding=draft.encoding,
     )
@@ -265,9 +252,10 @@ async def send(
     upload: Annotated[str, Form(max_length=40)] = "",
 ) -> HTMLResponse:
     """Send what was confirmed, to as many phones as were shown; ask again if the audience has moved."""
-    program, message = draft.required()
-    draft_list, kept, target = _named("upload", upload), _named("draft", draft.draft), draft.target
+    program, _ = draft.required()
+    draft_list, kept = _named("upload", upload), _named("draft", draft.draft)
     at = await _moment(web, program, draft)
+    order = draft.order(at, expected)
 
     async def again(problem: str) -> HTMLResponse:
         count = await _count(web, draft, program, draft_list)
@@ -277,15 +265,11 @@ async def send(
         return await again("Type the number of phones to confirm.")
 
     async def work() -> tuple[int, dict[str, Any]]:
-        name, held = draft.name.strip() or None, draft.held_back
-        if ready := draft_list or kept:
-            await web.calls.submit_draft(
-                session.name, ready, program, message, target, name, at, expected, held
-            )
-            return 202, {"campaignId": str(ready)}
-        campaign = await web.calls.order_push(
-            session.name, key, program, message, target, name, at, expected, holdout_percent=held
-        )
+        campaign = draft_list or kept
+        if campaign is None:
+            campaign = await web.calls.order_push(session.name, key, order)
+        else:
+            await web.calls.submit_draft(session.name, campaign, order)
         return 202, {"campaignId": str(campaign)}
 
     try:

@@ -9,9 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from passbell.blank import is_blank
 from passbell.web.api.models import Text  # noqa: TC001 - pydantic reads it at run time
+from passbell.web.calls.campaigns import Order
 from passbell.web.errors import ApiError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from passbell.web.calls.page import DraftRow
 
 __all__ = ["Draft", "dropped"]
@@ -125,6 +128,19 @@ class Draft(BaseModel):
         if not 0 <= percent <= MOST_HELD:
             raise ApiError(400, "HOLDOUT", "Hold back a share from 0 to 50 %.")
         return percent
+
+    def order(self, at: datetime | None, expected: int | None = None) -> Order:
+        """Return what the form orders."""
+        program, message = self.required()
+        return Order(
+            program,
+            message,
+            self.target,
+            self.name.strip() or None,
+            at,
+            expected,
+            holdout_percent=self.held_back,
+        )
 
     def required(self) -> tuple[uuid.UUID, str]:
         """Insist on a program and a message."""
