@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from passbell.web.calls.page import Slot
-from passbell.web.page.chart import draw
+from passbell.web.page.history import draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

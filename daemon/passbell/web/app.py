@@ -1,14 +1,15 @@
-"""Puts the API and the page together."""
+"""Puts the API and the page together; an error is a page for the browser, a notice for htmx, JSON for programs."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from passbell import __version__
@@ -26,20 +27,26 @@ from passbell.web.api import (
     suppressions,
 )
 from passbell.web.api.models import REFUSALS
-from passbell.web.auth import ApiKeys
+from passbell.web.auth import ApiKeys, Sessions
 from passbell.web.calls.page import PageCalls
 from passbell.web.context import Context
 from passbell.web.gate import FAILURE_LIMIT, KEY_LIMIT, Gate
-from passbell.web.page import routes as page
-from passbell.web.page.session import Sessions
+from passbell.web.page import automations as automation_pages
+from passbell.web.page import compose, docs, history, imports, panels, signin
+from passbell.web.page import programs as program_pages
+from passbell.web.page.render import is_htmx, page, redirect
+from passbell.web.page.signin import NotSignedIn, session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from fastapi import Request
+    from fastapi.responses import Response
     from starlette.types import ASGIApp
 
     from passbell.settings import Settings
     from passbell.web.auth import Limit
+    from passbell.web.errors import ApiError
 
 __all__ = ["create_app"]
 
@@ -63,6 +70,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Database(settings.database_dsn, size=POOL_SIZE) as database:
             sessions.calls = calls = PageCalls(database)
+            app.state.readiness = health.Readiness()
             app.state.context = Context(settings, database, calls, keys, sessions, gate.failures)
             yield
 
@@ -76,7 +84,8 @@ def create_app(
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    errors.install(app, page.page_error)
+    errors.install(app, _page_error)
+    app.add_exception_handler(NotSignedIn, _sign_in_first)
     for router in (
         notify.router,
         campaigns.router,
@@ -89,12 +98,46 @@ def create_app(
     ):
         app.include_router(router, responses=REFUSALS)
     app.include_router(health.router)
-    page.install(app)
+    for router in (
+        signin.router,
+        compose.router,
+        history.router,
+        automation_pages.router,
+        program_pages.router,
+        panels.router,
+        imports.router,
+        docs.router,
+    ):
+        app.include_router(router)
     app.add_api_route("/favicon.ico", _icon, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     gate = Gate(app, keys, sessions, key_limit=key_limit, failure_limit=failure_limit)
     return gate
+
+
+async def _sign_in_first(request: Request, _error: Exception) -> Response:
+    if is_htmx(request):
+        return redirect(request, "/login")
+    where = request.url.path if request.method == "GET" else "/"
+    return RedirectResponse(f"/login?next={quote(where)}", status_code=303)
+
+
+def _page_error(request: Request, error: ApiError) -> Response | None:
+    """Return the error for people; None where programs call."""
+    if request.url.path == "/live" or request.url.path.startswith(
+        ("/api", "/ready", "/openapi.json", "/static/")
+    ):
+        return None
+    if is_htmx(request):
+        response: HTMLResponse = page(request, "_notice.html", code=error.status, error=error)
+        response.headers["HX-Retarget"] = "#notice"
+        response.headers["HX-Reswap"] = "innerHTML"
+        return response
+    session = session_of(request)
+    response = page(request, "error.html", session, code=error.status, error=error)
+    response.headers.update(error.headers)
+    return response
 
 
 async def _icon() -> FileResponse:

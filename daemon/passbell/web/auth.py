@@ -1,20 +1,37 @@
-"""API keys: who is calling, in constant time, and how often they may.
+"""Who is calling: API keys, the sessions of the page, and how often a caller may.
 
 Keys come from PASSBELL_API_KEYS, `key` or `name:key`. The name is shown in logs and in `created_by`; the key never
 leaves this module. Limits live in the memory of one process: they protect this process.
+
+A session is a signed, HttpOnly, SameSite=strict cookie with the key's name and a random id, not the key. The database
+holds a digest of the id from sign-in to sign-out, so signing out ends the session for every process of `passbell web`.
+The CSRF token is a keyed digest of the id. Changing any API key ends every session, because the signature depends on
+them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from fastapi.requests import HTTPConnection
+from itsdangerous import BadData, URLSafeTimedSerializer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["ApiKeys", "Limit", "Throttle", "presented_key"]
+    from fastapi.responses import Response
+    from starlette.types import Scope
+
+    from passbell.web.calls import Calls
+
+__all__ = ["ApiKeys", "Limit", "Session", "Sessions", "Throttle", "presented_key"]
+
+COOKIE: Final = "passbell_session"
+SESSION_SECONDS: Final = 12 * 3600
 
 _MAX_NAME: Final = 40
 _MAX_ADDRESSES: Final = 10_000
@@ -64,6 +81,66 @@ def presented_key(headers: Mapping[bytes, bytes]) -> str | None:
         return key
     scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").strip().partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+class Session(NamedTuple):
+    """Who is signed in."""
+
+    name: str
+    csrf: str
+    digest: str
+
+
+class Sessions:
+    """Makes, reads and ends sessions."""
+
+    def __init__(self, keys: ApiKeys) -> None:
+        self._keys = keys
+        self._serializer = URLSafeTimedSerializer(keys.signing_key, salt="session")
+        self.calls: Calls | None = None
+        """Set while the application runs."""
+
+    async def start(self, calls: Calls, response: Response, name: str, *, secure: bool) -> None:
+        """Put a new session into the database and into the answer."""
+        nonce = secrets.token_urlsafe(18)
+        await calls.open_session(_nonce_digest(nonce), name, SESSION_SECONDS)
+        response.set_cookie(
+            COOKIE,
+            str(self._serializer.dumps([name, nonce])),
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=secure,
+            path="/",
+        )
+
+    async def end(self, calls: Calls, response: Response, session: Session) -> None:
+        """End the session, and take the cookie away."""
+        await calls.end_session(session.digest)
+        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+
+    async def read(self, scope: Scope) -> Session | None:
+        """Return the session of a request, None if there is none that holds. Reads headers alone.
+
+        Raises:
+            PassbellError: the database cannot say.
+        """
+        cookie = HTTPConnection(scope).cookies.get(COOKIE, "")
+        try:
+            name, nonce = self._serializer.loads(cookie, max_age=SESSION_SECONDS)
+        except (BadData, ValueError, TypeError):
+            return None
+        if not self._keys.has_name(name) or self.calls is None:
+            return None
+        digest = _nonce_digest(nonce)
+        if not await self.calls.session_holds(digest, name):
+            return None
+        token = hmac.new(self._keys.signing_key, f"csrf {nonce}".encode(), hashlib.sha256)
+        return Session(name, token.hexdigest(), digest)
+
+
+def _nonce_digest(nonce: str) -> str:
+    return hashlib.sha256(nonce.encode()).hexdigest()
 
 
 class Limit(NamedTuple):

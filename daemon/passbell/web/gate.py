@@ -27,7 +27,7 @@ from passbell.web.errors import ApiError, defect, error_response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from passbell.web.page.session import Sessions
+    from passbell.web.auth import Sessions
 
 __all__ = ["MAX_BODY", "MAX_FORM", "MAX_UPLOAD", "Gate", "TooLarge"]
 

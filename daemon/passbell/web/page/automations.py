@@ -19,7 +19,7 @@ from passbell.web.api.strict import PageRoute, parts_of
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.page.render import page, redirect
-from passbell.web.page.session import SignedIn, Writing
+from passbell.web.page.signin import SignedIn, Writing
 
 __all__ = ["router"]
 

@@ -12,12 +12,13 @@ from fastapi.responses import HTMLResponse
 
 from passbell.errors import CampaignError
 from passbell.web.api.strict import PageRoute
+from passbell.web.auth import Session
 from passbell.web.context import Context, Web
 from passbell.web.errors import ApiError
 from passbell.web.once import fingerprint, once
 from passbell.web.page.draft import Draft, dropped
 from passbell.web.page.render import page, redirect
-from passbell.web.page.session import Session, SignedIn, Writing
+from passbell.web.page.signin import SignedIn, Writing
 from passbell.web.uploads import order_list
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from passbell.web.page.render import page
-from passbell.web.page.session import session_of
+from passbell.web.page.signin import session_of
 
 __all__ = ["router"]
 

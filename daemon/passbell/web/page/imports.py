@@ -14,7 +14,7 @@ from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.page.history import STOP_POLLING
 from passbell.web.page.render import page, redirect
-from passbell.web.page.session import SignedIn, Writing
+from passbell.web.page.signin import SignedIn, Writing
 from passbell.web.uploads import import_members
 
 __all__ = ["router"]

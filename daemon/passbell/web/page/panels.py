@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from passbell.web.api.strict import PageRoute
 from passbell.web.context import Web
 from passbell.web.page.render import page
-from passbell.web.page.session import SignedIn, Writing
+from passbell.web.page.signin import SignedIn, Writing
 
 __all__ = ["router"]
 

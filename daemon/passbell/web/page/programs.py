@@ -17,7 +17,7 @@ from passbell.web.calls.page import Month
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.page.render import page, redirect
-from passbell.web.page.session import SignedIn, Writing
+from passbell.web.page.signin import SignedIn, Writing
 
 __all__ = ["router"]
 

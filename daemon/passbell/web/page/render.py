@@ -18,7 +18,7 @@ from passbell.report import interval_bar
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from passbell.web.page.session import Session
+    from passbell.web.auth import Session
 
 __all__ = ["is_htmx", "page", "redirect"]
 

@@ -1,25 +1,73 @@
 # ruff: noqa: TC001, TC002 - FastAPI reads the signatures at run time
-"""Signing in and out."""
+"""Signing in and out, and what the page's calls need of a session.
+
+The gate reads the session before anything of the request's body; here it is only asked for.
+"""
 
 from __future__ import annotations
 
+import hmac
 from math import ceil
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import structlog
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse
 
+from passbell.web.auth import Session
 from passbell.web.context import Web
+from passbell.web.errors import ApiError
 from passbell.web.gate import client_address
 from passbell.web.page.render import page, redirect
-from passbell.web.page.session import Writing, same_origin, session_of
 
-__all__ = ["router"]
+__all__ = ["NotSignedIn", "SignedIn", "Writing", "router", "session_of"]
 
 log = structlog.get_logger()
 
 router = APIRouter(include_in_schema=False)
+
+
+class NotSignedIn(Exception):
+    """There is no session (any more)."""
+
+
+def session_of(request: Request) -> Session | None:
+    """Return the session that the gate has found."""
+    found: Session | None = getattr(request.state, "session", None)
+    return found
+
+
+def same_origin(request: Request) -> bool:
+    """Whether a POST comes from our own page, as far as the browser says."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _signed_in(request: Request) -> Session:
+    session = session_of(request)
+    if session is None:
+        if (trouble := getattr(request.state, "trouble", None)) is not None:
+            raise trouble
+        raise NotSignedIn
+    return session
+
+
+async def _writing(request: Request) -> Session:
+    """A session whose request carries the CSRF token, in the header (htmx) or in the form."""
+    session = _signed_in(request)
+    token = request.headers.get("x-csrf-token") or str((await request.form()).get("csrf", ""))
+    if not same_origin(request) or not hmac.compare_digest(token.encode(), session.csrf.encode()):
+        raise ApiError(
+            403, "CSRF", "This form is too old or did not come from this page: reload and try again."
+        )
+    return session
+
+
+SignedIn = Annotated[Session, Depends(_signed_in)]
+Writing = Annotated[Session, Depends(_writing)]
 
 
 @router.get("/login")
