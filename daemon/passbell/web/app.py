@@ -19,12 +19,11 @@ from passbell.web.api import (
     automations,
     campaigns,
     health,
-    lookup,
     members,
     notify,
     platform,
+    programs,
     results,
-    suppressions,
 )
 from passbell.web.api.models import REFUSALS
 from passbell.web.auth import ApiKeys, Sessions
@@ -91,8 +90,7 @@ def create_app(
         campaigns.router,
         results.router,
         automations.router,
-        lookup.router,
-        suppressions.router,
+        programs.router,
         members.router,
         platform.router,
     ):

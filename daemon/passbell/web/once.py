@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from passbell.web.calls import Calls
 
-__all__ = ["IdempotencyKey", "fingerprint", "json_answer", "once"]
+__all__ = ["IdempotencyKey", "fingerprint", "json_answer", "once", "result"]
 
 IdempotencyKey = Annotated[
     str | None,
@@ -38,6 +38,11 @@ IdempotencyKey = Annotated[
 def json_answer(content: Any, status: int = 200) -> Response:
     """Return JSON; models with camelCase names, times as ISO 8601."""
     return Response(orjson.dumps(content, default=_plain), status_code=status, media_type="application/json")
+
+
+def result(found: Any, **beside: Any) -> Response:
+    """Return what was asked for, in the shape of every answer."""
+    return json_answer({"success": True, "result": found, **beside})
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,7 @@ from passbell.web.api.models import Message, ProgramId, Result, Text
 from passbell.web.calls.timed import Automation, AutomationDay, AutomationResult, AutomationRun
 from passbell.web.context import Caller, Web
 from passbell.web.errors import ApiError
-from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
+from passbell.web.once import IdempotencyKey, fingerprint, once, result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ async def automations(
 ) -> Response:
     """Return those of a program, or all."""
     program = None if program_id is None else await web.calls.find_program(program_id)
-    return json_answer({"success": True, "result": await web.calls.automations(program)})
+    return result(await web.calls.automations(program))
 
 
 @router.post("", status_code=201, response_model=Result[Automation], summary="Make an automation")
@@ -150,8 +150,7 @@ async def one(web: Web, automation: Id) -> Response:
     """Return the automation and what it did on the last days it ran."""
     card = await web.calls.automation(automation)
     runs = await web.calls.automation_history(automation)
-    result = card.model_dump(mode="json", by_alias=True) | {"runs": runs}
-    return json_answer({"success": True, "result": result})
+    return result(card.model_dump(mode="json", by_alias=True) | {"runs": runs})
 
 
 @router.patch("/{id}", response_model=Result[Automation], summary="Change an automation")
@@ -159,7 +158,7 @@ async def change(body: AutomationChange, web: Web, caller: Caller, automation: I
     """Change the fields that are given; they count from the next run."""
     with _judged():
         saved = await web.calls.save_automation(caller, automation, orjson.dumps(body.columns()).decode())
-    return json_answer({"success": True, "result": saved})
+    return result(saved)
 
 
 @router.delete("/{id}", response_model=Result[Automation], summary="Delete an automation")
@@ -167,7 +166,7 @@ async def delete(web: Web, caller: Caller, automation: Id) -> Response:
     """Delete it with its runs and proofs, and return it as it was; 409 while a campaign of it is not over."""
     card = await web.calls.automation(automation)
     await web.calls.delete_automation(caller, automation)
-    return json_answer({"success": True, "result": card})
+    return result(card)
 
 
 @router.get("/{id}/preview", response_model=Result[list[AutomationDay]], summary="Backtest")
@@ -178,10 +177,10 @@ async def preview(
 ) -> Response:
     """Return for how many it would have been due on each of the last local days, had it been on."""
     await web.calls.automation(automation)
-    return json_answer({"success": True, "result": await web.calls.automation_preview(automation, days)})
+    return result(await web.calls.automation_preview(automation, days))
 
 
 @router.get("/{id}/results", response_model=Result[AutomationResult], summary="What it has brought")
 async def results(web: Web, automation: Id) -> Response:
     """Return how many more came among those who got the message, added up over all its days."""
-    return json_answer({"success": True, "result": await web.calls.automation_results(automation)})
+    return result(await web.calls.automation_results(automation))

@@ -18,7 +18,7 @@ from passbell.web.api.models import Result, Text
 from passbell.web.calls.campaigns import CampaignCard, Delivery, ListReason, Reason
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
-from passbell.web.once import json_answer
+from passbell.web.once import result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -86,7 +86,7 @@ async def page_of_campaigns(
     program = None if program_id is None else await web.calls.find_program(program_id)
     found = await web.calls.campaigns(program, before, limit, status)
     following = cursor(found[-1]) if len(found) == limit else None
-    return json_answer({"success": True, "result": found, "next": following})
+    return result(found, next=following)
 
 
 @router.get(
@@ -95,11 +95,11 @@ async def page_of_campaigns(
 async def campaign(web: Web, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """Return the campaign; `reasons` counts outcomes, `list` the rows of a list that reach no member."""
     card = await web.calls.campaign(campaign_id)
-    result = card.model_dump(mode="json", by_alias=True) | {
+    detail = card.model_dump(mode="json", by_alias=True) | {
         "reasons": await web.calls.reasons(campaign_id),
         "list": await web.calls.list_reasons(campaign_id),
     }
-    return json_answer({"success": True, "result": result})
+    return result(detail)
 
 
 @router.get(
@@ -123,7 +123,7 @@ async def deliveries(
         return ledger_csv(web, campaign_id, outcome, reason)
     found = await web.calls.deliveries(campaign_id, after, limit, outcome, reason)
     following = str(found[-1].pass_id) if len(found) == limit else None
-    return json_answer({"success": True, "result": found, "next": following})
+    return result(found, next=following)
 
 
 def ledger_csv(web: Context, campaign: UUID, outcome: str | None, reason: str | None) -> Response:
@@ -168,22 +168,22 @@ def _line(cells: list[str]) -> str:
 @router.post("/{id}/pause", response_model=Result[CampaignCard], summary="Pause")
 async def pause(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """Stop within a second; resume goes on with those not reached yet."""
-    return json_answer({"success": True, "result": await web.calls.verb(caller, "pause", campaign_id)})
+    return result(await web.calls.verb(caller, "pause", campaign_id))
 
 
 @router.post("/{id}/resume", response_model=Result[CampaignCard], summary="Resume")
 async def resume(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """Go on with a paused campaign."""
-    return json_answer({"success": True, "result": await web.calls.verb(caller, "resume", campaign_id)})
+    return result(await web.calls.verb(caller, "resume", campaign_id))
 
 
 @router.post("/{id}/cancel", response_model=Result[CampaignCard], summary="Cancel")
 async def cancel(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """End it for good: members not reached yet are skipped."""
-    return json_answer({"success": True, "result": await web.calls.verb(caller, "cancel", campaign_id)})
+    return result(await web.calls.verb(caller, "cancel", campaign_id))
 
 
 @router.post("/{id}/retry-failed", response_model=Result[CampaignCard], summary="Retry failures")
 async def retry_failed(web: Web, caller: Caller, campaign_id: Annotated[UUID, Path(alias="id")]) -> Response:
     """Try the failed passes of a completed campaign again, and no others."""
-    return json_answer({"success": True, "result": await web.calls.verb(caller, "retry-failed", campaign_id)})
+    return result(await web.calls.verb(caller, "retry-failed", campaign_id))

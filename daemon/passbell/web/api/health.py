@@ -15,7 +15,7 @@ from passbell.errors import PassbellError
 from passbell.web.api.models import ErrorBody, Result
 from passbell.web.context import Web
 from passbell.web.errors import ApiError, error_response
-from passbell.web.once import json_answer
+from passbell.web.once import result
 
 __all__ = ["Readiness", "router"]
 
@@ -55,7 +55,7 @@ def _look(dsn: str) -> str | None:
 @router.get("/live", response_model=Result[str], summary="Is the process alive?")
 async def live() -> Response:
     """Answer as long as the process can."""
-    return json_answer({"success": True, "result": "alive"})
+    return result("alive")
 
 
 @router.get("/ready", response_model=Result[str], summary="Can it serve?", responses=NOT_READY)
@@ -64,4 +64,4 @@ async def ready(request: Request, web: Web) -> Response:
     problem = await request.app.state.readiness.problem(web.settings.database_dsn)
     if problem is not None:
         return error_response(ApiError(503, "NOT_READY", problem))
-    return json_answer({"success": True, "result": "ready"})
+    return result("ready")

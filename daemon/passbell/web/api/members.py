@@ -1,5 +1,5 @@
 # ruff: noqa: TC001, TC002, TC003 - FastAPI reads the signatures at run time
-"""Members: import by upload."""
+"""Members: imported from an uploaded CSV."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fastapi.responses import Response
 
 from passbell.web.api import strict
 from passbell.web.api.models import ImportOrder, Result
-from passbell.web.api.notify import MULTIPART
+from passbell.web.api.scope import MULTIPART, required_program
 from passbell.web.calls.members import ImportCard, ImportRow
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
-from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
+from passbell.web.once import IdempotencyKey, fingerprint, once, result
 from passbell.web.uploads import digest, import_members
 
 __all__ = ["router"]
@@ -51,11 +51,10 @@ async def import_csv(
 
     200 with the report when it is done within some seconds, else 202: ask `GET /api/members/import/{id}`.
     """
-    if not (form.program_id and form.program_id.strip()):
-        raise ApiError(400, "PROGRAM_REQUIRED", "Program ID required")
+    name = required_program(form.program_id)
     if form.csv_file is None:
         raise ApiError(400, "CSV_REQUIRED", "A CSV file of members is required (csvFile).")
-    name, upload, dry_run, encoding = form.program_id, form.csv_file, form.dry_run, form.encoding
+    upload = form.csv_file
 
     async def work() -> tuple[int, dict[str, Any]]:
         program = await web.calls.find_program(name)
@@ -64,13 +63,13 @@ async def import_csv(
             upload,
             owner=caller,
             program=program,
-            dry_run=dry_run,
-            encoding=encoding,
+            dry_run=form.dry_run,
+            encoding=form.encoding,
         )
         report = await _report(web, made)
         return (202 if report["status"] in _OPEN else 200), {"success": True, "result": report}
 
-    same = fingerprint("import", name, dry_run, encoding, await digest(upload))
+    same = fingerprint("import", name, form.dry_run, form.encoding, await digest(upload))
     return await once(web.calls, caller, idempotency_key, same, work)
 
 
@@ -81,7 +80,7 @@ async def one_import(
     after: Annotated[int, Query(ge=0, le=2_000_000_000, description="Rows after this number")] = 0,
 ) -> Response:
     """Return totals, and the rows with a problem."""
-    return json_answer({"success": True, "result": await _report(web, import_id, after)})
+    return result(await _report(web, import_id, after))
 
 
 async def _report(web: Context, import_id: UUID, after: int = 0) -> dict[str, Any]:

@@ -21,36 +21,27 @@ from passbell.web.api.models import (
     PlatformListOrder,
     Rehearsed,
     Result,
-    Scope,
     Targeted,
     TargetedOrder,
 )
+from passbell.web.api.scope import MULTIPART, find_program, given, moment, named_program
 from passbell.web.calls.campaigns import Order
 from passbell.web.calls.timed import Birthday, GivenBirthdays
 from passbell.web.context import Caller, Context, Web
 from passbell.web.errors import ApiError
-from passbell.web.once import IdempotencyKey, fingerprint, json_answer, once
+from passbell.web.once import IdempotencyKey, fingerprint, once, result
 from passbell.web.uploads import digest, order_list
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
-    "MULTIPART",
-    "birthday_program",
     "broadcast",
-    "find_program",
-    "given",
-    "held_back",
-    "moment",
-    "rehearse",
     "router",
     "to_list",
 ]
 
 router = strict.router("/api", "Orders")
-
-MULTIPART: Final = "multipart/form-data"
 
 MAX_WAIT: Final = 60.0
 _LOOK_SECONDS: Final = 0.2
@@ -62,27 +53,6 @@ Wait = Annotated[
         ge=0, le=MAX_WAIT, description="Answer after the campaign has ended, at most so many seconds later"
     ),
 ]
-
-
-def given(program: str | None, message: str | None) -> tuple[str, str]:
-    """Insist on a program and a message, in the words that forms are used to."""
-    if not (program and program.strip() and message and message.strip()):
-        raise ApiError(400, "MESSAGE_AND_PROGRAM_REQUIRED", "Message and Program ID required")
-    return program, message
-
-
-async def find_program(web: Context, order: Scope | PlatformListOrder | BirthdayOrder) -> UUID:
-    """Find the program of an order, which must be what the order says of it."""
-    program = await web.calls.find_program(order.program_id or "")
-    await web.calls.require_scope(program, order.tenant_id, order.protocol)
-    return program
-
-
-async def moment(web: Context, program: UUID, at: datetime | None) -> datetime | None:
-    """Read a time without an offset by the program's own clock."""
-    if at is None or at.tzinfo is not None:
-        return at
-    return await web.calls.moment(program, at.isoformat())
 
 
 @router.post("/notify/broadcast", status_code=202, response_model=Result[Ordered], summary="Send a message")
@@ -135,10 +105,10 @@ async def send(
         if error.sqlstate != "PB409" or order.expected is None:
             raise
         raise moved((await web.calls.preview(program, target)).reachable, order.expected) from error
-    result = await _ordered(web, campaign, total, wait) | await held_back(
+    made = await _ordered(web, campaign, total, wait) | await held_back(
         web, program, at, waits=wait is not None
     )
-    return 202, {"success": True, "result": result}
+    return 202, {"success": True, "result": made}
 
 
 async def held_back(web: Context, program: UUID, at: datetime | None, *, waits: bool) -> dict[str, Any]:
@@ -199,14 +169,14 @@ async def rehearse(body: Broadcast, web: Web) -> Response:
     count = await web.calls.preview(program, target)
     if body.holdout_percent is not None:
         count.would_hold = round(count.reachable * body.holdout_percent / 100)
-    result = Rehearsed(
+    found = Rehearsed(
         **count.model_dump(),
         **outlook.model_dump(),
         total=count.reachable,
         samples=samples,
         warnings=await web.calls.warnings(program, message),
     )
-    return json_answer({"success": True, "dryRun": True, "result": result})
+    return result(found, dryRun=True)
 
 
 @router.post(
@@ -221,7 +191,7 @@ async def birthday_run(
     order = body or BirthdayOrder()
 
     async def work() -> tuple[int, dict[str, Any]]:
-        program = await birthday_program(web, order)
+        program = await named_program(web, order)
         if order.dry_run:
             return 200, _rows(await web.calls.birthdays(program, order.on))
         if program is not None:
@@ -230,17 +200,6 @@ async def birthday_run(
 
     same = fingerprint("birthday-run", order.model_dump_json(exclude_none=True))
     return await once(web.calls, caller, idempotency_key, same, work)
-
-
-async def birthday_program(web: Context, order: BirthdayOrder) -> UUID | None:
-    """Find the one program that was named; without one, all whose bot is on."""
-    if order.program_id is not None:
-        return await find_program(web, order)
-    if order.tenant_id is not None or order.protocol is not None:
-        raise ApiError(
-            400, "PROGRAM_REQUIRED", "Program ID required: a tenant or a protocol alone names none."
-        )
-    return None
 
 
 def _rows(found: list[GivenBirthdays] | list[Birthday]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from passbell.web.api import strict
 from passbell.web.api.campaigns import Status, page_of_campaigns
-from passbell.web.api.lookup import counted
 from passbell.web.api.models import (
     BirthdayOrder,
     Counted,
@@ -25,13 +24,15 @@ from passbell.web.api.models import (
     Targeted,
     Text,
 )
-from passbell.web.api.notify import MULTIPART, birthday_program, broadcast, find_program, to_list
+from passbell.web.api.notify import broadcast, to_list
+from passbell.web.api.programs import counted
+from passbell.web.api.scope import MULTIPART, named_program
 from passbell.web.calls.campaigns import CampaignCard
 from passbell.web.calls.programs import Segment
 from passbell.web.calls.timed import Birthday
-from passbell.web.context import Caller, Context, Web
+from passbell.web.context import Caller, Web
 from passbell.web.errors import ApiError
-from passbell.web.once import IdempotencyKey, json_answer
+from passbell.web.once import IdempotencyKey, result
 
 __all__ = ["router"]
 
@@ -76,8 +77,8 @@ async def segments(
 ) -> Response:
     """As `GET /api/segments`: the audiences are the same for all programs."""
     if program_id is not None:
-        await _program(web, program_id, tenant_id, protocol)
-    return json_answer({"success": True, "result": await web.calls.segments()})
+        await named_program(web, Scope(program_id=program_id, tenant_id=tenant_id, protocol=protocol))
+    return result(await web.calls.segments())
 
 
 @router.get("/logs", response_model=Result[list[CampaignCard]], summary="List campaigns, newest first")
@@ -91,17 +92,8 @@ async def logs(
     after: Annotated[Text | None, Query(max_length=100, description="`next` of the page before")] = None,
 ) -> Response:
     """As `GET /api/campaigns`."""
-    if program_id is None and (tenant_id is not None or protocol is not None):
-        raise ApiError(
-            400, "PROGRAM_REQUIRED", "Program ID required: a tenant or a protocol alone names none."
-        )
-    if program_id is not None:
-        await _program(web, program_id, tenant_id, protocol)
+    await named_program(web, Scope(program_id=program_id, tenant_id=tenant_id, protocol=protocol))
     return await page_of_campaigns(web, program_id, status, limit, after)
-
-
-async def _program(web: Context, program: str, tenant: str | None, protocol: str | None) -> None:
-    await find_program(web, Scope(program_id=program, tenant_id=tenant, protocol=protocol))
 
 
 @router.post("/birthday-bot/test", response_model=Result[list[Birthday]], summary="List whose birthday it is")
@@ -112,5 +104,5 @@ async def birthday_test(web: Web, body: BirthdayOrder | None = None) -> Response
         raise ApiError(
             422, "INVALID_REQUEST", "dryRun: a test gives nothing; POST /api/notify/birthday-run does."
         )
-    found = await web.calls.birthdays(await birthday_program(web, order), order.on)
-    return json_answer({"success": True, "result": found})
+    found = await web.calls.birthdays(await named_program(web, order), order.on)
+    return result(found)

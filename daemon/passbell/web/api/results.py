@@ -15,10 +15,10 @@ from fastapi.responses import Response
 from passbell.files.csv.cells import neutralise
 from passbell.web.api import strict
 from passbell.web.api.models import PlanOrder, Result, Text
+from passbell.web.api.scope import find_program, required_program
 from passbell.web.calls.campaigns import CampaignResult, Plan, ProgramResult
 from passbell.web.context import Web
-from passbell.web.errors import ApiError
-from passbell.web.once import json_answer
+from passbell.web.once import result
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -66,17 +66,15 @@ async def program_results(
 @router.post("/plan", response_model=Result[Plan], summary="What holding a share back would show")
 async def plan(body: PlanOrder, web: Web) -> Response:
     """Change nothing: how many would be sent to and held back, and the smallest effect that this would show."""
-    if not (body.program_id and body.program_id.strip()):
-        raise ApiError(400, "PROGRAM_REQUIRED", "Program ID required")
-    program = await web.calls.find_program(body.program_id)
-    await web.calls.require_scope(program, body.tenant_id, body.protocol)
+    required_program(body.program_id)
+    program = await find_program(web, body)
     found = await web.calls.plan(program, body.audience, body.holdout_percent)
-    return json_answer({"success": True, "result": found})
+    return result(found)
 
 
 def _answer(request: Request, found: BaseModel) -> Response:
     if "text/csv" not in request.headers.get("accept", ""):
-        return json_answer({"success": True, "result": found})
+        return result(found)
     row = found.model_dump(mode="json")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
