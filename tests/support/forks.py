@@ -40,7 +40,7 @@ AT_START: Final = re.compile(r"^(PYTHON|LC_|LANG|LD_|MALLOC_)")
 LOADED: Final = {
     # First: the command loads the logger without the pictures that it draws where `rich` is installed.
     "run": ("passbell.cli.run", "passbell.delivery.daemon", "uvloop"),
-    "web": ("passbell.cli.web", "passbell.web.app", "passbell.web.serve"),
+    "web": ("passbell.cli.run", "passbell.web.app", "passbell.web.serve"),
     "sandbox": ("passbell.devkit.sandbox.command", "passbell.devkit.sandbox"),
 }
 """What a command loads before it is ready, beside what it needs to be called."""

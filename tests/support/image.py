@@ -45,7 +45,7 @@ PLAIN_PIP: Final = {
     "PIP_NO_COMPILE": "1",
 }
 SERVED: Final = (
-    "uvloop, passbell.__main__, passbell.cli.migrate, passbell.cli.run, passbell.delivery.daemon, passbell.cli.web,"
+    "uvloop, passbell.__main__, passbell.cli.migrate, passbell.cli.run, passbell.delivery.daemon,"
     " passbell.web.app, passbell.web.serve, passbell.devkit.sandbox.command, passbell.devkit.sandbox"
 )
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from passbell.cli.database import MAX_NAMED, connect, one, resolve_program
+from passbell.cli.options import program_option
 from passbell.cli.output import as_json, bar, json_option, number, print_pairs, print_table
 from passbell.cli.results import print_result
 from passbell.errors import CampaignError
@@ -150,9 +151,7 @@ def list_(*, program: str | None, json_wanted: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--program", metavar="ID", required=True, help="Its id, its PassKit program id or its exact name."
-)
+@program_option
 @click.option("--occasion", required=True, help="Such as DORMANT:30, AFTER_VISIT:1, EVERY:FRI.")
 @click.option(
     "--message", required=True, help="The text on the lock screen; {points} and others are filled in."
@@ -270,9 +269,7 @@ def delete(*, automation: str, yes: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--program", metavar="ID", required=True, help="Its id, its PassKit program id or its exact name."
-)
+@program_option
 @assignments
 @json_option
 def limits(*, program: str, fields: tuple[str, ...], json_wanted: bool) -> None:

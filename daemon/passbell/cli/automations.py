@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from passbell.cli.automation_edits import COMMANDS
-from passbell.cli.birthdays import Day
 from passbell.cli.database import connect, fetch, one, resolve_program
+from passbell.cli.options import DAY, any_program_option
 from passbell.cli.output import as_json, json_option, number, print_table
 
 if TYPE_CHECKING:
@@ -44,10 +44,8 @@ DETAIL = """
 
 
 @click.group(invoke_without_command=True, commands=COMMANDS)
-@click.option(
-    "--program", metavar="ID", help="Only this program: its id, its PassKit program id or its exact name."
-)
-@click.option("--on", "day", type=Day(), help="As of this date instead of today, in each program's zone.")
+@any_program_option
+@click.option("--on", "day", type=DAY, help="As of this date instead of today, in each program's zone.")
 @click.option("--dry-run", is_flag=True, help="Send nothing: list who is due.")
 @json_option
 @click.pass_context

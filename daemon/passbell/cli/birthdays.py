@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING
 
 import click
 
 from passbell.cli.database import connect, fetch, one, resolve_program
+from passbell.cli.options import DAY, any_program_option
 from passbell.cli.output import as_json, json_option, number, print_table
 
 if TYPE_CHECKING:
+    from datetime import date
     from uuid import UUID
 
     from passbell.cli.database import Connection, Row
@@ -37,27 +38,10 @@ REASON = """
 """
 
 
-class Day(click.ParamType[date]):
-    """A date as ISO 8601 writes it."""
-
-    name = "date"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """Read `2026-12-24`."""
-        if isinstance(value, date):
-            return value
-        try:
-            return date.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a date; write it like 2026-12-24", param, ctx)
-
-
 @click.command()
+@any_program_option
 @click.option(
-    "--program", metavar="ID", help="Only this program: its id, its PassKit program id or its exact name."
-)
-@click.option(
-    "--on", "day", type=Day(), help="The birthdays of this date instead of today's, in each program's zone."
+    "--on", "day", type=DAY, help="The birthdays of this date instead of today's, in each program's zone."
 )
 @click.option(
     "--dry-run", is_flag=True, help="Give nothing: list whose birthday it is and what they would read."

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 import psycopg
 
+from passbell.cli.campaigns import follow
 from passbell.cli.database import LOOK_MILLISECONDS, connect, limited, one, resolve_program
 from passbell.cli.finding import Finding
 from passbell.cli.findings import look_at_database
 from passbell.cli.findings_accounts import AccountRow, look_at_accounts, read_accounts
 from passbell.cli.findings_passkit import Program
-from passbell.cli.follow import follow
 from passbell.cli.output import as_json, json_option
 from passbell.errors import PassbellError
 from passbell.log import configure_logging

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from passbell.cli.database import connect, resolve_program
+from passbell.cli.options import program_option
 from passbell.cli.output import as_json, json_option, number, print_pairs, print_table
-from passbell.cli.preview import program_option
 from passbell.database.imports import DateOrder, HeldImport, ImportOrder, apply_import, open_import
 from passbell.files.csv import Reject, write_rejects
 

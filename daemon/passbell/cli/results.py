@@ -1,26 +1,29 @@
-"""`passbell results`: what a message, or all of a program's, brought."""
+"""`passbell results`: what a message, or all of a program's, brought; `passbell report`: the program's month."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from passbell.cli.birthdays import Day
 from passbell.cli.database import connect, one, resolve_campaign, resolve_program
+from passbell.cli.options import DAY, MONTH, program_option
 from passbell.cli.output import as_json, json_option, moment, number, print_pairs
+from passbell.report import report_csv, report_html, report_lines
 
 if TYPE_CHECKING:
     from datetime import date
 
     from passbell.cli.database import Row
 
-__all__ = ["print_result", "results"]
+__all__ = ["print_result", "report", "results"]
 
 CAMPAIGN = "select * from public.push_results(campaign_id => %(campaign)s)"
 TOTAL = """
     select * from public.push_results_total(program_id => %(program)s, since => %(since)s, until => %(until)s)
 """
+REPORT = "select * from public.push_report(program_id => %(program)s, month => %(month)s)"
 
 
 @click.command()
@@ -28,8 +31,8 @@ TOTAL = """
 @click.option(
     "--program", metavar="ID", help="All campaigns of this program, added up: its id or its exact name."
 )
-@click.option("--since", type=Day(), help="The first date, in the program's zone (with --program).")
-@click.option("--until", type=Day(), help="The last date, inclusive (with --program).")
+@click.option("--since", type=DAY, help="The first date, in the program's zone (with --program).")
+@click.option("--until", type=DAY, help="The last date, inclusive (with --program).")
 @json_option
 def results(
     *, campaign: str | None, program: str | None, since: date | None, until: date | None, json_wanted: bool
@@ -97,3 +100,34 @@ def _arm(people: int | None, came: int | None) -> str:
 
 def _points(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:+.1f} in 100"
+
+
+@click.command()
+@program_option
+@click.option(
+    "--month", type=MONTH, required=True, metavar="YYYY-MM", help="The month, in the program's zone."
+)
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a printable page here.")
+@click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write a table here.")
+@json_option
+def report(*, program: str, month: date, html: Path | None, csv: Path | None, json_wanted: bool) -> None:
+    """Put a program's month on one page: messages, phones, guests brought, who left."""
+    with connect() as connection:
+        row = one(connection, REPORT, program=resolve_program(connection, program), month=month)
+    for path, text in ((html, report_html), (csv, report_csv)):
+        if path is not None:
+            try:
+                path.write_text(text(row), "utf-8", newline="")
+            except OSError as error:
+                raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from None
+    if json_wanted:
+        as_json(row)
+    elif html is None and csv is None:
+        click.echo(f"{row['program'] or 'Program'}, {row['month']:%B %Y}")
+        click.echo(row["sentence"])
+        for name, lines in report_lines(row):
+            click.echo(f"\n{name}")
+            print_pairs(lines)
+    else:
+        for path in filter(None, (html, csv)):
+            click.echo(f"Wrote {path}.")

@@ -5,32 +5,24 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from passbell.blank import is_blank
+from passbell.cli.campaigns import follow
 from passbell.cli.database import connect, one, resolve_program
-from passbell.cli.follow import follow
+from passbell.cli.options import TARGETS, TIME, program_option
 from passbell.cli.output import as_json, json_option, number
-from passbell.cli.preview import OUTLOOK, PREVIEW, TARGETS, print_preview, program_option
-from passbell.database.lists import MAX_PROBLEMS, ListOrder, create_list_campaign
+from passbell.cli.preview import OUTLOOK, Measure, Order, count, explain_list, rehearse, say_outlook
+from passbell.database.lists import create_list_campaign
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from datetime import datetime
 
-    from passbell.cli.database import Connection, Row
+    from passbell.cli.database import Connection
 
-SAMPLES = 5
-LEFT_OUT = {
-    "opted_out": "opted out",
-    "capped": "had their messages of today",
-    "too_often": "had enough messages lately",
-    "suppressed": "left in peace",
-}
-REACHES_NOBODY = {"unknown_member": "not found", "other_program": "of another program"}
 MEASURE = """
     update public.push_campaigns c
        set holdout_percent = coalesce(%(holdout)s, c.holdout_percent),
@@ -44,65 +36,7 @@ CREATE = """
            program_id => %(program)s, message => %(message)s, target => %(target)s, name => %(name)s,
            scheduled_at => %(at)s, expected => %(expected)s) as campaign_id
 """
-TEXTS = """
-    select external_id, message
-      from passbell.sample_messages(
-           p_program => %(program)s, p_message => %(message)s, p_target => %(target)s, p_limit => %(most)s)
-"""
 DECLINED = 1
-
-
-class Moment(click.ParamType[datetime]):
-    """An ISO 8601 time; one without a zone is the reader's own local time."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read `2026-12-24T18:00` or `2026-12-24 18:00+01:00`."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.fromisoformat(str(value)).astimezone()
-        except (ValueError, OverflowError):
-            self.fail(
-                f"{value!r} is not a time; write it like 2026-12-24T18:00 or 2026-12-24T18:00+01:00",
-                param,
-                ctx,
-            )
-
-
-class Measure(NamedTuple):
-    """What an order says of its measurement and its turn; None: as the program says, or by default."""
-
-    holdout: float | None = None
-    """Percent of the audience that is held back."""
-    days: int | None = None
-    priority: int | None = None
-
-
-class Order(NamedTuple):
-    """What was asked for."""
-
-    program: UUID
-    message: str
-    target: str
-    name: str | None
-    at: datetime | None
-    file: Path | None
-    encoding: str | None
-    measure: Measure
-
-    @property
-    def listed(self) -> ListOrder:
-        """The order with the members of the file."""
-        return ListOrder(
-            program=self.program,
-            message=self.message,
-            target=self.target,
-            name=self.name,
-            scheduled_at=self.at,
-            encoding=self.encoding,
-        )
 
 
 @click.command()
@@ -129,7 +63,7 @@ class Order(NamedTuple):
 @click.option(
     "--at",
     "at",
-    type=Moment(),
+    type=TIME,
     help="When to send, such as 2026-12-24T18:00 (this machine's time unless an offset is given).",
 )
 @click.option(
@@ -204,15 +138,15 @@ def send(
             return
         expected = None
         if asking:
-            _say(order, outlook)
-            expected, summary = _count(connection, order)
+            say_outlook(order, outlook)
+            expected, summary = count(connection, order)
             click.echo(summary, err=True)
             if not click.confirm(_question(order, outlook["program"], expected), default=False, err=True):
                 click.echo("Nothing was sent.", err=True)
                 ctx.exit(DECLINED)
         made = _create(connection, order, expected)
         if not asking:  # an order that is refused is one sentence alone
-            _say(order, outlook)
+            say_outlook(order, outlook)
         if wait:
             ctx.exit(follow(connection, made["campaign_id"], json_wanted=json_wanted))
     if json_wanted:
@@ -221,7 +155,7 @@ def send(
     if file is not None:
         click.echo(f"{made['summary']} {number(made['targeted'])} would be buzzed now.")
         if not asking:
-            _explain(made)
+            explain_list(made)
     click.echo(f"Campaign {made['campaign_id']} is queued.")
     click.echo(f"Follow it with: passbell status {made['campaign_id']}", err=True)
 
@@ -238,53 +172,6 @@ def _require_audience(target: str | None, file: Path | None, encoding: str | Non
         raise click.UsageError("The audience CSV is a list: name its file with --csv FILE.")
     if encoding is not None and file is None:
         raise click.UsageError("--encoding is the encoding of a list: it needs --csv FILE.")
-
-
-def _say(order: Order, outlook: Row) -> None:
-    """Say on standard error what is not as expected: merge tags of other tools, the time, what holds it back."""
-    for warning in outlook["warnings"]:
-        click.echo(f"Warning: {warning}", err=True)
-    if order.at is not None:
-        local = order.at.strftime("%Y-%m-%d %H:%M %z")
-        click.echo(f"It is sent at {outlook['local_at']} {outlook['zone']} ({local} here).", err=True)
-    if outlook["notice"]:
-        click.echo(outlook["notice"], err=True)
-
-
-def _explain(made: dict[str, Any]) -> None:
-    """Say on standard error how the list was read, and the rows that reach no member, with what is wrong with them."""
-    for note in made["notes"]:
-        click.echo(f"  {note}", err=True)
-    for row in made["problems"]:
-        why = REACHES_NOBODY.get(row["reason"], "cannot be used")
-        advice = f": {row['detail']}" if row["detail"] else ""
-        click.echo(f'  row {row["row_number"]}, "{row["value"]}": {why}{advice}', err=True)
-    if len(made["problems"]) == MAX_PROBLEMS:
-        click.echo("  All such rows are in public.push_list_problems.", err=True)
-
-
-def _count(connection: Connection, order: Order) -> tuple[int, str]:
-    """How many phones the order reaches now, and the sentence about it."""
-    if order.file is not None:
-        made = create_list_campaign(connection, order.listed, order.file, dry_run=True)
-        _explain(asdict(made))
-        return made.targeted, made.summary
-    row = _preview(connection, order)
-    left_out = [f"{number(row[column])} {words}" for column, words in LEFT_OUT.items() if row.get(column)]
-    inside = f"{number(row['matched'])} matched, {number(row['in_wallet'])} in a wallet"
-    held = (
-        f" {number(row['would_hold'])} of the {number(row['reachable'])} are held back to measure."
-        if row["would_hold"]
-        else ""
-    )
-    return row["reachable"], ", ".join([inside, *left_out]) + "." + held
-
-
-def _preview(connection: Connection, order: Order) -> Row:
-    """Count the audience; a share of the order's own holds so many of it back."""
-    row = one(connection, PREVIEW, program=order.program, target=order.target)
-    share = order.measure.holdout
-    return row if share is None else row | {"would_hold": round(row["reachable"] * share / 100)}
 
 
 def _question(order: Order, program: str, phones: int) -> str:
@@ -316,49 +203,3 @@ def _create(connection: Connection, order: Order, expected: int | None) -> dict[
         if order.measure != Measure():
             connection.execute(MEASURE, {**order.measure._asdict(), "campaign": made["campaign_id"]})
     return made
-
-
-def rehearse(connection: Connection, order: Order, outlook: Row, *, json_wanted: bool) -> None:
-    """Show the count and some messages as their receivers would read them; nothing is written."""
-    if order.file is not None:
-        made = create_list_campaign(connection, order.listed, order.file, dry_run=True)
-        if json_wanted:
-            as_json(
-                {
-                    "dry_run": True,
-                    **asdict(made),
-                    "warnings": outlook["warnings"],
-                    "notice": outlook["notice"],
-                }
-            )
-            return
-        click.echo(f"{made.summary} {made.targeted:,} would be buzzed now.")
-        _explain(asdict(made))
-        _say(order, outlook)
-        click.echo("Nothing was sent.")
-        return
-    count = _preview(connection, order)
-    samples = connection.execute(
-        TEXTS,
-        {"program": order.program, "message": order.message, "target": order.target, "most": SAMPLES},
-    ).fetchall()
-    if json_wanted:
-        as_json(
-            {
-                "dry_run": True,
-                "preview": count,
-                "samples": samples,
-                "warnings": outlook["warnings"],
-                "notice": outlook["notice"],
-            }
-        )
-        return
-    print_preview(count)
-    click.echo(
-        "\nNothing was sent. It would read:" if samples else "\nNothing was sent. No member would be reached."
-    )
-    for sample in samples:
-        click.echo(
-            f"  {sample['external_id']}: {sample['message'] or '(nothing: this text cannot be written to this member)'}"
-        )
-    _say(order, outlook)
