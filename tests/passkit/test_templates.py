@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from passbell.cli.findings_passkit import Program, judge_templates
+from passbell.cli.checks.passkit import Program, judge_templates
 from passbell.passkit.templates import Template, read_template
 
 KEY = "marketingMessage"

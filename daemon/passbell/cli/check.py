@@ -11,11 +11,11 @@ import click
 import psycopg
 
 from passbell.cli.campaigns import follow
+from passbell.cli.checks import Finding, bad, good
+from passbell.cli.checks.accounts import AccountRow, look_at_accounts, read_accounts
+from passbell.cli.checks.database import look_at_database
+from passbell.cli.checks.passkit import Program
 from passbell.cli.database import LOOK_MILLISECONDS, connect, limited, one, resolve_program
-from passbell.cli.finding import Finding
-from passbell.cli.findings import look_at_database
-from passbell.cli.findings_accounts import AccountRow, look_at_accounts, read_accounts
-from passbell.cli.findings_passkit import Program
 from passbell.cli.output import as_json, json_option
 from passbell.errors import PassbellError
 from passbell.log import configure_logging
@@ -70,13 +70,13 @@ def check(ctx: click.Context, *, send_to: str | None, program: str | None, json_
 def _configuration(settings: Settings) -> Iterator[Finding]:
     missing = settings.missing(Need.DATABASE | Need.PASSKIT)
     for line in missing:
-        yield Finding("configuration", ok=False, detail=line)
+        yield bad("configuration", line)
     for warning in settings.warnings:
         # passbell.accounts refuses such an address at once.
         refused = warning == settings.unencrypted and not (settings.dry_run or settings.passkit_is_near)
         yield Finding("configuration", ok=False if refused else None, detail=warning)
     if not missing:
-        yield Finding("configuration", ok=True, detail="every required setting is there")
+        yield good("configuration", "every required setting is there")
 
 
 def _database(settings: Settings, programs: list[Program], accounts: list[AccountRow]) -> Iterator[Finding]:
@@ -89,10 +89,9 @@ def _database(settings: Settings, programs: list[Program], accounts: list[Accoun
     try:
         with connect(settings) as connection:
             version = connection.execute("select current_setting('server_version') as version").fetchone()
-            yield Finding(
+            yield good(
                 "database",
-                ok=True,
-                detail=f"PostgreSQL {(version or {})['version']} at {settings.redacted_database_url}",
+                f"PostgreSQL {(version or {})['version']} at {settings.redacted_database_url}",
             )
             schema = _schema(settings)
             yield schema
@@ -110,7 +109,7 @@ def _database(settings: Settings, programs: list[Program], accounts: list[Accoun
                     for row in connection.execute(PROGRAMS, {"most": MAX_PROGRAMS})
                 ]
     except PassbellError as error:
-        yield Finding("database", ok=False, detail=str(error))
+        yield bad("database", str(error))
 
 
 def _schema(settings: Settings) -> Finding:
@@ -119,10 +118,10 @@ def _schema(settings: Settings) -> Finding:
     try:
         comparison = schema.check(settings.database_dsn)
     except PassbellError as error:
-        return Finding("schema", ok=False, detail=str(error))
+        return bad("schema", str(error))
     if comparison.current:
-        return Finding("schema", ok=True, detail=f"version {comparison.installed}")
-    return Finding("schema", ok=False, detail="behind this program: run `passbell migrate`")
+        return good("schema", f"version {comparison.installed}")
+    return bad("schema", "behind this program: run `passbell migrate`")
 
 
 PROGRAMS = """

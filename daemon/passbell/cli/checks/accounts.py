@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple
 
 import psycopg
 
+from passbell.cli.checks import Finding, bad, good, note
+from passbell.cli.checks.passkit import ask_account, look_at_passkit
 from passbell.cli.database import LOOK_MILLISECONDS, limited
-from passbell.cli.finding import Finding
-from passbell.cli.findings_passkit import ask_account, look_at_passkit
 from passbell.errors import ConfigurationError
 from passbell.passkit.credentials import Credentials
 from passbell.settings.account_secrets import account_secrets, suffix_of, suffixes
@@ -18,8 +18,8 @@ from passbell.settings.account_secrets import account_secrets, suffix_of, suffix
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from passbell.cli.checks.passkit import Program
     from passbell.cli.database import Connection
-    from passbell.cli.findings_passkit import Program
     from passbell.settings import Settings
 
 __all__ = ["AccountRow", "look_at_accounts", "read_accounts"]
@@ -91,18 +91,18 @@ async def look_at_accounts(
 
 async def _look_at_one(settings: Settings, row: AccountRow, programs: Sequence[Program]) -> list[Finding]:
     if not row.entered:
-        return [Finding("accounts", ok=False, detail=f"{_what(row)} is not in passbell.accounts")]
+        return [bad("accounts", f"{_what(row)} is not in passbell.accounts")]
     if not row.enabled:
-        return [Finding("accounts", ok=None, detail=f"{_what(row)} is switched off (enabled is false)")]
+        return [note("accounts", f"{_what(row)} is switched off (enabled is false)")]
     if settings.dry_run:
-        return [Finding("accounts", ok=None, detail=f"{_what(row)} is not asked: PASSBELL_DRY_RUN=true")]
+        return [note("accounts", f"{_what(row)} is not asked: PASSBELL_DRY_RUN=true")]
     try:
         secrets = account_secrets(row.account)
     except ConfigurationError as error:
-        return [Finding("accounts", ok=False, detail=f"{_what(row)}: {error}")]
+        return [bad("accounts", f"{_what(row)}: {error}")]
     if secrets is None:
         return _no_credentials(row)
-    findings = [Finding("accounts", ok=True, detail=f"{_what(row)} has credentials here")]
+    findings = [good("accounts", f"{_what(row)} has credentials here")]
     asked = await ask_account(
         settings, row.passkit_url, Credentials(*secrets), row.message_key or settings.message_key, programs
     )
@@ -119,12 +119,12 @@ def _no_credentials(row: AccountRow | None) -> list[Finding]:
     variable = "PASSBELL_PASSKIT_API_KEY" + (f"__{suffix_of(row.account)}" if row.account else "")
     detail = f"{_what(row)} has no credentials here ({variable} and its secret)"
     if row.served and row.running:
-        return [Finding("accounts", ok=None, detail=f"{detail}; a running daemon serves it")]
+        return [note("accounts", f"{detail}; a running daemon serves it")]
     if not row.programs:
-        return [Finding("accounts", ok=None, detail=detail)]
+        return [note("accounts", detail)]
     if not row.running:
-        return [Finding("accounts", ok=None, detail=f"{detail}; another daemon must have them")]
-    return [Finding("accounts", ok=False, detail=f"{detail}, and no running daemon has them: they wait")]
+        return [note("accounts", f"{detail}; another daemon must have them")]
+    return [bad("accounts", f"{detail}, and no running daemon has them: they wait")]
 
 
 def _what(row: AccountRow) -> str:
@@ -135,6 +135,4 @@ def _what(row: AccountRow) -> str:
 def _unknown(accounts: Sequence[AccountRow]) -> Iterator[Finding]:
     """Variables that no account's name leads to: misspelt, or the row was deleted."""
     for suffix in sorted(suffixes(os.environ) - {suffix_of(row.account) for row in accounts}):
-        yield Finding(
-            "accounts", ok=None, detail=f"there are credentials …__{suffix}, and no account of that name"
-        )
+        yield note("accounts", f"there are credentials …__{suffix}, and no account of that name")

@@ -1,125 +1,202 @@
-"""What `passbell check` says of settings that the URL's role or database brings to each session."""
+"""What `passbell check` asks the database: rights, settings of the session, the platform, the state of passbell."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+import re
+from typing import TYPE_CHECKING, Final, LiteralString
 
-from passbell.cli.finding import Finding
+import psycopg
+
+from passbell.cli.checks import bad, good, note
+from passbell.cli.checks.host import LOOKS
+from passbell.cli.checks.session import look_at_session
+from passbell.cli.database import LOOK_MILLISECONDS, limited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from passbell.cli.checks import Finding
     from passbell.cli.database import Connection
+    from passbell.settings import Settings
 
-__all__ = ["look_at_session"]
+__all__ = ["look_at_database"]
 
-MINIMAL_MILLISECONDS: Final = 10_000
-"""Below this time a call that does much at once is cut off."""
-FREEZE_MILLISECONDS: Final = 600_000
-"""The daemon's own deadline for freezing an audience."""
+ECHO_SECONDS: Final = 3.0
 
 
-class _Rule(NamedTuple):
-    harmful: Callable[[str], bool]
-    ok: bool | None
-    detail: str
+def look_at_database(settings: Settings, connection: Connection) -> Iterator[Finding]:
+    """Everything beyond connection and schema version; the connection stays usable."""
+    yield from _rights(connection)
+    yield from look_at_session(connection)
+    unread = []
+    for name, look in (LOOKS | OWN).items():
+        try:
+            with limited(connection, LOOK_MILLISECONDS):
+                found = list(look(connection))
+            yield from found
+        except psycopg.errors.QueryCanceled as error:
+            yield bad(name, _what_hangs(error))
+        except psycopg.errors.InsufficientPrivilege:
+            unread.append(name)
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            yield bad(name, f"{error.diag.message_primary}: the database is read-only")
+    if unread:  # passbell_daemon and passbell_web cannot read members, and need not
+        yield note(
+            "not looked at",
+            f"{', '.join(unread)}: this role may not read them; run `passbell check` with the owner's URL once",
+        )
+    yield from _listen(settings, connection)
 
 
-def _on(value: str) -> bool:
-    return value == "on"
+def _what_hangs(error: psycopg.errors.QueryCanceled) -> str:
+    """The rule that was at work when the statement was cut."""
+    rules = [
+        rule
+        for rule in re.findall(r'function "?([^\s"(]+)', error.diag.context or "")
+        if not rule.startswith("passbell.")
+    ]
+    return (
+        f"it did not end within {LOOK_MILLISECONDS // 1000} seconds: "
+        + (f"the function {rules[0]} hangs" if rules else "a view, function or lock of the platform hangs")
+        + ". What follows was looked at all the same"
+    )
 
 
-def _off(value: str) -> bool:
-    return value == "off"
+def _warnings(connection: Connection) -> Iterator[Finding]:
+    """What migrate could not mend by itself, such as a lost UNIQUE on birthday_logs."""
+    for row in connection.execute("select warning from passbell.migration_warnings()").fetchall():
+        if row["warning"].startswith("Opt-outs cannot be read"):
+            continue  # told already
+        # The zone works, if not as meant; triggers may name their schemas, which only a campaign can tell.
+        maybe = row["warning"].startswith(("The time zone", "Everybody may create"))
+        yield (note if maybe else bad)("installation", row["warning"])
 
 
-def _below(limit: int) -> Callable[[str], bool]:
-    return lambda milliseconds: 0 < int(milliseconds) < limit
-
-
-# Settings that the daemon does not overrule, and what each does to it. Formats of dates, zones and encodings are not
-# here: no text of passbell's depends on them.
-_RULES: Final = {
-    "default_transaction_read_only": _Rule(
-        _on, ok=False, detail="nothing can be written, so nothing is sent"
-    ),
-    "session_replication_role": _Rule(
-        lambda value: value != "origin",
-        ok=False,
-        detail="triggers do not run, and passbell's rules are triggers",
-    ),
-    "row_security": _Rule(
-        _off,
-        ok=None,
-        detail="statements fail where row security would hide rows, instead of leaving them out",
-    ),
-    "default_transaction_isolation": _Rule(
-        lambda value: value != "read committed",
-        ok=None,
-        detail="it works, but whatever meets another session is done again: read committed is faster",
-    ),
-    "statement_timeout": _Rule(
-        _below(MINIMAL_MILLISECONDS),
-        ok=None,
-        detail="long calls are cut off and tried again: leave it at ten seconds or more",
-    ),
-    "transaction_timeout": _Rule(
-        _below(FREEZE_MILLISECONDS),
-        ok=None,
-        detail="large audiences and imports are cut off: leave it at 0 or at ten minutes",
-    ),
-    "synchronous_commit": _Rule(
-        _off,
-        ok=None,
-        detail="if the database's machine crashes, the last outcomes are lost, and those passes are sent again",
-    ),
-}
-_OWN: Final = """
-    select s.name, s.setting as value, quote_ident(current_user) as role
-      from pg_catalog.pg_settings s where s.name = any (%(names)s)
+_RIGHTS: Final[LiteralString] = """
+    select current_user as role,
+           (select count(*) from pg_catalog.pg_proc p
+             where p.pronamespace = 'passbell'::regnamespace
+               and p.proname = any (case when current_user = 'passbell_web'
+                                         then array['campaign_page', 'order_push', 'open_import', 'program_list']
+                                         else array['claim_campaign', 'claim_chunk', 'finish_chunk', 'take_slots'] end)
+               and not has_function_privilege(p.oid, 'execute')) as refused,
+           exists (select from pg_catalog.pg_roles where rolname = 'service_role') as supabase,
+           coalesce((select has_table_privilege(r.oid, 'public.push_campaigns', 'select, insert, update')
+                       from pg_catalog.pg_roles r where r.rolname = 'service_role'), true) as server,
+           (select c.relrowsecurity from pg_catalog.pg_class c
+             where c.oid = 'public.push_campaigns'::regclass) as secured
 """
-# The daemon and the page may have roles of their own, which this URL does not show.
-_OTHERS: Final = """
-    select split_part(c, '=', 1) as name, substr(c, strpos(c, '=') + 1) as value, r.rolname::text as role
-      from pg_catalog.pg_db_role_setting s
-      join pg_catalog.pg_roles r on r.oid = s.setrole
-     cross join lateral unnest(s.setconfig) as c
-     where r.rolname in ('passbell_daemon', 'passbell_web') and r.rolname <> current_user
-       and s.setdatabase in (0, (select d.oid from pg_catalog.pg_database d where d.datname = current_database()))
-       and split_part(c, '=', 1) = any (%(names)s)
+
+
+def _rights(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(_RIGHTS).fetchone() or {}
+    wrong = []
+    if row["refused"]:
+        wrong.append(
+            f"the role {row['role']} may not call passbell's functions: connect as the owner, or as passbell_daemon, "
+            "which gets its rights when the owner runs `passbell migrate`"
+        )
+    if row["supabase"] and not row["server"]:
+        wrong.append("service_role may not write push_campaigns: run `passbell migrate` as the owner")
+    if not row["secured"]:
+        wrong.append("row level security of push_campaigns is off: run `passbell migrate` as the owner")
+    for detail in wrong:
+        yield bad("rights", detail)
+    if not wrong:
+        yield good("rights", f"the role {row['role']} has what it needs")
+
+
+def _listen(settings: Settings, connection: Connection) -> Iterator[Finding]:
+    """Say something over one connection and hear whether it arrives over the other."""
+    advice = "set PASSBELL_LISTEN_URL to a direct connection (port 5432); until then new campaigns are found by polling"
+    try:
+        with psycopg.connect(
+            settings.listen_dsn, autocommit=True, prepare_threshold=None, connect_timeout=10
+        ) as ear:
+            ear.execute("listen passbell")
+            connection.execute("select pg_notify('passbell', 'echo:check')")
+            heard = any(echo.payload for echo in ear.notifies(timeout=ECHO_SECONDS, stop_after=1))
+    except psycopg.Error as error:
+        yield bad("notifications", f"PASSBELL_LISTEN_URL: {str(error).partition(chr(10))[0]}")
+        return
+    if heard:
+        yield good("notifications", "LISTEN works: campaigns start at once")
+    else:
+        yield note("notifications", f"LISTEN hears nothing, as behind a transaction pooler: {advice}")
+
+
+SHOWN: Final = 5
+_ASIDE: Final = """
+    select a.campaign_id, a.since, a.reason, c.name, count(*) over () as n
+      from passbell.set_aside a
+      left join public.push_campaigns c on c.id = a.campaign_id
+     order by a.since, a.campaign_id
+     limit %(most)s
 """
-_UNITS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def look_at_session(connection: Connection) -> Iterator[Finding]:
-    """Whether a setting of the role or of the database harms what passbell does in its sessions."""
-    wanted = {"names": list(_RULES)}
-    rows = [*connection.execute(_OWN, wanted).fetchall(), *connection.execute(_OTHERS, wanted).fetchall()]
-    calm = True
+def _set_aside(connection: Connection) -> Iterator[Finding]:
+    """Campaigns that the database's own rules do not let go on."""
+    rows = connection.execute(_ASIDE, {"most": SHOWN}).fetchall()
     for row in rows:
-        rule = _RULES[row["name"]]
-        if rule.harmful(_plain(row["name"], row["value"])):
-            calm = False
-            yield Finding(
-                "session settings",
-                ok=rule.ok,
-                detail=f"{row['name']} is {row['value']} for the role {row['role']}: {rule.detail}. Reset it with "
-                f"alter role {row['role']} reset {row['name']}, or the same of the database",
-            )
-    if calm:
-        yield Finding(
-            "session settings", ok=True, detail="none of the role's or the database's is in the way"
+        name = row["name"] or row["campaign_id"]
+        yield bad("set aside", f'Campaign "{name}" cannot go on: {row["reason"]}')
+    if rows and rows[0]["n"] > SHOWN:
+        yield bad("set aside", f"and {rows[0]['n'] - SHOWN} more: see passbell.set_aside")
+
+
+_OWED: Final = """
+    select o.reason, count(*) over () as n from passbell.owed_logs o order by o.since desc limit 1
+"""
+
+
+def _owed_logs(connection: Connection) -> Iterator[Finding]:
+    """Finished campaigns that notification_logs does not take."""
+    for row in connection.execute(_OWED).fetchall():
+        yield bad(
+            "audit rows",
+            f"{row['n']} finished campaigns are not in notification_logs; they follow by themselves when it "
+            f"takes them. The last reason: {row['reason']}",
         )
 
 
-def _plain(name: str, value: str) -> str:
-    """Write a setting as pg_settings shows it: pg_db_role_setting has it as it was typed."""
-    value = value.strip().strip("'").lower()
-    if name.endswith("timeout"):
-        digits = value.rstrip("abcdefghijklmnopqrstuvwxyz ")
-        unit = _UNITS.get(value.removeprefix(digits).strip(), 1)
-        try:
-            return str(round(float(digits) * unit))
-        except ValueError:
-            return "0"
-    return {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}.get(value, value)
+_WORKERS: Final = """
+    select count(*) filter (where heartbeat_at > clock_timestamp() - interval '30 seconds') as alive,
+           count(distinct version) filter (where heartbeat_at > clock_timestamp() - interval '30 seconds') as versions
+      from passbell.workers
+"""
+
+
+_SET_BACK: Final = """
+    select clock_set_back_at at time zone 'UTC' as at, round(clock_set_back_seconds) as seconds from passbell.settings
+     where clock_set_back_at between clock_timestamp() - interval '1 day' and clock_timestamp()
+"""
+
+
+def _database_clock(connection: Connection) -> Iterator[Finding]:
+    """Whether the database's clock was set back within a day."""
+    for row in connection.execute(_SET_BACK).fetchall():
+        yield note(
+            "database clock",
+            f"it was set back by {row['seconds']:.0f} seconds at {row['at']:%Y-%m-%d %H:%M} UTC; "
+            "sending went on. Look after the time service of the database's machine",
+        )
+
+
+def _workers(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(_WORKERS).fetchone() or {}
+    if not row["alive"]:
+        yield note("daemons", "none is running: start one with `passbell run`")
+    elif row["versions"] > 1:
+        yield note("daemons", f"{row['alive']} running, of different versions: restart the older ones")
+    else:
+        yield good("daemons", f"{row['alive']} running")
+
+
+OWN: Final = {
+    "installation": _warnings,
+    "daemons": _workers,
+    "database clock": _database_clock,
+    "set aside": _set_aside,
+    "audit rows": _owed_logs,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from passbell.cli.finding import Finding
+from passbell.cli.checks import Finding, bad, good, note
 from passbell.settings import Need
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Program(NamedTuple):
 async def look_at_passkit(settings: Settings, programs: Sequence[Program]) -> list[Finding]:
     """Ask PassKit harmless questions: does it accept us, does it know the programs here, and do they ring?"""
     if settings.dry_run:
-        return [Finding("PassKit", ok=None, detail="not asked: PASSBELL_DRY_RUN=true sends nothing")]
+        return [note("PassKit", "not asked: PASSBELL_DRY_RUN=true sends nothing")]
     if settings.missing(Need.PASSKIT) or not settings.has_own_account:
         return []
     from passbell.passkit import Credentials  # noqa: PLC0415 - only where it is asked
@@ -74,22 +74,20 @@ async def ask_account(
             found = await passkit.templates(program.protocol, program.id)
             templates += judge_templates(program, found, message_key)
         skew = passkit.clock_skew
-    reached = Finding("PassKit", ok=True, detail=f"{url} accepts the credentials")
+    reached = good("PassKit", f"{url} accepts the credentials")
     if answer.verdict is Verdict.REFUSED:
-        reached = Finding("PassKit", ok=False, detail=f"{answer.detail}. {WRONG_KEY}")
+        reached = bad("PassKit", f"{answer.detail}. {WRONG_KEY}")
     elif answer.verdict is not Verdict.SENT:
-        reached = Finding("PassKit", ok=False, detail=f"{answer.detail}. {UNREACHED}")
+        reached = bad("PassKit", f"{answer.detail}. {UNREACHED}")
     if not answer.answered:
         return [reached]
-    clock = Finding("clock", ok=True, detail=f"{skew:+.1f} s beside PassKit's")
+    clock = good("clock", f"{skew:+.1f} s beside PassKit's")
     if abs(skew) > MAX_SKEW:
-        clock = Finding(
-            "clock", ok=False, detail=f"{skew:+.1f} s beside PassKit's: switch on time synchronisation (NTP)"
-        )
+        clock = bad("clock", f"{skew:+.1f} s beside PassKit's: switch on time synchronisation (NTP)")
     if not unknown:
         return [reached, clock, *templates]
     region = f"{', '.join(unknown)} not known at {url}: wrong region (pub1 or pub2) or account?"
-    return [reached, clock, Finding("programs", ok=False, detail=region), *templates]
+    return [reached, clock, bad("programs", region), *templates]
 
 
 def judge_templates(program: Program, found: list[Template] | None, key: str) -> Iterator[Finding]:
@@ -100,30 +98,27 @@ def judge_templates(program: Program, found: list[Template] | None, key: str) ->
     who = f"{program.name} ({program.id})" if program.name != program.id else program.id
     remedy = REMEDY.format(key)
     if found is None:
-        yield Finding(
+        yield note(
             "template",
-            ok=None,
-            detail=f"{who}: PassKit does not show its template; look that {remedy}",
+            f"{who}: PassKit does not show its template; look that {remedy}",
         )
         return
     ringing: set[str] = set()
     for template in found:
         what = _words(template)
         if not template.sets:
-            yield Finding(
+            yield note(
                 "template",
-                ok=None,
-                detail=f"{who}: PassKit does not show the fields of {what}; look that {remedy}",
+                f"{who}: PassKit does not show the fields of {what}; look that {remedy}",
             )
             continue
         for fields in template.sets:
             lack = _lack(fields, key)
             if lack is not None:
                 style = f" in its style {fields.name}" if len(template.sets) > 1 else ""
-                yield Finding(
+                yield bad(
                     "template",
-                    ok=False,
-                    detail=f"{who}: {what} {lack}{style}, so its passes are updated and no phone shows a message: "
+                    f"{who}: {what} {lack}{style}, so its passes are updated and no phone shows a message: "
                     f"{remedy}",
                 )
         if template.rings:
@@ -132,10 +127,9 @@ def judge_templates(program: Program, found: list[Template] | None, key: str) ->
     if ringing and all(template.rings for template in found):
         count = "" if len(found) == 1 else f" in all {len(found)} templates"
         fields_that_ring = " and ".join(sorted(ringing))
-        yield Finding(
+        yield good(
             "template",
-            ok=True,
-            detail=f"{who}: the field {fields_that_ring} rings{count}",
+            f"{who}: the field {fields_that_ring} rings{count}",
         )
 
 
@@ -156,25 +150,22 @@ def _doubts(template: Template, subject: str) -> Iterator[Finding]:
     """What may keep some phones silent although the design rings."""
     for fields in template.sets:
         if fields.untranslated:
-            yield Finding(
+            yield note(
                 "template",
-                ok=None,
-                detail=f"{subject} has no %@ in its change message for {', '.join(fields.untranslated)}: "
+                f"{subject} has no %@ in its change message for {', '.join(fields.untranslated)}: "
                 "phones in that language show other words than the message",
             )
         if len(fields.ringing) > 1:
-            yield Finding(
+            yield note(
                 "template",
-                ok=None,
-                detail=f"{subject} has {len(fields.ringing)} fields that change together "
+                f"{subject} has {len(fields.ringing)} fields that change together "
                 f"({', '.join(fields.ringing)}): a phone shows one of them, or words of its own. "
                 "Leave the change message on one field",
             )
     if template.posters and not any(fields.on_poster for fields in template.sets):
-        yield Finding(
+        yield note(
             "template",
-            ok=None,
-            detail=f"{subject} uses Apple's {' and '.join(template.posters)} style, which shows fields of its own: "
+            f"{subject} uses Apple's {' and '.join(template.posters)} style, which shows fields of its own: "
             "send a test to a phone with the newest iOS; if it stays silent, move the field to the additional fields",
         )
 
