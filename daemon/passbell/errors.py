@@ -5,7 +5,7 @@
     ├── SchemaBehind                    exit 3  end the process; `passbell migrate` first
     ├── SchemaTooNew                    exit 4  end the process; a newer passbell has migrated the database
     ├── DatabaseUnavailable             exit 1  retry with backoff; the daemon keeps its process
-    ├── DatabaseRefused                 exit 1  it is this work item's trouble: say so, leave it for a while, go on
+    ├── DatabaseRefused                 exit 1  only this work item is affected: say so, leave it for a while, go on
     ├── LeaseLost                       exit 1  drop the chunk; another worker holds it now
     └── CampaignError                   exit 1  tell the person who asked; SQLSTATE PB4xx, nothing was changed
 
@@ -75,8 +75,8 @@ class DatabaseUnavailable(PassbellError):
 class DatabaseRefused(PassbellError):
     """The server refused the call for a reason of its own: a rule of the host, a missing right, a value.
 
-    It concerns the work item of the call. The daemon leaves that item for a growing pause and goes on with others;
-    the same call is never repeated without one.
+    Only the work item of the call is affected. The daemon leaves it for a growing pause and goes on with others; the
+    same call is never repeated without a pause.
     """
 
     def __init__(self, message: str, sqlstate: str = "") -> None:
@@ -179,7 +179,7 @@ def from_database(error: psycopg.Error | UnicodeError) -> PassbellError:
 
 
 def _remedy(words: str) -> str:
-    """Return what to do about a connection that fails; empty where the words are none of the well-known ones."""
+    """Return what to do about a connection that fails; empty if the words are not among `_REMEDIES`."""
     if missing := _NO_DATABASE.search(words):
         return f"; correct the {missing[1].replace('role', 'user')} in the database URL"
     return next((f"; {remedy}" for part, remedy in _REMEDIES if part in words), "")

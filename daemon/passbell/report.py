@@ -40,7 +40,7 @@ def report_lines(row: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]
                 ("Held back, to measure", _n(row["held_out"])),
                 ("Already got their messages that day", _n(row["capped"])),
                 ("Had a message too recently", _n(row["too_often"])),
-                ("On the list of those who get none", _n(row["suppressed"])),
+                ("On the suppression list", _n(row["suppressed"])),
                 ("Opted out", _n(row["opted_out"])),
                 ("Not in a wallet any more", _n(row["not_installed"])),
                 ("For another reason", _n(row["other_skips"])),
@@ -112,7 +112,7 @@ def interval_bar(value: float, low: float, high: float) -> str:
 
 
 def report_csv(row: Mapping[str, Any]) -> str:
-    """Return one line per figure, names as `push_report` has them; formulas are not possible in it."""
+    """Return one line per figure, names as `push_report` has them. A value that begins like a formula is quoted."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["figure", "value"])

@@ -170,11 +170,11 @@ def test_a_member_is_left_in_peace_and_taken_off_the_list(signed_in: httpx.Clien
     )
     assert f"{club.member['Ann']} Staff until removed" in words(added.text)
     form = {"program": str(club.id), "message": "Hello", "audience": "all"}
-    assert "On the list of those who get none" in words(signed_in.post("/compose/confirm", data=form).text)
+    assert "On the suppression list" in words(signed_in.post("/compose/confirm", data=form).text)
     wrong = signed_in.post(where, data={"member": "no-such-member"}, headers=htmx)
     assert wrong.status_code == 404
     row = club.shop.value("select id from push_suppressions where program_id = %s", [club.id])
-    assert "Nobody." in words(signed_in.post(f"{where}/{row}/delete", headers=htmx).text)
+    assert "No member." in words(signed_in.post(f"{where}/{row}/delete", headers=htmx).text)
 
 
 def test_a_programs_limits_are_changed_on_its_page(signed_in: httpx.Client, club: Club) -> None:

@@ -71,7 +71,7 @@ def resolve_automation(connection: Connection, value: str) -> UUID:
         )
     if len(rows) > 1:
         listed = ", ".join(f"{row['id']} ({row['name']})" for row in rows[:MAX_NAMED])
-        raise CampaignError(f"Several automations are meant by {text!r}: {listed}.", "PB409")
+        raise CampaignError(f"Several automations match {text!r}: {listed}.", "PB409")
     return UUID(str(rows[0]["id"]))
 
 
@@ -257,12 +257,12 @@ def results(*, automation: str, json_wanted: bool) -> None:
 @automation_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(*, automation: str, yes: bool) -> None:
-    """Delete it, with its runs and the proof of who was told."""
+    """Delete it, with its runs and the record of who got it."""
     with connect() as connection:
         row = one(connection, CARDS, program=None, automation=resolve_automation(connection, automation))
         if not yes:
             click.confirm(
-                f"Delete {row['name']}, with its runs and the proof of who was told?", abort=True, err=True
+                f"Delete {row['name']}, with its runs and the record of who got it?", abort=True, err=True
             )
         connection.execute(DELETE, {"automation": row["id"]})
     click.echo(f"{row['name']} is deleted.")

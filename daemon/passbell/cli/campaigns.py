@@ -49,9 +49,9 @@ ACCOUNTS = """
       from passbell.account_states()
      where trouble is not null and programs > 0 and passbell.daemons_running() > 0 or breaker = 'open'
 """
-"""The accounts that send nothing; none where all is well, and none where no daemon could say so."""
+"""The accounts that send nothing, as running daemons report them."""
 HANGS = "select reason from passbell.host_hangs order by relation"
-"""What of the platform cannot be read in time; none where all is well."""
+"""What of the platform cannot be read in time."""
 
 
 @click.command()
@@ -105,7 +105,9 @@ def follow(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
     A paused campaign waits for a person. What else it waits for (quiet hours, a daemon that does not run) is said once
     on standard error. Ctrl-C ends the following, not the campaign.
     """
-    click.echo(f"Campaign {campaign} is queued.", err=True)  # to find it again, should this end before it
+    click.echo(
+        f"Campaign {campaign} is queued.", err=True
+    )  # so that the id is known if this command ends first
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("waiting", total=None)

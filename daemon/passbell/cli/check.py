@@ -80,7 +80,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings, programs: list[Program], accounts: list[AccountRow]) -> Iterator[Finding]:
-    """Look from the outside in, and stop at the first thing that fails: the rest would only repeat it.
+    """Look from the outside in, and stop at the first thing that fails, because the rest depends on it.
 
     Appends the programs that PassKit is to be asked about to `programs`, the accounts to `accounts`.
     """
@@ -99,7 +99,7 @@ def _database(settings: Settings, programs: list[Program], accounts: list[Accoun
                 return
             yield from look_at_database(settings, connection)
             accounts += read_accounts(connection)
-            # passbell_daemon reads no programs; of a view that hangs, the findings have told.
+            # passbell_daemon may not read programs; a view that hangs is among the findings.
             with (
                 contextlib.suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.QueryCanceled),
                 limited(connection, LOOK_MILLISECONDS),

@@ -101,7 +101,7 @@ def import_(
 
 
 def _check_rejects(rejects: Path, file: Path) -> None:
-    """Refuse before anything is imported what would fail, or destroy the file, after it."""
+    """Refuse, before anything is imported, an output file that cannot be written or is the input."""
     if rejects.exists() and rejects.samefile(file):
         raise click.BadParameter("this is the file to import: name another", param_hint="'--rejects'")
     if not os.access(rejects.parent, os.W_OK | os.X_OK):

@@ -125,7 +125,7 @@ def print_campaigns(rows: Sequence[Row]) -> None:
 
 
 def plain(text: str) -> str:
-    """Take out of what people typed every command for the terminal."""
+    """Replace control characters, so that what people typed is no command for the terminal."""
     return _CONTROL.sub(" ", text)
 
 
@@ -185,7 +185,7 @@ def campaign_pairs(row: Row) -> list[tuple[str, str]]:
 
 
 def _width() -> int:
-    """Columns to fit into: the terminal's; in a pipe those of COLUMNS, else none, for grep and awk want whole lines."""
+    """Columns to fit into: the terminal's, else those of COLUMNS, else unlimited: grep and awk read whole lines."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
         return max(shutil.get_terminal_size().columns, 40)
     return 100_000

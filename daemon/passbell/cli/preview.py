@@ -49,9 +49,9 @@ TEXTS = """
 SAMPLES = 5
 LEFT_OUT = {
     "opted_out": "opted out",
-    "capped": "had their messages of today",
-    "too_often": "had enough messages lately",
-    "suppressed": "left in peace",
+    "capped": "already got their messages today",
+    "too_often": "had a message too recently",
+    "suppressed": "suppressed",
 }
 REACHES_NOBODY = {"unknown_member": "not found", "other_program": "of another program"}
 
@@ -62,7 +62,7 @@ REACHES_NOBODY = {"unknown_member": "not found", "other_program": "of another pr
 @json_option
 def preview(*, program: str, target: str, json_wanted: bool) -> None:
     """Count who a campaign would reach, how long it would take, and what holds it back."""
-    if is_blank(target):  # it would count everybody, and the order that follows refuses it
+    if is_blank(target):  # it would count all members, while `send` refuses it
         raise click.UsageError("--target is empty: write ALL for everybody.")
     with connect() as connection:
         program_id = resolve_program(connection, program)
@@ -86,7 +86,7 @@ def print_preview(row: Row) -> None:
             ("capped today", number(row["capped"])),
             *(
                 (words, number(row[column]))
-                for column, words in (("too_often", "too often"), ("suppressed", "left in peace"))
+                for column, words in (("too_often", "too often"), ("suppressed", "suppressed"))
                 if row.get(column)
             ),
             ("reachable", number(row["reachable"])),
@@ -132,7 +132,7 @@ class Order(NamedTuple):
 
 
 def say_outlook(order: Order, outlook: Row) -> None:
-    """Say on standard error what is not as expected: merge tags of other tools, the time, what holds it back."""
+    """Warn on standard error: merge tags of other tools, the time of sending, what holds the order back."""
     for warning in outlook["warnings"]:
         click.echo(f"Warning: {warning}", err=True)
     if order.at is not None:

@@ -1,8 +1,8 @@
-"""Liveness and readiness of one daemon, and the numbers it gives away: what the server in `server.py` is told.
+"""Liveness and readiness of one daemon, and its numbers: the answers that `server.py` gives.
 
 Live means that the loops go round: a chunk loop that has not turned for a minute is stuck, and a restart may help.
 Ready means that work could be done now: the daemon has started, is not stopping, its database answers and its schema
-fits. A daemon that waits for its database is live and not ready; restarting it would not help.
+fits. A daemon that waits for its database is live and not ready; a restart would not help.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Liveness:
 
     @property
     def chunk_loop_turns(self) -> bool:
-        """Whether the chunk loop goes round; true while there is none to go round."""
+        """Whether the chunk loop goes round; true before it has started and while the daemon stops."""
         return self.phase != "running" or time.monotonic() - self._chunk_loop.beat < self.limit
 
     def running(self, database: Database) -> None:

@@ -3,8 +3,8 @@
 One query, `passbell.queue_state`, reads the unfinished campaigns and a few single rows, never the ledger or the queue.
 Every daemon gives the same numbers here: aggregate them with max(), not sum().
 
-Whether the database answers is asked by itself. A query that fails, or takes too long, is no sign of a database that is
-away: then the numbers are missing, `passbell_queue_state_up` is 0, and the log says why, once.
+Whether the database answers is asked separately, because the query may fail or be slow while the database is there.
+Then the numbers are missing, `passbell_queue_state_up` is 0, and the log says why, once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["QueueState"]
 log = structlog.get_logger()
 
 FRESH_SECONDS: Final = 5.0
-"""Two Prometheus servers, or a person with curl, do not make the database work twice."""
+"""Scrapes within this time share one query."""
 DEADLINE: Final = 3.0
 """A scrape gives up after ten seconds; ours must have answered by then, with or without the database."""
 
@@ -47,7 +47,7 @@ _READ = Gauge(
 
 
 class AccountGauge(Gauge):
-    """A gauge by account. The account of programs that name none has no label, as before there were others."""
+    """A gauge by account. The account of programs that name no account has no label."""
 
     def collect(self) -> Iterable[Metric]:
         """Leave the empty label out: to Prometheus it is the same as none."""
@@ -183,7 +183,7 @@ class QueueState:
     async def refresh(self) -> None:
         """Ask the database unless the numbers are fresh.
 
-        Without a database they vanish: no number is better than an old one.
+        Without a database the gauges are empty, so that no old number is taken for a new one.
         """
         async with self._lock:
             if time.monotonic() < self._until:
@@ -227,7 +227,7 @@ def _show(rows: list[tuple[str, str | None, float]]) -> None:
 
 
 def _set(gauge: Gauge, label: str | None, value: float) -> None:
-    """Labels that are not named are empty: the account of programs that name none."""
+    """Labels without a value are empty, as for the account of programs that name no account."""
     names = gauge._labelnames  # noqa: SLF001
     if not names:
         gauge.set(value)

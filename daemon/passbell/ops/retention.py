@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 3600.0
 PAUSE_SECONDS: Final = 0.2
-"""Between batches: retention is never in a hurry, and never in the way of a campaign."""
+"""Between batches, so that campaigns go first."""
 
 
 async def prune_when_due(database: Database) -> None:

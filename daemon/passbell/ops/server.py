@@ -2,7 +2,7 @@
 
 A few GETs a minute from a monitoring system do not need a web framework in the daemon's memory: one request per
 connection, a small head, a deadline. It listens on loopback by default, and never shows a secret or a
-member. A port that is taken (another daemon on this machine) is worth a warning, not worth stopping for.
+member. Where the port is taken, as by another daemon on this machine, the daemon warns and goes on without it.
 """
 
 from __future__ import annotations

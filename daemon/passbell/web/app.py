@@ -139,7 +139,7 @@ def _page_error(request: Request, error: ApiError) -> Response | None:
 
 
 async def _icon() -> FileResponse:
-    """The icon under the name that browsers ask for where a page names none: the month's report, an answer as JSON."""
+    """The icon at the address that browsers ask for by themselves, beside the month's report or an answer in JSON."""
     return FileResponse(
         STATIC / "bell.svg", media_type="image/svg+xml", headers={"cache-control": "max-age=86400"}
     )

@@ -58,7 +58,7 @@ class ApiKeys:
         )
 
     def name_of(self, presented: str) -> str | None:
-        """Return the name of the key, None if it is none of ours. Takes equally long for every wrong key."""
+        """Return the name of the key, None for an unknown one. Takes equally long for every wrong key."""
         digest = _digest(presented)
         found = None
         for name, known in self._known:  # all of them, always
@@ -120,7 +120,7 @@ class Sessions:
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
 
     async def read(self, scope: Scope) -> Session | None:
-        """Return the session of a request, None if there is none that holds. Reads headers alone.
+        """Return the session of a request, None without a valid one. Reads headers alone.
 
         Raises:
             PassbellError: the database cannot say.
@@ -144,7 +144,7 @@ def _nonce_digest(nonce: str) -> str:
 
 
 class Limit(NamedTuple):
-    """So many at once, and so many per second in the long run."""
+    """How many at once, and how many per second in the long run."""
 
     burst: float
     per_second: float
@@ -175,7 +175,7 @@ class Throttle:
         return min(self._limit.burst, level + (now - at) * self._limit.per_second)
 
     def _forget_full(self) -> None:
-        """Drop the names that are as good as new; if all are busy, drop everything rather than grow for ever."""
+        """Drop names whose bucket is full again; if that leaves too many, drop all, so that memory stays bounded."""
         self._buckets = {
             name: bucket for name, bucket in self._buckets.items() if self._level(name) < self._limit.burst
         }

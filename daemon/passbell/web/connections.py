@@ -5,8 +5,8 @@
     answer    the caller reads on within STALL_SECONDS
     closing   what is left of a refused request is thrown away for LINGER_SECONDS, so that the answer is read; a
               connection that is closing ends within LINGER_SECONDS
-    number    at most `places`; beyond that a connection goes that no known caller has used, or else any: the one that
-              has waited longest without a request, does not read its answer, or has sent least of its body
+    number    at most `places`; beyond that one is ended, if possible one without a key or session: the one that has
+              waited longest without a request, does not read its answer, or has sent least of its body
 
 A connection looks at itself once a second, until it is lost.
 """
@@ -77,7 +77,7 @@ class Bounded(H11Protocol):
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """From here on the next request is waited for."""
+        """Note since when the next request is waited for."""
         self.waits_since = self.loop.time()
         super().on_response_complete()
 
@@ -95,7 +95,7 @@ class Bounded(H11Protocol):
 
     @property
     def stranger(self) -> bool:
-        """Whether its last request had neither a key nor a session: the gate says so in the scope's state."""
+        """Whether its last request had neither a key nor a session, as the gate noted in the scope's state."""
         state = getattr(self.cycle, "scope", {}).get("state", {})
         return not (state.get("key_name") or state.get("session"))
 
@@ -148,7 +148,7 @@ class Bounded(H11Protocol):
     def _too_slow(self) -> bool:
         if self._request is not self.cycle:
             self._request, self.body_bytes, self._body_seconds = self.cycle, 0, 0.0
-        if not self.flow.read_paused:  # else it is the application that takes its time
+        if not self.flow.read_paused:  # else the application is slow, not the caller
             self._body_seconds += _TICK
         return self.body_bytes < (self._body_seconds - BODY_GRACE) * BODY_PACE
 
@@ -185,10 +185,10 @@ class Bounded(H11Protocol):
 
 
 def _idlest(connections: list[Bounded], now: float) -> Bounded | None:
-    """Return the connection that is missed least, None if all are being answered.
+    """Return the connection to end first, None if all are being answered.
 
-    First those that have waited for longer than a moment, then those that do not read their answers. A new connection
-    may be about to send its request: half-sent bodies are ended before it.
+    That is one that waits for longer than a moment, then one that does not read its answer, then one with a half-sent
+    body, then a new one, which may be about to send its request.
     """
     stalled = [c for c in connections if c.flow.write_paused]
     waiting = [c for c in connections if c.idle]

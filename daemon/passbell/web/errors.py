@@ -46,7 +46,7 @@ _FROM_SQL: Final = {
 }
 # What the bodies' own validators raise.
 _FROM_PYDANTIC: Final = {"unknown_field": "UNKNOWN_FIELD", "conflict": "CONFLICTING_FIELDS"}
-# A trigger or a check of the host's own: it concerns what was sent, and its words are meant for people.
+# Raised by a trigger or check of the host: it is about the values sent, and its sentence is meant for people.
 _BY_THE_HOST: Final = ("P0001", "23")
 _FROM_HTTP: Final = {
     400: ("BAD_REQUEST", "The request could not be read."),
@@ -83,7 +83,9 @@ def translate(error: PassbellError) -> ApiError:  # noqa: PLR0911 - one line per
         status, code = _FROM_SQL.get(error.sqlstate, (400, "BAD_REQUEST"))
         return ApiError(status, code, str(error))
     if isinstance(error, DatabaseRefused) and not error.sqlstate:
-        return ApiError(400, "BAD_REQUEST", "A value cannot be stored: it holds a NUL or what is no text.")
+        return ApiError(
+            400, "BAD_REQUEST", "A value cannot be stored: it contains a NUL character or is not valid text."
+        )
     if isinstance(error, DatabaseRefused) and error.sqlstate.startswith(_BY_THE_HOST):
         return ApiError(409, "REFUSED_BY_DATABASE", str(error))
     if isinstance(error, LeaseLost):
@@ -123,7 +125,7 @@ def error_response(error: ApiError) -> Response:
 def install(app: FastAPI, page_error: Callable[[Request, ApiError], Response | None]) -> None:
     """Give the shape to our errors, the framework's and defects. What defects say is logged by the gate.
 
-    `page_error` makes the answer where people look, and None where programs call.
+    `page_error` makes the answer for a browser; None for a program, which gets JSON.
     """
 
     def answer_with(request: Request, error: ApiError) -> Response:
@@ -150,7 +152,7 @@ def install(app: FastAPI, page_error: Callable[[Request, ApiError], Response | N
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, _error: Exception) -> Response:
-        # No caller reads it; the log has a status that is no defect's.
+        # The caller is gone. The answer is for the log, where 500 would look like a defect.
         return answer_with(
             request, ApiError(400, "BAD_REQUEST", "The connection ended in the middle of the body.")
         )
@@ -185,7 +187,7 @@ def _malformed(error: RequestValidationError) -> ApiError:
 
 
 def _problem(problem: Mapping[str, Any]) -> dict[str, str]:
-    """Name the field and what is wrong with it; never the value, it may be a member's."""
+    """Name the field and what is wrong with it, but not the value, which may be a member's."""
     if problem["type"] == "json_invalid":
         return {"field": "", "problem": "not valid JSON"}
     location: Sequence[object] = problem["loc"]

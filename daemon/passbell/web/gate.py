@@ -47,7 +47,7 @@ _UPLOADS: Final = re.compile(
 # Open to all callers; no body is read there.
 _OPEN: Final = re.compile(r"/live|/ready|/openapi\.json|/favicon\.ico|/static/.*")
 _LOGGED: Final = 300
-"""Characters of a path in the log: a line is not as long as a caller wishes."""
+"""Characters of a path in the log; callers send paths of any length."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # No script, style, font or frame but our own files; nothing inline but the style of the month's report, by its digest.
 _REPORT: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -153,7 +153,7 @@ class Gate:
         try:
             state["session"] = await self._sessions.read(scope)
         except PassbellError as error:
-            state["session"], state["trouble"] = None, error  # told where the session is asked for
+            state["session"], state["trouble"] = None, error  # raised where a call asks for the session
         return state["session"] is not None
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
@@ -238,7 +238,7 @@ def _counted(receive: Receive, limit: int, answer: _Answer) -> Receive:
         message = await receive()
         total += len(message.get("body", b""))
         if total > limit and not answer.started:
-            # The framework would make its own 400 of an exception: say now what the answer is.
+            # The framework turns the exception into a 400 of its own: this answer is sent instead.
             answer.instead = TooLarge(limit)
             raise answer.instead
         return message
@@ -247,7 +247,7 @@ def _counted(receive: Receive, limit: int, answer: _Answer) -> Receive:
 
 
 def _unread(receive: Receive) -> Receive:
-    """Give an empty body, whatever was sent; afterwards wait for the caller to leave."""
+    """Give an empty body whatever was sent, then wait until the caller disconnects."""
     given = False
 
     async def unread() -> Message:
@@ -263,7 +263,7 @@ def _unread(receive: Receive) -> Receive:
 
 
 class _Answer:
-    """The way back: adds our headers and remembers the status."""
+    """The answer on its way to the caller: adds our headers and remembers the status."""
 
     def __init__(self, send: Send, scope: Scope, request_id: str) -> None:
         self._send = send
@@ -300,4 +300,4 @@ async def _nothing() -> Message:
 
 
 async def _drop(_message: Message) -> None:
-    """The framework's own answer, after ours."""
+    """Drop the framework's own answer after ours."""

@@ -60,12 +60,12 @@ def read_accounts(connection: Connection) -> list[AccountRow]:
     try:
         with limited(connection, LOOK_MILLISECONDS):
             rows = connection.execute(_STATES).fetchall()
-    except psycopg.errors.QueryCanceled:  # by what the findings have told
+    except psycopg.errors.QueryCanceled:  # a view that hangs, as the findings say
         return []
     except psycopg.errors.InsufficientPrivilege:
         try:
             rows = connection.execute(_SETTINGS).fetchall()
-        except psycopg.errors.InsufficientPrivilege:  # passbell_web has no business with accounts
+        except psycopg.errors.InsufficientPrivilege:  # passbell_web may not read accounts
             return []
     return [AccountRow(**row) for row in rows]
 
@@ -133,6 +133,6 @@ def _what(row: AccountRow) -> str:
 
 
 def _unknown(accounts: Sequence[AccountRow]) -> Iterator[Finding]:
-    """Variables that no account's name leads to: misspelt, or the row was deleted."""
+    """Credentials that belong to no account: the name is misspelt, or the row was deleted."""
     for suffix in sorted(suffixes(os.environ) - {suffix_of(row.account) for row in accounts}):
-        yield note("accounts", f"there are credentials …__{suffix}, and no account of that name")
+        yield note("accounts", f"there are credentials …__{suffix}, but no account of that name")

@@ -134,7 +134,7 @@ class SegmentConfig(Known):
 
 
 def conflict(said: str) -> PydanticCustomError:
-    """What was said twice differs, or does not go together."""
+    """Return the error for values that contradict each other."""
     return PydanticCustomError("conflict", "{said}", {"said": said})
 
 
@@ -142,7 +142,7 @@ def read_audience(segment: str | None, target: str | None, config: SegmentConfig
     """Return the audience as the database reads it; ALL if nothing was said about it.
 
     Raises:
-        PydanticCustomError: what was said does not go together.
+        PydanticCustomError: the values contradict each other.
     """
     if segment is not None and target is not None and _folded(segment) != _folded(target):
         raise conflict("`segment` and `target` are the same thing and differ here: send one of them")

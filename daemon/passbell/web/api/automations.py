@@ -42,7 +42,7 @@ def _number(value: Any) -> Any:
 
 
 def _audience(value: Any) -> Any:
-    """Refuse an audience that is null or blank: a variable that was not set would make it everybody, every day."""
+    """Refuse an audience that is null or blank, such as a variable that was not set: it would mean all, every day."""
     if value is None or (isinstance(value, str) and is_blank(value)):
         raise ValueError("must name an audience, such as ALL")
     return value
@@ -163,7 +163,7 @@ async def change(body: AutomationChange, web: Web, caller: Caller, automation: I
 
 @router.delete("/{id}", response_model=Result[Automation], summary="Delete an automation")
 async def delete(web: Web, caller: Caller, automation: Id) -> Response:
-    """Delete it with its runs and proofs, and return it as it was; 409 while a campaign of it is not over."""
+    """Delete it with its runs and the record of who got it; return it as it was. 409 while a campaign of it goes on."""
     card = await web.calls.automation(automation)
     await web.calls.delete_automation(caller, automation)
     return result(card)
@@ -175,7 +175,7 @@ async def preview(
     automation: Id,
     days: Annotated[int, Query(ge=1, le=400, description="Local days, today included")] = 30,
 ) -> Response:
-    """Return for how many it would have been due on each of the last local days, had it been on."""
+    """Return for how many members it would have been due on each of the last local days."""
     await web.calls.automation(automation)
     return result(await web.calls.automation_preview(automation, days))
 

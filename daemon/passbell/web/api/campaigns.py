@@ -50,12 +50,12 @@ class CampaignDetail(CampaignCard):
 
 
 def cursor(card: CampaignCard) -> str:
-    """Return what `next` of a list says behind this campaign: letters, digits, `.`, `-` and `_` alone."""
+    """Return the `next` of a list that ends with this campaign: letters, digits, `.`, `-` and `_` alone."""
     return f"{card.created_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}_{card.campaign_id}"
 
 
 def parse_cursor(text: str | None) -> tuple[datetime, UUID] | None:
-    """Read what `next` of a list said; earlier versions wrote the offset as `+00:00`, and `+` arrives as a space."""
+    """Read a `next`. Earlier versions wrote the offset as `+00:00`, and `+` arrives as a space."""
     if text is None:
         return None
     moment, _, campaign = text.rpartition("_")
@@ -63,7 +63,7 @@ def parse_cursor(text: str | None) -> tuple[datetime, UUID] | None:
         at = datetime.fromisoformat(moment.replace(" ", "+"))
         return (at if at.tzinfo else at.replace(tzinfo=UTC)), UUID(campaign)
     except ValueError:
-        raise ApiError(400, "BAD_CURSOR", "`after` is what `next` of the page before said.") from None
+        raise ApiError(400, "BAD_CURSOR", "`after` must be the `next` of the page before.") from None
 
 
 @router.get("", response_model=Result[list[CampaignCard]], summary="List campaigns, newest first")

@@ -318,7 +318,7 @@ class Ordered(Shape):
 
 
 class Counted(Preview, Outlook):
-    """The honest count, and when an order could begin."""
+    """The count of an audience, and when an order could begin."""
 
 
 class Rehearsed(Counted):

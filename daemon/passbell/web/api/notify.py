@@ -112,9 +112,9 @@ async def send(
 
 
 async def held_back(web: Context, program: UUID, at: datetime | None, *, waits: bool) -> dict[str, Any]:
-    """Say what an order waits for: quiet hours, with the time at which it begins; to a caller who waits, a daemon too.
+    """Say what an order waits for, and when it begins; empty if it begins at its time.
 
-    Nothing if it begins when it was ordered for.
+    Quiet hours are told to every caller. Other reasons, such as that no daemon runs, only if the caller `waits`.
     """
     outlook = await web.calls.outlook(program, at)
     if outlook.notice is None or not (waits or "Quiet hours" in outlook.notice):
@@ -155,9 +155,9 @@ async def _ordered(web: Context, campaign: UUID, total: int, wait: float | None)
 
 @router.post("/notify/broadcast/test", response_model=Result[Rehearsed], summary="Rehearse a broadcast")
 async def rehearse(body: Broadcast, web: Web) -> Response:
-    """Send nothing: the honest count and five members with the text that each would read.
+    """Send nothing: return the count, and five members with the text that each would read.
 
-    What the order itself would be refused for is refused here, but for `expected`: this call says the number.
+    Refuses what the order itself would be refused for. `expected` is not compared, because this call says the number.
     """
     _, message = given(body.program_id, body.message)
     program = await find_program(web, body)
@@ -222,7 +222,7 @@ async def blast(
     name, text = given(form.program_id, form.message)
     if form.csv_file is not None:
         return await to_list(web, caller, form, idempotency_key)
-    if form.encoding is not None:  # a list was meant: without it the order would reach all members
+    if form.encoding is not None:  # without its list the order would reach all members
         raise ApiError(400, "CSV_REQUIRED", "encoding is that of a list, and there is no csvFile.")
 
     async def work() -> tuple[int, dict[str, Any]]:

@@ -34,7 +34,7 @@ async def programs(web: Web) -> Response:
 
 
 class LimitsChange(Known):
-    """The limits to change; what is left out stays, and null is none."""
+    """The limits to change. What is left out stays; null removes a limit."""
 
     push_max: Annotated[int, Field(strict=True, ge=0, le=1_000)] | None = Field(
         default=None, description="At most so many messages in `pushMaxDays`", examples=[4]

@@ -1,4 +1,4 @@
-"""Which program a request is about, what it says of it, and when: read alike by all calls."""
+"""Which program a request is about, and at which time: read by all calls in the same way."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def required_program(program: str | None) -> str:
 
 
 def given(program: str | None, message: str | None) -> tuple[str, str]:
-    """Insist on a program and a message, in the words that forms are used to."""
+    """Insist on a program and a message, with the sentence of the platform's own service."""
     if not (program and program.strip() and message and message.strip()):
         raise ApiError(400, "MESSAGE_AND_PROGRAM_REQUIRED", "Message and Program ID required")
     return program, message
 
 
 async def find_program(web: Context, order: Scoped) -> UUID:
-    """Find the program of an order, which must be what the order says of it."""
+    """Find the program of an order; refuse a tenant or protocol that is not the program's."""
     program = await web.calls.find_program(order.program_id or "")
     await web.calls.require_scope(program, order.tenant_id, order.protocol)
     return program
@@ -54,11 +54,11 @@ async def moment(web: Context, program: UUID, at: datetime | None) -> datetime |
 
 
 async def named_program(web: Context, order: Scoped) -> UUID | None:
-    """Find the program that is named; None where none is, which means all of them."""
+    """Find the program that is named; None stands for all programs."""
     if order.program_id is not None:
         return await find_program(web, order)
     if order.tenant_id is not None or order.protocol is not None:
         raise ApiError(
-            400, "PROGRAM_REQUIRED", "Program ID required: a tenant or a protocol alone names none."
+            400, "PROGRAM_REQUIRED", "Program ID required: a tenant or a protocol alone names no program."
         )
     return None

@@ -56,9 +56,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def _sentence(kind: str, name: str, known: Iterable[str]) -> tuple[str, dict[str, Any]]:
     names = sorted(known)
     near = nearest(name, names)
-    shown = name if len(name) <= 60 else name[:60] + "…"  # noqa: PLR2004 - a field's name is no essay
+    shown = name if len(name) <= 60 else name[:60] + "…"  # noqa: PLR2004
     said = f'Unknown {kind} "{shown}".' + (
-        f' The nearest known is "{near}". Known: {", ".join(names)}.' if near else " None is known here."
+        f' The nearest known is "{near}". Known: {", ".join(names)}.'
+        if near
+        else f" This call takes no {kind}."
     )
     return said, {"field": shown, "nearest": near, "known": names}
 
@@ -108,7 +110,7 @@ class StrictRoute(APIRoute):
     """A route that looks at the whole request before the handler is asked."""
 
     page_parts: frozenset[str] | None = None
-    """On the page: parts that any of its forms may carry beside its own. What values mean is the handler's to judge."""
+    """On the page: parts that every form may carry beside its own. The handler judges the values."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler behind the checks."""
@@ -227,13 +229,13 @@ async def _whole_form(request: Request) -> Request:
 
     looked = Request(request.scope, look)
     await looked.form()
-    if begun and not whole:  # nothing at all: a stranger, whose form the gate did not read
+    if begun and not whole:  # an empty body: the gate reads no form of an unknown caller
         raise ApiError(400, "BAD_REQUEST", "The form ends too early: a part of it was lost on its way.")
     return looked
 
 
 async def _check_page(request: Request, kind: str, form: Mapping[str, Any], page: frozenset[str]) -> None:
-    """Check a form of the page: a body of another kind would be read as a form whose fields are all empty."""
+    """Check a form of the page. A body of another kind is refused: it would be read as a form of empty fields."""
     if kind not in _FORMS:
         if await request.body():
             raise ApiError(422, "INVALID_REQUEST", "The body must be a form.")
@@ -302,7 +304,7 @@ async def check_json(request: Request, kind: str) -> None:
 
 
 async def _check_nothing(request: Request) -> None:
-    """A call without a body takes none: what is said there would not be done."""
+    """Refuse a body where the call takes none, because nothing would be done about it."""
     body = (await request.body()).strip()
     if body in {b"", b"{}"}:
         return

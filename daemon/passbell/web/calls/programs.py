@@ -52,7 +52,7 @@ class Segment(Shape):
 
 
 class Preview(Shape):
-    """The honest count: matched → in a wallet → not opted out → not left out for now → reachable.
+    """The count: matched → in a wallet → not opted out → not left out for now → reachable.
 
     `would_hold` of the reachable are held back to measure.
     """
@@ -111,7 +111,7 @@ class ProgramCalls(Asked):
         )
 
     async def require_scope(self, program: UUID, tenant: str | None, protocol: str | None) -> None:
-        """What the platform's own service says beside the program must be true of it."""
+        """Refuse a tenant or protocol, as the platform's own service sends them, that is not the program's."""
         if tenant is not None or protocol is not None:
             await self._value(
                 "select passbell.require_scope(p_program => %(program)s, p_tenant => %(tenant)s,"
@@ -120,7 +120,7 @@ class ProgramCalls(Asked):
             )
 
     async def require_order(self, program: UUID, target: str | None, scheduled_at: datetime | None) -> None:
-        """Refuse what no order may be: a program that is suspended, a time that is over."""
+        """Refuse an order for a suspended program, or for a time in the past."""
         await self._value(
             "select passbell.require_order(p_program => %(program)s, p_target => %(target)s,"
             " p_scheduled_at => %(scheduled_at)s)",
@@ -157,7 +157,7 @@ class ProgramCalls(Asked):
         )
 
     async def preview(self, program: UUID, target: str) -> Preview:
-        """The honest count of a target."""
+        """The count of a target."""
         return await self._one(
             Preview,
             "select * from public.push_preview(program_id => %(program_id)s, target => %(target)s)",
@@ -166,7 +166,7 @@ class ProgramCalls(Asked):
         )
 
     async def preview_list(self, campaign: UUID) -> ListPreview:
-        """The honest count of a draft's uploaded list."""
+        """The count of a draft's uploaded list."""
         return await self._one(
             ListPreview,
             "select * from passbell.preview_list(p_campaign => %(campaign)s)",

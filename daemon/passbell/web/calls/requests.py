@@ -25,7 +25,7 @@ class RequestCalls(Asked):
     """Sessions of the page, and requests with an Idempotency-Key."""
 
     async def open_session(self, digest: str, name: str, seconds: int) -> None:
-        """A session begins."""
+        """Begin a session."""
         await self._database.fetch(
             "select passbell.open_session(p_digest => %(digest)s, p_name => %(name)s,"
             " p_seconds => %(seconds)s)",
@@ -33,7 +33,7 @@ class RequestCalls(Asked):
         )
 
     async def session_holds(self, digest: str, name: str) -> bool:
-        """Whether neither its time nor its owner has ended it."""
+        """Whether the session is neither too old nor signed out."""
         return bool(
             await self._value(
                 "select passbell.session_holds(p_digest => %(digest)s, p_name => %(name)s)",
@@ -43,7 +43,7 @@ class RequestCalls(Asked):
         )
 
     async def end_session(self, digest: str) -> None:
-        """Signed out."""
+        """End a session."""
         await self._database.fetch("select passbell.end_session(p_digest => %(digest)s)", {"digest": digest})
 
     async def begin_request(self, owner: str, key: str, fingerprint: str) -> Begun:
@@ -65,7 +65,7 @@ class RequestCalls(Asked):
         )
 
     async def forget_request(self, owner: str, key: str) -> None:
-        """Nothing was created."""
+        """Forget a request that created nothing."""
         await self._database.fetch(
             "select passbell.forget_request(p_owner => %(owner)s, p_key => %(key)s)",
             {"owner": owner, "key": key},

@@ -63,9 +63,9 @@ class AutomationForm(BaseModel):
     ends_on: Text = ""
 
     def columns(self, sent: frozenset[str] | None = None) -> dict[str, Any]:
-        """Return the row's columns, of a change only those whose field was sent: one that is lost stays as it is.
+        """Return the row's columns; of a change only those whose field was sent, the others stay as they are.
 
-        What the values mean is the database's to judge.
+        The database judges the values.
         """
         sent = frozenset(type(self).model_fields) if sent is None else sent
         if {"occasion", "parameter"} & sent and not self.occasion.strip():
@@ -182,7 +182,7 @@ async def one(request: Request, web: Web, session: SignedIn, automation_id: Id) 
 async def change(
     request: Request, web: Web, session: Writing, automation_id: Id, form: Fields
 ) -> HTMLResponse:
-    """Change one; what it says from its next run on."""
+    """Change one; the change counts from the next run."""
     fields = form.columns(await parts_of(request))
     await web.calls.save_automation(session.name, automation_id, orjson.dumps(fields).decode())
     return redirect(request, f"/automations/{automation_id}")
@@ -206,7 +206,7 @@ async def switch(
 
 @router.post("/automations/{id}/delete")
 async def delete(request: Request, web: Web, session: Writing, automation_id: Id) -> HTMLResponse:
-    """Delete it with its runs and proofs."""
+    """Delete it with its runs and the record of who got it."""
     await web.calls.delete_automation(session.name, automation_id)
     return redirect(request, "/automations")
 

@@ -309,7 +309,7 @@ def _named(field: str, text: str) -> uuid.UUID | None:
     if not text:
         return None
     if (found := _uuid(text)) is None:
-        raise ApiError(422, "INVALID_REQUEST", f"{field} is no id of a draft.")
+        raise ApiError(422, "INVALID_REQUEST", f"{field} is not the id of a draft.")
     return found
 
 

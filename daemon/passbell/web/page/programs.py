@@ -119,7 +119,7 @@ async def limits(
     push_min_hours: Number = "",
     push_consent: Annotated[str, Form(max_length=20)] = "",
 ) -> HTMLResponse:
-    """Change how often is enough, and what no answer about messages means. What the form lacks stays as it is."""
+    """Change the limits and what no answer about messages means. A field that was not sent stays as it is."""
     sent = await parts_of(request)
     numbers = {"push_max": push_max, "push_max_days": push_max_days, "push_min_hours": push_min_hours}
     fields = {name: value for name, value in numbers.items() if name in sent}
