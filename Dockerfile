@@ -25,13 +25,13 @@ LABEL org.opencontainers.image.title="passbell" \
 # A fixed number: volumes and Kubernetes' runAsUser refer to it.
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin passbell
 COPY --from=build /opt/passbell /opt/passbell
-# Nothing is written but lists while they are read, in /tmp: the root file system may be read-only.
+# Only lists are written, to /tmp while they are read, so the root file system may be read-only.
 ENV PATH=/opt/passbell/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /
-# The daemon ends what is in flight on SIGTERM; give it that long: docker stop --time 45.
+# On SIGTERM the daemon finishes the requests that are in flight. Give it time for that: docker stop --time 45.
 STOPSIGNAL SIGTERM
 # Of `run`; the page has its own /ready on port 8080 (see compose.yaml).
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \

@@ -88,7 +88,7 @@ INSIDE: LiteralString = (
     "select count(*) from passes_master p where p.points_balance >= %(mark)s and p.status = 'INSTALLED'"
 )
 TODAY = f"EVERY:{datetime.now(UTC):%a}".upper()
-"""Everybody is due, for today and for a week ago."""
+"""All members are due, for today and for a week ago."""
 
 
 class Rule(NamedTuple):

@@ -21,7 +21,7 @@ from stand.sink import Sink
 
 
 def run(databases: Databases, sink: Sink, count: int, latency: float) -> tuple[float, list[float]]:
-    """Deliver to everybody with so many daemons; deliveries per second, and cores busy: daemons, PostgreSQL, sink."""
+    """Deliver to all with so many daemons; deliveries per second, and cores busy: daemons, PostgreSQL, sink."""
     with databases.fresh() as url, ExitStack() as stack:
         daemons = [stack.enter_context(Passbell(url, sink.url, {})) for _ in range(count)]
         sink.reset(latency)

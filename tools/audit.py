@@ -3,7 +3,7 @@
     python tools/audit.py
 
 Exit code 1 if one of them has a known vulnerability. Where the service cannot be asked (no network, or an index that
-mirrors files alone) it says why, and ends with 0: that is no fault of the dependencies. A package with well-known holes
+mirrors files alone) it says why and ends with 0. A package with well-known holes
 is asked about along with them, so that a service which knows nothing is not taken for good news.
 """
 
@@ -107,7 +107,7 @@ def together(verdicts: list[Verdict]) -> Verdict:
 
 
 def _auditor(folder: Path) -> Path:
-    """Install the auditor into an environment of its own: its dependencies are none of ours."""
+    """Install the auditor into an environment of its own, because its dependencies are not passbell's."""
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv" / "bin" / "python"
     subprocess.run(

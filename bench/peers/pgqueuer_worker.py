@@ -45,7 +45,7 @@ async def main() -> None:
             asyncio.create_task(
                 queue.run(
                     batch_size=BATCH,
-                    # Without a cap it picks all jobs at once and drowns in its own heartbeats.
+                    # Without a cap it takes all jobs at once, and its heartbeats take all of the time.
                     max_concurrent_tasks=int(os.environ.get("BENCH_TASKS", 2 * BATCH)),
                     dequeue_timeout=timedelta(seconds=1),
                 )

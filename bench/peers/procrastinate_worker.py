@@ -13,7 +13,7 @@ from job import DATABASE_URL, IN_FLIGHT, RECIPIENTS, pusher, serve
 
 async def main() -> None:
     """Install, then do as told."""
-    logging.disable(logging.WARNING)  # it minds that the app lives in the main module
+    logging.disable(logging.WARNING)  # procrastinate warns where the app is in the main module
     push = pusher()
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(conninfo=DATABASE_URL, min_size=4, max_size=20)

@@ -11,7 +11,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def descendants(pid: int) -> list[int]:
-    """`pid`, and every process that it, or a child of it, has started and that still runs."""
+    """`pid` and all its descendants that still run."""
     found = [pid]
     for one in found:
         try:
@@ -35,7 +35,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def peak_megabytes(pid: int) -> float:
-    """Most memory that a process and its children ever held, each counted at its own peak."""
+    """The sum of the peaks of memory of a process and its children."""
     return sum(_status(one, "VmHWM:") for one in descendants(pid))
 
 

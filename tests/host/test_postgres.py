@@ -16,7 +16,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from passbell.cli import main
 from passbell.database.migrate import check, migrate
+from passbell.devkit import binaries
 from passbell.devkit.binaries import (
     PostgresUnavailableError,
     copied_binaries,
@@ -203,6 +205,18 @@ def test_a_missing_installation_is_one_plain_sentence(tmp_path: Path) -> None:
     """A wrong folder is named, not hidden in a traceback of subprocess."""
     with pytest.raises(PostgresUnavailableError, match="does not contain initdb and postgres"):
         EmbeddedPostgres(bin_directory=tmp_path)
+
+
+def test_without_any_server_the_demo_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plain installation on a machine without PostgreSQL: one sentence that names the extra, exit 1."""
+    for source in ("wheel_binaries", "debian_binaries"):
+        monkeypatch.setattr(binaries, source, list)
+    with pytest.raises(SystemExit) as ended:
+        main(["demo"])
+    assert ended.value.code == 1
+    assert "pip install 'passbell[demo]'" in capsys.readouterr().err
 
 
 def test_each_database_of_a_test_is_its_own(database: MakeDatabase) -> None:

@@ -47,8 +47,8 @@ MEMORY: Final = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder 
 MEMORY_NEEDED: Final = 4 * 2**30  # bytes; containers often have 64 MB there
 
 # The arguments are the server's command. SIGINT is PostgreSQL's "fast" stop: roll back, end connections, checkpoint.
-# The end of a session or of a container tells all processes at once to go. Then the shell stays: until the pipe is
-# closed it is what stops the server, which treats a hang-up as "read the configuration again".
+# At the end of a session or a container all processes get a signal. The shell ignores it, because it has to stop the
+# server when the pipe is closed: to the server a hang-up means "read the configuration again".
 LEASH: Final = r"""
 trap '' HUP INT TERM
 exec 3<&0
@@ -62,9 +62,9 @@ kill -KILL "$leash" 2>/dev/null
 exit "$code"
 """
 
-# $1 is a temporary directory, removed after the pipe was closed and the server has gone, for which $2 seconds are
-# waited. It stands before the directory is filled: initdb, or a copy of the programs, may be what is cut off, and goes
-# on writing for a moment. A server that ends by itself leaves its directory to us: to read the log, to start it again.
+# Removes the temporary directory $1 once the pipe is closed and the server has gone; waits at most $2 seconds for that.
+# It is started before the directory is filled, because initdb or a copy of the programs may be cut off, and goes on
+# writing for a moment. After a server that ended by itself the directory stays: to read the log, to start it again.
 GUARD: Final = r"""
 trap '' HUP INT TERM
 cat >/dev/null
@@ -225,7 +225,7 @@ class EmbeddedPostgres:
         )
 
     def _hand_over(self) -> bool:
-        """Give the directory to the server's account; false if that cannot enter it."""
+        """Give the directory to the server's account; false if the account cannot enter it."""
         if self._account is None:
             return True
         os.chown(self.directory, self._account.uid, self._account.gid)

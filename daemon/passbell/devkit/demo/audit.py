@@ -1,4 +1,4 @@
-"""Is it true? What the demo says at its end, checked against the phones, PassKit's records and the database.
+"""What the demo says at its end, checked against the phones, PassKit's records and the database.
 
 The phones are asked for every alert they showed; the platform's tables said before which members each
 campaign must reach, and with which words. Nothing here trusts passbell's own counters: they are among what is checked.
@@ -154,7 +154,7 @@ def _completed(report: Report, placed: int) -> None:
 
 
 def _phones(stage: Stage, played: Played, report: Report) -> None:
-    """Compare what the phones showed with what they had to, alert by alert."""
+    """Compare the alerts that the phones showed with those that they had to show."""
     shown = Counter((buzz["record"], buzz["text"]) for buzz in stage.sandbox.buzzes())
     wanted = Counter((record, text) for order in played.orders for record, text in order.expected.items())
     missing, surplus = wanted - shown, shown - wanted
@@ -184,7 +184,7 @@ def _phones(stage: Stage, played: Played, report: Report) -> None:
 
 
 def _crash(stage: Stage, played: Played, report: Report) -> None:
-    """What was sent again after the crash: more pushes than deliveries, with the bytes of the first time."""
+    """Count what was sent again after the crash: the pushes that PassKit took beyond the deliveries."""
     sent = sum(one.buzzed for one in report.campaigns)
     report.sent_again = stage.sandbox.overview()["pushes"] - sent
     if played.crash is None:

@@ -22,7 +22,7 @@ __all__ = ["Brought", "brought"]
 
 HELD: Final = 20
 BASE: Final = 0.08
-"""How many come in a week without a message, as a share."""
+"""The share of members who come in a week without a message."""
 CAMPAIGNS: Final = (
     ("A free dessert tonight", "Show this pass and dessert is on us tonight.", 0.15),
     ("New wallpaper", "We have new wallpaper. Just so you know.", 0.0),

@@ -4,8 +4,8 @@ A child hangs on a leash like the database's (see `postgres`): a small shell who
 from us. If we die in any way, the shell reads end-of-file and kills the child. No signal handler could
 promise that.
 
-Processes, not threads of ours: what is drawn on the screen must not hold up the stand-in of PassKit, and a
-daemon that is killed in the middle must be one that a kernel can kill.
+They are processes and not threads, because drawing on the screen must not hold up the sandbox, and because the
+daemon is killed in the middle.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ kill "$leash" 2>/dev/null
 exit "$code"
 """
 
-# What the person who runs the demo has set for a daemon of their own must not lead ours astray.
+# Settings in the environment belong to the user's own daemon. The demo's processes do not get them.
 _OWN_SETTINGS: Final = re.compile(
     r"^(PASSBELL_|PASSKIT_|DATABASE_URL$|SUPABASE_DB_URL$|CREDENTIALS_DIRECTORY$|NOTIFY_SOCKET$|WATCHDOG_|PG[A-Z])"
     r"|_proxy$",

@@ -155,7 +155,7 @@ _MEMBERSHIPS: Final = _Insert(
     },
     "from pg_temp.people where protocol = 'MEMBERSHIP'",
 )
-# Where it moved to passes_master, what is left behind is stale or was never written.
+# Where it moved to passes_master, the old column is stale or was never written.
 _STALE_MEMBERSHIPS: Final = _Insert(
     "protocol_membership",
     {
@@ -178,7 +178,7 @@ _DRAW_CONSTANTS: Final[dict[str, object]] = {
     "place_count": len(PLACES),
 }
 
-# Foreign keys are checked by a trigger per row, about half of the time for a million passes. What is drawn
+# A trigger checks foreign keys row by row, which takes half of the time for a million passes. What is drawn
 # here holds together by construction, so a superuser (as one is on a private server) skips them this once.
 _TRUST_OURSELVES: Final = """
 select set_config('session_replication_role', 'replica', true) where current_setting('is_superuser') = 'on'

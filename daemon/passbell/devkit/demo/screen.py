@@ -70,7 +70,7 @@ class Moment:
             finished = bar.status == "COMPLETED"
             table.add_row(
                 Text(bar.title, style="bold"),
-                # Named colours: the theme's own look alike, done or not, where there are only sixteen.
+                # Named colours: with only sixteen, the theme's own show no difference between done and not done.
                 ProgressBar(
                     total=max(1, bar.total),
                     completed=bar.done,
@@ -109,7 +109,7 @@ class Screen:
     """
 
     def __init__(self, stream: TextIO, picture: Path | None = None) -> None:
-        # Into a file or a pipe, whole lines: the width of a terminal that is not there must not fold tables.
+        # Whole lines for a file or a pipe: without a terminal there is no width at which to fold tables.
         self.console = Console(file=stream, highlight=False, width=None if stream.isatty() else COLUMNS)
         self._picture = picture
         self._kept = (
@@ -199,7 +199,7 @@ class Screen:
             self._kept.print()
 
     def still(self) -> None:
-        """Let the bars stand as they are."""
+        """Stop moving the bars; the last state stays on the screen."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()

@@ -28,9 +28,9 @@ DEAD_SECONDS: Final = 1.0
 """How long the daemon stays killed: as long as a person needs to see it."""
 BAD_MOMENT_SECONDS: Final = 1.5
 BAD_MOMENT_SHARE: Final = 0.15
-"""Of a second's pushes: so many must be in flight when the daemon is killed. Waited for, not insisted on."""
+"""The share of a second's pushes that should be in flight when the daemon is killed; waited for, a moment long."""
 LOOK_SHARE: Final = 0.2
-"""Of the time may go into looking at the conservation law, which counts every row."""
+"""The share of the time that may go into the conservation law, which counts every row."""
 GRACE_SECONDS: Final = 90.0
 NEXT_ORDERS_AT: Final = 0.12
 KILL_AT: Final = 0.35
@@ -39,11 +39,11 @@ ENDED: Final = {"COMPLETED", "FAILED", "CANCELLED", "PAUSED"}
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """What stood where when the daemon was killed.
+    """What PassKit and the ledger knew when the daemon was killed.
 
     Attributes:
         taken: pushes that PassKit had taken.
-        recorded: of them, those that the ledger knew of.
+        recorded: those of them that the ledger had.
         held: chunks that the daemon had under lease.
     """
 

@@ -1,8 +1,7 @@
 """Everything the show needs, brought up from nothing and taken down again: database, PassKit, list, daemon.
 
-The only thing that is not the real one is PassKit (and the phones). The daemon is `passbell run` as a
-process. The platform's tables are those of its newest generation; the schema is what `passbell migrate`
-installs.
+Only PassKit and the phones are not the real ones. The daemon is `passbell run` as a process. The platform's tables are
+those of its newest generation; the schema is what `passbell migrate` installs.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ Row = dict[str, Any]
 GENERATION: Final = "4"
 LIST_PATH: Final = "/guests.csv"
 BIRTHDAYS: Final = 12
-"""At least so many members have their birthday today, however few were drawn."""
+"""The least number of members who have their birthday today."""
 UNKNOWN: Final = ("VIP-GUEST", "tbc", "4711", "see next sheet", "N0RTH-17", "old card", "0")
 WALLET_TOKEN: Final = "sandbox-token"  # noqa: S105 - the sandbox's own, made up
 

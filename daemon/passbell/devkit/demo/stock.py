@@ -1,7 +1,7 @@
 """Fills an empty platform and a sandbox with believable members; compose.yaml runs it.
 
-The database's address and PassKit's come from the settings. A database that has programs is left as it is; the sandbox,
-which forgets everything when it ends, is told of them each time.
+The database's address and PassKit's come from the settings. A database that has programs is left as it is; the sandbox
+forgets everything when it ends, so it is told of them each time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The guests of an invented restaurant: who comes on which day, joins or leaves, and comes because of a message.
 
-Knows nothing of passbell and of no database. The same seed is the same life, as long as the same messages are sent.
+It knows neither passbell nor a database. The same seed is the same life, as long as the same messages are sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PAST_DAYS", "Guest", "Life", "Visit"]
 
 PAST_DAYS: Final = 60
-"""So many days before the first one are lived too, without messages: a restaurant does not open with all its guests."""
+"""Days before the first one that are lived without messages, because guests need a past."""
 WEEKDAYS: Final = (0.6, 0.7, 0.8, 1.0, 1.5, 1.6, 0.8)
 MONTHS: Final = (0.85, 0.9, 0.95, 1.0, 1.08, 1.1, 0.95, 0.85, 1.0, 1.02, 1.05, 1.25)
 KINDS: Final = ((0.12, 1 / 8), (0.33, 1 / 22), (0.55, 1 / 65))
@@ -100,7 +100,7 @@ class Life:
         return (local + timedelta(hours=hour)).astimezone(UTC)
 
     def visits(self, day: int) -> Iterator[Visit]:
-        """Everybody who comes on a day, planned or not."""
+        """The visits of a day, planned or not."""
         on = self.first + timedelta(days=day)
         mood = WEEKDAYS[on.weekday()] * MONTHS[on.month - 1]
         for guest in self.guests.values():

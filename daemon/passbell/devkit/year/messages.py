@@ -1,6 +1,6 @@
 """What the restaurant sends: its automations, its weekly broadcasts, and how often is enough.
 
-`share` is the truth that passbell is asked to find: in which share of cases the message brings a guest.
+`share` is the probability that a message brings a guest, which passbell has to find.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """A message of a Thursday."""
+    """A message that goes to all on a Thursday."""
 
     name: str
     text: str

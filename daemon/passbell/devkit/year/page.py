@@ -1,4 +1,4 @@
-"""The year as an HTML file: no script, nothing loaded from elsewhere, light and dark, from a phone's width on."""
+"""The year as an HTML file: without scripts, complete in itself, for light and dark screens of any width."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ REASONS: Final = {
 
 @contextmanager
 def write_page(path: Path) -> Iterator[Callable[[Year], Path]]:
-    """Make sure that the page can be written before a year is lived; if it is not written in the end, no file is left.
+    """Make sure that the page can be written before a year is lived; without a page at the end, no file is left.
 
     Raises:
         PassbellError: the folder cannot be written to.

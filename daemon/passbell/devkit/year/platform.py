@@ -85,7 +85,7 @@ def write_visits(database: psycopg.Connection[Any], visits: Iterable[Visit]) -> 
 
 
 def write_departures(database: psycopg.Connection[Any], guests: Iterable[Guest]) -> int:
-    """Write who has no pass in the wallet any more, and who wants no messages; returns how many passes left."""
+    """Write removed passes and opt-outs; returns how many passes were removed."""
     guests = list(guests)
     left = database.execute(LEFT, ([one.id for one in guests if not one.carries],)).rowcount
     database.execute(REFUSED, ([one.id for one in guests if not one.opted_in],))

@@ -1,7 +1,7 @@
 """The year drawn with characters, in 80 columns and 23 lines: a column a week, and an interval a line.
 
-With colours a cell is an eighth of its height exact; without them each kind has a letter of its own, and in a code page
-that has no blocks an ASCII one.
+With colours a column is exact to an eighth of a character. Without them each kind has a letter of its own, an ASCII one
+where the code page has no blocks.
 """
 
 from __future__ import annotations

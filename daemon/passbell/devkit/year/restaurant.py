@@ -134,7 +134,7 @@ class Restaurant:
         self.past: list[Visit] = []
         """Before the first day."""
         self.shares: dict[UUID, float] = {}
-        """Of each campaign, in which share of cases it brings a guest."""
+        """By campaign, the probability that it brings a guest."""
 
     def open(self) -> None:
         """Write the program, its guests and their past, and switch the automations on."""
@@ -192,11 +192,11 @@ class Restaurant:
         day.left = platform.write_departures(self._database, self.life.guests.values())
         self.clock(self.life.at(number, 23))
         if day.date.weekday() == SUNDAY:
-            self._database.execute("analyze")  # autovacuum comes once a minute, which is twice a year here
+            self._database.execute("analyze")  # autovacuum runs once a minute, and a year here takes two
         return day
 
     def clock(self, at: datetime) -> None:
-        """Let passbell's time stand at a moment."""
+        """Set passbell's clock to a moment, where it stays."""
         self._now = at
         self._database.execute("select set_config('passbell.now', %(at)s, false)", {"at": str(at)})
 

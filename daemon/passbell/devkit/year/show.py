@@ -32,7 +32,7 @@ __all__ = ["MEMBERS", "WEEKS", "as_document", "live_a_year", "tell"]
 MEMBERS: Final = 1_200
 WEEKS: Final = 52
 WINDOW_DAYS: Final = 8
-"""So many more days without messages, until what was sent last can be counted."""
+"""Days without messages at the end, until the windows of the last ones have closed."""
 GENERATION: Final = "4"
 FRAME_SECONDS: Final = 0.1
 REASONS: Final = """
@@ -85,7 +85,7 @@ def live_a_year(screen: Screen, members: int = MEMBERS, weeks: int = WEEKS) -> Y
 
 
 class _Picture:
-    """The plot as it grows: on a terminal in place, elsewhere a line a month and the whole at the end."""
+    """The plot as it grows: redrawn in place on a terminal; elsewhere a line per month, and the plot at the end."""
 
     def __init__(self, screen: Screen, weeks: int) -> None:
         self._screen = screen

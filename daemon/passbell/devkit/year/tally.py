@@ -51,7 +51,7 @@ class Week:
     first: date
     visits: int
     brought: int
-    """Visits that a message caused; the guests know, passbell does not."""
+    """Visits that a message caused: known to the simulation, not to passbell."""
     broadcast: int
     automation: int
     birthday: int
@@ -89,7 +89,7 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class Year:
-    """What was lived, and what became of it."""
+    """The weeks, what the messages brought, and what was checked."""
 
     name: str
     seconds: float
@@ -227,15 +227,15 @@ def claims(restaurant: Restaurant) -> list[Claim]:
         ),
         Claim("A guest got at most one birthday gift", not twice, f"{len(twice)} had two"),
         Claim(
-            f"{told:,} absences were told of once each, on their day and not after the guest had come back",
+            f"Each of {told:,} absences got one message, on the day it was due and not after the guest had come back",
             wrong == 0,
-            f"{wrong} were not",
+            f"{wrong} did not",
         ),
     ]
 
 
 def _absences(restaurant: Restaurant) -> tuple[int, int]:
-    """How many absences DORMANT automations told of, and how many of them the guests' visits do not bear out."""
+    """How many absences DORMANT automations wrote about, and how many of those the visits contradict."""
     dormant = {
         number: int(rule.occasion.partition(":")[2])
         for number, rule in restaurant.rules.items()
