@@ -17,11 +17,11 @@ __all__ = ["outcomes_page"]
 LEDGER = "passbell.deliveries"
 STATUSES = {
     "push_campaigns": {
-        "DRAFT": "Kept back by a person; nothing looks at it.",
-        "PENDING": "Waits for its time and its turn.",
-        "PROCESSING": "The audience is frozen and being pushed.",
-        "PAUSED": "Held by a person or by passbell itself; `status_detail` says why. PENDING goes on.",
-        "COMPLETED": "Every recipient is decided.",
+        "DRAFT": "Kept back by a person; it is not sent.",
+        "PENDING": "Waits for its time, then for a daemon.",
+        "PROCESSING": "The audience is frozen and is being sent.",
+        "PAUSED": "Paused by a person or by passbell itself; `status_detail` says why. Set PENDING to go on.",
+        "COMPLETED": "Every recipient has an outcome.",
         "FAILED": "The order could not be carried out; nothing was sent. `status_detail` says why.",
         "CANCELLED": "Ended by a person; what was not sent is `skipped`, `cancelled`.",
     },
@@ -34,9 +34,9 @@ STATUSES = {
     },
 }
 REASONS = {
-    "not_installed": ("skipped", "The pass is in no wallet (any more)."),
+    "not_installed": ("skipped", "The pass is not in a wallet, or not any more."),
     "opted_out": ("skipped", "The member wants no messages."),
-    "capped": ("skipped", "The pass had its messages for 24 hours (`PASSBELL_DAILY_CAP`)."),
+    "capped": ("skipped", "The pass got its messages for 24 hours (`PASSBELL_DAILY_CAP`)."),
     "too_often": ("skipped", "The program's own limit (`push_max` in `push_max_days`, `push_min_hours`)."),
     "suppressed": ("skipped", "The member has a row in `push_suppressions`."),
     "held_out": ("skipped", "Held back by lot, to learn what the message brings (`holdout_percent`)."),
@@ -44,12 +44,15 @@ REASONS = {
     "unknown_member": ("skipped", "The pass is gone from the platform's tables."),
     "duplicate": (
         "skipped",
-        "Kept for other writers: a member listed twice is one recipient; list_entries has the second row.",
+        "passbell does not write it: a member listed twice is one recipient; list_entries has the second row.",
     ),
     "cancelled": ("skipped", "The campaign was cancelled before its turn."),
-    "render_error": ("failed", "The member's text could not be made."),
+    "render_error": ("failed", "A placeholder of the member's text could not be filled in."),
     "not_found": ("failed", "PassKit knows no such record (404)."),
-    "rejected": ("failed", "PassKit refused it for good (400, 409, 501)."),
+    "rejected": (
+        "failed",
+        "PassKit refused the request (400, 409, 501), or passbell did not make it; `detail` says why.",
+    ),
     "attempts_exhausted": (
         "failed",
         "Every try failed (`PASSBELL_MAX_ATTEMPTS`), or a newer campaign has overtaken it.",
@@ -59,15 +62,15 @@ LIST_REASONS = {
     "unknown_member": "No member of this program has this id.",
     "other_program": "The id belongs to another program.",
     "duplicate": "An earlier row names the same pass.",
-    "not_installed": "The pass is in no wallet.",
+    "not_installed": "The pass is not in a wallet.",
     "opted_out": "The member wants no messages.",
     "unusable": "The row holds no id; `detail` says why.",
 }
 IMPORT_RESULTS = {
-    "created": "A member who was not there.",
-    "updated": "Something of the member changed.",
-    "linked": "The member stayed as they were, and were given a pass.",
-    "unchanged": "The row said nothing new.",
+    "created": "The member was created.",
+    "updated": "A value of the member changed.",
+    "linked": "The member did not change and got a pass.",
+    "unchanged": "The row changed nothing.",
     "rejected": "The row was not taken; its problems say why.",
 }
 EXIT_CODES = {
@@ -79,12 +82,12 @@ EXIT_CODES = {
     130: "Ctrl-C.",
 }
 SQLSTATES = {
-    "PB400": "The request is wrong: a message, target, time or id that cannot be.",
-    "PB403": "Not your program, or not for people.",
+    "PB400": "The request is wrong: a message, target, time or id that cannot be used.",
+    "PB403": "The program is not yours, or only servers may do this.",
     "PB404": "There is no such program, campaign, pass or import.",
     "PB409": "The audience has changed since the preview; DETAIL is the new number.",
     "PB410": "The time to send at is more than a minute in the past.",
-    "PB412": "The lease is lost: another daemon has the chunk. Only daemons see it.",
+    "PB412": "The lease is lost: another daemon has the chunk. Only daemons get it.",
     "PB422": "That step is not allowed from the present status.",
     "PB423": "The program is suspended: nothing may be ordered.",
 }
@@ -100,7 +103,7 @@ def outcomes_page(connection: psycopg.Connection[Any]) -> str:
     same(set(reasons), set(REASONS), "deliveries.reason")
     parts += [
         "## deliveries.reason",
-        "Of `sent` there is none. `push_retry_failed` tries what `failed` again.",
+        "A `sent` row has no reason. `push_retry_failed` tries `failed` passes again.",
         table(
             ("reason", "outcome", "meaning"),
             ((f"`{reason}`", f"`{REASONS[reason][0]}`", REASONS[reason][1]) for reason in reasons),

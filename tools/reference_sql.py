@@ -38,11 +38,11 @@ RELATIONS = """
 ADAPTERS = {
     "passbell.recipients": "One row per pass as campaigns see it, the only place that knows the platform's columns. "
     "Yours may replace it.",
-    "passbell.programs": "One row per program, likewise.",
+    "passbell.programs": "One row per program, read from the platform's columns. Yours may replace it.",
     "passbell.visits": "One row per visit: what a member earned or redeemed, a coupon redeemed, a ticket checked in; "
     "never a gift of passbell's own. Yours may replace it; migrate again afterwards.",
-    "passbell.joins": "Since when a person is a member, likewise.",
-    "passbell.events": "When the event of a ticket is, likewise.",
+    "passbell.joins": "Since when a person is a member, for ANNIVERSARY. Yours may replace it.",
+    "passbell.events": "When the event of a ticket is, for EVENT. Yours may replace it.",
 }
 INTRODUCTION = """\
 For Supabase Studio, psql and RPC. Who may call and read what: [security](../security.md). What they raise:

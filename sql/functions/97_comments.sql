@@ -34,8 +34,8 @@ begin
             ('public.push_campaigns', 'updated_at',      'When it last changed.'),
             ('public.push_campaigns', 'scheduled_at',    'Not before; empty is at once.'),
             ('public.push_campaigns', 'started_at',      'When the audience was frozen.'),
-            ('public.push_campaigns', 'completed_at',    'When it was over, whichever way.'),
-            ('public.push_campaigns', 'kind',            'BROADCAST, BIRTHDAY (made by passbell), TEST (one pass, at any hour).'),
+            ('public.push_campaigns', 'completed_at',    'When it ended: completed, failed or cancelled.'),
+            ('public.push_campaigns', 'kind',            'BROADCAST; BIRTHDAY and AUTOMATION, made by passbell; TEST (one pass, at any hour).'),
             ('public.push_campaigns', 'rate_per_second', 'Slower than the account allows, for this campaign alone.'),
             ('public.push_campaigns', 'created_by',      'Who ordered it: e-mail of the signed-in user, name of the API key, or the role.'),
             ('public.member_imports', 'id',              'The import.'),
@@ -45,13 +45,13 @@ begin
             ('public.member_imports', 'status_detail',   'In plain words: what is going on, or what went wrong.'),
             ('public.member_imports', 'total_rows',      'Rows of the file.'),
             ('public.member_imports', 'processed_rows',  'Rows done so far: the five counts together.'),
-            ('public.member_imports', 'created_count',   'Members who were not there.'),
+            ('public.member_imports', 'created_count',   'Members who were created.'),
             ('public.member_imports', 'updated_count',   'Members with a changed value.'),
-            ('public.member_imports', 'unchanged_count', 'Rows that said nothing new.'),
+            ('public.member_imports', 'unchanged_count', 'Rows that changed nothing.'),
             ('public.member_imports', 'rejected_count',  'Rows that were not taken; member_import_rows says why.'),
             ('public.member_imports', 'created_at',      'When it was inserted.'),
-            ('public.member_imports', 'started_at',      'When a daemon took it.'),
-            ('public.member_imports', 'completed_at',    'When it was over, whichever way.'),
+            ('public.member_imports', 'started_at',      'When a daemon began it.'),
+            ('public.member_imports', 'completed_at',    'When it ended: completed, failed or cancelled.'),
             ('public.member_imports', 'updated_at',      'When it last changed.'),
             ('public.member_imports', 'created_by',      'Who ordered it.'),
             ('public.push_automations', 'id', 'The automation.'),
@@ -59,10 +59,10 @@ begin
             ('public.push_automations', 'name', 'A name for people; its campaigns carry it with the date.'),
             ('public.push_automations', 'message_text', 'What the phones show; placeholders as in push_campaigns.'),
             ('public.push_automations', 'measure_days', 'For how many days after a message a visit counts: 1 to 60.'),
-            ('public.push_automations', 'priority', 'Of two campaigns that are due, the higher goes first: 0 to 9.'),
+            ('public.push_automations', 'priority', 'Of two campaigns that are due, the one with the higher number is sent first: 0 to 9.'),
             ('public.push_automations', 'starts_on', 'The first local date; empty is at once.'),
             ('public.push_automations', 'ends_on', 'The last local date, inclusive; empty is for ever.'),
-            ('public.push_automations', 'last_run_on', 'The last local date that was worked off.'),
+            ('public.push_automations', 'last_run_on', 'The last local date whose run has ended.'),
             ('public.push_automations', 'fired_count', 'How many occasions had their message.'),
             ('public.push_automations', 'status_detail', 'In plain words: what its last run did, or what went wrong.'),
             ('public.push_automations', 'created_by', 'Who made it.'),
@@ -79,7 +79,7 @@ begin
             ('passbell.deliveries', 'attempts',          'Requests that were made for it.'),
             ('passbell.deliveries', 'http_status',       'PassKit''s last answer; empty if there was none.'),
             ('passbell.deliveries', 'outcome',           'sent, failed or skipped.'),
-            ('passbell.deliveries', 'reason',            'Why not, one of a closed list; empty if sent.'),
+            ('passbell.deliveries', 'reason',            'Why it was not sent, one of a closed list; empty if sent.'),
             ('passbell.deliveries', 'detail',            'PassKit''s words, or the bad placeholder.')
         ) as c (relation, name, words)
     loop
@@ -88,14 +88,14 @@ begin
 end
 $$;
 
-comment on table passbell.import_leases is 'Who works on an import, leased like a chunk.';
+comment on table passbell.import_leases is 'Which daemon works on an import; leased like a chunk.';
 comment on table passbell.migrations    is 'Which migrations are installed, and since when.';
-comment on table passbell.settings      is 'One row: the schema''s version, and the account''s defaults as the daemons last said them; retention.';
+comment on table passbell.settings      is 'One row: the schema''s version, retention, and the settings of the daemon that started last.';
 comment on table passbell.turns         is 'Which program was served last, so that a small campaign does not wait behind a large one.';
-comment on table passbell.workers       is 'One row per running daemon: who, since when, what it is doing.';
+comment on table passbell.workers       is 'One row per daemon: machine, process, last heartbeat, what it is doing.';
 
 comment on function public.push_preview(uuid, text) is
-    'The count of an audience: matched, in_wallet, opted_out, capped, reachable; how long it takes, and when it would be done behind what waits already. Changes nothing.';
+    'The count of an audience: matched, in_wallet, opted_out, capped, reachable; how long it takes, and when it would end after the campaigns that wait already. Changes nothing.';
 comment on function public.push_send(uuid, text, text, text, timestamptz, integer) is
     'Orders a campaign; returns its id. With expected, the number that a preview showed, it refuses with PB409 if the audience has changed since.';
 comment on function public.push_test(uuid, text, text) is
@@ -115,26 +115,26 @@ comment on function public.get_birthdays_today(uuid, date) is
 comment on function public.run_birthdays(uuid, date) is
     'Gives the gifts of a day by hand; as often as you like: each member gets one gift. Returns what was done per program.';
 comment on function public.push_forget(text) is
-    'Erases what passbell keeps about one member, by external id or pass id; says how many rows of which table. The platform''s own tables are the platform''s to erase.';
+    'Erases what passbell stores about one member, by external id or pass id; returns how many rows of which table. It does not erase the platform''s own rows.';
 comment on function passbell.check_conservation(uuid) is
-    'Campaigns for which recipient_count is not what waits plus what is decided, or where a pass is in both: normally none.';
+    'Campaigns whose recipient_count is not the sum of waiting and decided passes, or that have a pass in both: normally none.';
 comment on function passbell.after_restore(timestamptz) is
     'After a restore from a snapshot: pauses everything that would be sent again, so that a person decides; says what it found. For the owner, before the first daemon is started.';
 
 comment on table passbell.sighted_programs is 'When passbell last looked for passes that are new in a wallet.';
 comment on table passbell.sightings        is 'When a pass was first seen in a wallet.';
-comment on table passbell.crossings        is 'On which side of an automation''s mark a person is; only people who are, or once were, inside.';
+comment on table passbell.crossings        is 'Whether a person is inside an automation''s mark; people who never were have no row.';
 
 comment on function public.push_results(uuid) is
     'What a campaign brought: people sent and held back, how many of either came, the difference with its 95 % interval, and a sentence. Counted once, when its window has closed.';
 comment on function public.push_results_total(uuid, date, date) is
     'All campaigns of a program between two local dates added up; the columns of push_results, and how many campaigns are in it.';
 comment on function public.push_plan(uuid, text, numeric) is
-    'What holding a share of an audience back would show. Changes nothing.';
+    'How large an effect a share held back would show. Changes nothing.';
 comment on function public.push_report(uuid, date) is
     'The month of a program in one row: messages, phones, guests brought, who left, which passes reach no phone.';
 comment on function public.get_due(uuid, date) is
-    'The members that an automation is due for on a local date, without those that have had its message. Changes nothing.';
+    'The members who are due on a local date, without those who got the message already. Changes nothing.';
 comment on function public.run_automations(uuid, date) is
     'Runs what is due, in one program or in all; as often as you like: each member gets one message per occasion.';
 comment on function public.automation_preview(uuid, integer) is

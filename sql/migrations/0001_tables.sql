@@ -189,7 +189,7 @@ create table if not exists passbell.deliveries (
 ) with (autovacuum_vacuum_insert_scale_factor = 0.05);
 comment on table  passbell.deliveries is 'The ledger, append-only: what became of each recipient of each campaign.';
 comment on column passbell.deliveries.sent_at is 'When the outcome was recorded.';
-comment on column passbell.deliveries.text_hash is 'hashtextextended(text, 0) of what was handed to PassKit; NULL if nothing was.';
+comment on column passbell.deliveries.text_hash is 'hashtextextended(text, 0) of the text that was sent to PassKit; NULL if none was.';
 comment on column passbell.deliveries.text is 'Only of failed deliveries: the text, so that a retry sends identical bytes.';
 
 create index if not exists deliveries_pass on passbell.deliveries (pass_id, sent_at);

@@ -19,7 +19,7 @@ alter table passbell.list_loads add column if not exists rows     integer;
 alter table passbell.list_loads add column if not exists matched  integer;
 alter table passbell.list_loads add column if not exists reasons  jsonb;
 alter table passbell.list_loads add column if not exists summary  text;
-comment on table  passbell.list_loads is 'One row per campaign with a list: who is downloading it, leased like a chunk, and what became of its rows.';
+comment on table  passbell.list_loads is 'One row per campaign with a list: which daemon downloads it, leased like a chunk, and what became of its rows.';
 comment on column passbell.list_loads.url is 'Where the loaded list came from; NULL for one that was uploaded. Another csv_upload_url is another list.';
 comment on column passbell.list_loads.digest is 'Of the ids in their order: two uploads with the same digest are the same list.';
 comment on column passbell.list_loads.reasons is 'How many rows per reason in list_entries: {"unknown_member": 12}.';
@@ -64,14 +64,14 @@ comment on column public.member_imports.dry_run is 'Report what an import would 
 comment on column public.member_imports.region is 'Two-letter country for phones without a country code and undecided dates; else that of the program, else US.';
 comment on column public.member_imports.date_order is 'DMY, MDY or YMD, used only where the dates themselves allow several.';
 comment on column public.member_imports.status is 'PENDING, PROCESSING, COMPLETED, FAILED, CANCELLED. People set PENDING and CANCELLED.';
-comment on column public.member_imports.linked_count is 'Rows whose member stayed as it was and was given a pass.';
-comment on column public.member_imports.passes_linked is 'Passes that were given their member, in rows of any result.';
+comment on column public.member_imports.linked_count is 'Rows whose member did not change and got a pass.';
+comment on column public.member_imports.passes_linked is 'Passes that were linked to a member, in rows of any result.';
 comment on column public.member_imports.notes is 'What was decided for the whole file: encoding, date order, unused columns.';
 
 create index if not exists member_imports_open on public.member_imports (created_at) where status in ('PENDING', 'PROCESSING');
 create index if not exists member_imports_program on public.member_imports (program_id, created_at);
 
--- Who works on an import, leased like a chunk. A worker that is not in passbell.workers any more holds nothing.
+-- Which daemon works on an import; leased like a chunk. A worker that is not in passbell.workers any more holds nothing.
 create table if not exists passbell.import_leases (
     import_id    uuid        primary key references public.member_imports (id) on delete cascade,
     attempt      smallint    not null default 0,

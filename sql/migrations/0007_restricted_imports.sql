@@ -3,4 +3,4 @@
 alter table public.member_imports add column if not exists restricted boolean not null default false;
 
 comment on column public.member_imports.restricted is
-    'Ordered by a program''s administrator: people who are (also) in another program are left as they are. Set by passbell; a server may ask for it.';
+    'Ordered by a program''s administrator: does not change members of other programs. Set by passbell; a server may set it too.';

@@ -8,7 +8,7 @@ create table if not exists passbell.set_aside (
     next_look_at  timestamptz not null,
     reason        text        not null
 );
-comment on table  passbell.set_aside is 'Campaigns that cannot go on because the database refuses a change or a lock holds them up. Each is looked at again by itself.';
+comment on table  passbell.set_aside is 'Campaigns that cannot go on because the database refuses a change or a lock holds them up; tried again with growing pauses.';
 comment on column passbell.set_aside.looks is 'How often it was tried in vain; the pause grows with it.';
 comment on column passbell.set_aside.next_look_at is 'No daemon touches the campaign before.';
 comment on column passbell.set_aside.reason is 'In plain words, with those of the database.';
@@ -19,7 +19,7 @@ create table if not exists passbell.owed_counts (
     owed_id      uuid primary key default gen_random_uuid(),
     campaign_id  uuid not null
 );
-comment on table passbell.owed_counts is 'Campaigns whose counters are to be counted anew from the ledger, because their row could not be changed when outcomes came.';
+comment on table passbell.owed_counts is 'Campaigns whose row could not be changed when outcomes were stored; the counters are counted from the ledger later.';
 create index if not exists owed_counts_campaign on passbell.owed_counts (campaign_id);
 
 -- Rows of the audit table that it refused.
@@ -30,5 +30,5 @@ create table if not exists passbell.owed_logs (
     next_try_at  timestamptz not null,
     reason       text        not null
 );
-comment on table  passbell.owed_logs is 'Finished campaigns whose row public.notification_logs refused. It is written when the table takes it.';
+comment on table  passbell.owed_logs is 'Finished campaigns whose row public.notification_logs refused; written later.';
 comment on column passbell.owed_logs.reason is 'In plain words, with those of the database.';

@@ -8,7 +8,7 @@ create table if not exists passbell.secrets (
 );
 alter table passbell.secrets enable row level security;
 
-comment on table passbell.secrets is 'What the engine''s mark is made with (sql/functions/93_callers.sql). Read by the owner alone; docs/security.md.';
+comment on table passbell.secrets is 'The secret behind the engine''s mark (docs/security.md). Only the owner can read it.';
 
 drop trigger if exists passbell_engine on public.push_campaigns;
 drop trigger if exists passbell_engine on public.member_imports;

@@ -10,7 +10,7 @@ create table if not exists passbell.awards (
     updated_after    timestamptz,
     primary key (pass_id, at)
 );
-comment on table  passbell.awards is 'Every award that passbell made: its transaction is no visit of the member''s.';
+comment on table  passbell.awards is 'Every award that passbell made, so that its transaction does not count as a visit.';
 comment on column passbell.awards.at is 'The database''s own time of the award, as the platform''s transaction row has it.';
 comment on column passbell.awards.activity_before is 'The pass''s last activity before the award.';
 comment on column passbell.awards.updated_after is 'What the award made of passes_master.last_updated; while it says this, activity_before counts instead. NULL: the award left it alone.';

@@ -6,7 +6,7 @@ alter table public.push_campaigns add column if not exists priority        integ
 alter table public.push_campaigns add column if not exists automation_id   uuid;
 comment on column public.push_campaigns.holdout_percent is 'How many in 100 are held back by lot, to learn what the message brought: 0 to 50. Empty: the program''s push_holdout_percent. Fixed once it has started.';
 comment on column public.push_campaigns.measure_days is 'For how many days after the message a visit counts: 1 to 60.';
-comment on column public.push_campaigns.priority is 'Of two that are due, the higher goes first: 0 to 9.';
+comment on column public.push_campaigns.priority is 'Of two campaigns that are due, the one with the higher number is sent first: 0 to 9.';
 
 do $$
 declare

@@ -30,15 +30,15 @@ create table if not exists public.push_automations (
 create index if not exists push_automations_program on public.push_automations (program_id);
 comment on table  public.push_automations is 'One row is one message that sends itself: on which occasion a member gets which words. (program_id, occasion, message_text, is_on) is enough.';
 comment on column public.push_automations.occasion is 'DORMANT:30, EXPIRING:3, AFTER_VISIT:1, JOINED:2, ANNIVERSARY, EVENT:-1, EVERY:FRI, REACHED:500, ALMOST:90%, ENTERS:segment; see passbell.triggers.';
-comment on column public.push_automations.target_query is 'Who among those on occasion: as in push_campaigns; empty is everybody.';
-comment on column public.push_automations.is_on is 'Only occasions whose day is on or after the day it was switched on are sent: switching on never sends to everybody of the past.';
-comment on column public.push_automations.send_at is 'From when on in the program''s zone.';
+comment on column public.push_automations.target_query is 'Which of the members with the occasion, as in push_campaigns; empty is all.';
+comment on column public.push_automations.is_on is 'Only occasions on or after the day of switching on are sent: switching on never sends for earlier occasions.';
+comment on column public.push_automations.send_at is 'The earliest time of day, in the program''s zone.';
 comment on column public.push_automations.send_days is 'On which days of the week, as THU,FRI; empty is every day. What is due on another day waits for the next.';
-comment on column public.push_automations.again_after_days is 'The least days between two messages of this automation to one person.';
+comment on column public.push_automations.again_after_days is 'At least so many days between two messages of this automation to one person.';
 comment on column public.push_automations.catch_up_days is 'For how many days an occasion may be late, after an outage for instance.';
-comment on column public.push_automations.daily_limit is 'More than that on one day waits, as a paused campaign, for a person to resume it. Empty: no limit.';
+comment on column public.push_automations.daily_limit is 'If more members are due on one day, the campaign is PAUSED until a person resumes it. Empty: no limit.';
 comment on column public.push_automations.holdout_percent is 'How many in 100 are held back, to learn what the messages bring: 0 to 50.';
-comment on column public.push_automations.reward_points is 'Points that everybody on occasion gets, once, whether the message is held back or not.';
+comment on column public.push_automations.reward_points is 'Points that each member with the occasion gets, once, also if the message is held back.';
 comment on column public.push_automations.switched_on_on is 'The program''s date when it was last switched on; kept by a trigger.';
 
 -- The rules. A row answers who is due: `query` (see passbell.due_rows) or, for a crossing, `condition` over recipients r.
@@ -77,7 +77,7 @@ create table if not exists passbell.automation_runs (
 );
 alter table passbell.automation_runs add column if not exists terms jsonb;
 comment on column passbell.automation_runs.terms is 'The automation''s row as it was when this pass began; a change of it counts from the next one. Empty between passes.';
-comment on table passbell.automation_runs is 'One row per automation and local date: who runs the day, and what came of it.';
+comment on table passbell.automation_runs is 'One row per automation and local date: which daemon runs the day, and its result.';
 
 create table if not exists passbell.occasions (
     automation_id  uuid  not null,

@@ -10,7 +10,7 @@ create table if not exists passbell.slow_programs (
     looked_at   timestamptz not null,
     primary key (program_id, tests)
 );
-comment on table  passbell.slow_programs is 'Programs whose campaigns take long to start: a large audience, or a rule of the host''s that hangs. They wait for each other, not the others for them.';
+comment on table  passbell.slow_programs is 'Programs whose campaigns take long to start: a large audience, or a rule of the host''s that hangs. They wait for each other; other programs do not wait for them.';
 comment on column passbell.slow_programs.tests is 'Its test sends; else its other campaigns.';
 comment on column passbell.slow_programs.seconds is 'How long its next claim may take.';
 comment on column passbell.slow_programs.looked_at is 'When its last claim began.';

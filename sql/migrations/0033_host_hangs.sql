@@ -9,7 +9,7 @@ create table if not exists passbell.host_hangs (
     next_look_at  timestamptz not null,
     reason        text        not null
 );
-comment on table  passbell.host_hangs is 'What of the host''s could not be read in time by what chooses work: programs, users or push_campaigns. Empty where all is well.';
+comment on table  passbell.host_hangs is 'Which of programs, users and push_campaigns could not be read in time when work was chosen. Empty if all is well.';
 comment on column passbell.host_hangs.since is 'When it hung for the first time.';
 comment on column passbell.host_hangs.looks is 'How often it was tried in vain.';
 comment on column passbell.host_hangs.next_look_at is 'It is tried again then.';
