@@ -105,7 +105,23 @@ begin
 end
 $$;
 
--- The daemon's question every few seconds: which accounts there are.
+-- Asked along with every poll (47_work_waiting): a number that changes when a daemon must look at the accounts again. That is
+-- what account_settings answers, and what serve_accounts keeps true: the accounts in the daemon's row, the accounts' rates.
+create or replace function passbell.accounts_mark(p_worker uuid) returns bigint
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return hashtextextended(concat_ws(' ',
+        (select string_agg(row(a.account, a.passkit_url, a.message_key, a.rate_per_second, l.rate_per_second)::text, ' ' order by a.account)
+           from passbell.accounts a
+           left join passbell.rate_limits l on l.account = passbell.rate_key(a.account, '')
+          where a.enabled),
+        (select w.accounts::text from passbell.workers w where w.id = p_worker)), 0);
+end
+$$;
+
+-- The daemon's question when the mark has changed: which accounts there are.
 create or replace function passbell.account_settings()
 returns table (account text, passkit_url text, message_key text, rate_per_second numeric)
 language sql stable

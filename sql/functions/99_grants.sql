@@ -53,6 +53,7 @@ declare
     -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on any table of the host.
     v_daemon    constant text[] := array[
         'account_settings',
+        'accounts_mark',
         'serve_accounts',
         'automation_batch',
         'automation_failed',

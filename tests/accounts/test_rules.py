@@ -42,6 +42,32 @@ def numbers(shop: Shop, metric: str) -> dict[str | None, float]:
     }
 
 
+def test_a_daemon_looks_at_the_accounts_again_when_their_rows_or_its_own_have_changed(shop: Shop) -> None:
+    """Each change gives a mark that was not there before; a look, a beat and a chunk claimed give none."""
+    enter(shop, "one")
+    worker = daemon(shop, "", "one")
+    marks = [shop.value("select passbell.accounts_mark(%s)", [worker])]
+    for change in (
+        "update passbell.accounts set rate_per_second = 7",
+        "select passbell.serve_accounts(%(worker)s, array['', 'one'], 50)",
+        "update passbell.rate_limits set rate_per_second = 9 where account = 'account:one'",
+        "update passbell.accounts set passkit_url = 'https://api.pub2.passkit.io'",
+        "update passbell.accounts set message_key = 'news'",
+        "insert into passbell.accounts (account) values ('two')",
+        "update passbell.accounts set enabled = false where account = 'one'",
+        "delete from passbell.accounts where account = 'two'",
+        "update passbell.workers set accounts = array['']",
+    ):
+        shop.conn.execute(change, {"worker": worker} if "%" in change else None)
+        marks.append(shop.value("select passbell.accounts_mark(%s)", [worker]))
+    assert len(set(marks)) == len(marks)
+    shop.conn.execute("select passbell.heartbeat(%s, 'idle')", [worker])
+    shop.rows("select * from passbell.account_settings()")
+    assert shop.value("select passbell.accounts_mark(%s)", [worker]) == marks[-1]
+    shop.conn.execute("delete from passbell.workers")
+    assert shop.value("select passbell.accounts_mark(%s)", [worker]) != marks[-1], "it was forgotten"
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -88,3 +88,5 @@ class WorkWaiting(NamedTuple):
     imports: bool
     breaker: bool
     """The account's breaker is open, so a daemon must probe."""
+    accounts: int | None
+    """A number that changes when the rows of accounts do; None if it is not known."""

@@ -82,11 +82,11 @@ class Queue:
     async def work_waiting(self) -> WorkWaiting:
         """Whether anything may be there to do; one trivial query."""
         row = await self.database.row(
-            "select campaigns, chunks, imports, breaker"
+            "select campaigns, chunks, imports, breaker, passbell.accounts_mark(p_worker => %(worker)s)"
             "  from passbell.work_waiting(p_account => %(account)s, p_accounts => %(accounts)s::text[])",
-            {"account": self.account, "accounts": self.accounts},
+            {"worker": self.worker, "account": self.account, "accounts": self.accounts},
         )
-        return WorkWaiting(*row) if row else WorkWaiting(*[True] * 4)
+        return WorkWaiting(*row) if row else WorkWaiting(True, True, True, True, None)
 
     async def tick(self) -> None:
         """Close cancelled campaigns, look again at those set aside, say anew why the others wait.

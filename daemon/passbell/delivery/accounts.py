@@ -1,10 +1,11 @@
 """The PassKit accounts that this daemon serves: a client, a limit and a breaker each.
 
 One is the daemon's own, for programs that name no account. The others are rows of `passbell.accounts` for which there
-are credentials (`passbell.settings.account_secrets`). Rows and credentials are looked at every few seconds: a new
-account is served from then on, a rotated key replaces the old one, a removed account is served no more. A chunk keeps
-the account under which it was claimed; nothing is ever sent with another one's key. An account costs nothing while it
-is idle: its client connects with its first request, and one question per poll is asked for all of them together.
+are credentials (`passbell.settings.account_secrets`). Credentials are looked at every few seconds, rows when the poll
+says that they have changed: a new account is served from then on, a rotated key replaces the old one, a removed account
+is served no more. A chunk keeps the account under which it was claimed; nothing is ever sent with another one's key. An
+account costs nothing while it is idle: its client connects with its first request, and one question per poll is asked
+for all of them together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import structlog
 
 from passbell.database.calls import OWN, AccountSettings
 from passbell.delivery.health import Health
-from passbell.delivery.loops import SELDOM, Backoff
+from passbell.delivery.loops import SELDOM, Backoff, Wakeup
 from passbell.delivery.pacing import Pacer
 from passbell.delivery.sending import PacedCaller, Sender
 from passbell.errors import ConfigurationError, DatabaseUnavailable, PassbellError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from passbell.database.calls import Queue
-    from passbell.delivery.loops import Wakeup
     from passbell.settings import Settings
     from passbell.settings.account_secrets import Secrets
 
@@ -42,7 +42,7 @@ __all__ = ["Account", "Accounts"]
 log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 5.0
-"""Between looks at accounts and credentials."""
+"""Between looks at credentials, and at the rows of accounts while the poll has no answer."""
 OPEN_SECONDS: Final = 0.5
 """Seconds between looks at an open breaker; who probes, and how often, the database decides."""
 AHEAD_SECONDS: Final = 0.25
@@ -101,6 +101,12 @@ class Accounts:
         self._said: dict[str, str] = {}
         self._rotates = False
         """Whether our own credentials came from files or variables, which may change; not as arguments."""
+        self._rows: list[AccountSettings] = []
+        self._wakeup = Wakeup()
+        self._mark: int | None = None
+        """What the poll says of the rows; when that changes, they are read again."""
+        self._read: int | None = None
+        """What it said before they were last read."""
 
     async def __aenter__(self) -> Self:
         with contextlib.suppress(ConfigurationError):
@@ -131,21 +137,34 @@ class Accounts:
         return self._served.get(name)
 
     async def run(self) -> None:
-        """Look at accounts and credentials every LOOK_SECONDS, until cancelled."""
+        """Look at accounts and credentials when the poll says so and every LOOK_SECONDS, until cancelled."""
         backoff = Backoff()
         while True:
+            await self._wakeup.wait(LOOK_SECONDS)
             try:
-                await self.look()
+                await self.look(rows=not self._wakeup.quiet)
                 backoff.reset()
-                await asyncio.sleep(LOOK_SECONDS)
             except PassbellError as error:
+                self._read = None
+                self._wakeup.set()
                 log.warning("accounts_not_read", reason=str(error))
                 await asyncio.sleep(backoff.next())
 
-    async def look(self) -> None:
-        """Serve what there are credentials for now, and say so in the database."""
-        changed = await self._serve(self._wanted(await self._queue.account_settings()))
-        await self._queue.serve_accounts(self._settings.rate_per_second)
+    def found(self, mark: int | None) -> None:
+        """Hear what the poll says of the rows of accounts; None if it cannot say."""
+        self._mark = mark
+        self._wakeup.told(waiting=mark is None or mark != self._read)
+
+    async def look(self, *, rows: bool = True) -> None:
+        """Serve what there are credentials for now, and say so in the database; `rows`: read those once more."""
+        mark = self._mark
+        if rows:
+            self._rows = await self._queue.account_settings()
+        changed = await self._serve(self._wanted(self._rows))
+        if rows or changed:
+            await self._queue.serve_accounts(self._settings.rate_per_second)
+        if rows:
+            self._read = mark
         if changed:
             log.info("accounts_served", accounts=[name or "own" for name in self._served])
             self._resume()
@@ -239,6 +258,8 @@ class Accounts:
         while True:
             broken = any(account.health.broken for account in self._served.values())
             await wakeup.wait(OPEN_SECONDS if broken else max(poll_seconds, SELDOM))
+            if wakeup.quiet and not any(account.health.broken for account in self._served.values()):
+                continue
             try:
                 open_now = await self._queue.open_breakers()
                 for account in list(self._served.values()):

@@ -83,7 +83,7 @@ class CampaignLoops:
         backoff = Backoff()
         while True:
             async with self._waiting:
-                await self._wakeup.wait(max(self._settings.poll_seconds, SELDOM))
+                await self._wakeup.wait_for_work(self._settings.poll_seconds)
             while True:
                 try:
                     while await self._claim() or await self._claim_slow():

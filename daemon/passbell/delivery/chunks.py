@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from passbell.delivery.held import HeldChunk, lease_clock
-from passbell.delivery.loops import SELDOM, Backoff
+from passbell.delivery.loops import Backoff
 from passbell.delivery.pacing import Pacer
 from passbell.delivery.slowhosts import SlowHosts
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
@@ -112,7 +112,7 @@ class ChunkLoop:
                 await asyncio.sleep(backoff.next())
                 continue
             if not claimed:
-                await self._wakeup.wait(max(self._settings.poll_seconds, SELDOM))
+                await self._wakeup.wait_for_work(self._settings.poll_seconds)
         while self._tasks:
             await asyncio.wait(self._tasks)
 

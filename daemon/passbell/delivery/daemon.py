@@ -87,13 +87,10 @@ class Daemon:
 
     def found(self, work: WorkWaiting) -> None:
         """The poll's answer: wake the loops that may have something to do."""
-        for waiting, wakeup in zip(
-            work,
-            (self.campaign_wakeup, self.chunk_wakeup, self.import_wakeup, self.health_wakeup),
-            strict=True,
-        ):
-            if waiting:
-                wakeup.set()
+        self.campaign_wakeup.told(waiting=work.campaigns)
+        self.chunk_wakeup.told(waiting=work.chunks)
+        self.import_wakeup.told(waiting=work.imports)
+        self.health_wakeup.told(waiting=work.breaker)
 
     async def run(self) -> int:
         """Run until stopped; returns the exit code, not 0 if a loop ended unasked.
@@ -168,8 +165,13 @@ class Daemon:
         """The loops beside those of chunks and campaigns, by name."""
         settings = self._settings
         schedule = self._schedule(database)
+
+        def found(work: WorkWaiting) -> None:
+            self.found(work)
+            accounts.found(work.accounts)
+
         return {
-            "poll": lambda: run_poll(queue, self.found, settings.poll_seconds),
+            "poll": lambda: run_poll(queue, found, settings.poll_seconds),
             "imports": lambda: run_imports(settings, database, self._worker, self.import_wakeup),
             "watch": lambda: chunks.keep_leases(self.lease_wakeup),
             "health": lambda: accounts.probe_broken(self.health_wakeup, settings.poll_seconds),

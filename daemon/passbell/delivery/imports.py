@@ -18,7 +18,7 @@ import structlog
 
 from passbell.database.claims import Claims
 from passbell.database.filequeue import ImportQueue
-from passbell.delivery.loops import SELDOM, Backoff
+from passbell.delivery.loops import Backoff
 from passbell.delivery.work import in_thread, took_too_long, work_off
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
 
@@ -48,7 +48,7 @@ async def run_imports(settings: Settings, database: Database, worker: UUID, wake
             log.warning("database_unavailable", where="imports", reason=str(error))
             await asyncio.sleep(backoff.next())
             continue
-        await wakeup.wait(max(settings.poll_seconds, SELDOM))
+        await wakeup.wait_for_work(settings.poll_seconds)
 
 
 class _Imports:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -48,8 +49,8 @@ __all__ = [
 log = structlog.get_logger()
 
 SELDOM: Final = 30.0
-"""Seconds after which a loop looks for work without an event: the poll and the notifications should have set one. Well
-below `STUCK_SECONDS` of ops/liveness.py."""
+"""Seconds after which a loop looks for work without an event, unless the poll says that there is none: the poll and the
+notifications should have set one. Well below `STUCK_SECONDS` of ops/liveness.py."""
 CANCEL_AGAIN_SECONDS: Final = 0.5
 RESTART_LIMIT: Final = 30.0
 """The longest pause before a loop starts again."""
@@ -60,25 +61,43 @@ CALM_SECONDS: Final = 60.0
 class Wakeup:
     """One loop's event: `set()` ends the loop's wait. Calls before the wait are kept, as one.
 
-    `beat` is when the loop last went round (time.monotonic), for liveness and the watchdog.
+    `beat` is when the loop last went round (time.monotonic), for liveness and the watchdog. `quiet`: the last wait
+    ended by itself, and the poll said meanwhile that there is nothing to do; so the loop need not ask that once more.
     """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._nothing_at = -math.inf
         self.beat = time.monotonic()
+        self.quiet = False
 
     def set(self) -> None:
         """Wake the loop, or let its next wait end at once."""
         self._event.set()
 
+    def told(self, *, waiting: bool) -> None:
+        """Hear the poll's answer: there may be something to do, or there certainly is nothing."""
+        if waiting:
+            self.set()
+        else:
+            self._nothing_at = time.monotonic()
+
     async def wait(self, seconds: float) -> None:
         """Wait until it is set, at most `seconds`."""
-        self.beat = time.monotonic()
+        begun = self.beat = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
+        self.quiet = not self._event.is_set() and self._nothing_at >= begun
         self._event.clear()
         self.beat = time.monotonic()
+
+    async def wait_for_work(self, poll_seconds: float) -> None:
+        """Wait until it is set, or until the poll has not answered for SELDOM."""
+        seconds = max(poll_seconds, SELDOM)
+        await self.wait(seconds)
+        while self.quiet:
+            await self.wait(max(0.0, self._nothing_at + seconds - time.monotonic()))
 
 
 class Backoff:
@@ -107,8 +126,8 @@ class Backoff:
 async def run_poll(queue: Queue, found: Callable[[WorkWaiting], None], poll_seconds: float) -> None:
     """Ask every `poll_seconds` whether there may be anything to do, and tell `found`; until cancelled.
 
-    One small question for all loops: they look for work by themselves only when they are woken, by a notification, by
-    each other or from here, and otherwise after SELDOM.
+    One small question for all loops: they look for work only when they are woken, by a notification, by each other or
+    from here. While the poll has no answer they look by themselves, after SELDOM.
     """
     backoff = Backoff()
     while True:
