@@ -86,8 +86,8 @@ def report_html(row: Mapping[str, Any]) -> str:
         parts.append(f"<h2>{escape(name)}</h2><table>{cells}</table>")
     parts.append(
         '<p class="muted">Guests are people who came within the days measured after a message, compared with people '
-        "drawn by lot who got none. The interval holds the true number in 95 of 100 cases. Who left is counted as of "
-        "today.</p></body></html>"
+        "drawn by lot who got none. The interval holds the true number in 95 of 100 cases. Members who left are "
+        "counted as of today.</p></body></html>"
     )
     return "\n".join(parts) + "\n"
 

@@ -82,7 +82,7 @@ DECLINED = 1
     "--priority",
     type=click.IntRange(0, 9),
     metavar="0-9",
-    help="Of two that are due, the higher goes first; 5 by default.",
+    help="Of two that are due, the one with the higher number is sent first; 5 by default.",
 )
 @click.option("--dry-run", is_flag=True, help="Send nothing: show the count and five rendered messages.")
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")

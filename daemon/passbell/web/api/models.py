@@ -188,7 +188,8 @@ class Broadcast(Audience):
         default=None, description="For how many days afterwards a visit counts; 7 if left out"
     )
     priority: Annotated[int, Field(ge=0, le=9), BeforeValidator(_no_flag)] | None = Field(
-        default=None, description="Of two that are due the higher goes first; 5 if left out"
+        default=None,
+        description="Of two that are due, the one with the higher number is sent first; 5 by default",
     )
 
     @model_validator(mode="after")
