@@ -153,7 +153,7 @@ def test_a_program_whose_account_is_not_served_waits_and_says_so(town: Town) -> 
 
 
 def test_one_account_that_refuses_leaves_the_others_at_work(town: Town) -> None:
-    """A wrong key of one: its campaign waits and names the account, no pass is failed; the other one completes."""
+    """If PassKit refuses one account's key, its campaign waits and fails no pass; the other account's completes."""
     good, bad = town.campaign(town.club("Blue Bottle", 60)), town.campaign(town.club("pub2-west", 60))
     daemon = town.start("", *NAMES)
     daemon.settings["PASSBELL_PASSKIT_API_SECRET__PUB2_WEST"] = "another"
@@ -173,7 +173,7 @@ def test_one_account_that_refuses_leaves_the_others_at_work(town: Town) -> None:
 
 
 def test_a_key_is_rotated_without_a_restart(town: Town, tmp_path: Path) -> None:
-    """The file with the secret changes: the same process goes on with the new one."""
+    """When the file with the secret changes, the same process sends with the new one."""
     secret = tmp_path / "secret"
     secret.write_text("old one")
     campaign = town.campaign(town.club("Blue Bottle", 30))
@@ -190,7 +190,7 @@ def test_a_key_is_rotated_without_a_restart(town: Town, tmp_path: Path) -> None:
 def test_the_own_key_is_rotated_and_an_account_moves_while_calls_are_under_way(
     town: Town, tmp_path: Path
 ) -> None:
-    """The own secret changes in its file; another account gets another address: both go on, no pass twice."""
+    """When a secret's file and another account's address change, both go on, and no pass is sent twice."""
     secret = tmp_path / "secret"
     secret.write_text("wrong")
     own, other = town.campaign(town.club("", 60)), town.campaign(town.club("Blue Bottle", 200))

@@ -44,7 +44,7 @@ def test_the_variables_of_an_account(shop: Shop, account: str, suffix: str) -> N
 
 
 def test_key_and_secret_or_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """From variables, from files that variables name, from systemd's credentials; nothing is nothing."""
+    """Credentials come from variables, files that variables name, or systemd; without any, the account has none."""
     assert account_secrets("Blue Bottle") is None
     monkeypatch.setenv(KEY, " key\n")
     (tmp_path / "secret").write_text("secret\n")
@@ -70,7 +70,7 @@ def test_key_and_secret_or_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_half_credentials_are_no_credentials(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], words: str
 ) -> None:
-    """What is missing is named, never a value; a daemon that has nothing else does not start: exit 2."""
+    """If half of a pair is missing, it is named, never a value; a daemon without other credentials ends with 2."""
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=words):
@@ -86,7 +86,7 @@ def test_half_credentials_are_no_credentials(
 
 
 def test_no_credentials_of_any_account() -> None:
-    """As before there were several: exit 2, and the sentence names both variables."""
+    """Without credentials of any account `passbell run` ends with 2, and the sentence names both variables."""
     with Command(
         "run", settings={"PASSBELL_DATABASE_URL": "postgresql://u@127.0.0.1:1/x", KEY: " "}
     ) as running:

@@ -80,7 +80,7 @@ def test_a_daemon_looks_at_the_accounts_again_when_their_rows_or_its_own_have_ch
     ],
 )
 def test_addresses_of_passkit(shop: Shop, url: str) -> None:
-    """Https anywhere, http on this machine."""
+    """An account's address may be https anywhere, and http on this machine."""
     enter(shop, "one", passkit_url=url)
 
 
@@ -108,7 +108,7 @@ def test_addresses_of_passkit(shop: Shop, url: str) -> None:
     ],
 )
 def test_addresses_that_would_give_the_key_away_are_refused(shop: Shop, url: str) -> None:
-    """Plain http elsewhere, another host in disguise, secrets in the address, spaces."""
+    """An account's address over plain http, to a disguised host, with secrets or with spaces is refused."""
     assert refused(shop.conn, "insert into passbell.accounts values ('one', %s)", [url]) == "23514"
 
 
@@ -116,7 +116,7 @@ def test_addresses_that_would_give_the_key_away_are_refused(shop: Shop, url: str
     ("first", "second"), [("a-b", "a b"), ("acme", "ACME"), ("Café", "Cafü"), ("x.1", "X_1")]
 )
 def test_two_accounts_never_read_the_same_variables(shop: Shop, first: str, second: str) -> None:
-    """Names that end the same variables would be sent with one key: the second one is refused."""
+    """If two names give the same variables, the second account is refused, so no key serves two accounts."""
     enter(shop, first)
     assert refused(shop.conn, "insert into passbell.accounts (account) values (%s)", [second]) == "23505"
 
@@ -131,7 +131,7 @@ def test_names_that_no_variable_could_carry(shop: Shop, name: str) -> None:
     ("column", "value"), [("rate_per_second", 0), ("rate_per_second", "NaN"), ("message_key", "a b")]
 )
 def test_other_settings_have_bounds(shop: Shop, column: str, value: object) -> None:
-    """As the daemon's own settings have."""
+    """An account's rate and message key have the same bounds as the daemon's settings."""
     query = sql.SQL("insert into passbell.accounts (account, {}) values ('a', %s)").format(
         sql.Identifier(column)
     )
@@ -201,7 +201,7 @@ def test_only_servers_say_whose_a_program_is(tenants: Tenants) -> None:
 
 
 def test_a_campaign_says_why_its_account_sends_nothing(shop: Shop) -> None:
-    """No such account, switched off, served by no daemon, refused by PassKit: each in words that name the account."""
+    """If its account is missing, off, served by no daemon or refused by PassKit, the campaign says so and names it."""
     program = shop.program(passkit_account="pub2")
     shop.members(program, 3)
     campaign = shop.campaign(program)

@@ -91,7 +91,7 @@ def test_made_changed_switched_run_and_deleted(shop: Shop, passbell: Callable[..
 
 
 def test_it_is_tried_on_the_past_and_measured(shop: Shop, passbell: Callable[..., Outcome]) -> None:
-    """A bar per day and the sum; results say when they can be counted."""
+    """`automations preview` shows a bar per day and the sum; `results` says when visits can be counted."""
     at_noon(shop)
     program = shop.program("Bar", timezone="UTC")
     shop.members(program, 4)
@@ -103,7 +103,7 @@ def test_it_is_tried_on_the_past_and_measured(shop: Shop, passbell: Callable[...
 
 
 def test_a_programs_limits_are_shown_and_changed(shop: Shop, passbell: Callable[..., Outcome]) -> None:
-    """How often is enough, for all messages of a program; an empty value takes a limit away."""
+    """`automations limits` shows and changes a program's limits; an empty value removes one."""
     program = str(shop.program("Limited"))
     done = passbell(
         "limits", "--program", program, "push_max=3", "push_max_days=14", "push_consent=opt_in", "--json"
@@ -144,7 +144,7 @@ def test_a_programs_limits_are_shown_and_changed(shop: Shop, passbell: Callable[
 def test_a_slip_changes_nothing(
     shop: Shop, passbell: Callable[..., Outcome], arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    """One plain sentence on stderr, and a code that is not 0."""
+    """A wrong argument gives one plain sentence on stderr and an exit code that is not 0."""
     program = shop.program("Bar", timezone="UTC")
     made(passbell, program, "name=Mondays")
     before = shop.rows("select * from push_automations")

@@ -21,7 +21,7 @@ def days(count: float) -> timedelta:
 
 
 def test_mautic_3340_publishing_sends_nothing_overdue(shop: Shop) -> None:
-    """Forty members who left weeks or years ago get nothing when the automation is switched on, nor later."""
+    """When an automation is switched on, members whose occasion was weeks or years ago get nothing, then or later."""
     shop.clock(NOON)
     program = shop.program()
     for n, one in enumerate(shop.members(program, 40)):
@@ -144,7 +144,7 @@ def test_mautic_16026_coming_back_makes_a_new_absence(shop: Shop) -> None:
 
 
 def test_mautic_9797_nobody_is_entered_twice(shop: Shop) -> None:
-    """Two runs of a day, two passes of a person, a user linked or unlinked afterwards: once."""
+    """Two runs of a day, two passes of a person, a user linked or unlinked later: one message."""
     shop.clock(NOON)
     program = shop.program()
     one, two = shop.member(program), shop.member(program)
@@ -184,7 +184,7 @@ def test_mautic_6729_the_frequency_rule_applies_to_all(shop: Shop) -> None:
 
 
 def test_a_visit_on_a_pass_that_left_is_told_on_another_one(shop: Shop) -> None:
-    """The card was exchanged: the old pass has the visit, the new one is in the wallet and gets the words."""
+    """If the card was exchanged, a visit with the old pass is answered on the new pass, which is in the wallet."""
     shop.clock(NOON)
     program = shop.program()
     old = shop.member(program, user={})

@@ -192,7 +192,7 @@ def test_a_reward_that_fails_fails_alone_and_is_tried_again(shop: Shop) -> None:
 
 
 def test_who_said_no_gets_the_points_and_no_message(shop: Shop) -> None:
-    """With reward_points everybody due gets the points; without, an opted-out member is not due at all."""
+    """An opted-out member gets the reward points but no message; without points the member is not due at all."""
     shop.clock(NOON)
     program = shop.program(timezone="Europe/Berlin")
     shut = shop.member(program, points=0, user={"marketing_opt_in": False})
@@ -204,7 +204,7 @@ def test_who_said_no_gets_the_points_and_no_message(shop: Shop) -> None:
 
 
 def test_catch_up_counts_both_ends_and_waiting_for_a_send_day_is_free(shop: Shop) -> None:
-    """Due on day three with two days of catch-up: through day five, not on day six; a send day starts the count."""
+    """Due on day three with two days of catch-up: sent until day five. Waiting for a send day does not count."""
     for late, rung in ((3, 1), (5, 1), (6, 0)):
         shop.clock(NOON)
         program = shop.program()

@@ -78,7 +78,7 @@ def test_twelve_locked_members_are_waited_for_together_not_each(shop: Shop, kind
 
 
 def test_members_are_paid_in_the_order_of_their_passes(shop: Shop, kind: str) -> None:
-    """Two runs that pay the same members wait for each other in one order, so neither is cut as a deadlock."""
+    """Two runs that reward the same members do it in one order, so neither is cut as a deadlock."""
     shop.conn.execute("create table paid (n bigserial, id uuid)")
     shop.conn.execute(
         "create function paid() returns trigger language plpgsql as $$ begin"
@@ -95,7 +95,7 @@ def test_members_are_paid_in_the_order_of_their_passes(shop: Shop, kind: str) ->
 
 
 def test_a_dead_daemons_run_is_free_at_once(shop: Shop, kind: str) -> None:
-    """Another daemon that sees it is dead goes on without waiting for the lease."""
+    """If another daemon sees that the run's daemon was killed, it goes on without waiting for the lease."""
     other = uuid4()
     assert len(shop.rows(CLAIM[kind], [shop.worker])) == 1
     assert shop.rows(CLAIM[kind], [other]) == []

@@ -75,7 +75,7 @@ def test_another_day(modern: Host, passbell: Callable[..., Outcome]) -> None:
 
 
 def test_failures_are_told_with_the_reason(modern: Host, passbell: Callable[..., Outcome]) -> None:
-    """An award that fails is counted, the last reason is shown, and the command ends with 1."""
+    """If an award fails, the command shows the count and the last reason, and ends with 1."""
     modern.tricky_awards()
     program = modern.program(name="Tea Club", birthday_message="Hi")
     members = modern.members(program, "1990-05-05", 2)
@@ -88,7 +88,7 @@ def test_failures_are_told_with_the_reason(modern: Host, passbell: Callable[...,
 
 
 def test_nothing_to_do_is_said(modern: Host, passbell: Callable[..., Outcome]) -> None:
-    """Without a program whose bot is on, the answer says where to switch it on."""
+    """If no program's birthday bot is on, the answer says where to switch it on."""
     modern.program(birthday_bot_enabled=False)
     assert "birthday_bot_enabled" in passbell().out
     assert "No birthdays" in passbell("--dry-run").out
@@ -98,7 +98,7 @@ def test_nothing_to_do_is_said(modern: Host, passbell: Callable[..., Outcome]) -
 def test_without_uniqueness_it_refuses_in_one_sentence(
     modern: Host, passbell: Callable[..., Outcome]
 ) -> None:
-    """The refusal names the missing UNIQUE and the way out, on stderr."""
+    """Without UNIQUE (pass_id, year) `passbell birthdays` refuses on stderr, and names the remedy."""
     modern.fetch("alter table birthday_logs drop constraint birthday_logs_pass_id_year_key")
     answer = passbell()
     assert answer.code == 1

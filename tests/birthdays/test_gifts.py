@@ -213,7 +213,7 @@ def test_a_late_award_joins_the_same_campaign(modern: Host) -> None:
 
 
 def test_cancelling_the_greetings_does_not_cancel_the_gifts(modern: Host) -> None:
-    """After the day's campaign is cancelled the points still come; no phone buzzes any more."""
+    """After the day's campaign is cancelled the points are still given, and no phone buzzes."""
     program = modern.program()
     members = modern.members(program, BIRTHDAY, 6)
     worker = uuid4()

@@ -132,7 +132,7 @@ async def test_a_program_in_trouble_does_not_stop_the_others(modern: Host) -> No
 
 
 async def test_a_rule_that_hangs_stops_one_programs_run(modern: Host) -> None:
-    """A trigger sleeps when the campaign of the day is made: the run is cut and says so, the other is completed."""
+    """If a trigger hangs on one program's campaign of the day, its run is cut and says so; the other completes."""
     programs = sorted(modern.program() for _ in range(2))
     for program in programs:
         modern.member(program, "1990-05-05")

@@ -60,7 +60,7 @@ def test_days_with_the_bot_off_are_not_caught_up(modern: Host, worker: UUID) -> 
 
 
 def test_days_without_a_daemon_are_caught_up(host: Host, worker: UUID) -> None:
-    """Down for three days: on start every missed day is worked off, each member with the date of the birthday."""
+    """After three days without a daemon, each missed birthday gets its gift, with the date of the birthday."""
     program = host.program()
     host.work_off(worker)
     for day in (6, 7, 8):

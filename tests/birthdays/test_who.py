@@ -232,7 +232,7 @@ def test_passes_in_two_programs_are_two_gifts(host: Host) -> None:
 
 
 def test_a_corrected_birth_date_within_300_days_gets_no_second_gift(host: Host) -> None:
-    """Moving one's birth date to the next week, or across New Year, earns nothing; the next true birthday does."""
+    """If a birth date is moved to the next week, or across New Year, no second gift is given within 300 days."""
     program = host.program()
     member = host.member(program, "1990-12-20")
     host.clock("2026-12-20 12:00:00+00")
@@ -253,7 +253,7 @@ def test_a_corrected_birth_date_within_300_days_gets_no_second_gift(host: Host) 
 
 @pytest.mark.parametrize(("days", "gifted"), [(299, 0), (300, 1)])
 def test_a_gift_that_the_platform_logged_itself_counts(host: Host, days: int, gifted: int) -> None:
-    """A row that another program wrote, with created_at alone, blocks for 300 days as well."""
+    """A gift that another system logged, with created_at alone, blocks a second gift for 300 days as well."""
     program = host.program()
     member = host.member(program, "1990-05-05")
     log = host.insert("birthday_logs", pass_id=member, program_id=program, year=2025, points_awarded=5)
@@ -308,7 +308,7 @@ def test_today_is_the_programs_own_today(host: Host, generation: str) -> None:
 
 
 def test_a_broken_message_never_stops_a_gift(host: Host) -> None:
-    """An unknown placeholder, or no message: the gift is given, a plain greeting stands in, and the run says why."""
+    """With an unknown placeholder, or no message, the gift is given with a plain greeting, and the run says why."""
     for message in ("Hi {nickname}", "", None, "a lone {"):
         program = host.program(birthday_message=message)
         member = host.member(program, "1990-05-05")

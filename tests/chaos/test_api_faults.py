@@ -205,7 +205,7 @@ REGIONS = [{"METADATA": "replace"}, {"RATE_PER_SECOND": 40}]
 def test_a_wrong_region_pauses_the_campaign_by_itself(
     scene: Scene, report: Report, settings: dict[str, Any]
 ) -> None:
-    """Everything is 404: the campaign holds, no pass is failed; after the mistake is mended a resume reaches all."""
+    """If every pass is 404, the campaign pauses and fails none; once corrected, a resume reaches all."""
     program = scene.plain(80)
     fault = scene.remote.fault("wrong_region")["number"]
     with scene.daemon(**settings):
@@ -312,7 +312,7 @@ def test_an_outage_of_passkit_burns_nobody(scene: Scene, report: Report, audienc
 
 
 def test_passkit_that_is_not_there_at_all_burns_nobody(scene: Scene) -> None:
-    """Connections are refused for a while in the middle of a campaign."""
+    """If PassKit refuses connections for a while in a campaign, no pass is failed."""
     program = scene.plain(300)
     with (
         Proxy.before(scene.sandbox.url) as wire,

@@ -168,7 +168,7 @@ def test_a_small_campaign_of_another_program(huge: Huge, report: Report, daemons
 
 
 def test_test_sends_of_the_same_program_go_first(huge: Huge, report: Report) -> None:
-    """The author of the huge campaign tests the next one on a pass of the same program, and need not wait."""
+    """A test send does not wait for a huge campaign of the same program."""
     scene, seen = huge.scene, []
     with scene.daemon(**SETTINGS):
         campaign = huge.under_way("Huge, tests beside it")
@@ -224,7 +224,7 @@ def test_a_small_campaign_ordered_while_a_huge_audience_is_frozen(huge: Huge, re
 
 
 def test_a_daemon_stops_at_once_in_the_middle_of_freezing(huge: Huge) -> None:
-    """It ends with 0 and leaves nothing half; the next daemon freezes that audience."""
+    """A stop in the middle of freezing ends with 0 and stores nothing; the next daemon freezes that audience."""
     scene = huge.scene
     with Holdup(scene.url, "large expansion") as hold:
         with scene.daemon(**SETTINGS) as daemon:

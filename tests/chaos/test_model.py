@@ -80,7 +80,7 @@ def run(machine: Callable[[], Machine], examples: int, *, shrink: bool = True) -
 
 @pytest.mark.timeout(7_200 if LONG else 300)
 def test_the_queue_does_what_the_model_says(database: MakeDatabase, report: Report) -> None:
-    """Several owners, any outcomes, crashes, pauses, people who come and go, gifts, erasing: state by state."""
+    """After any sequence of claims, outcomes, crashes, pauses, gifts and erasures, the queue equals the model."""
     drive, tally = machine(database("2"))
     run(drive, EXAMPLES)
     assert tally["steps"] > 10 * EXAMPLES
@@ -110,7 +110,7 @@ def mutated(conn: psycopg.Connection[Any], function: str, old: str, new: str) ->
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("mutant", MUTANTS if LONG else QUICK)
 def test_the_model_notices_a_broken_rule(database: MakeDatabase, report: Report, mutant: str) -> None:
-    """Each of these changes to one function is found: the test above can fail."""
+    """If a rule of the queue is broken on purpose, the model test fails."""
     function, old, new = MUTANTS[mutant]
     url = database("2")
     with psycopg.connect(url) as conn:

@@ -83,7 +83,7 @@ ROOMY = {"default_pool_size": 20}
     ids=lambda given: "one server connection, renewed each second" if given is STARVED else "roomy",
 )
 def test_all_kinds_of_work(scene: Scene, report: Report, settings: dict[str, object]) -> None:
-    """Migration, list, import, birthdays, page and every command; starved and with servers that come and go."""
+    """Every kind of work and every command succeeds through PgBouncer with few connections and restarts."""
     club = scene.program(
         birthday_bot_enabled=True,
         birthday_send_at="00:00",
@@ -165,7 +165,7 @@ def test_all_kinds_of_work(scene: Scene, report: Report, settings: dict[str, obj
 
 
 def test_the_pooler_restarts_and_pauses_in_a_campaign(scene: Scene, report: Report) -> None:
-    """Restarted twice, paused (as for a failover) and resumed: the daemon's process stays, everybody once."""
+    """If PgBouncer restarts, pauses and resumes in a campaign, the daemon stays and each phone buzzes once."""
     program = scene.plain(500)
     with PgBouncer(scene.url) as pooler, scene.daemon(pooler.url, **HALF) as daemon:
         campaign = scene.campaign(program, TEXT)

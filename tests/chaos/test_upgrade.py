@@ -125,7 +125,7 @@ def test_a_broken_promise_is_noticed(new: str, breaks: bool) -> None:  # noqa: F
 
 
 def test_migrating_in_a_campaign_disturbs_nobody(scene: Scene, report: Report) -> None:
-    """Every function made anew, five times while a daemon sends: it goes on, everybody once."""
+    """Five migrations while a daemon sends: it goes on, and each phone buzzes once."""
     program = scene.plain(400)
     with scene.daemon(**HALF) as daemon:
         campaign = scene.campaign(program, "Hello {first_name|you}")
@@ -139,7 +139,7 @@ def test_migrating_in_a_campaign_disturbs_nobody(scene: Scene, report: Report) -
 
 
 def test_a_daemon_of_before_goes_on_beside_a_newer_schema(scene: Scene) -> None:
-    """A running one ends its work; one that starts refuses with exit code 4 and says why."""
+    """After a migration a running daemon of the old version goes on; one that starts ends with 4 and says why."""
     program = scene.plain(200)
     with scene.daemon(**HALF) as daemon:
         campaign = scene.campaign(program, "Hello")

@@ -41,7 +41,7 @@ def test_unknown_program_is_one_sentence_with_the_known_ones(passbell: Passbell,
 
 
 def test_unknown_target_is_one_sentence(passbell: Passbell, club: Club) -> None:
-    """An unknown target is refused with the known ones, and no campaign is created."""
+    """An unknown target is refused with a list of the known ones, and no campaign is created."""
     answer = passbell("send", "--program", "Tea Club", "--message", "Hi", "--target", "RICH")
     assert answer.code == 1
     assert answer.err.count("\n") == 1

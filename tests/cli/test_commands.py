@@ -137,7 +137,7 @@ def test_newer_schema_is_exit_4(passbell: Passbell, club: Club) -> None:
 
 
 def test_check_names_everything_that_is_wrong(passbell: Passbell, club: Club) -> None:
-    """`check` exits 1 with the reasons, and goes on after the first."""
+    """`check` exits with 1 and names every fault, not only the first."""
     answer = passbell(
         "check",
         PASSBELL_PASSKIT_URL="http://127.0.0.1:1",

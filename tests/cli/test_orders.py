@@ -87,7 +87,7 @@ def test_holdout_days_and_priority_are_part_of_the_order(
 
 
 def test_the_question_says_how_many_are_held_back(passbell: Passbell, club: Club) -> None:
-    """A share of the order's own counts before the program's; the preview names the program's."""
+    """The question says how many are held back: by the order's own share, else by the program's."""
     club.connection.execute("update programs set push_holdout_percent = 40")
     assert "1 of the 3 are held back to measure." in on_a_terminal(club.url, *SEND, answer="n").text
     screen = on_a_terminal(club.url, *SEND, "--holdout", "50", answer="n")
@@ -127,7 +127,7 @@ def test_b7_yes_skips_the_question_where_the_audience_is_named(club: Club) -> No
 
 
 def test_b7_a_list_is_counted_before_the_question(club: Club, tmp_path: Any) -> None:
-    """Of a file the members found are counted, and nothing is created by the counting."""
+    """Before it asks, `send --csv` shows how many of the file's members it found; nothing is created by that."""
     file = tmp_path / "guests.csv"
     file.write_text("member_id\nM-Ann\nM-Bo\nstranger\n")
     screen = on_a_terminal(club.url, *SEND, "--csv", str(file), answer="n")
@@ -136,7 +136,7 @@ def test_b7_a_list_is_counted_before_the_question(club: Club, tmp_path: Any) -> 
 
 
 def test_b6_a_time_in_the_past_is_refused(passbell: Passbell, club: Club) -> None:
-    """A wrong date sends nothing, in a dry run too, and the sentence names the zone."""
+    """A time in the past is refused, in a dry run too, and the sentence names the zone."""
     for more in ((), ("--dry-run",)):
         answer = passbell(*SEND, "--target", "ALL", "--at", "2020-01-01T09:00+00:00", *more)
         assert answer.code == 1
@@ -191,7 +191,7 @@ def named(club: Club, count: int = 3) -> list[str]:
 
 @pytest.mark.parametrize("verb", ["pause", "cancel", "status", "verify"])
 def test_d5_a_campaign_is_named_by_the_beginning_of_its_id(passbell: Passbell, club: Club, verb: str) -> None:
-    """As much of the id as tells it apart is enough; what fits several is answered with the candidates."""
+    """The beginning of an id names a campaign; if it fits several, the answer lists them."""
     ids = named(club)
     unclear = passbell(verb, "ABCD")
     assert unclear.code == 1
@@ -266,7 +266,7 @@ def test_d4_a_verb_says_that_no_daemon_runs(passbell: Passbell, club: Club, verb
 
 
 def test_d4_automations_say_that_no_daemon_runs(passbell: Passbell, club: Club) -> None:
-    """`passbell automations` makes campaigns, and says when nothing is there to send them."""
+    """If no daemon runs, `passbell automations` says so when it makes campaigns."""
     club.connection.execute(
         "insert into push_automations (program_id, occasion, message_text, is_on, send_at)"
         " values (%s, 'EVERY:MON,TUE,WED,THU,FRI,SAT,SUN', 'Tea', true, '00:00')",
@@ -295,7 +295,7 @@ def test_b7_an_automation_keeps_its_audience_when_the_variable_was_not_set(
 def test_b7_a_program_without_a_name_is_never_the_one_that_was_not_set(
     passbell: Passbell, club: Club, name: str
 ) -> None:
-    """--program with a variable that was not set is refused, though a program's name may be blank as well."""
+    """--program with an empty variable is refused, even if a program has a blank name."""
     club.connection.execute("update programs set name = %s where id = %s", (name, club.program))
     answer = passbell("send", "--program", name, "--message", "Hi", "--target", "ALL")
     assert (answer.code, "Which program?" in answer.err) == (1, True)

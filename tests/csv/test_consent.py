@@ -194,7 +194,7 @@ FORMS = {
 
 @pytest.mark.parametrize("question", FORMS)
 def test_b2_questions_of_forms(question: str) -> None:
-    """A form's question is a column of consent: a sentence that refuses is a no, a box that was ticked repeats it."""
+    """A form's question is a column of consent: a sentence that refuses is a no, a ticked box a yes."""
     yes, no = FORMS[question]
     for answer, expected in ((yes or question, True), (no, False), ("", None)):
         assert _says(f'email,"{question}"\na@example.com,"{answer}"\n') == [expected]

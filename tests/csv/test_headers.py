@@ -74,7 +74,7 @@ def test_what_is_no_member_id(text: str) -> None:
     ],
 )
 def test_the_column_that_names_the_member(text: str, ids: list[str]) -> None:
-    """Of several ids the best known is taken, an empty column gives way, a shop's own card is an id."""
+    """Of several id columns the best known one with values is taken; a shop's own card number is an id."""
     assert [row.value for row in read_ids(io.BytesIO(text.encode()))] == ids
 
 

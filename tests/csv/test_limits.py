@@ -188,7 +188,7 @@ def test_an_unknown_region_is_a_mistake_of_the_caller() -> None:
 def test_damaged_files_are_read_or_refused_never_a_crash(
     name: str, cut: int, noise: bytes, where: int
 ) -> None:
-    """Whatever bytes come, the answer is rows or one sentence."""
+    """Any bytes give rows or one sentence, never a traceback."""
     content = (CORPUS / name).read_bytes()
     content = (content[:where] + noise + content[where:])[: len(content) - cut or None]
     for read in (read_ids, partial(read_members, today=TODAY)):

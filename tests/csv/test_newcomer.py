@@ -57,7 +57,7 @@ def test_a_member_who_is_called_like_a_total_is_one(row: str) -> None:
 
 
 def test_a_header_in_the_middle_is_told() -> None:
-    """Two lists glued together: the second header is refused as one, and the rows below it are read."""
+    """If two lists are joined, the second header is rejected as a header, and the rows below it are read."""
     emails, reasons = report(
         "Member ID,Name,Email\nM-1,Ann Archer,a@example.com\nMember ID,Name,Email\nM-2,Bob Baker,b@example.com\n"
     )
@@ -96,7 +96,7 @@ def test_dates_that_allow_both_orders_say_how_to_turn_them() -> None:
 
 
 def test_a_table_above_the_header_and_gaps_of_merged_cells_are_no_members() -> None:
-    """A title, a line of groups and the gaps of merged cells: the members between them are read."""
+    """A title, a line of groups and the gaps of merged cells are skipped; the members between them are read."""
     emails, reasons = report(
         "Members of Tea Club,,,\n,,,\nBranch,Member ID,Name,Email\nNorth,M-1,Ann Archer,a@example.com\n"
         ",M-2,Bob Baker,b@example.com\n,,,\nSouth,,,\n,M-3,Cy Cole,c@example.com\n"

@@ -79,7 +79,7 @@ def test_b3_a_long_note_is_one_row(lines: int) -> None:
 
 @pytest.mark.parametrize("lines", [30_000, 200_000])
 def test_a_note_longer_than_any_costs_its_row(lines: int) -> None:
-    """A cell beyond what Python's reader takes rejects its row; the rows after it are read, none is made of it."""
+    """A cell that is too long for Python's reader rejects its row; the rows after it are read."""
     note = "\n".join(f"M-{number},x" for number in range(lines))
     content = f'member_id,note\nM-a1,"{note}"\nM-b2,y\n'.encode()
     read = list(read_ids(io.BytesIO(content)))
@@ -91,7 +91,7 @@ def test_a_note_longer_than_any_costs_its_row(lines: int) -> None:
 
 
 def test_b3_a_list_whose_rest_is_in_quotes_is_refused() -> None:
-    """A quote that is never closed may have swallowed rows: nothing of the list is sent to."""
+    """A list with a quote that is never closed is refused, because it may have swallowed rows."""
     with pytest.raises(
         UnclosedQuote, match=r'Row 3: a quote \("\) is opened .* \(2 lines\).* Nothing was read'
     ):

@@ -180,7 +180,7 @@ def test_rejects_can_be_uploaded_again_and_opened_safely(cells: list[list[str]])
 @FAST
 @given(st.text("=+-@'ab1 \t\r\n\u200b", max_size=8))
 def test_neutralised_cells_mean_the_same(cell: str) -> None:
-    """Taking the sting out of a cell does not change what it means to the importer."""
+    """A cell that is made harmless for spreadsheets is imported with the same value."""
     assert clean_words(neutralise(cell)) == clean_words(cell)
 
 

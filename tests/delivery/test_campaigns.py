@@ -92,7 +92,7 @@ def test_each_member_reads_their_own_text(scene: Scene) -> None:
 
 
 def test_the_same_text_a_second_time_buzzes_again(scene: Scene) -> None:
-    """A wallet shows only what changed; the engine sees to it that it has."""
+    """A wallet shows only what changed; passbell varies a repeated text, so the phone buzzes."""
     program = scene.plain(5)
     with scene.daemon():
         for number in range(3):
@@ -106,7 +106,7 @@ def test_the_same_text_a_second_time_buzzes_again(scene: Scene) -> None:
 
 
 def test_uninstalled_and_unknown_records_fail_alone(scene: Scene) -> None:
-    """A pass that PassKit has deleted is failed with the reason; everybody else is reached."""
+    """A pass that PassKit has deleted fails with the reason; all other members are reached."""
     program = scene.plain(40)
     gone = scene.member(program, passkit_internal_id="nobody0000000000000000")
     with scene.daemon():

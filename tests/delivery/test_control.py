@@ -157,7 +157,7 @@ def test_a_wrong_key_from_the_start_waits_too(scene: Scene) -> None:
 
 
 def test_a_wrong_configuration_ends_with_2_and_one_line_each(scene: Scene) -> None:
-    """Missing credentials, an unreadable number: told before anything is touched, without a traceback."""
+    """Missing credentials or an unreadable number: exit code 2 and a line for each, without a traceback."""
     for settings, words in (
         ({"PASSKIT_API_SECRET": ""}, "PASSBELL_PASSKIT_API_SECRET"),
         ({"RATE_PER_SECOND": "fast"}, "PASSBELL_RATE_PER_SECOND"),

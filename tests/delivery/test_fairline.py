@@ -24,7 +24,7 @@ def emptied(line: FairLine[str]) -> list[str]:
 
 
 def test_keys_take_turns_and_the_items_of_one_keep_their_order() -> None:
-    """A program with three passes in line does not make the one that comes later wait for all three."""
+    """A program that comes later does not wait for all passes of an earlier one; each program keeps its order."""
     line = line_of("a1", "a2", "a3", "b1", "c1", "c2")
     assert emptied(line) == ["a1", "b1", "c1", "a2", "c2", "a3"]
     assert not line

@@ -62,7 +62,7 @@ def silent_within_a_second(scene: Scene, program: UUID, order: str) -> None:
 def test_who_opts_out_or_uninstalls_is_left_alone_although_in_hand(
     scene: Scene, order: str, reason: str
 ) -> None:
-    """The rest of the chunk is handed back and skipped with the reason; another program's campaign goes on."""
+    """A member who opts out or uninstalls while the chunk is being sent is skipped with the reason."""
     program, other = people(scene, 120, "Club"), scene.plain(60, "Other")
     with scene.daemon(**SLOW) as daemon:
         pid = daemon.pid

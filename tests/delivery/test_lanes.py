@@ -110,7 +110,7 @@ class OwnRate(Pacer):
 
 
 async def test_an_own_rate_is_a_second_gate() -> None:
-    """Its lanes wait for it before they pick, and spend no slot when all passes are picked: the next chunk has them."""
+    """A campaign's own rate is waited for before a pass is picked, so no slot is lost at the end of a chunk."""
 
     async def take(count: int, *_: object) -> Slots:
         now = time.monotonic()
@@ -151,7 +151,7 @@ async def test_a_stop_waits_for_what_is_in_flight() -> None:
 
 
 def test_an_outage_uses_up_no_attempt() -> None:
-    """What failed while PassKit was down may have arrived; what was answered is reported as it was."""
+    """A pass that failed while PassKit was down may have arrived and uses up no attempt; answers are reported."""
     held = chunk_of(4)
     for outcome in (Outcome.SENT, Outcome.RETRY, Outcome.SERVER_ERROR, Outcome.BACK):
         nth = held.pick()
@@ -177,7 +177,7 @@ def test_a_pass_in_doubt_keeps_its_text() -> None:
 
 
 async def test_an_error_of_our_own_leaves_everything_in_doubt() -> None:
-    """It is raised where the chunk is awaited, and the whole rest keeps its texts; only the last report says so."""
+    """After an unexpected error the passes of the chunk keep their texts, and the last report says so."""
     held = chunk_of(3)
     held.pick()
     held.decide(0, Outcome.SENT, 200, "")

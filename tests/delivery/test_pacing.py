@@ -125,7 +125,7 @@ async def test_a_slot_missed_by_too_much_is_forfeited(time: OwnClock) -> None:
 
 
 async def test_far_from_the_database_nothing_may_leave_late(time: OwnClock) -> None:
-    """What is given out reaches so far ahead that a gap would come after the second: only the air may be used."""
+    """If slots are reserved so far ahead that a gap would come too late, a late call forfeits its slot."""
     clock = Clock(time, 0.02, ahead=0.7)
     assert await clock.pacer.wait()
     assert clock.pacer._tolerance == 0.002

@@ -90,7 +90,7 @@ async def test_what_is_asked_for_comes_now() -> None:
 
 
 async def test_an_error_ends_one_run_of_one_duty() -> None:
-    """It is logged, and the duty comes again long before its next hour; the others go on."""
+    """If a timed duty fails, it is logged and repeated after a pause; the other duties go on."""
     bad, good = Counted(DatabaseRefused("no"), DatabaseUnavailable("away"), KeyError("x")), Counted()
     with capture_logs() as logs:
         async with running(Duty("bad", 60.0, bad), Duty("good", 0.05, good)):

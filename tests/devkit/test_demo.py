@@ -118,7 +118,7 @@ def test_two_demos_at_once_end_well_and_say_only_what_is_true(folder: Path) -> N
 def test_d10_an_interrupted_demo_leaves_nothing_behind(
     folder: Path, moment: str, number: signal.Signals, code: int
 ) -> None:
-    """Ctrl-C, an ended session, even kill -9: no process, no directory, no traceback."""
+    """After Ctrl-C, a hang-up or kill -9 the demo leaves no process and no directory."""
     with running(folder, *SHORT) as demo:
         wait_until(lambda: moment in said(folder) or demo.poll() is not None, moment, 60)
         assert demo.poll() is None, said(folder)
@@ -163,7 +163,7 @@ def test_an_ordinary_user_can_run_it_too() -> None:
 
 @pytest.mark.skipif(not LONG, reason="the long form; the short one shows everything but this")
 def test_it_says_what_its_campaigns_brought(folder: Path) -> None:
-    """--results: of the campaign whose phones visit it says `more`; of both, how many came anyway."""
+    """`demo --results` says how many guests came anyway, and `more` of the campaign that brought some."""
     with running(folder, "demo", "--fast", "--passes", "4000", "--results", "--json") as process:
         assert process.wait(200) == 0
     dessert, wallpaper = json.loads((folder / "out").read_text())["results"]

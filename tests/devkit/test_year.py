@@ -106,7 +106,7 @@ def test_a_page_that_cannot_be_written_is_told_first(tmp_path: Path) -> None:
     "arguments", [("--page", "x.html"), ("--year", "--passes", "500"), ("--year", "--results")]
 )
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """They would be ignored."""
+    """Options of the demo that do not go together are refused, not ignored."""
     done = command(tmp_path, *arguments)
     assert done.returncode == 2
     assert "--year" in done.stderr
@@ -117,7 +117,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path, arguments: 
 )
 @pytest.mark.parametrize("weeks", [0, 1, 52])
 def test_the_picture_fits_a_terminal(ink: Ink, weeks: int) -> None:
-    """80 columns and 24 lines are enough; without block characters it is ASCII but for the words."""
+    """The plot fits 80 columns and 24 lines; on a terminal without block characters it is ASCII."""
     seven = (RESULTS * 3)[:7]
     lines = drawn("Luna", WEEKS[:weeks], 52, seven, ink).plain.split("\n")
     assert len(lines) <= LINES
@@ -163,7 +163,7 @@ def test_a_broken_promise_shows() -> None:
 
 
 def test_the_same_seed_is_the_same_life() -> None:
-    """A year can be lived again; another seed is another one."""
+    """The same seed gives the same year, another seed another one."""
     lives = [Life(seed, 200, START, "America/New_York") for seed in ("a", "a", "b")]
     first, again, other = (
         [(visit.guest.id, visit.at, visit.earned) for day in range(5) for visit in life.visits(day)]

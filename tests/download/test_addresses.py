@@ -99,7 +99,7 @@ def disguises(draw: st.DrawFn) -> str:
 
 @given(V4)
 def test_an_ipv4_address_is_public_only_if_python_thinks_so(address: IPv4Address) -> None:
-    """Nothing that Python calls private, reserved, loopback, link-local or multicast counts as public."""
+    """An address that Python calls private, reserved, loopback, link-local or multicast is not public."""
     if is_public(address):
         assert address.is_global
         assert not address.is_multicast

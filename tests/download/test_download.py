@@ -40,7 +40,7 @@ async def test_a_file_arrives_whole(fetch: Fetcher, host: FileHost, internet: In
 
 
 async def test_a_large_file_is_streamed(fetch: Fetcher, host: FileHost) -> None:
-    """Several megabytes, larger than any buffer on the way, arrive unharmed."""
+    """A file of several megabytes arrives unchanged."""
     body = b"member_id\n" + b"0123456789\n" * 400_000
     host.answers("/list.csv", body)
     done, received = await fetch(LINK)
@@ -240,7 +240,7 @@ async def test_a_name_server_that_never_answers_ends_at_the_deadline(fetch: Fetc
 
 
 async def test_a_redirect_loop_ends(fetch: Fetcher, host: FileHost) -> None:
-    """After three redirects it is enough."""
+    """The fourth redirect is refused."""
     host.redirects("/list.csv", "/list.csv")
     with pytest.raises(FetchFailed, match="more than 3 times"):
         await fetch(LINK)

@@ -251,7 +251,7 @@ async def test_a_redirect_to_another_scheme_is_refused(to: str, fetch: Fetcher, 
 
 @pytest.mark.parametrize("port", [22, 25, 80, 5432, 6379, 8080, 8443, 65535])
 async def test_only_the_port_of_https_is_used(port: int, fetch: Fetcher, internet: Internet) -> None:
-    """The daemon cannot be used to try the ports of a public server."""
+    """A link cannot make the daemon try other ports of a public server."""
     with pytest.raises(FetchRefused, match=str(port)):
         await fetch(f"https://files.example.com:{port}/list.csv")
     assert internet.looked_up == []

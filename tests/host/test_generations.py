@@ -151,7 +151,7 @@ def test_the_legacy_signature_works_on_every_generation(
 def test_supabase_may_be_put_around_every_generation_twice(
     database: MakeDatabase, any_generation: Generation
 ) -> None:
-    """The stand-in of Supabase goes around whatever tables there are, and a second load changes nothing."""
+    """The stand-in of Supabase loads around every generation, and a second load changes nothing."""
     url = database(any_generation, supabase="legacy", migrated=False)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute((sql_root() / "host" / "supabase.sql").read_bytes())

@@ -357,7 +357,7 @@ def test_c3_an_award_function_that_hangs_does_not_hold_up_migrate(bare: Shop) ->
 
 
 def test_c8_a_trigger_that_hangs_is_told(bare: Shop) -> None:
-    """The trial campaign is cut: the sentence names the table, and nothing stays of it."""
+    """If a trigger hangs on migrate's test campaign, the sentence names the table, and no row stays."""
     migrate(bare.url)
     bare.conn.execute(
         "create function hang() returns trigger language plpgsql as $$ begin perform pg_sleep(3600); return new; end $$"

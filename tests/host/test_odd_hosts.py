@@ -212,7 +212,7 @@ def test_b5_a_renamed_column_is_found_and_nothing_is_sent(bare: Shop) -> None:
 
 
 def test_b5_a_campaign_in_the_middle_waits_as_well(bare: Shop) -> None:
-    """What was frozen before the column went is not handed out after it."""
+    """If the opt-out column goes while a campaign is half sent, the rest is not handed out."""
     migrate(bare.url)
     club = bare.program()
     bare.member(club, user={})
@@ -332,7 +332,7 @@ def test_c8_the_owners_second_layout_works_under_both_names(bare: Shop) -> None:
     ],
 )
 def test_c8_a_table_without_one_row_per_id_is_refused(bare: Shop, statements: str, words: str) -> None:
-    """Partitions and doubled ids are named with the remedy, before anything is changed."""
+    """Partitioned tables and doubled ids are refused with the remedy, before anything is changed."""
     bare.conn.execute(statements)  # type: ignore[arg-type]
     with pytest.raises(PassbellError, match=words) as refused:
         migrate(bare.url)

@@ -92,7 +92,7 @@ def test_every_installation_on_this_machine_works(binaries: Path) -> None:
 
 @pytest.mark.skipif(not wheel_binaries(), reason="the wheel is not installed")
 def test_a_copy_of_the_wheel_works_elsewhere(open_folder: Path) -> None:
-    """Where the server's account may not enter a virtualenv, a copy of the programs serves."""
+    """If the server's account may not enter the virtualenv, a copy of the programs starts."""
     copy = copied_binaries(wheel_binaries()[0], open_folder)
     assert open_folder in copy.parents
     with EmbeddedPostgres(durable=False, bin_directory=copy) as postgres:

@@ -85,7 +85,7 @@ def test_a_visit_counts_before_what_the_sync_says(shop: Shop) -> None:
 
 
 def test_without_a_visit_the_platforms_date_stands_in(shop: Shop) -> None:
-    """A member without any record is as old as the platform's own date, and is in no visit."""
+    """A member without a recorded visit is as old as the platform's date, and has no row in visits."""
     pass_id = shop.member(shop.program())
     synced(shop, pass_id, 40)
     assert away(shop, pass_id) == 40.0
@@ -122,7 +122,7 @@ def test_installing_is_no_visit(shop: Shop) -> None:
     ],
 )
 def test_words_for_what_happened(databases: Any, action: str | None, *, is_one: bool | None) -> None:
-    """Spellings of the platform's action; an unknown one is no visit."""
+    """The spellings of the platform's actions are known; an unknown action is not a visit."""
     shop = Shop(databases.create("1"))
     try:
         assert shop.value("select passbell.is_visit(%s)", [action]) is is_one
@@ -242,7 +242,7 @@ def lived_in(shop: Shop, program: UUID, number: int) -> None:
 
 @pytest.mark.parametrize("without_zone", [False, True], ids=["with a zone", "without a zone"])
 def test_c6_slumber_names_exactly_whom_the_last_activity_names(shop: Shop, *, without_zone: bool) -> None:
-    """SLUMBER finds its members in a way of its own; it agrees with last_activity for all of them.
+    """SLUMBER finds exactly the members whose last_activity is older, for any day.
 
     Visits, coupons, tickets, the stand-in and awards, each older and newer than the day that is asked about.
     """

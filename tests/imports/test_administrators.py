@@ -103,7 +103,7 @@ def test_members_of_another_program_are_out_of_reach(tenants: Tenants, spelling:
 
 
 def test_nobodys_members_are_out_of_reach_too(tenants: Tenants) -> None:
-    """A person who signed up at the platform without a pass gets the same answer: it does not say which case it is."""
+    """A person without a pass in any program gets the same rejection, which does not say which case it is."""
     tenants.conn.execute("insert into users (email, city) values ('new@x.example', 'Rome')")
     assert told(tenants, by_admin(tenants, "email,city\nnew@x.example,Oslo\n")) == [("rejected", TAKEN)]
     assert user(tenants, "new@x.example")["city"] == "Rome"
@@ -148,7 +148,7 @@ def test_a_member_without_an_address_is_not_given_one_by_the_other_program(tenan
 
 
 def test_somebody_who_signs_up_meanwhile(tenants: Tenants) -> None:
-    """The address was free when the file was read and is in use when the row is applied: rejected, not adopted."""
+    """If the address comes into use after the file was read, the row is rejected."""
     with tenants.acting("authenticated", tenants.admin_a) as conn:
         conn.execute(INSERT, [tenants.a, URL])
     claimed = tenants.row("select * from passbell.claim_import(%s)", [tenants.worker])
@@ -180,7 +180,7 @@ def insert(conn: psycopg.Connection[Any], program: UUID) -> Any:
 
 
 def test_no_statement_takes_the_restriction_off(tenants: Tenants) -> None:
-    """An administrator's order is restricted whatever it says, and so is the operator's once they have changed it."""
+    """An administrator's import is restricted whatever it says, and so is an operator's that they changed."""
     served = tenants.row(INSERT, [tenants.a, URL])["id"]
     restricted = "select restricted from member_imports where id = %s"
     assert tenants.value(restricted, [served]) is False

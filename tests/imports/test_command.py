@@ -91,7 +91,7 @@ def test_rejects_that_cannot_be_written_are_refused_before_anything_is_imported(
 
 
 def test_a_file_that_is_none_is_one_sentence(shop: Shop, tmp_path: Path) -> None:
-    """A web page saved as CSV: exit code 1, one sentence on stderr, no import."""
+    """A web page saved as CSV: exit code 1, one sentence on stderr, and no import."""
     file = tmp_path / "members.csv"
     file.write_text("<!doctype html><html><body>Sign in</body></html>", "utf-8")
     code, _, log = run(shop, file, program=shop.program())

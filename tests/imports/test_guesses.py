@@ -105,7 +105,7 @@ def test_a_guessed_code_page_overwrites_no_name(shop: Shop) -> None:
 
 
 def test_a_split_name_overwrites_none(shop: Shop) -> None:
-    """Where a full name parts is a guess: it fills empty names and leaves stored ones alone."""
+    """The parts of a full name fill empty names and never replace stored ones."""
     program = shop.program()
     shop.member(program, user={"email": "a@example.com", "first_name": "Mary Ann", "last_name": None})
     run(shop, program, "email,Full Name\na@example.com,Mary Ann Lee Smith\nb@example.com,Bob Builder\n")
@@ -155,7 +155,7 @@ ADVICE = {
 
 
 def test_an_id_that_is_not_found_says_what_is_wrong_with_it(shop: Shop) -> None:
-    """Ids as spreadsheets leave them get the advice that fits; it matches no member."""
+    """An id as a spreadsheet changed it matches no member and says how to correct it."""
     program = shop.program()
     for external_id in ("1042", "00042", "07", "007", "M-1", "1"):
         shop.member(program, external_id=external_id)

@@ -246,7 +246,7 @@ def test_whatever_a_trigger_raises_for_one_row_rejects_that_row(
 
 
 def test_columns_that_the_platform_lacks_are_left_out(shop: Shop) -> None:
-    """A generation without a column takes the others, and the import says what it could not store."""
+    """If the platform lacks a column, the others are imported, and the notes name what was not stored."""
     shop.conn.execute("drop view passbell.recipients; alter table users drop column city")
     shop.conn.execute("select passbell.build_adapters()")
     done = run(shop, shop.program(), "email,city,zip\na@example.com,Rome,00100\n")

@@ -64,7 +64,7 @@ def test_verbs(shop: Shop) -> None:
 
 
 def test_a_draft_of_the_page(shop: Shop) -> None:
-    """It is changed and submitted although there is a rule for another program."""
+    """A draft is changed and submitted although there is a rule for another program."""
     guilty, other = two(shop)
     draft = shop.campaign(other, status="DRAFT")
     rule(shop, "update", f"old.program_id = '{guilty}'")

@@ -75,7 +75,7 @@ def test_a_missing_object_ends_the_daemon_only_if_the_schema_is_behind(database:
 
 
 def test_a_loop_that_breaks_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an unexpected error and a refusal the loop goes on; one of the configuration ends all."""
+    """A loop goes on after an unexpected error or a refusal; a wrong configuration ends the daemon."""
     monkeypatch.setattr("passbell.delivery.loops.Backoff.next", lambda _: 0.0)
     errors = iter([ZeroDivisionError("odd"), DatabaseRefused("a rule"), ConfigurationError("a setting")])
     rounds = itertools.count(1)

@@ -37,7 +37,7 @@ def test_a_trigger_that_raises_for_one_campaign(house: House) -> None:
 
 
 def test_a_status_check_of_an_older_table(house: House) -> None:
-    """A table whose CHECK does not know PROCESSING: the campaign fails and names the constraint."""
+    """If the table's CHECK does not know PROCESSING, the campaign fails and names the constraint."""
     program = house.program()
     house.rule(
         "alter table push_campaigns add constraint old_statuses check"
@@ -115,7 +115,7 @@ def test_an_audit_table_that_refuses_the_row(house: House) -> None:
 
 
 def test_an_audit_table_with_a_narrow_column(house: House) -> None:
-    """varchar(20): the text is shortened, the row is there when the campaign shows COMPLETED."""
+    """If a column is varchar(20), the text is shortened, and the row is there when the campaign is COMPLETED."""
     scene = house.scene
     house.rule(
         "alter table notification_logs alter message_content type varchar(20) using left(message_content, 20)",
@@ -127,7 +127,7 @@ def test_an_audit_table_with_a_narrow_column(house: House) -> None:
 
 
 def test_an_audit_table_that_is_gone(house: House) -> None:
-    """Renamed away: the campaign completes, a cancel does too, and both rows follow."""
+    """While notification_logs is missing, campaigns complete and cancel; their rows are written later."""
     scene = house.scene
     house.rule(
         "alter table notification_logs rename to logs_elsewhere",

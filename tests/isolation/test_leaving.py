@@ -43,7 +43,7 @@ def test_everything_in_one_transaction(house: House) -> None:
 
 
 def test_a_program_deleted_under_a_running_campaign(house: House) -> None:
-    """No person cancels it: it is cancelled by itself and says why."""
+    """If its program is deleted, a running campaign is cancelled and says why."""
     scene = house.scene
     program, campaign = sending(house)
     with psycopg.connect(scene.url) as conn:
@@ -54,7 +54,7 @@ def test_a_program_deleted_under_a_running_campaign(house: House) -> None:
 
 
 def test_a_paused_campaign_of_a_deleted_program_can_be_ended(house: House) -> None:
-    """push_cancel works although there is no program to look at."""
+    """push_cancel ends a paused campaign whose program was deleted."""
     scene = house.scene
     program, campaign = sending(house)
     scene.verb("pause", campaign)

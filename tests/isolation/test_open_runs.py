@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("known", [True, False], ids=["known to the bot", "seen for the first time"])
 def test_birthdays(shop: Shop, *, known: bool) -> None:
-    """A person gives one program's gifts in psql and does not commit: the other program's run is claimed."""
+    """While a person's psql holds one program's gifts uncommitted, another program's run is claimed."""
     today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
     programs = sorted(
         shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")

@@ -87,7 +87,7 @@ def test_counters_that_a_trigger_rewrites(shop: Shop, body: str) -> None:
     ],
 )
 def test_whatever_a_rule_raises_its_words_are_told(shop: Shop, how: str) -> None:
-    """Lock, assertion, time-out, conflict, read-only, a code of our own: said, while the others are served."""
+    """Whatever error a rule of the host raises, its campaign quotes it, and the others are served."""
     campaign = started(shop)
     trigger(shop, f"if new.sent_count > 0 and new.id = '{campaign}' then {how}; end if;")
     shop.send_chunks()
@@ -188,7 +188,7 @@ AHEAD = (
 
 
 def test_a11_a_clock_that_was_set_back_moves_every_lease(shop: Shop) -> None:
-    """Lists, imports, birthdays, automations, requests, debts: each moment that is waited for is moved by the jump."""
+    """If the clock is set back, every stored moment that is waited for moves back as far."""
     found = shop.rows(
         "select c.relname as relation, a.attname as name from pg_attribute a join pg_class c on c.oid = a.attrelid"
         " where c.relnamespace = 'passbell'::regnamespace and c.relkind = 'r'"
@@ -229,7 +229,7 @@ def test_a11_a_clock_that_was_set_back_moves_every_lease(shop: Shop) -> None:
 
 
 def test_many_locked_members_cost_seconds(shop: Shop) -> None:
-    """Forty members in an open transaction: their gifts wait three seconds in all, and the others have theirs."""
+    """Forty members in an open transaction delay a birthday run by three seconds; all others get their gifts."""
     program = shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
     today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
     members = [shop.member(program, user={"birth_date": today}) for _ in range(45)]

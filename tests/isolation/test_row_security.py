@@ -102,7 +102,7 @@ def test_a_campaign_waits_until_the_rows_are_seen(owned: tuple[Scene, Daemon, st
 
 
 def test_orders_and_imports(owned: tuple[Scene, Daemon, str]) -> None:
-    """While the programs are hidden, an order is refused with that reason, and an import waits."""
+    """While programs are hidden, an order is refused with that reason, and an import waits."""
     scene, _, plain = owned
     program = scene.plain(5)
     hide(scene, "programs", hidden=True)

@@ -116,7 +116,7 @@ def test_a_trigger_that_sleeps_while_members_are_skipped(house: House) -> None:
 
 
 def test_a_trigger_that_hangs_while_a_claim_skips_members(house: House) -> None:
-    """The claim is cut, the campaign set aside with a sentence; the claims of the others come before its next one."""
+    """If a trigger hangs in a claim, the campaign is set aside with a sentence, and others are claimed first."""
     scene = house.scene
     program = house.program(40)
     campaigns = [scene.campaign(program, f"Hello {number}", rate_per_second=2) for number in range(3)]

@@ -60,7 +60,7 @@ def test_a_list_by_url_is_delivered(shop: Shop, host: FileHost) -> None:
 
 
 def test_a_slow_file_host_holds_up_nobody_else(shop: Shop, host: FileHost) -> None:
-    """While lists load as slowly as they like, a plain campaign and a quick list go out."""
+    """While a list loads slowly, other campaigns and lists are sent."""
     program = shop.program()
     shop.members(program, 5)
     host.held |= {"slow.csv", "slow2.csv"}
@@ -150,7 +150,7 @@ def test_killed_while_downloading(shop: Shop, host: FileHost) -> None:
 def test_what_is_no_list_fails_with_a_sentence(
     shop: Shop, host: FileHost, *, name: str, body: bytes | None, kind: str, words: str
 ) -> None:
-    """A missing file, a login page, nothing, a foreign table, a zip: a sentence in status_detail, and no push."""
+    """A missing file, a login page, an empty file, a zip: the campaign fails with a sentence."""
     program = shop.program()
     shop.members(program, 3)
     if body is not None:
@@ -163,7 +163,7 @@ def test_what_is_no_list_fails_with_a_sentence(
 
 
 def test_a_link_into_the_operators_network_is_refused(shop: Shop, host: FileHost) -> None:
-    """Without the explicit permission a link to loopback fails the campaign, and nothing is asked there."""
+    """A link to loopback fails the campaign without a request, unless private addresses are allowed."""
     program = shop.program()
     shop.members(program, 3)
     campaign = listed(shop, program, host, "list.csv")
@@ -206,7 +206,7 @@ def test_send_csv_of_nobody(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_d9_the_encoding_of_a_list_by_url_can_be_said(shop: Shop, host: FileHost) -> None:
-    """D9: csv_encoding decides how the file is read; another one, while the campaign waits, reads it anew."""
+    """D9: csv_encoding decides how the list is read; if it changes while the campaign waits, it is read again."""
     program = shop.program()
     shop.member(program, external_id="Łódź-1")
     host.files["list.csv"] = "member_id\nŁódź-1\n".encode("cp1250")

@@ -97,7 +97,7 @@ def test_the_exact_spelling_wins(shop: Shop) -> None:
 
 @pytest.mark.parametrize("ids", [[], ["nobody", "no-one"]])
 def test_a_list_of_nobody_creates_no_campaign(shop: Shop, ids: list[str]) -> None:
-    """An empty or wholly unmatched upload is refused with a sentence, and nothing is left behind."""
+    """An upload that is empty or matches no member is refused, and no campaign is created."""
     program = shop.program()
     shop.members(program, 3)
     with pytest.raises(CampaignError, match=r"list is empty|Nobody on the list was found .*2 not found"):
@@ -166,7 +166,7 @@ def test_csv_and_ids_intersect(shop: Shop) -> None:
 
 
 def test_csv_without_a_file_fails(shop: Shop) -> None:
-    """The word CSV without a link is a broken order, never everybody."""
+    """The target CSV without a link is a broken order; it never means all members."""
     program = shop.program()
     shop.members(program, 3)
     campaign = shop.campaign(program, target_query="csv")
@@ -175,7 +175,7 @@ def test_csv_without_a_file_fails(shop: Shop) -> None:
 
 
 def test_another_link_is_another_list(shop: Shop) -> None:
-    """Who changes the link before the campaign starts gets the new list, not the one that was read already."""
+    """If the link changes before the campaign starts, the new list is read."""
     program = shop.program()
     shop.member(program, external_id="a")
     b = shop.member(program, external_id="b")
@@ -222,7 +222,7 @@ def test_hostile_ids_are_only_text(shop: Shop) -> None:
 
 
 def test_pages_go_when_the_audience_is_frozen_or_cancelled(shop: Shop) -> None:
-    """A list that is no longer needed takes no room."""
+    """The rows of a list are removed once its audience is frozen or its campaign cancelled."""
     program = shop.program()
     shop.member(program, external_id="a")
     first, second = (upload(shop, program, ["a"], message=text).campaign_id for text in ("x", "y"))

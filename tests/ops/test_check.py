@@ -46,7 +46,7 @@ def test_all_is_well(shop: Shop) -> None:
 
 
 def test_settings_of_the_role_that_are_in_the_way(shop: Shop) -> None:
-    """Read-only, cut off after two seconds, not waiting for the disk: each is named, with the remedy."""
+    """`check` names settings of the role such as read-only or a short time-out, with the remedy."""
     database = sql.Identifier(urlsplit(shop.url).path.removeprefix("/"))
     for setting in (
         "synchronous_commit = off",
@@ -197,7 +197,7 @@ def test_our_own_roles_have_what_they_need(shop: Shop, role: str) -> None:
 
 
 def test_missing_grants(shop: Shop) -> None:
-    """A role that was granted nothing: told which, and whose rights to use instead; so is one that lost some."""
+    """`check` names a role without rights, and the rights that another has lost."""
     name = f"stranger_{uuid4().hex[:8]}"
     with role_url(shop.url, name) as url:
         code, named = check(url)
@@ -235,7 +235,7 @@ def test_row_level_security_that_was_switched_off(make_shop: MakeShop) -> None:
     ],
 )
 def test_plain_http_beyond_this_machine(shop: Shop, address: str, *, refused: bool) -> None:
-    """Credentials in clear over a network fail the check, for the own account as for named ones."""
+    """`check` fails if the key of any account would travel over plain http to another machine."""
     code, named = check(shop.url, DRY_RUN="false", PASSKIT_URL=address)
     told = [finding for finding in named["configuration"] if "plain http" in finding["detail"]]
     assert [finding["ok"] for finding in told] == [False] * refused

@@ -196,7 +196,7 @@ def test_anything_else_on_the_port_is_refused_briefly(start_daemon: StartDaemon)
 
 
 def test_port_0_is_off(start_daemon: StartDaemon) -> None:
-    """With PASSBELL_METRICS_PORT=0 nothing listens, and nothing is warned of."""
+    """With PASSBELL_METRICS_PORT=0 no port is opened, and no warning is logged."""
     daemon = start_daemon(METRICS_PORT=0)
     assert not daemon.events("metrics_port_unavailable")
     assert "metrics" not in daemon.log

@@ -44,7 +44,7 @@ def test_every_page_is_up_to_date(reference: Any, connection: psycopg.Connection
 
 
 def test_what_has_no_words_is_refused(reference: Any, connection: psycopg.Connection[Any]) -> None:
-    """A new status, reason or function without a sentence stops `make docs` instead of going unexplained."""
+    """`make docs` refuses a status, reason or function without a sentence."""
     connection.execute("alter table passbell.deliveries drop constraint deliveries_reason_known")
     connection.execute(
         "alter table passbell.deliveries add constraint deliveries_reason_known check (reason in ('tired', 'capped'))"

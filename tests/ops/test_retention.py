@@ -66,7 +66,7 @@ def test_old_rows_go_in_batches_and_the_newest_of_each_pass_stays(shop: Shop) ->
 
 
 def test_what_was_not_delivered_goes_whatever_came_later(shop: Shop) -> None:
-    """Failed and skipped rows of old campaigns go, with the texts that failed rows keep."""
+    """Failed and skipped rows of old campaigns are removed, with the texts of failed rows."""
     program = shop.program()
     shop.members(program, 4)
     shop.member(program, status="UNINSTALLED")
@@ -272,7 +272,7 @@ def test_while_a_push_is_in_flight_it_says_so(shop: Shop) -> None:
 
 @pytest.mark.parametrize("name", ["", "   ", "nobody-there", str(uuid4())])
 def test_nobody_is_nobody(shop: Shop, name: str) -> None:
-    """An empty or unknown name erases nothing and says so."""
+    """push_forget with an empty or unknown id erases nothing and says so."""
     program = shop.program()
     shop.members(program, 2)
     shop.send(shop.campaign(program, "Hello"))

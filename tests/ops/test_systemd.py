@@ -163,7 +163,7 @@ def test_not_ready_before_the_database(shop: Shop, manager: Manager) -> None:
 
 
 def test_a_manager_that_does_not_read_stops_nothing(shop: Shop, manager: Manager) -> None:
-    """With the manager's queue full, the daemon goes on sending."""
+    """If systemd does not read its notifications, the daemon goes on sending."""
     program = shop.program()
     shop.members(program, 150)
     campaign = shop.campaign(program, "Hello")
@@ -295,7 +295,7 @@ def test_the_restrictions_are_real(name: str) -> None:
 @confinable
 @pytest.mark.parametrize("client", ["httptools", "httpx"])
 def test_the_daemon_works_under_its_unit(shop: Shop, client: str) -> None:
-    """uvloop, orjson, psycopg and either HTTP client under all of the unit's restrictions: everybody is buzzed."""
+    """Under all restrictions of its unit the daemon reaches every member, with either HTTP client."""
     program = shop.program(passkit_program_id="pkTea")
     pass_ids = shop.members(program, 60)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

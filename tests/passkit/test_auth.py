@@ -208,7 +208,7 @@ async def test_bad_dates_are_ignored(client: MakeClient, server: Server, date: s
     ],
 )
 async def test_probe(client: MakeClient, server: Server, status: int, verdict: Verdict) -> None:
-    """Asking for a member who cannot exist tells whether PassKit is up and takes our credentials."""
+    """The probe asks for a member that cannot exist and tells whether PassKit is up and accepts the credentials."""
     server.script = lambda _: Reply(
         status, {"message": "member does not exist"} if status != 200 else {"id": ""}
     )

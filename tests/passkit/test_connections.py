@@ -76,7 +76,7 @@ async def test_chunks_with_a_trailer(transport: Transport, server: Server) -> No
 
 
 async def test_an_interim_answer_is_not_the_answer(transport: Transport, server: Server) -> None:
-    """103 Early Hints comes first, then what was asked for."""
+    """After 103 Early Hints the final answer is awaited."""
     server.script = lambda _: Reply(raw=b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + OK)
     assert await ask(transport) == (200, b'{"id":"ok"}')
 
@@ -118,7 +118,7 @@ async def test_a_second_answer_is_nobodys(server: Server) -> None:
 
 
 async def test_a_late_second_answer_is_nobodys(server: Server) -> None:
-    """The same when it comes while the connection rests."""
+    """A second answer that arrives while the connection rests is not taken for the next request's."""
 
     async def odd(request: Request) -> Reply:
         return Reply(raw=OK)
@@ -165,7 +165,7 @@ async def test_b8_an_answer_that_comes_while_the_next_request_is_in_flight(
 async def test_an_error_on_a_used_connection_is_believed_when_nothing_contradicts_it(
     client: MakeClient, server: Server
 ) -> None:
-    """A 404 stays a 404, and its connection is kept."""
+    """A 404 on a used connection counts, and the connection is kept."""
     server.script = lambda _: Reply(200 if len(server.requests) == 1 else 404)
     passkit = client()
     verdicts = [(await passkit.push(MEMBER, str(n), None)).verdict for n in range(3)]

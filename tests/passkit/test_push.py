@@ -57,7 +57,7 @@ async def test_each_protocol_has_its_endpoint(
 
 
 async def test_other_metadata_is_kept_in_its_order(client: MakeClient, server: Server) -> None:
-    """A new message goes last and one that is there keeps its place, so a repeat has the same bytes."""
+    """Other keys of metaData keep their place and a new message goes last, so a repeat has the same bytes."""
     passkit = client(message_key="promo")
     await passkit.push(MEMBER, "Grüße 🎉", {"b": "2", "a": "1"})
     await passkit.push(MEMBER, "Grüße 🎉", {"b": "2", "promo": "old", "a": "1"})
@@ -213,7 +213,7 @@ async def test_nobody_listens(client: MakeClient) -> None:
     ],
 )
 async def test_cut_connections_are_retried(client: MakeClient, server: Server, wire: bytes) -> None:
-    """A connection that ends before the answer does, or an answer that is not HTTP, is no answer."""
+    """A connection that ends early, or an answer that is not HTTP, counts as no answer and is retried."""
     server.script = lambda _: Reply(raw=wire, cut=True)
     answer = await client().push(MEMBER, "Hello", None)
     assert (answer.verdict, answer.http_status, answer.answered) == (Verdict.RETRY, None, False)

@@ -156,7 +156,7 @@ async def test_a_bad_day(
 
 
 async def test_the_benchmarks_sink_is_believed(monkeypatch: pytest.MonkeyPatch, http_client: str) -> None:
-    """The sink of the benchmarks answers as PassKit does, so that their figures are those of first attempts."""
+    """The benchmarks' server answers as PassKit does, so no request of theirs is a repeat."""
     monkeypatch.syspath_prepend(BENCH)
     sink = importlib.import_module("stand.sink").Sink
     with sink() as one:

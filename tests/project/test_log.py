@@ -66,7 +66,7 @@ def test_secrets_are_blotted_out(log_format: str) -> None:
 
 
 def test_fencing_tokens_are_no_secrets() -> None:
-    """claim_token tells which worker holds a chunk; an operator needs to see it."""
+    """The log shows claim_token, because an operator needs to see which worker holds a chunk."""
     stream = io.StringIO()
     configure_logging("info", "json", stream=stream)
     structlog.get_logger().info("lease_lost", claim_token="5f0c")

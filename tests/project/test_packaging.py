@@ -52,7 +52,7 @@ def test_wheel_carries_the_sql(tmp_path: Path) -> None:
 
 
 def test_checkout_uses_its_own_sql() -> None:
-    """In a checkout the SQL files are those at its top, not a copy."""
+    """In a checkout passbell uses the SQL files of the checkout."""
     assert sql_root() == ROOT / "sql"
 
 

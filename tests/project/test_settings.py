@@ -107,7 +107,7 @@ def test_secret_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_an_empty_secret_file_is_told_with_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A file that was made and not filled yet, as systemd/README.md makes them: the line names it, all at once."""
+    """If secret files are empty, one line each names them."""
     for name in ("database_url", "passkit_api_key"):
         (tmp_path / name).write_text("\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
@@ -273,7 +273,7 @@ def test_dry_run_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_half_a_pair_of_credentials_names_the_missing_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the key but not the secret, only the secret is asked for."""
+    """With the key but without the secret, the error names only the secret."""
     monkeypatch.setenv("PASSKIT_API_KEY", "k")
     (line,) = problems(Need.PASSKIT)
     assert line.startswith("PASSBELL_PASSKIT_API_SECRET is not set")
@@ -288,7 +288,7 @@ def test_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_misspelt_variable_is_told_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A typing error in a variable's name is a warning, not silence."""
+    """A misspelt variable gives a warning with the nearest known name."""
     monkeypatch.setenv("PASSBELL_CHUNK_SIZ", "5")
     monkeypatch.setenv("PASSBELL_API_KEYS_FIL", "x")
     assert Settings().warnings == (
@@ -318,7 +318,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 
 def test_a_proxy_that_cannot_be_used_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sentence and exit code 2 before anything is connected, instead of a surprise in the daemon."""
+    """An unusable proxy ends the daemon at its start with a sentence and exit code 2."""
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("PASSBELL_PASSKIT_TOKEN", "token-of-a-test")

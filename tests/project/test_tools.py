@@ -115,7 +115,7 @@ def test_a_broken_workflow_is_found(tmp_path: Path) -> None:
 
 
 def test_ci_runs_on_every_python_that_is_supported() -> None:
-    """The matrix is the list of classifiers, and the program is the one that developers run."""
+    """CI runs `.ci/run` on each Python of the classifiers."""
     job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]["ci"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     versions = [name.rpartition(" ")[2] for name in project["classifiers"] if ":: 3." in name]

@@ -68,7 +68,7 @@ SAID = {
 
 @pytest.mark.parametrize("counts", SAID)
 def test_what_is_said_of_the_counts(numbers: psycopg.Connection, counts: tuple[int, ...]) -> None:
-    """The table of sentences, from the counts alone."""
+    """Each combination of counts gives its verdict and sentence."""
     row = numbers.execute(
         "select j.* from passbell.newcombe(%(k1)s, %(n1)s, %(k0)s, %(n0)s) n,"
         "  passbell.judge_result(true, true, %(n1)s, %(k1)s, %(n0)s, %(k0)s, n.diff, n.lo, n.hi, 7) j",
@@ -115,7 +115,7 @@ def test_came_is_one_visit_within_the_window_once_per_person(shop: Shop) -> None
 
 
 def test_a_result_is_final(shop: Shop) -> None:
-    """Visits that are recorded afterwards, a retry and a new look change nothing."""
+    """Visits that are recorded later, a retry or another count do not change a result."""
     program = shop.program()
     members = [shop.member(program) for _ in range(3)]
     campaign = shop.campaign(program)
@@ -199,7 +199,7 @@ def test_a_database_without_transactions_says_so(database: MakeDatabase) -> None
 
 
 def test_an_odd_draw_is_not_shown(town: Shop) -> None:
-    """Half of those drawn are gone from the ledger: untrusted, no interval."""
+    """If half of those held back are missing in the ledger, the verdict is `untrusted` without an interval."""
     program = year(town, "odd", campaigns=1, members=1000, percent=20, base=0.2)
     town.conn.execute(
         "delete from passbell.deliveries d using push_campaigns c where c.id = d.campaign_id and c.program_id = %s"
@@ -268,7 +268,7 @@ def test_arms_that_visited_unlike_before_are_named(numbers: psycopg.Connection) 
 
 
 def test_two_who_ask_at_once_get_one_result(town: Shop) -> None:
-    """Eight sessions race: the result is stored once, and everybody is told the same."""
+    """If eight sessions ask at once, one result is stored, and all get the same."""
     program = year(town, "race", campaigns=1, members=500, percent=20, base=0.1)
     campaign = town.value("select id from push_campaigns where program_id = %s", [program])
 
@@ -320,7 +320,7 @@ def test_one_that_cannot_be_counted_holds_up_none_behind_it(town: Shop) -> None:
 
 
 def test_visits_that_cannot_be_read_for_one_program_hold_up_no_other(town: Shop) -> None:
-    """The operator's own view of visits fails for one pass: its campaign says so, the other program's is counted."""
+    """If one program's visits cannot be read, its campaign says so, and the other program's is counted."""
     guilty = year(town, "guilty", campaigns=1, members=20, percent=20, base=0.1)
     other = year(town, "other", campaigns=1, members=20, percent=20, base=0.1)
     campaign = town.value("select id from push_campaigns where program_id = %s", [guilty])
@@ -451,7 +451,7 @@ def test_campaigns_of_different_shares_are_not_pooled(numbers: psycopg.Connectio
 
 
 def test_a_small_campaign_points_to_the_others(town: Shop) -> None:
-    """`too_small` by itself, and what it says together with the other eleven."""
+    """`too_small` says what the campaign and the other eleven together brought."""
     program = year(town, "others", campaigns=12, members=300, percent=10, base=0.05, effect=0.05)
     town.clock(LATER)
     rows = town.rows(
@@ -466,7 +466,7 @@ def test_a_small_campaign_points_to_the_others(town: Shop) -> None:
 
 
 def test_a_time_that_is_still_open_says_so(shop: Shop) -> None:
-    """Held back, sent, and the window open: the program's sum names the day of the first number."""
+    """While the window is open, the program's total names the day on which it can be counted."""
     program = shop.program(timezone="Europe/Berlin")
     members = shop.members(program, 40)
     visit(shop, members[0], NOON - timedelta(days=100))
@@ -481,7 +481,7 @@ def test_a_time_that_is_still_open_says_so(shop: Shop) -> None:
 
 
 def test_a_preview_counts_who_is_left_out_and_who_is_held(shop: Shop) -> None:
-    """Suppressed, capped and written to too often are apart and not reachable; of the reachable some are held."""
+    """A preview counts suppressed, capped and too-often members apart, and how many will be held back."""
     program = shop.program(push_holdout_percent=20, push_max=2, push_max_days=7, push_min_hours=1)
     members = shop.members(program, 100)
     shop.conn.execute(

@@ -196,7 +196,7 @@ def test_cancelled_before_their_turn_is_not_held_back(shop: Shop) -> None:
 
 
 def test_an_erased_member_leaves_no_name_and_no_hole(shop: Shop) -> None:
-    """push_forget: gone from the ledger, and if that was counted before, the counts stay; nothing names them."""
+    """push_forget removes the member from the ledger, and a result that was counted keeps its counts."""
     program = shop.program()
     members = shop.members(program, 60)
     one = shop.campaign(program, "One", holdout_percent=50)
@@ -220,7 +220,7 @@ def test_an_erased_member_leaves_no_name_and_no_hole(shop: Shop) -> None:
 
 
 def test_after_a_restore_the_same_people_are_held(shop: Shop) -> None:
-    """The lot needs no memory: a campaign that is resumed after a restore holds back the same members as before."""
+    """A campaign that is resumed after a restore holds back the same members."""
     program = shop.program()
     members = shop.members(program, 120)
     campaign = shop.campaign(program, holdout_percent=30)
@@ -240,7 +240,7 @@ def test_after_a_restore_the_same_people_are_held(shop: Shop) -> None:
 
 
 def test_push_max_holds_over_a_sliding_week(shop: Shop) -> None:
-    """Two in seven days: the third is too_often; when the first is a week old, one more goes."""
+    """With two messages in seven days, the third is too_often until the first is a week old."""
     program = shop.program(push_max=2, push_max_days=7)
     member = shop.member(program)
     outcomes = []

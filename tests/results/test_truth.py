@@ -62,7 +62,7 @@ def test_planted_effects_are_found_without_bias(town: Shop, effect: float) -> No
 
 @pytest.mark.parametrize("effect", [0.02, 0.03, 0.05])
 def test_a_small_restaurants_year_adds_up(town: Shop, effect: float) -> None:
-    """26 campaigns of 300 members with 10 % held: the sum is within two standard errors of the truth."""
+    """The sum of 26 campaigns of 300 members with 10 % held back is within two standard errors of the truth."""
     program = year(town, f"sum {effect}", campaigns=26, members=300, base=0.05, effect=effect)
     trusted = sum(row["verdict"] != "untrusted" for row in counted(town, program))
     assert trusted >= 25

@@ -138,7 +138,7 @@ def test_an_account_is_a_name(daemon: tuple[Shop, psycopg.Connection[Any]]) -> N
 
 
 def test_a_worker_is_what_the_settings_allow(daemon: tuple[Shop, psycopg.Connection[Any]]) -> None:
-    """A rate or a cap that PASSBELL_RATE_PER_SECOND and PASSBELL_DAILY_CAP refuse is refused; texts are cut."""
+    """A worker cannot register a rate or cap that the settings refuse; its texts are cut."""
     shop, conn = daemon
     register = "select passbell.register_worker(gen_random_uuid(), %s, 1, %s, %s, 'x', {}::numeric, {})"
     settings = shop.row("select * from passbell.settings")
@@ -162,7 +162,7 @@ def test_a_worker_is_what_the_settings_allow(daemon: tuple[Shop, psycopg.Connect
 
 
 def test_retention_takes_nothing_early(daemon: tuple[Shop, psycopg.Connection[Any]]) -> None:
-    """Prune and claim_prune with any limit leave what is younger than the owner's retention."""
+    """No argument of prune or claim_prune removes rows younger than the owner's retention."""
     shop, conn = daemon
     shop.send_chunks()
     shop.conn.execute("update passbell.settings set retention = interval '30 days'")

@@ -42,7 +42,7 @@ def test_an_administrator_keeps_the_automations_of_the_own_program(tenants: Tena
 
 
 def test_another_programs_automations_are_not_there(tenants: Tenants) -> None:
-    """Neither read nor changed, made, tried, run or measured; neither are suppressions."""
+    """An administrator can neither see nor change, run or measure another program's automations."""
     other = tenants.value(f"{NEW} returning id", [tenants.b])
     tenants.conn.execute(
         "insert into push_suppressions (program_id, external_id) values (%s, 'M6')", [tenants.b]

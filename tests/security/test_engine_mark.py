@@ -77,7 +77,7 @@ def spy(shop: Shop) -> Iterator[None]:
 
 @pytest.mark.parametrize("forged", FORGED)
 def test_a_setting_makes_nobody_the_engine(tenants: Tenants, forged: str) -> None:
-    """Whatever a login sets, it stays a person: counters and times stay, steps of the engine are refused."""
+    """No setting lets a login write counters or times, or take the engine's steps."""
     sent, running = tenants.sent[tenants.a], tenants.running[tenants.a]
     for role, user in (("authenticated", tenants.admin_a), ("service_role", None)):
         with tenants.acting(role, user) as conn:
@@ -115,7 +115,7 @@ def test_a_setting_makes_nobody_the_engine(tenants: Tenants, forged: str) -> Non
 
 
 def test_the_mark_is_off_when_a_function_returns(shop: Shop) -> None:
-    """After each step of the engine in one transaction, what follows in it is a person's again."""
+    """After a function of the engine returns, the rest of the transaction cannot write counters."""
     campaign = started(shop)
     with shop.conn.transaction():
         chunk = shop.chunk()

@@ -196,7 +196,7 @@ def test_functions(project: Shop) -> None:
 
 
 def test_every_definer_has_a_fixed_search_path(project: Shop) -> None:
-    """A function that runs as its owner names pg_temp last; and so does all that it may call."""
+    """Each function that runs as its owner, and each that it may call, has a search path that ends with pg_temp."""
     for function in project.rows(FUNCTIONS):
         paths = [setting for setting in function["config"] or [] if setting.startswith("search_path=")]
         if function["definer"]:
@@ -261,7 +261,7 @@ ALL_RELATIONS = """
 
 @pytest.mark.parametrize("role", OWN_ROLES)
 def test_our_own_roles_and_tables(database: MakeDatabase, role: str) -> None:
-    """Neither of our roles can do anything to any table, the platform's included, but what is listed."""
+    """passbell_daemon and passbell_web have no rights on tables but those that are listed."""
     shop = Shop(database("3", supabase=True), "3")
     with role_url(shop.url, role):
         wrong = [

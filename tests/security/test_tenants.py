@@ -198,7 +198,7 @@ def test_a_test_send_cannot_reach_everybody(tenants: Tenants) -> None:
 
 
 def test_a_type_of_ones_own_does_not_run_in_our_name(tenants: Tenants) -> None:
-    """A temporary domain called uuid or text, with a trap in its CHECK, is not what our functions take it for."""
+    """A caller's temporary type named uuid or text does not run its code with our functions' rights."""
     conn = tenants.conn
     conn.execute(
         "create table public.caught (who text); grant insert, select on public.caught to authenticated"

@@ -36,7 +36,7 @@ def test_an_order_of_megabytes_is_refused(tenants: Tenants) -> None:
 
 
 def test_a_row_that_was_long_before_can_be_cancelled(tenants: Tenants) -> None:
-    """Limits are for what is new: a campaign of an older installation is still sent and cancelled."""
+    """An older campaign with a text above today's limit can still be sent and cancelled."""
     campaign, other = tenants.running[tenants.a], tenants.running[tenants.b]
     tenants.conn.execute("set session_replication_role = replica")
     tenants.conn.execute(
@@ -51,7 +51,7 @@ def test_a_row_that_was_long_before_can_be_cancelled(tenants: Tenants) -> None:
 
 
 def test_a_members_name_of_megabytes_is_cut(tenants: Tenants) -> None:
-    """In the text, in samples, among birthdays and in the ledger as the page shows it."""
+    """A member's name of megabytes is cut in texts, samples, the calendar and the ledger of the page."""
     tenants.send_chunks()
     one = tenants.member(
         tenants.a,

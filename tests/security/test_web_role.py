@@ -88,7 +88,7 @@ def test_a_leaked_password_is_not_the_owners(web_url: tuple[Shop, str], name: st
 
 
 def test_two_roles_do_not_lend_each_other_rights(web_url: tuple[Shop, str]) -> None:
-    """What the page leaves for the daemon it leaves in the queue: it stages no rows for an import it did not open."""
+    """passbell_web cannot stage rows for an import that it did not open."""
     shop, url = web_url
     with psycopg.connect(url, autocommit=True) as conn:
         state = refused(conn, "select passbell.import_batch(gen_random_uuid(), gen_random_uuid())")

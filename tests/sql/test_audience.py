@@ -165,7 +165,7 @@ def test_segments_of_ones_own_take_a_parameter(shop: Shop) -> None:
 
 
 def test_built_in_segments_come_back_and_own_ones_stay(make_shop: MakeShop) -> None:
-    """Migrating again mends a built-in audience and keeps hands off one's own."""
+    """A migration restores changed built-in audiences and leaves those of the owner alone."""
     from passbell.database.migrate import migrate  # noqa: PLC0415 - only here
 
     shop = make_shop()

@@ -260,7 +260,7 @@ def test_a_newer_schema_is_not_touched(make_shop: MakeShop) -> None:
 
 
 def test_two_migrations_at_the_same_moment_wait_for_each_other(database: MakeDatabase) -> None:
-    """Several machines that start together install once."""
+    """If several machines migrate at the same moment, the schema is installed once."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
     url = database("2", migrated=False)

@@ -104,7 +104,7 @@ def counted(shop: Shop, program: UUID, target: str) -> int:
 
 
 def test_c7_the_platforms_tiers(shop: Shop) -> None:
-    """TIER_1 to TIER_4 and the names of the metals are the tiers, in any spelling; they take no value."""
+    """TIER_1 to TIER_4 and the names of metals are the tiers, in any spelling, without a value."""
     names = [
         ("TIER_1", "TIER_BRONZE"),
         ("tier_2", "Tier_Silver"),

@@ -74,7 +74,7 @@ def grown(shop: Shop) -> None:
 
 
 def test_a_claim_reads_its_own_passes_and_no_more(shop: Shop) -> None:
-    """Also in a session whose plans were made while ledger and queue were empty, and with campaigns that wait."""
+    """A claim reads the rows of its own passes only, also with plans made on empty tables."""
     grown(shop)
     with Reads(shop) as read:
         chunk = shop.chunk()
@@ -178,7 +178,7 @@ def test_named_members_are_looked_up_one_by_one(shop: Shop) -> None:
 
 
 def test_a_short_list_is_looked_up_id_by_id(shop: Shop) -> None:
-    """Also those who are of another program, or of none."""
+    """A short list is matched by index lookups, also for ids of another program or of none."""
     program, _ = crowd(shop)
     with Reads(shop) as read:
         campaign = shop.value("select passbell.draft_list_campaign(%s, 'Hi')", [program])

@@ -622,7 +622,7 @@ WITHOUT_NAME = (
 
 
 def test_messages_are_rendered_per_member(shop: Shop) -> None:
-    """Placeholders, fallbacks, braces, percent signs, line breaks, any script."""
+    """Placeholders, fallbacks, braces, percent signs, line breaks and any script arrive as each member's text."""
     program = shop.program("Club 100 %")
     full = shop.member(
         program, user={"first_name": " Ada\t", "last_name": "O'Neil"}, points=1234, tier_points=77
@@ -672,7 +672,7 @@ def died(shop: Shop, text: str, program: UUID, **options: Any) -> tuple[UUID, Ch
 
 
 def test_a_repeat_waits_for_a_later_campaign_that_has_the_pass_under_way(shop: Shop) -> None:
-    """Paused after a crash, overtaken while paused, resumed: the older text is not sent on top of the newer one."""
+    """If a later campaign overtook a paused one, a resume does not send the older text after the newer."""
     program = shop.program()
     both, only_first = shop.members(program, 2)
     first, _ = died(shop, "First", program)

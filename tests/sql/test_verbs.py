@@ -171,7 +171,7 @@ def test_a_send_with_the_number_one_saw_holds_to_it(shop: Shop) -> None:
 
 
 def test_a_send_that_cannot_work_is_refused_at_once(shop: Shop) -> None:
-    """No campaign is left behind by a call that was refused."""
+    """If push_send refuses an order, no campaign is left behind."""
     program = shop.program()
     send = "select push_send(%s, %s, %s)"
     refused(shop, "PB400", "Unknown placeholder", send, program, "{name}", "ALL")
@@ -206,7 +206,7 @@ def test_a_test_push_goes_to_one_pass_ahead_of_everything(shop: Shop) -> None:
 
 
 def test_resume_goes_on_with_exactly_those_not_reached(shop: Shop) -> None:
-    """A pause hands out nothing more; what a worker still reports counts; the rest follows after resume."""
+    """A paused campaign hands out nothing, counts late reports, and after resume sends the rest."""
     program = shop.program()
     everybody = set(shop.members(program, 10))
     campaign = shop.campaign(program)

@@ -77,7 +77,7 @@ def project(data: tuple[Shop, str]) -> Iterator[Project]:
 
 
 def test_b1_an_order_that_is_right_is_taken(project: Project) -> None:
-    """What the slips below depart from."""
+    """A correct order is taken; the tests below change one thing of it."""
     answer = project.call("push_send", {"program_id": "PROGRAM", "message": "Soup", "target": " whale "})
     assert answer.status_code == 200, answer.text
     assert project.reached() == 2
@@ -131,7 +131,7 @@ def test_b1_an_order_that_is_right_is_taken(project: Project) -> None:
     ids=str,
 )
 def test_b1_a_slip_in_a_call_orders_nothing(project: Project, slip: dict[str, Any]) -> None:
-    """push_send with an argument that is null, blank, of another type or name: refused, and no campaign."""
+    """push_send with a null, blank or wrong argument is refused, and creates no campaign."""
     answer = project.call("push_send", {"program_id": "PROGRAM", "message": "Soup"} | slip)
     assert 400 <= answer.status_code < 500, answer.text
     count = "select count(*) from push_campaigns where program_id = %s"
@@ -142,7 +142,7 @@ def test_b1_a_slip_in_a_call_orders_nothing(project: Project, slip: dict[str, An
 
 
 def test_b1_a_misspelt_audience_names_the_nearest(project: Project) -> None:
-    """The sentence has the name that was probably meant."""
+    """A misspelt audience is refused with the nearest known name."""
     answer = project.call("push_send", {"program_id": "PROGRAM", "message": "Soup", "target": "wahle"})
     assert "Did you mean WHALE?" in answer.json()["message"]
 
@@ -161,7 +161,7 @@ def test_b1_a_misspelt_audience_names_the_nearest(project: Project) -> None:
     ids=str,
 )
 def test_b1_a_test_goes_to_one_pass_or_none(project: Project, slip: dict[str, Any]) -> None:
-    """A test whose member is lost is no message to others."""
+    """A test send without its member reaches no other pass."""
     answer = project.call("push_test", {"program_id": "PROGRAM", "message": "Soup"} | slip)
     assert 400 <= answer.status_code < 500, answer.text
     assert project.reached() == 0
@@ -200,7 +200,7 @@ def test_b1_a_test_goes_to_one_pass_or_none(project: Project, slip: dict[str, An
     ids=str,
 )
 def test_b1_a_slip_in_a_row_reaches_no_one_else(project: Project, row: dict[str, Any], phones: int) -> None:
-    """An order inserted by Studio, Softr or a client: whatever its columns hold, only those who were named."""
+    """An order inserted with odd values in any column reaches only the members that it names."""
     project.insert(row)
     assert project.reached() == phones
 
@@ -210,7 +210,7 @@ def test_b1_a_slip_in_a_row_reaches_no_one_else(project: Project, row: dict[str,
 def test_b1_a_list_that_is_taken_away_is_not_everybody(
     project: Project, target: str | None, link: str | None
 ) -> None:
-    """The link of a scheduled list is cleared: the order stays one for a list and says that it has none."""
+    """If the link of a scheduled list is cleared, the order fails instead of reaching all members."""
     project.insert(
         {
             "target_query": target,
@@ -230,7 +230,7 @@ def test_b1_a_list_that_is_taken_away_is_not_everybody(
 
 
 def test_b1_a_list_becomes_everybody_when_that_is_said(project: Project) -> None:
-    """Link and audience changed in one go: that is an answer, not a slip."""
+    """If link and audience are changed together, the order goes to the new audience."""
     project.insert({"csv_upload_url": "https://files.example.com/a.csv", "scheduled_at": "2099-01-01"})
     where = f"push_campaigns?program_id=eq.{project.program}"
     change = {"csv_upload_url": None, "target_query": "ALL", "scheduled_at": None}

@@ -120,7 +120,7 @@ def calls(request: pytest.FixtureRequest, client: Path, databases: Databases) ->
     [("service", 60), ("tenant", 75), ("admin", 70), ("root", 8), ("stranger", 20), ("anon", 25), ("end", 1)],
 )
 def test_every_call_does_what_it_says(calls: list[Call], who: str, least: int) -> None:
-    """A server does all, a tenant and an administrator their programs' things, others nothing."""
+    """Through supabase-js a server may do all, an administrator their programs' things, others nothing."""
     made = [call for call in calls if call["who"] == who]
     assert len(made) >= least
     assert [f"{call['name']}: {call['got']}" for call in made if not call["passed"]] == []

@@ -165,7 +165,7 @@ def test_b1_a_part_given_twice_sends_nothing(
 def test_b1_a_query_parameter_of_a_form_is_refused(
     signed_in: httpx.Client, club: Club, path: str, query: str
 ) -> None:
-    """What belongs into the form is refused in the address."""
+    """A form's field that is sent in the address is refused."""
     answer = signed_in.post(f"/compose/{path}?{query}", data=whole(club, path))
     assert answer.status_code == 422, answer.text
     assert campaigns(club) == 0
@@ -313,7 +313,7 @@ def test_b1_an_automation_keeps_its_audience_when_a_field_is_lost(
 def test_b1_a_dry_run_means_what_it_says(
     signed_in: httpx.Client, club: Club, said: str, status: int, imported: int
 ) -> None:
-    """A checkbox, as browsers and scripts write it; an answer that is none imports nothing."""
+    """Any spelling of a checked dry run changes nothing; an unclear value imports nothing."""
     email = f"{uuid4().hex[:8]}@example.com"
     files = {"csvFile": ("members.csv", f"email\n{email}\n", "text/csv")}
     answer = signed_in.post("/imports", data={"program": str(club.id), "dryRun": said}, files=files)

@@ -155,7 +155,7 @@ def test_birthday_run(api: Api, club: Club) -> None:
 
 
 def test_import_reports_each_row(api: Api, club: Club) -> None:
-    """An import answers with totals and the rows that have a problem; a rehearsal changes nothing."""
+    """An import answers with totals and the rows with a problem; a dry run changes nothing."""
     rows = (
         f"email,first_name,birth_date\nzoe-{club.passkit_id}@example.com,Zoe,1990-04-03\nnot-an-email,Bob,\n"
     )

@@ -48,7 +48,7 @@ def test_the_cookie_does_not_hold_the_key(visitor: httpx.Client) -> None:
 
 @pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example"])
 def test_sign_in_leads_nowhere_else(visitor: httpx.Client, target: str) -> None:
-    """After signing in one lands on this site, whatever the link said."""
+    """Signing in leads to a page of this site, whatever the link says."""
     answer = visitor.post("/login", data={"key": KEY, "next": target})
     assert answer.headers["location"] == "/"
 

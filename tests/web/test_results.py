@@ -53,7 +53,7 @@ def test_left_out_means_the_programs_share(api: Api, club: Club) -> None:
     ],
 )
 def test_a_slip_orders_nothing(api: Api, club: Club, slip: dict[str, object]) -> None:
-    """A share that no campaign can have, or a name that is nearly right, is 422; nothing is created."""
+    """An order with an impossible share or a misspelt field is 422, and nothing is created."""
     before = club.shop.value("select count(*) from push_campaigns")
     assert api.post("/api/notify/broadcast", {**club.order, **slip}).status_code == 422
     assert club.shop.value("select count(*) from push_campaigns") == before

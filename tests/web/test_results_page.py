@@ -40,7 +40,7 @@ def counted(club: Club) -> UUID:
 
 
 def test_a_campaign_shows_what_it_brought(signed_in: httpx.Client, club: Club, counted: UUID) -> None:
-    """The sentence first, the interval as a drawn bar, money with the same interval, and never a bare percentage."""
+    """A campaign's page shows the sentence, the interval as a bar, and money with the same interval."""
     club.shop.conn.execute("update programs set average_bill = 10 where id = %s", [club.id])
     page = signed_in.get(f"/campaigns/{counted}/results").text
     said = words(page)
@@ -102,7 +102,7 @@ def make(signed_in: httpx.Client, club: Club, **more: str) -> str:
 
 
 def test_an_automation_is_made_switched_changed_and_deleted(signed_in: httpx.Client, club: Club) -> None:
-    """It is made switched off; the switch, the form and Delete do what they say."""
+    """On the page an automation is created switched off, then switched, changed and deleted."""
     where = make(signed_in, club, holdout_percent="20", send_days="THU,FRI")
     row = "select occasion, is_on, holdout_percent, send_days from push_automations where id = %s"
     made = where.rpartition("/")[2]
@@ -151,7 +151,7 @@ def test_a_slip_in_an_automation_is_answered_with_its_sentence(
 
 
 def test_the_backtest_is_drawn(signed_in: httpx.Client, club: Club) -> None:
-    """Before it is switched on: how many it would have rung in the last 30 days, a bar a day."""
+    """Before switching on, the page shows a bar per day of how many members were due in 30 days."""
     where = make(signed_in, club, occasion="EVERY", parameter="MON")
     page = signed_in.get(f"{where}/days").text
     assert re.search(

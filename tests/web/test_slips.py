@@ -298,7 +298,7 @@ def test_b1_every_call_refuses_what_it_does_not_know(api: Api) -> None:
 def test_b1_a_value_that_is_null_is_not_the_default(
     api: Api, club: Club, segment: str, config: dict[str, Any]
 ) -> None:
-    """A threshold that was not set (null, or a NaN) never reaches those whom the default would."""
+    """A null or NaN threshold is refused; it does not mean the default."""
     answer = api.post("/api/notify/broadcast", {**club.order, "segment": segment, "segmentConfig": config})
     refused(answer, club, 422, "CONFLICTING_FIELDS")
 
@@ -421,7 +421,7 @@ def test_c7_the_other_addresses(api: Api, club: Club) -> None:
 
 
 def test_c7_a_list_of_ids_as_json(api: Api, club: Club) -> None:
-    """/broadcast/csv takes the ids in JSON as well; without any it reaches no member."""
+    """/broadcast/csv takes ids as JSON; without ids it is refused."""
     for said in (
         {},
         {"memberIds": []},

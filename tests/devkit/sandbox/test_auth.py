@@ -41,7 +41,7 @@ async def test_a_signed_token_is_let_in(sandbox: Sandbox, scheme: str) -> None:
 
 
 async def test_the_long_lived_token_needs_bearer(sandbox: Sandbox) -> None:
-    """The opaque token is accepted after Bearer and refused bare."""
+    """The long-lived token is accepted after Bearer and refused without."""
     assert (await get(sandbox, "Bearer sandbox-token")).status_code == 200
     assert (await get(sandbox, "sandbox-token")).status_code == 401
 

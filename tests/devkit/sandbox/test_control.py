@@ -61,7 +61,7 @@ async def test_repeats_are_compared_byte_by_byte(remote: AsyncRemote, push: Push
 
 
 def test_the_highest_count_in_any_sliding_second() -> None:
-    """Half open: calls exactly a second apart are not in the same one."""
+    """Two calls exactly a second apart are not counted in the same second."""
     assert peak(array("d", [0.0, 0.5, 1.0, 1.4, 1.6])) == 3
     assert peak(array("d", [number / 64 for number in range(500)])) == 64
     assert peak(array("d")) == 0

@@ -54,7 +54,7 @@ async def test_429_above_a_rate(remote: AsyncRemote, push: Push) -> None:
 
 
 async def test_500_that_never_heals_for_some_records(remote: AsyncRemote, push: Push) -> None:
-    """One record is refused at every try, by its own id or PassKit's; the others are fine."""
+    """The fault `error` with `records` refuses those records at every try; the others are answered."""
     await remote.fault("error", records=["id-2"])
     assert [(await push(name, "Hi")).status_code for name in ("id-1", "id-2", "id-3", "id-2")] == [
         200,
@@ -100,7 +100,7 @@ async def test_a_cut_connection(remote: AsyncRemote, push: Push, kind: str, buzz
 
 
 async def test_a_time_out_after_acceptance(remote: AsyncRemote, sandbox: Sandbox) -> None:
-    """Committed, never answered."""
+    """The fault `timeout` stores the update and never answers."""
     await remote.fault("timeout")
     headers = {"Authorization": "Bearer sandbox-token"}
     body = {"id": "id-1", "metaData": {"marketingMessage": "Hi"}}
@@ -114,7 +114,7 @@ async def test_a_time_out_after_acceptance(remote: AsyncRemote, sandbox: Sandbox
 
 
 async def test_malformed_json(remote: AsyncRemote, push: Push) -> None:
-    """200, but the body does not parse."""
+    """The fault `malformed` answers 200 with a body that does not parse."""
     await remote.fault("malformed")
     answer = await push("id-1", "Hi")
     assert answer.status_code == 200
