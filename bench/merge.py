@@ -17,9 +17,9 @@ from stand.contestants import Passbell
 from stand.database import Databases
 
 from passbell.devkit.demo.members import passkit_records
+from passbell.devkit.demo.stock import bring_in
 from passbell.devkit.sandbox.remote import Remote
 from support.processes import Sandbox
-from support.scene import KINDS
 
 GOAL = 1.1
 
@@ -39,18 +39,7 @@ def main() -> int:
                     remote.reset()
                     remote.options(filter_by_id=filters)
                     with psycopg.connect(url) as connection:
-                        remote.seed(
-                            {
-                                "owner": record.program_id,
-                                "kind": KINDS[record.protocol],
-                                "id": record.passkit_id,
-                                "externalId": record.external_id,
-                                "metaData": record.meta_data,
-                                "points": record.points,
-                                "installed": record.installed,
-                            }
-                            for record in passkit_records(connection)
-                        )
+                        bring_in(remote, passkit_records(connection))
                     settings = {"METADATA": "merge", "CHUNK_SIZE": str(chunk_size)}
                     with Passbell(url, sandbox.url, settings) as daemon:
                         before = remote.overview()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from passbell.devkit.demo.members import passkit_records
+from passbell.devkit.demo.stock import bring_in
 from passbell.devkit.sandbox.remote import Remote
 from support.processes import Daemon, Sandbox
-from support.scene import FAST, KINDS, LONG
+from support.scene import FAST, LONG
 from support.shop import Shop
 from support.wait import wait_until
 
@@ -69,19 +71,14 @@ class Town(Shop):
         """A program of an account, its passes in that account's sandbox."""
         program = self.program(f"Club of {account or 'own'}", passkit_account=account or None)
         self.members(program, passes)
-        owner = self.value("select passkit_program_id from programs where id = %s", [program])
-        self.remotes[account].seed(
-            {
-                "owner": owner,
-                "kind": KINDS["MEMBERSHIP"],
-                "id": row["passkit_internal_id"],
-                "externalId": row["external_id"],
-                "metaData": {},
-                "installed": True,
-            }
-            for row in self.rows("select * from passes_master where program_id = %s", [program])
-        )
+        self.publish(program, account)
         return program
+
+    def publish(self, program: UUID, account: str) -> None:
+        """Bring the passes of a program into an account's sandbox."""
+        owner = self.value("select passkit_program_id from programs where id = %s", [program])
+        records = (record for record in passkit_records(self.conn) if record.program_id == owner)
+        bring_in(self.remotes[account], records)
 
     def pushes(self, account: str) -> int:
         """Updates that the account's PassKit saw."""
@@ -227,21 +224,7 @@ def test_a_dry_run_needs_no_key_of_any_account(town: Town) -> None:
 def test_a_program_moves_to_another_account_while_it_sends(town: Town) -> None:
     """What was handed out ends under the old account, the rest goes under the new one; no pass twice, no wrong key."""
     program = town.club("Blue Bottle", 400)
-    owner = town.value("select passkit_program_id from programs where id = %s", [program])
-    rows = town.rows(
-        "select passkit_internal_id as id, external_id from passes_master where program_id = %s", [program]
-    )
-    town.remotes["pub2-west"].seed(
-        {
-            "owner": owner,
-            "kind": "member",
-            "id": r["id"],
-            "externalId": r["external_id"],
-            "metaData": {},
-            "installed": True,
-        }
-        for r in rows
-    )
+    town.publish(program, "pub2-west")
     campaign = town.campaign(program)
     daemon = town.start(*NAMES)
     daemon.settings["PASSBELL_RATE_PER_SECOND"] = "100"

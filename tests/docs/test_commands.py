@@ -12,11 +12,11 @@ import pytest
 from psycopg import sql
 
 from passbell.devkit.demo.members import passkit_records
+from passbell.devkit.demo.stock import bring_in
 from passbell.devkit.sandbox.remote import Remote
 from support.documented import RUNNABLE, Reader, script
 from support.markdown import ROOT, Block, blocks, documents
 from support.processes import Sandbox
-from support.scene import KINDS
 from support.shop import Shop
 
 if TYPE_CHECKING:
@@ -80,15 +80,7 @@ class Example(Shop):
         self.start(self.running)
         with Remote(sandbox.url) as remote:
             remote.reset()
-            remote.seed(
-                {
-                    "owner": r.program_id,
-                    "kind": KINDS[r.protocol],
-                    "id": r.passkit_id,
-                    "externalId": r.external_id,
-                }
-                for r in passkit_records(self.conn)
-            )
+            bring_in(remote, passkit_records(self.conn))
 
     def values(self) -> dict[str, str]:
         """What a reader would write in the place of each `<name>`."""

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from passbell.devkit.demo.members import DEMO_PROGRAMS, DemoProgram, passkit_records, populate
+from passbell.devkit.demo.stock import bring_in
 from passbell.devkit.sandbox.remote import Remote
 
 from .doomed import Doomed
@@ -26,7 +27,6 @@ LONG = os.environ.get("PASSBELL_LONG") == "1"
 """Whether the long forms of the tests were asked for."""
 
 FAST = {"RATE_PER_SECOND": 500, "CHUNK_SIZE": 100, "POLL_SECONDS": 0.5, "REQUEST_TIMEOUT": 2}
-KINDS = {"MEMBERSHIP": "member", "COUPON": "coupon", "EVENT_TICKET": "ticket"}
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -83,18 +83,9 @@ class Scene(Shop):
     def publish(self, program: UUID | None = None) -> None:
         """Bring the passes of the host (of one program) into the sandbox; a record that is there is made anew."""
         owner = program and self.value("select passkit_program_id from programs where id = %s", [program])
-        self.remote.seed(
-            {
-                "owner": record.program_id,
-                "kind": KINDS[record.protocol],
-                "id": record.passkit_id,
-                "externalId": record.external_id,
-                "metaData": record.meta_data,
-                "points": record.points,
-                "installed": record.installed,
-            }
-            for record in passkit_records(self.conn)
-            if owner in {None, record.program_id}
+        bring_in(
+            self.remote,
+            (record for record in passkit_records(self.conn) if owner in {None, record.program_id}),
         )
 
     def records(self, passes: Iterable[UUID]) -> dict[UUID, str]:
