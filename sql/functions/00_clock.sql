@@ -29,6 +29,22 @@ begin
 end
 $$;
 
+-- The present by the clock of every rule, also late in a long transaction, in which passbell.now() does not move.
+create or replace function passbell.this_moment() returns timestamptz
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+    return passbell.now() + (clock_timestamp() - pg_catalog.now());
+end
+$$;
+
+-- Has the statement run for ten seconds? A time-out strikes once per statement: loops over several campaigns end before it.
+create or replace function passbell.has_run_long() returns boolean
+language sql volatile
+set search_path = ''
+as $$ select clock_timestamp() - statement_timestamp() > interval '10 seconds' $$;
+
 -- How long a lease lasts: what the caller asks for, from 0 seconds to one hour (the limit of PASSBELL_LEASE_SECONDS); a
 -- minute for NULL. Longer ones, infinity and NaN would keep work from every other daemon. Disappears into its caller.
 create or replace function passbell.lease(p_seconds double precision) returns interval
@@ -79,6 +95,26 @@ begin
         null;
     end;
     return (select z.name from passbell.zone_names z where z.city = lower(regexp_replace(v_name, '\s+', '_', 'g')));
+end
+$$;
+
+-- The zone of a program; that of unknown ones is New York as well.
+create or replace function passbell.program_zone(p_program uuid) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program limit 1));
+end
+$$;
+
+-- Today in the program's zone.
+create or replace function passbell.local_date(p_program uuid) returns date
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (passbell.now() at time zone passbell.program_zone(p_program))::date;
 end
 $$;
 

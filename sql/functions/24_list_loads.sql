@@ -81,7 +81,7 @@ declare
 begin
     update passbell.list_loads l
        set lease_until = null, claim_token = null, worker = null,
-           not_before = passbell.now() + make_interval(secs => 5 * power(4, l.attempt - 1))
+           not_before = passbell.download_again_at(l.attempt)
      where l.campaign_id = p_campaign and l.claim_token = p_claim_token
     returning l.attempt into v_attempt;
     if not found then
@@ -102,6 +102,14 @@ begin
         perform passbell.refuse_campaign(p_campaign, 'PB400', p_detail);
     end if;
 end
+$$;
+
+-- When a file that could not be downloaded is tried again, of a list or of an import: after 5 and 20 seconds.
+create or replace function passbell.download_again_at(p_attempt integer) returns timestamptz
+language sql stable
+set search_path = ''
+as $$
+    select passbell.now() + make_interval(secs => 5 * power(4, p_attempt - 1))
 $$;
 
 -- First half of a campaign whose list is at hand (passbell send --csv, POST /api/notifications/targeted): checks the
@@ -133,6 +141,25 @@ begin
 end
 $$;
 
+-- Every page of an uploaded list is staged (in this same transaction): matches it. Raises PB400 if no entry is a member.
+create or replace function passbell.match_staged_list(p_campaign uuid, p_digest text) returns passbell.list_loads
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+    v_load      passbell.list_loads;
+begin
+    update passbell.list_loads l set loaded = true, digest = p_digest where l.campaign_id = p_campaign;
+    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
+    v_load := passbell.match_list(v_campaign);
+    if passbell.list_refusal(v_load) is not null then
+        raise exception '%', passbell.list_refusal(v_load) using errcode = 'PB400';
+    end if;
+    return v_load;
+end
+$$;
+
 -- Second half: matches the list now, so that the caller can say "500 targeted, 12 unmatched", and submits the campaign.
 -- targeted is how many would be buzzed, as things stand; the daemon matches again when it is due. Raises PB400 if
 -- no entry of the list is a member.
@@ -143,15 +170,9 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    v_campaign  public.push_campaigns;
-    v_load      passbell.list_loads;
+    v_load  passbell.list_loads;
 begin
-    update passbell.list_loads l set loaded = true, digest = p_digest where l.campaign_id = p_campaign;
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    v_load := passbell.match_list(v_campaign);
-    if passbell.list_refusal(v_load) is not null then
-        raise exception '%', passbell.list_refusal(v_load) using errcode = 'PB400';
-    end if;
+    v_load := passbell.match_staged_list(p_campaign, p_digest);
     rows := v_load.rows;  matched := v_load.matched;  reasons := v_load.reasons;  summary := v_load.summary;
     unmatched := rows - matched;
     select count(*) into targeted

@@ -129,7 +129,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now      constant timestamptz := passbell.now() + (clock_timestamp() - pg_catalog.now());
+    v_now      constant timestamptz := passbell.this_moment();
     v_passing  constant boolean := passbell.is_passing(p_sqlstate);
 begin
     insert into passbell.set_aside as a (campaign_id, since, next_look_at, reason)
@@ -147,7 +147,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now     constant timestamptz := passbell.now() + (clock_timestamp() - pg_catalog.now());
+    v_now     constant timestamptz := passbell.this_moment();
     v_rest    constant interval := least(interval '5 minutes', 6 * (clock_timestamp() - statement_timestamp()));
     v_reason  constant text := passbell.refusal('to send this campaign', '57014', p_message);
     v_again   constant boolean := exists (select from passbell.set_aside a join public.push_campaigns c on c.id = a.campaign_id

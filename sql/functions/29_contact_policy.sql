@@ -87,9 +87,8 @@ begin
         raise exception 'external_id is longer than 500 characters.' using errcode = 'PB400';
     elsif tg_op = 'UPDATE' and new.program_id is distinct from old.program_id then
         raise exception 'A suppression stays with its program: make a new one.' using errcode = 'PB422';
-    elsif not exists (select from passbell.programs g where g.program_id = new.program_id) then
-        raise exception '%', passbell.no_program(new.program_id) using errcode = 'PB404';
     end if;
+    perform passbell.require_known_program(new.program_id);
     if tg_op = 'INSERT' then
         new.created_by := passbell.caller();
         new.created_at := passbell.now();

@@ -165,7 +165,7 @@ begin
                     raise;
                 end if;
                 if sqlstate = '57014' then
-                    if clock_timestamp() - statement_timestamp() < interval '3 seconds' then      -- a person's cancel, or the daemon stops
+                    if not passbell.was_cut() then      -- a person's cancel, or the daemon stops
                         raise;
                     end if;
                     perform passbell.put_hanging_aside(v_chunk.campaign_id, v_program, sqlerrm);

@@ -57,7 +57,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now     constant timestamptz := passbell.now() + (clock_timestamp() - pg_catalog.now());
+    v_now     constant timestamptz := passbell.this_moment();
     v_rule    constant text := passbell.rule_at_work(p_context);
     v_reason  constant text := case p_relation when 'users' then 'Opt-outs cannot be read: the' else 'Waiting: the' end
                                || format(' database did not allow enough time to read %s%s (%s).',
@@ -168,7 +168,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now   constant timestamptz := passbell.now() + (clock_timestamp() - pg_catalog.now());
+    v_now   constant timestamptz := passbell.this_moment();
     v_next  timestamptz;
 begin
     insert into passbell.program_copies as p (program_id, read_at, hangs_since, looks, next_look_at)

@@ -25,6 +25,8 @@ declare
     v_moment text;
     v_held   text;
     v_found  record;
+    v_campaign    public.push_campaigns;
+    v_automation  public.push_automations;
 begin
     select format('%s, process %s', w.host, w.pid) into v_alive
       from passbell.workers w
@@ -95,30 +97,16 @@ begin
            and exists (select from passbell.birthday_people(b.program_id, d.local_date::date) p where p.opted_in and not p.already_gifted)
          order by d.local_date, b.program_id
     loop
-        what := 'birthday';
-        name := 'Birthdays ' || to_char(v_found.local_date, 'YYYY-MM-DD');
-        was := v_found.was;
-        status := 'PAUSED';
-        detail := v_held;
-        perform passbell.engine_begins();
-        id := gen_random_uuid();
-        insert into public.push_campaigns (id, program_id, name, message_text, target_query, kind, status, started_at, status_detail)
-        values (after_restore.id, v_found.program_id, after_restore.name, v_found.message, 'BIRTHDAY', 'BIRTHDAY', 'PAUSED', v_now, v_held);
-        perform passbell.engine_ends();
-        if not exists (select from public.push_campaigns c where c.id = after_restore.id) then
-            perform passbell.swallowed('push_campaigns');
-        end if;
-        insert into passbell.turns (program_id) values (v_found.program_id) on conflict do nothing;
+        v_campaign := passbell.begin_day_campaign(null, v_found.program_id, v_found.local_date, v_found.message, 'PAUSED', v_held);
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, campaign_id)
-        values (v_found.program_id, v_found.local_date, v_now, '-infinity', after_restore.id)
+        values (v_found.program_id, v_found.local_date, v_now, '-infinity', v_campaign.id)
         on conflict (program_id, local_date) do update set campaign_id = excluded.campaign_id;
-        return next;
+        return query select 'birthday', v_campaign.id, v_campaign.name, v_found.was, v_campaign.status, v_campaign.status_detail;
     end loop;
 
     -- Occasions that an automation may have answered since then: their messages gather in a PAUSED campaign per date.
     for v_found in
-        select a.id as automation_id, a.program_id, a.name, a.message_text, a.holdout_percent, a.measure_days, a.priority, a.created_by,
-               d.local_date::date as local_date
+        select a as automation, d.local_date::date as local_date
           from public.push_automations a
           join passbell.programs g on g.program_id = a.program_id
          cross join lateral (select passbell.zone(g.timezone) as zone) z
@@ -130,31 +118,14 @@ begin
                             where r.automation_id = a.id and r.local_date = d.local_date::date and r.completed_at is not null)
          order by d.local_date, a.id
     loop
-        continue when not exists (select from public.push_automations a
-                                    cross join lateral passbell.due_people(a, v_found.local_date, v_now) p
-                                   where a.id = v_found.automation_id);
-        what := 'automation';
-        name := left(v_found.name, 180) || ' ' || v_found.local_date;
-        was := null;
-        status := 'PAUSED';
-        detail := v_held;
-        perform passbell.engine_begins();
-        id := gen_random_uuid();
-        insert into public.push_campaigns (id, program_id, name, message_text, target_query, kind, status, started_at, status_detail, automation_id,
-                                           holdout_percent, measure_days, priority, created_by)
-        values (after_restore.id, v_found.program_id, after_restore.name, v_found.message_text, 'AUTOMATION', 'AUTOMATION', 'PAUSED', v_now, v_held, v_found.automation_id,
-                v_found.holdout_percent, v_found.measure_days, v_found.priority, v_found.created_by);
-        perform passbell.engine_ends();
-        if not exists (select from public.push_campaigns c where c.id = after_restore.id) then
-            perform passbell.swallowed('push_campaigns');
-        end if;
-        perform passbell.fix_holdout(c) from public.push_campaigns c where c.id = after_restore.id;
-        insert into passbell.turns (program_id) values (v_found.program_id) on conflict do nothing;
+        v_automation := v_found.automation;
+        continue when not exists (select from passbell.due_people(v_automation, v_found.local_date, v_now));
+        v_campaign := passbell.begin_day_campaign(v_automation, v_automation.program_id, v_found.local_date, v_automation.message_text, 'PAUSED', v_held);
         insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, campaign_id)
-        values (v_found.automation_id, v_found.local_date, v_found.program_id, v_now, after_restore.id)
+        values (v_automation.id, v_found.local_date, v_automation.program_id, v_now, v_campaign.id)
         on conflict (automation_id, local_date) do update set campaign_id = excluded.campaign_id;
-        perform passbell.fire(v_found.automation_id, v_found.local_date, null, 'infinity');
-        return next;
+        perform passbell.fire(v_automation.id, v_found.local_date, null, 'infinity');
+        return query select 'automation', v_campaign.id, v_campaign.name, null::text, v_campaign.status, v_campaign.status_detail;
     end loop;
 
     return query

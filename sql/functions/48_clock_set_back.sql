@@ -1,3 +1,10 @@
+-- A stored time after the jump of the clock: moved back if it lies in the future. Disappears into the statement that calls it.
+create or replace function passbell.moved_back(p_time timestamptz, p_now timestamptz, p_jump interval) returns timestamptz
+language sql stable
+as $$
+    select case when p_time > p_now then p_time - p_jump else p_time end
+$$;
+
 -- Looks whether the database's clock was set back since the last heartbeat of any daemon; returns by how many seconds, else 0.
 -- Called by heartbeat, and by take_slots when a slot would lie behind the jump.
 --
@@ -28,47 +35,47 @@ begin
 
     -- Programs and chunks in the order in which claims lock them.
     update passbell.turns t
-       set last_turn = case when t.last_turn > v_now then t.last_turn - v_jump else t.last_turn end,
+       set last_turn = passbell.moved_back(t.last_turn, v_now, v_jump),
            campaign_id = null, ready_at = null, chunk_no = null;
     update passbell.chunks k
-       set not_before = case when k.not_before > v_now then k.not_before - v_jump else k.not_before end,
-           lease_until = case when k.lease_until > v_now then k.lease_until - v_jump else k.lease_until end,
-           claimed_at = case when k.claimed_at > v_now then k.claimed_at - v_jump else k.claimed_at end
+       set not_before = passbell.moved_back(k.not_before, v_now, v_jump),
+           lease_until = passbell.moved_back(k.lease_until, v_now, v_jump),
+           claimed_at = passbell.moved_back(k.claimed_at, v_now, v_jump)
      where k.not_before > v_now or k.lease_until > v_now or k.claimed_at > v_now;
     update passbell.rate_limits l
-       set next_slot = case when l.next_slot > v_now then l.next_slot - v_jump else l.next_slot end,
-           gap_at = case when l.gap_at > v_now then l.gap_at - v_jump else l.gap_at end,
-           blocked_until = case when l.blocked_until > v_now then l.blocked_until - v_jump else l.blocked_until end,
-           cut_at = case when l.cut_at > v_now then l.cut_at - v_jump else l.cut_at end,
-           probe_at = case when l.probe_at > v_now then l.probe_at - v_jump else l.probe_at end,
-           opened_at = case when l.opened_at > v_now then l.opened_at - v_jump else l.opened_at end,
-           closed_at = case when l.closed_at > v_now then l.closed_at - v_jump else l.closed_at end;
+       set next_slot = passbell.moved_back(l.next_slot, v_now, v_jump),
+           gap_at = passbell.moved_back(l.gap_at, v_now, v_jump),
+           blocked_until = passbell.moved_back(l.blocked_until, v_now, v_jump),
+           cut_at = passbell.moved_back(l.cut_at, v_now, v_jump),
+           probe_at = passbell.moved_back(l.probe_at, v_now, v_jump),
+           opened_at = passbell.moved_back(l.opened_at, v_now, v_jump),
+           closed_at = passbell.moved_back(l.closed_at, v_now, v_jump);
     update passbell.list_loads l
-       set not_before = case when l.not_before > v_now then l.not_before - v_jump else l.not_before end,
-           lease_until = case when l.lease_until > v_now then l.lease_until - v_jump else l.lease_until end
+       set not_before = passbell.moved_back(l.not_before, v_now, v_jump),
+           lease_until = passbell.moved_back(l.lease_until, v_now, v_jump)
      where l.not_before > v_now or l.lease_until > v_now;
     update passbell.import_leases l
-       set not_before = case when l.not_before > v_now then l.not_before - v_jump else l.not_before end,
-           lease_until = case when l.lease_until > v_now then l.lease_until - v_jump else l.lease_until end
+       set not_before = passbell.moved_back(l.not_before, v_now, v_jump),
+           lease_until = passbell.moved_back(l.lease_until, v_now, v_jump)
      where l.not_before > v_now or l.lease_until > v_now;
     update passbell.birthday_runs r
-       set not_before = case when r.not_before > v_now then r.not_before - v_jump else r.not_before end,
-           lease_until = case when r.lease_until > v_now then r.lease_until - v_jump else r.lease_until end
+       set not_before = passbell.moved_back(r.not_before, v_now, v_jump),
+           lease_until = passbell.moved_back(r.lease_until, v_now, v_jump)
      where r.completed_at is null and (r.not_before > v_now or r.lease_until > v_now);
     update passbell.automation_runs r
-       set not_before = case when r.not_before > v_now then r.not_before - v_jump else r.not_before end,
-           lease_until = case when r.lease_until > v_now then r.lease_until - v_jump else r.lease_until end
+       set not_before = passbell.moved_back(r.not_before, v_now, v_jump),
+           lease_until = passbell.moved_back(r.lease_until, v_now, v_jump)
      where r.completed_at is null and (r.not_before > v_now or r.lease_until > v_now);
     update passbell.api_requests r set lease_until = r.lease_until - v_jump where r.lease_until > v_now;
     update passbell.web_sessions s set ends_at = s.ends_at - v_jump where s.ends_at > v_now;
     update passbell.owed_logs o set next_try_at = o.next_try_at - v_jump where o.next_try_at > v_now;
     update passbell.set_aside a
-       set next_look_at = case when a.next_look_at > v_now then a.next_look_at - v_jump else a.next_look_at end,
-           silent_until = case when a.silent_until > v_now then a.silent_until - v_jump else a.silent_until end
+       set next_look_at = passbell.moved_back(a.next_look_at, v_now, v_jump),
+           silent_until = passbell.moved_back(a.silent_until, v_now, v_jump)
      where a.next_look_at > v_now or a.silent_until > v_now;
     update passbell.host_hangs h set next_look_at = h.next_look_at - v_jump where h.next_look_at > v_now;
     update passbell.program_copies p
-       set next_look_at = case when p.next_look_at > v_now then p.next_look_at - v_jump else p.next_look_at end, read_at = least(p.read_at, v_now)
+       set next_look_at = passbell.moved_back(p.next_look_at, v_now, v_jump), read_at = least(p.read_at, v_now)
      where p.next_look_at > v_now or p.read_at > v_now;
     update passbell.workers w set heartbeat_at = v_now where w.heartbeat_at > v_now;
     update passbell.settings

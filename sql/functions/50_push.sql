@@ -12,9 +12,38 @@ begin
     if not passbell.acts_for_server() and not passbell.is_admin_of(p_program) then
         raise exception 'You are not an administrator of this program.' using errcode = 'PB403';
     end if;
+    perform passbell.require_known_program(p_program);
+end
+$$;
+
+-- Raises PB404 for a program that is not there.
+create or replace function passbell.require_known_program(p_program uuid) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
     if not exists (select from passbell.programs g where g.program_id = p_program) then
         raise exception '%', passbell.no_program(p_program) using errcode = 'PB404';
     end if;
+end
+$$;
+
+-- The campaign, if the caller may act for it. Raises PB404, PB403. A server may act for a campaign whose program was deleted.
+create or replace function passbell.campaign_for_caller(p_campaign uuid) returns public.push_campaigns
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
+    end if;
+    if not passbell.acts_for_server() then
+        perform passbell.require_program(v_campaign.program_id);
+    end if;
+    return v_campaign;
 end
 $$;
 
@@ -125,14 +154,12 @@ begin
 end
 $$;
 
--- How many of so many are held back to measure, about: by the program's share, unless the campaign has one of its own. Named
--- members and lists are not held unless the campaign says so (fix_holdout draws the same line).
+-- About how many of so many are held back to measure.
 create or replace function passbell.would_hold(p_program uuid, p_target text, p_reachable bigint, p_percent numeric default null) returns bigint
 language sql stable
 set search_path = ''
 as $$
-    select round(p_reachable * least(50, greatest(0, coalesce(p_percent, case when passbell.names_members(p_target) then 0 else
-                     (select g.holdout_percent from passbell.programs g where g.program_id = p_program limit 1) end, 0))) / 100)::bigint
+    select round(p_reachable * passbell.holdout_share(p_program, passbell.names_members(p_target), p_percent) / 100)::bigint
 $$;
 
 -- Inserts a campaign. With p `expected` (the number that a preview showed) it refuses with PB409 if the audience has
@@ -203,14 +230,8 @@ as $$
 declare
     v_campaign  public.push_campaigns;
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    if not found then
-        raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
-    end if;
-    -- A deleted program has no administrators any more, but its campaigns can be ended.
-    if not passbell.acts_for_server() then
-        perform passbell.require_program(v_campaign.program_id);
-    end if;
+    perform from public.push_campaigns c where c.id = p_campaign for update;
+    v_campaign := passbell.campaign_for_caller(p_campaign);
     if v_campaign.status <> p_status then
         update public.push_campaigns c set status = p_status where c.id = p_campaign;
         if not found then
@@ -240,16 +261,11 @@ set search_path = ''
 as $$
 #variable_conflict use_variable
 declare
-    v_campaign  public.push_campaigns;
+    v_campaign  public.push_campaigns := passbell.campaign_for_caller(id);
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = push_resume.id;
-    if v_campaign.id is not null and not passbell.acts_for_server() then
-        perform passbell.require_program(v_campaign.program_id);
-    end if;
     if v_campaign.status in ('PENDING', 'PROCESSING') then
         return v_campaign;
-    end if;
-    if v_campaign.status is not null and v_campaign.status <> 'PAUSED' then
+    elsif v_campaign.status <> 'PAUSED' then
         raise exception 'A campaign that is % cannot be resumed.', v_campaign.status using errcode = 'PB422';
     end if;
     v_campaign := passbell.set_status(id, 'PENDING');
@@ -268,13 +284,9 @@ set search_path = ''
 as $$
 #variable_conflict use_variable
 declare
-    v_campaign  public.push_campaigns;
+    v_campaign  public.push_campaigns := passbell.campaign_for_caller(id);
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = push_retry_failed.id;
-    if not found then
-        raise exception 'There is no campaign %.', coalesce(id::text, '(none given)') using errcode = 'PB404';
-    end if;
-    perform passbell.require_program(v_campaign.program_id);
+    perform passbell.require_program(v_campaign.program_id);        -- a deleted program has no members to try again
     perform passbell.reopen_failed(id);
     select c.* into v_campaign from public.push_campaigns c where c.id = push_retry_failed.id;
     return v_campaign;
@@ -291,15 +303,8 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    v_campaign  public.push_campaigns;
+    v_campaign  constant public.push_campaigns := passbell.campaign_for_caller(push_progress.id);
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = push_progress.id;
-    if not found then
-        raise exception 'There is no campaign %.', coalesce(push_progress.id::text, '(none given)') using errcode = 'PB404';
-    end if;
-    if not passbell.acts_for_server() then
-        perform passbell.require_program(v_campaign.program_id);
-    end if;
     campaign_id := v_campaign.id;      name := v_campaign.name;
     status := v_campaign.status;       status_detail := coalesce(passbell.aside_words(v_campaign.id), v_campaign.status_detail);
     recipient_count := v_campaign.recipient_count;

@@ -248,8 +248,8 @@ as $$
 #variable_conflict use_column
 begin
     perform passbell.require_calendar_date(p_date);
-    if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
-        raise exception '%', passbell.no_program(p_program) using errcode = 'PB404';
+    if p_program is not null then
+        perform passbell.require_known_program(p_program);
     end if;
     return query
         with program as materialized (

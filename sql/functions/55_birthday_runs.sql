@@ -105,7 +105,7 @@ begin
             insert into passbell.birthday_programs as b (program_id, since)
             select v_program, passbell.birthdays_since(v_program)
             on conflict (program_id) do update
-               set since = (select (passbell.now() at time zone passbell.zone(g.timezone))::date from passbell.programs g where g.program_id = b.program_id)
+               set since = passbell.local_date(b.program_id)
              where b.since is null;
         exception when lock_not_available then      -- a run by hand, in a transaction that is left open
             perform set_config('lock_timeout', '10ms', true);       -- perhaps of all programs
@@ -295,8 +295,8 @@ declare
 begin
     perform passbell.require_calendar_date(p_date);
     perform passbell.require_birthday_guard();
-    if p_program is not null and not exists (select from passbell.programs g where g.program_id = p_program) then
-        raise exception '%', passbell.no_program(p_program) using errcode = 'PB404';
+    if p_program is not null then
+        perform passbell.require_known_program(p_program);
     end if;
     -- With a statement_timeout (Supabase gives every API role one) stop in time and keep what was given.
     select case when s.setting = '0' then 'infinity' else statement_timestamp() + make_interval(secs => s.setting::double precision / 1000 * 0.7) end
@@ -306,14 +306,14 @@ begin
     perform passbell.enter_turns(array(select g.program_id from passbell.programs g
                                         where g.birthday_bot_enabled and (p_program is null or g.program_id = p_program)));
     for v_program in
-        select g.program_id, g.name, g.timezone
+        select g.program_id, g.name
           from passbell.programs g
          where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
            and (p_program is null or g.program_id = p_program)
          order by g.program_id
     loop
         program_id := v_program.program_id;
-        local_date := coalesce(p_date, (passbell.now() at time zone passbell.zone(v_program.timezone))::date);
+        local_date := coalesce(p_date, passbell.local_date(program_id));
         eligible := 0;  gifted := 0;  already_gifted := 0;  failed := 0;  campaign_id := null;
         begin
             perform passbell.lock_birthdays(v_program.program_id);

@@ -14,29 +14,38 @@ set search_path = ''
 as $$
 declare
     v_named    boolean := p_campaign.kind = 'BIRTHDAY';
-    v_program  record;
     v_percent  numeric;
+    v_grouped  boolean;
 begin
     if p_campaign.kind = 'TEST' then
         return 0;
     elsif p_campaign.kind = 'BROADCAST' then
         v_named := passbell.is_list(p_campaign) or passbell.names_members(p_campaign.target_query);
     end if;
-    select coalesce(g.holdout_percent, 0) as percent, coalesce(g.holdout_group, false) as grouped into v_program
-      from passbell.programs g where g.program_id = p_campaign.program_id;
-    v_percent := least(50, greatest(0, coalesce(p_campaign.holdout_percent, case when v_named then 0 else v_program.percent end, 0)));
+    v_percent := passbell.holdout_share(p_campaign.program_id, v_named, p_campaign.holdout_percent);
     if v_percent > 0 then
+        v_grouped := coalesce((select g.holdout_group from passbell.programs g where g.program_id = p_campaign.program_id limit 1), false);
         insert into passbell.holdouts (campaign_id, percent, salt, grouped)
         values (p_campaign.id, v_percent,
                 case when p_campaign.automation_id is not null
-                     then p_campaign.automation_id::text
-                          || extract(year from passbell.now() at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_campaign.program_id)))::text
-                     when v_program.grouped then p_campaign.program_id::text
+                     then p_campaign.automation_id::text || extract(year from passbell.local_date(p_campaign.program_id))::text
+                     when v_grouped then p_campaign.program_id::text
                      else p_campaign.id::text end,
-                coalesce(v_program.grouped and p_campaign.automation_id is null, false))
+                v_grouped and p_campaign.automation_id is null)
         on conflict (campaign_id) do nothing;
     end if;
     return v_percent;
+end
+$$;
+
+-- How many in 100 are held back: the campaign's own share (p_percent); without one none of named members (p_named), else the program's share.
+create or replace function passbell.holdout_share(p_program uuid, p_named boolean, p_percent numeric) returns numeric
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return least(50, greatest(0, coalesce(p_percent, case when not p_named then
+                     (select g.holdout_percent from passbell.programs g where g.program_id = p_program limit 1) end, 0)));
 end
 $$;
 
@@ -102,7 +111,7 @@ begin
                       from passbell.visits v
                      where v.pass_id = d.pass_id and v.at > d.sent_at - $2 and v.at <= d.sent_at + $2
                     offset 0) v
-             where d.campaign_id = $1 and (d.outcome = 'sent' or d.reason in ('held_out', 'not_found', 'rejected', 'attempts_exhausted'))
+             where d.campaign_id = $1 and passbell.is_measured(d.outcome, d.reason)
         ), people as (
             select min(a.sent_at) as first_at, max(a.sent_at) as last_at, bool_or(a.held) as held, bool_and(a.held) as only_held,
                    bool_or(a.came) is true as came, bool_or(a.came_before) is true as came_before

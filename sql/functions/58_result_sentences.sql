@@ -132,6 +132,5 @@ set search_path = ''
 as $$
     select ltrim(to_char(t.at, 'FMDD Mon')) || case when extract(year from t.at) <> extract(year from t.today) then to_char(t.at, ' YYYY') else '' end
            || to_char(t.at, ', HH24:MI')
-      from (select p_at at time zone z.zone as at, passbell.now() at time zone z.zone as today
-              from (select passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program limit 1)) as zone) z) t
+      from (select p_at at time zone z.zone as at, passbell.now() at time zone z.zone as today from passbell.program_zone(p_program) as z (zone)) t
 $$;

@@ -28,17 +28,10 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    v_campaign  public.push_campaigns;
+    v_campaign  constant public.push_campaigns := passbell.campaign_for_caller(p_campaign);
     v_result    passbell.results;
     v_trusted   boolean;
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
-    if not found then
-        raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
-    end if;
-    if not passbell.acts_for_server() then
-        perform passbell.require_program(v_campaign.program_id);
-    end if;
     perform passbell.count_result(v_campaign.id, true);
     select r.* into v_result from passbell.results r where r.campaign_id = v_campaign.id;
 
@@ -105,11 +98,10 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-    v_zone    text;
+    v_zone    constant text := passbell.program_zone(p_program);
     v_taken   passbell.results[] := array[]::passbell.results[];
     v_result  passbell.results;
 begin
-    select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = p_program limit 1;
     for v_result in
         select r.* from passbell.results r
          where r.program_id = p_program and r.held > 0 and r.sent > 0 and r.visits_recorded
@@ -170,7 +162,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-    v_zone     constant text := passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_result.program_id limit 1));
+    v_zone     constant text := passbell.program_zone(p_result.program_id);
     v_day      constant date := (p_result.first_sent_at at time zone v_zone)::date;
     v_results  passbell.results[];
     v_sum      record;
@@ -206,7 +198,7 @@ declare
     v_results  passbell.results[];
     v_sum      record;
     v_open     timestamptz;
-    v_zone     text;
+    v_zone     constant text := passbell.program_zone($1);
 begin
     perform passbell.require_program($1);
     perform passbell.count_due_results(50, $1);
@@ -220,7 +212,6 @@ begin
     diff := v_sum.diff;   diff_lo := v_sum.lo;   diff_hi := v_sum.hi;
     extra := sent * diff;   extra_lo := sent * diff_lo;   extra_hi := sent * diff_hi;
     if campaigns = 0 then
-        select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = $1 limit 1;
         select min(coalesce(passbell.result_ready_at(c.id), 'infinity')) into v_open
           from public.push_campaigns c
           join passbell.holdouts h on h.campaign_id = c.id

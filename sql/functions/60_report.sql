@@ -31,7 +31,6 @@ declare
     v_from    timestamptz;
     v_to      timestamptz;
     v_ids     uuid[];
-    v_bill    numeric;
 begin
     perform passbell.require_program(p_program);
     perform passbell.require_calendar_date(p_month);
@@ -40,7 +39,7 @@ begin
     end if;
     program_id := p_program;
     month := date_trunc('month', p_month::timestamp)::date;
-    select g.name, passbell.zone(g.timezone), g.average_bill into program, timezone, v_bill
+    select g.name, passbell.zone(g.timezone) into program, timezone
       from passbell.programs g where g.program_id = p_program limit 1;
     v_from := month::timestamp at time zone timezone;
     v_to := (month::timestamp + interval '1 month') at time zone timezone;
@@ -69,14 +68,9 @@ begin
       into passes, passes_in_wallet, passes_without_phone
       from passbell.recipients r where r.program_id = p_program;
 
-    select t.campaigns, t.extra, t.extra_lo, t.extra_hi, t.verdict, t.sentence
-      into campaigns_counted, extra, extra_lo, extra_hi, verdict, sentence
+    select t.campaigns, t.extra, t.extra_lo, t.extra_hi, t.verdict, t.sentence, t.money, t.money_lo, t.money_hi
+      into campaigns_counted, extra, extra_lo, extra_hi, verdict, sentence, money, money_lo, money_hi
       from public.push_results_total(p_program, month, (month::timestamp + interval '1 month - 1 day')::date) t;
-    if v_bill > 0 then
-        money := round((extra * v_bill::double precision)::numeric, 2);
-        money_lo := round((extra_lo * v_bill::double precision)::numeric, 2);
-        money_hi := round((extra_hi * v_bill::double precision)::numeric, 2);
-    end if;
     return next;
 end
 $$;

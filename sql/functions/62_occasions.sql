@@ -87,7 +87,7 @@ set work_mem = '128MB'
 as $$
 #variable_conflict use_column
 declare
-    v_zone        text;
+    v_zone        constant text := passbell.program_zone(p_automation.program_id);
     v_condition   text;
     v_parameters  text[];
     -- A date of the calendar that lies before starts_on is not late on that day: it belongs to no day of the automation.
@@ -101,7 +101,6 @@ begin
        or p_proofs and (p_date < p_automation.starts_on or p_date > p_automation.ends_on) then
         return;
     end if;
-    select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = p_automation.program_id limit 1;
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_automation.target_query) a;
     -- The days whose occasions count today, each asked once, not once per row: the rule is asked for no others.
     select array_agg(n.day order by n.day) into v_days
@@ -156,8 +155,7 @@ create or replace function passbell.as_of(p_program uuid, p_date date) returns t
 language sql stable
 set search_path = ''
 as $$
-    select least(passbell.now(), ((p_date + 1)::timestamp at time zone passbell.zone(g.timezone)) - interval '1 microsecond')
-      from (select (select x.timezone from passbell.programs x where x.program_id = p_program limit 1) as timezone) g
+    select least(passbell.now(), ((p_date + 1)::timestamp at time zone passbell.program_zone(p_program)) - interval '1 microsecond')
 $$;
 
 -- The automation, if the caller may act for its program. Raises PB404, PB403.
@@ -199,14 +197,6 @@ begin
 end
 $$;
 
--- Today in the program's zone.
-create or replace function passbell.local_date(p_program uuid) returns date
-language sql stable
-set search_path = ''
-as $$
-    select (passbell.now() at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program limit 1)))::date
-$$;
-
 -- What due_people (without proofs) would count on each day of a span, asked in one read instead of once per day, for the
 -- rules that come with passbell and would read all members or all visits each time. No rows for any other rule.
 create or replace function passbell.due_by_day(p_automation public.push_automations, p_first date, p_last date)
@@ -219,7 +209,7 @@ as $$
 #variable_conflict use_column
 declare
     v_occasion    record;
-    v_zone        text;
+    v_zone        constant text := passbell.program_zone(p_automation.program_id);
     v_condition   text;
     v_parameters  text[];
     v_days        record;
@@ -229,7 +219,6 @@ begin
     if v_occasion.trigger_name not in ('DORMANT', 'AFTER_VISIT', 'ANNIVERSARY', 'EVERY') then
         return;
     end if;
-    select passbell.zone(g.timezone) into v_zone from passbell.programs g where g.program_id = p_automation.program_id limit 1;
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_automation.target_query) a;
     -- The days whose occasions are sent within the span, and the days on which they are.
     select array_agg(d.day order by d.day) as due, array_agg(case when d.sent_on between p_first and p_last then d.sent_on end order by d.day) as sent,

@@ -67,9 +67,8 @@ begin
         raise exception 'priority is a number from 0 to 9, not %.', new.priority using errcode = 'PB400';
     elsif new.ends_on < new.starts_on then
         raise exception 'ends_on (%) lies before starts_on (%).', to_char(new.ends_on, 'YYYY-MM-DD'), to_char(new.starts_on, 'YYYY-MM-DD') using errcode = 'PB400';
-    elsif not exists (select from passbell.programs g where g.program_id = new.program_id) then
-        raise exception '%', passbell.no_program(new.program_id) using errcode = 'PB404';
     end if;
+    perform passbell.require_known_program(new.program_id);
 
     new.updated_at := passbell.now();
     if tg_op = 'INSERT' then

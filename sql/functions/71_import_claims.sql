@@ -4,7 +4,8 @@
 -- Takes the oldest import that no daemon works on: a new one, or one whose lease has expired or whose worker has ended. Every
 -- daemon's import loop calls it. FOR UPDATE SKIP LOCKED, so of two daemons one gets it.
 --
---   action 'download'   fetch and check the file with this claim_token, stage its rows, then import_staged()
+--   action 'download'   fetch and check the file with this claim_token, stage its rows, then import_staged(). `today` is the
+--                       program's date: no birth date lies after it
 --   action 'apply'      its rows are staged: import_batch() until none is left
 --   action 'failed'     the order is broken; status_detail says how
 --
@@ -90,7 +91,7 @@ begin
         action := case when v_staged then 'apply' else 'download' end;
         region := passbell.import_region(v_import);
         date_order := v_import.date_order;
-        today := passbell.import_today(v_import.program_id);
+        today := passbell.local_date(v_import.program_id);
     exception when query_canceled or assert_failure or others then
         -- A fault of this import (a rule of the host's, a lock): it pauses, the others go on.
         detail := passbell.refusal('to begin this import', sqlstate, sqlerrm);
@@ -137,13 +138,7 @@ begin
 end
 $$;
 
--- Today, where the program is: no birth date lies after it.
-create or replace function passbell.import_today(p_program uuid) returns date
-language sql stable
-set search_path = ''
-as $$
-    select (passbell.now() at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program)))::date
-$$;
+drop function if exists passbell.import_today(uuid);
 
 -- An import whose file is at hand (passbell import, POST /api/members/import): the order and its claim in one. The same
 -- transaction stages the rows and calls import_staged. Raises PB404 for an unknown program.
@@ -175,7 +170,7 @@ begin
     import_id := v_import.id;
     region := passbell.import_region(v_import);
     date_order := v_import.date_order;
-    today := passbell.import_today(p_program);
+    today := passbell.local_date(p_program);
     return next;
 end
 $$;
@@ -234,7 +229,7 @@ declare
 begin
     update passbell.import_leases l
        set lease_until = null, claim_token = null, worker = null,
-           not_before = passbell.now() + make_interval(secs => 5 * power(4, l.attempt - 1))
+           not_before = passbell.download_again_at(l.attempt)
      where l.import_id = p_import and l.claim_token = p_claim_token
     returning l.attempt into v_attempt;
     if not found then
@@ -283,7 +278,7 @@ begin
     select string_agg(f.field, ', ' order by f.field) into v_missing from passbell.import_fields() f where f.column_name is null;
     update passbell.import_leases l
        set staged = true,
-           lease_until = passbell.now() + (clock_timestamp() - pg_catalog.now()) + passbell.lease(p_lease_seconds)
+           lease_until = passbell.this_moment() + passbell.lease(p_lease_seconds)
      where l.import_id = p_import;
     perform passbell.engine_begins();
     update public.member_imports i

@@ -60,8 +60,7 @@ set search_path = ''
 set datestyle = 'ISO, MDY'
 as $$
 begin
-    return nullif(btrim(p_local), '')::timestamp at time zone
-           (select passbell.zone(g.timezone) from passbell.programs g where g.program_id = p_program);
+    return nullif(btrim(p_local), '')::timestamp at time zone passbell.program_zone(p_program);
 exception when data_exception then
     raise exception '"%" is not a time; write it like 2026-12-24 18:00.', left(btrim(p_local), 40) using errcode = 'PB400';
 end

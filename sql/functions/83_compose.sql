@@ -72,19 +72,11 @@ create or replace function passbell.close_list_order(p_campaign uuid, p_digest t
 language plpgsql
 set search_path = ''
 as $$
-declare
-    v_campaign  public.push_campaigns;
-    v_load      passbell.list_loads;
 begin
     if p_submit then
-        perform s.status from passbell.submit_list_campaign(p_campaign, p_digest) s;
-        return;
-    end if;
-    update passbell.list_loads l set loaded = true, digest = p_digest where l.campaign_id = p_campaign;
-    select c.* into strict v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    v_load := passbell.match_list(v_campaign);
-    if passbell.list_refusal(v_load) is not null then
-        raise exception '%', passbell.list_refusal(v_load) using errcode = 'PB400';
+        perform passbell.submit_list_campaign(p_campaign, p_digest);
+    else
+        perform passbell.match_staged_list(p_campaign, p_digest);
     end if;
 end
 $$;

@@ -7,7 +7,7 @@ language sql stable
 set search_path = ''
 as $$
     select to_char(p_at at time zone z.zone, 'Dy FMDD Mon YYYY, HH24:MI') || ' ' || z.zone
-      from (select passbell.zone((select g.timezone from passbell.programs g where g.program_id = p_program limit 1)) as zone) z
+      from passbell.program_zone(p_program) as z (zone)
 $$;
 
 -- A campaign with its reasons, chart and list, read in one statement: the numbers of one page are those of one moment.
@@ -52,19 +52,15 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    v_campaign  public.push_campaigns;
+    v_campaign  constant public.push_campaigns := passbell.campaign_for_caller(p_campaign);
 begin
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
-    if not found then
-        raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
-    elsif v_campaign.status <> 'DRAFT' then
+    if v_campaign.status <> 'DRAFT' then
         raise exception 'Campaign "%" is no draft any more: it is %.', left(v_campaign.name, 80), lower(v_campaign.status) using errcode = 'PB422';
     end if;
     return query
         select v_campaign.id, v_campaign.program_id, left(v_campaign.name, 200), v_campaign.message_text,
                coalesce(nullif(btrim(v_campaign.target_query), ''), 'ALL'),
-               to_char(v_campaign.scheduled_at at time zone passbell.zone((select g.timezone from passbell.programs g where g.program_id = v_campaign.program_id limit 1)),
-                       'YYYY-MM-DD"T"HH24:MI'),
+               to_char(v_campaign.scheduled_at at time zone passbell.program_zone(v_campaign.program_id), 'YYYY-MM-DD"T"HH24:MI'),
                v_campaign.holdout_percent, passbell.is_list(v_campaign);
 end
 $$;
@@ -157,11 +153,9 @@ as $$
 #variable_conflict use_column
 declare
     v_this  date;
-    v_bill  double precision;
 begin
     perform passbell.require_program(p_program);
     v_this := date_trunc('month', passbell.local_date(p_program)::timestamp)::date;
-    select g.average_bill::double precision into v_bill from passbell.programs g where g.program_id = p_program and g.average_bill > 0 limit 1;
     for month, since, until in
         select null::date, (v_this - interval '11 months')::date, (v_this + interval '1 month - 1 day')::date
         union all
@@ -171,7 +165,7 @@ begin
     loop
         return query
             select month, since, until, t.campaigns, t.sent, t.sent_came, t.held, t.held_came, t.extra, t.extra_lo, t.extra_hi, t.verdict, t.sentence,
-                   (t.extra * v_bill)::numeric, (t.extra_lo * v_bill)::numeric, (t.extra_hi * v_bill)::numeric
+                   t.money, t.money_lo, t.money_hi
               from public.push_results_total(p_program, since, until) t;
     end loop;
 end
