@@ -15,7 +15,6 @@ declare
     v_pass  constant text := case when passbell.has_column('public.passes_master', 'id') then 'public.passes_master' end;
     v_user  constant text := case when passbell.has_column('public.users', 'id') and passbell.has_column('public.passes_master', 'user_id') then 'public.users' end;
     v_name  text;
-    v_role  text;
 begin
     v_name := format('coalesce(nullif(btrim(concat_ws('' '', %s, %s)), ''''), nullif(btrim(concat_ws('' '', %s, %s)), ''''))',
                      passbell.host_column(v_user, 'u', 'first_name', 'text'), passbell.host_column(v_user, 'u', 'last_name', 'text'),
@@ -30,13 +29,7 @@ begin
         v_user || ' u on ' || passbell.key_join(v_user, 'u', 'id', v_pass, 'p', 'user_id'))
         || ' where (select has_table_privilege(''passbell.settings'', ''select'')) or c.program_id in (select passbell.admin_programs())';
     comment on view public.push_deliveries is 'What became of each recipient of each campaign, for the program''s administrators.';
-    revoke all on public.push_deliveries from public;
-    for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
-        execute format('revoke all on public.push_deliveries from %I', v_role);
-        if v_role <> 'anon' then
-            execute format('grant select on public.push_deliveries to %I', v_role);
-        end if;
-    end loop;
+    perform passbell.open_to_people('select', 'public.push_deliveries');
 
     perform passbell.build_relation('public.push_campaigns', 'public.push_deliveries', 'id', 'campaign_id');
     perform passbell.build_relation('public.push_campaigns', 'public.push_list_problems', 'id', 'campaign_id');
@@ -71,7 +64,6 @@ set search_path = ''
 as $$
 declare
     v_signature  constant text := p_to || '(' || p_from || ')';
-    v_role       text;
 begin
     if to_regprocedure(v_signature) is not null and coalesce(obj_description(to_regprocedure(v_signature), 'pg_proc'), '') not like 'Relation for%' then
         return;
@@ -82,11 +74,24 @@ begin
     end if;
     execute format('create or replace function %s returns setof %s language sql stable rows %s as %L', v_signature, p_to, p_rows, p_query);
     execute format('comment on function %s is %L', v_signature, 'Relation for the Data API, made by passbell.');
-    execute format('revoke all on function %s from public', v_signature);
+    perform passbell.open_to_people('execute', 'function ' || v_signature);
+end
+$$;
+
+-- Gives one privilege on a view or function of ours to signed-in people and servers, and nothing to any other role. What a
+-- person sees through it is filtered by the object itself.
+create or replace function passbell.open_to_people(p_privilege text, p_object text) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role  text;
+begin
+    execute format('revoke all on %s from public', p_object);
     for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
-        execute format('revoke all on function %s from %I', v_signature, v_role);
+        execute format('revoke all on %s from %I', p_object, v_role);
         if v_role <> 'anon' then
-            execute format('grant execute on function %s to %I', v_signature, v_role);
+            execute format('grant %s on %s to %I', p_privilege, p_object, v_role);
         end if;
     end loop;
 end

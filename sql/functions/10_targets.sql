@@ -83,6 +83,25 @@ begin
 end
 $$;
 
+-- Each run of spaces as one space, also of those that a web page or a spreadsheet pastes along (no-break, zero width).
+create or replace function passbell.plain_spaces(p_text text) returns text
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return regexp_replace(p_text, '[\s\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]+', ' ', 'g');
+end
+$$;
+
+-- How much a word looks like a known one, from 0 to 1: the share of pairs of letters that they have in common.
+create or replace function passbell.likeness(p_word text, p_known text) returns numeric
+language sql immutable
+set search_path = ''
+as $$
+    select 2.0 * count(*) filter (where strpos(p_known, g.pair) > 0) / nullif(count(*) + length(p_known) - 1, 0)
+      from (select distinct substr(p_word, i, 2) as pair from generate_series(1, length(p_word) - 1) as i) g
+$$;
+
 -- The letters of a word in the order of the alphabet.
 create or replace function passbell.letters(p_word text) returns text
 language sql immutable
@@ -97,12 +116,9 @@ create or replace function passbell.nearest_segment(p_name text) returns text
 language sql stable
 set search_path = ''
 as $$
-    with pairs as (select distinct substr(w.word, i, 2) as pair
-                     from (select left(regexp_replace(upper(p_name), '[^[:alnum:]]', '', 'g'), 40) as word) w
-                    cross join generate_series(1, length(w.word) - 1) as i)
     select k.name
       from (select s.name, regexp_replace(upper(n), '[^[:alnum:]]', '', 'g') as word from passbell.segments s cross join unnest(s.name || s.aliases) n) k
-     cross join lateral (select 2.0 * count(*) filter (where strpos(k.word, g.pair) > 0) / nullif(count(*) + length(k.word) - 1, 0) as share from pairs g) x
+     cross join lateral (select passbell.likeness(left(regexp_replace(upper(p_name), '[^[:alnum:]]', '', 'g'), 40), k.word) as share) x
      where x.share >= 0.5
         or passbell.letters(k.word) = passbell.letters(regexp_replace(upper(left(p_name, 40)), '[^[:alnum:]]', '', 'g'))     -- two letters swapped
      order by x.share desc, k.name limit 1
@@ -118,7 +134,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-    v_target   constant text := btrim(regexp_replace(passbell.bounded_target(p_target), '[\s\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]+', ' ', 'g'));
+    v_target   constant text := btrim(passbell.plain_spaces(passbell.bounded_target(p_target)));
     v_part     text;
     v_name     text;
     v_param    text;
@@ -194,7 +210,7 @@ declare
 begin
     select n.name, case n.protocol when 'COUPON' then 'coupons' else 'event tickets' end as kind, g.protocol as actual
       into v_wrong
-      from unnest(string_to_array(regexp_replace(upper(p_target), '[\s\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]+', '', 'g'), '&')) as t (part)
+      from unnest(string_to_array(replace(passbell.plain_spaces(upper(p_target)), ' ', ''), '&')) as t (part)
       join (values ('ALL_ACTIVE', 'COUPON'), ('EXPIRING_SOON', 'COUPON'), ('ALL_TICKETED', 'EVENT_TICKET')) as n (name, protocol)
         on n.name = split_part(t.part, ':', 1)
       left join passbell.programs g on g.program_id = p_program

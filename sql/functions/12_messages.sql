@@ -107,6 +107,31 @@ as $$
     select exists (select from unnest(p_fields, p_fallbacks) as f (field, fallback) where f.field in ('points', 'tier_points') and btrim(f.fallback) in ('0', ''))
 $$;
 
+-- The text of one member, by what the host says now. NULL if no text is left, or if it would say 0 of a balance that cannot be
+-- read. For single members: a claim renders a whole chunk by the same rules (27_judge_chunk).
+create or replace function passbell.member_text(p_pass uuid, p_message text) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_message  constant record := passbell.compile_message(p_message);
+    v_member   record;
+begin
+    if v_message.fields = '{}' then
+        return format(v_message.layout);
+    end if;
+    select r.points, r.tier_points, r.first_name, r.last_name, (select g.name from passbell.programs g where g.program_id = r.program_id limit 1) as program
+      into v_member
+      from passbell.recipients r where r.pass_id = p_pass limit 1;
+    if passbell.says_zero(v_message.fields, v_message.fallbacks) and (v_member.points is null or v_member.tier_points is null)
+       and passbell.balance_unreadable(p_pass) then
+        return null;
+    end if;
+    return passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks,
+                                   v_member.points, v_member.first_name, v_member.last_name, v_member.tier_points, v_member.program);
+end
+$$;
+
 -- Invisible variation number p_n of a text: 0 is the text itself, each step adds a zero-width space at the end. A
 -- wallet shows a message only when the field's value changed, so the same words twice need a different value
 -- (PassKit help centre 4097979; Apple, PassFieldContent.changeMessage).

@@ -30,11 +30,7 @@ as $$
                     (select k.name
                        from unnest(array['first_name', 'last_name', 'points', 'tier_points', 'program']) with ordinality as k (name, nth)
                       cross join lateral (
-                            select 2.0 * count(*) filter (where k.name like '%' || g.pair || '%')
-                                   / nullif(count(*) + length(k.name) - 1, 0) as share
-                              from (select distinct substr(w.word, i, 2) as pair
-                                      from (select regexp_replace(lower(split_part(p_tag, '|', 1)), '[^[:alpha:]_]', '', 'g') as word) w
-                                     cross join generate_series(1, least(length(w.word), 40) - 1) as i) g) s
+                            select passbell.likeness(left(regexp_replace(lower(split_part(p_tag, '|', 1)), '[^[:alpha:]_]', '', 'g'), 40), k.name) as share) s
                       where s.share >= 0.4
                       order by s.share desc, k.nth
                       limit 1))

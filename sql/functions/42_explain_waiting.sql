@@ -11,8 +11,7 @@ as $$
 declare
     v_now       constant timestamptz := passbell.now();
     v_limit     passbell.rate_limits;
-    v_blocked   boolean;    -- for so long that it is worth a word
-    v_slowed    boolean;    -- refused again and again, each time for a moment (throttle)
+    v_passkit   record;
     v_campaign  record;
     v_program   uuid;
     v_zone      text;
@@ -21,7 +20,6 @@ declare
     v_hold      constant text := passbell.look_at_consent();
     v_troubled  text[];     -- accounts that may not send now
     v_named     boolean;    -- whether some program has an account of its own
-    v_whose     text;
     v_unserved  text;
     v_own       constant text := passbell.own_key(p_account);
     v_silent    constant uuid[] := array(select c.program_id from passbell.set_aside a join public.push_campaigns c on c.id = a.campaign_id
@@ -31,8 +29,7 @@ declare
 begin
     v_troubled := array(select l.account from passbell.rate_limits l
                          where (l.account = v_own or l.account like 'account:%')
-                           and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '10 seconds'
-                                or l.cut_at > clock_timestamp() - interval '5 seconds' and l.cut_rate <= l.rate_per_second / 2));
+                           and (passbell.passkit_trouble(l, null, null)).outlook is not null);
     v_named := exists (select from passbell.known_programs() g where g.passkit_account is not null and g.account <> '');
     for v_campaign in
         select c.id, c.status, c.status_detail, c.kind, c.scheduled_at, c.program_id,
@@ -56,12 +53,10 @@ begin
         if v_program is distinct from v_campaign.program_id then
             v_program := v_campaign.program_id;
             select l.* into v_limit from passbell.rate_limits l where l.account = passbell.rate_key(v_campaign.account, v_own);
-            v_blocked := coalesce(v_limit.blocked_until > clock_timestamp() + interval '10 seconds', false);
-            v_slowed := coalesce(v_limit.cut_at > clock_timestamp() - interval '5 seconds' and v_limit.cut_rate <= v_limit.rate_per_second / 2, false);
-            v_whose := case when coalesce(v_campaign.account, '') = '' then '' else format(' for the account "%s"', v_campaign.account) end;
             v_unserved := passbell.account_trouble(coalesce(v_campaign.account, ''));
             v_zone := case when v_campaign.known is not null then passbell.zone(v_campaign.timezone) end;
             v_open := passbell.in_window(v_now, v_zone, v_campaign.push_window_start, v_campaign.push_window_end);
+            v_passkit := passbell.passkit_trouble(v_limit, v_campaign.account, v_zone);
         end if;
         v_words := case
             when v_hold is not null then 'Waiting: ' || v_hold
@@ -74,15 +69,7 @@ begin
             when v_campaign.kind <> 'TEST' and not v_open then
                  format('Quiet hours: holding until %s %s.', to_char(v_campaign.push_window_start, 'HH24:MI'), v_zone)
             when v_unserved is not null then v_unserved
-            when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' and v_limit.breaker_kind = 'credentials' then
-                 format('Waiting: PassKit refuses the credentials%s (%s). No pass is failed; sending goes on by itself when they work again.', v_whose, v_limit.breaker_reason)
-            when v_campaign.status = 'PROCESSING' and v_limit.breaker = 'open' then
-                 format('Waiting: PassKit does not answer%s (%s). No pass is failed; sending goes on by itself when it does.', v_whose, v_limit.breaker_reason)
-            when v_campaign.status = 'PROCESSING' and v_blocked then
-                 format('Waiting: PassKit has told the account%s to pause until %s %s (429, too many requests). No pass is failed; sending goes on by itself then.',
-                        replace(v_whose, ' for the account', ''), to_char(v_limit.blocked_until at time zone v_zone, 'HH24:MI:SS'), v_zone)
-            when v_campaign.status = 'PROCESSING' and v_slowed then
-                 format('Waiting: PassKit answers 429, too many requests%s. No pass is failed; sending goes on slowly until PassKit takes more.', v_whose)
+            when v_campaign.status = 'PROCESSING' then v_passkit.trouble || ' ' || v_passkit.outlook
         end;
         if v_words is null and coalesce(v_campaign.status_detail, '') !~ '^(Waiting|Quiet hours|Scheduled for)' then
             continue;       -- no sentence, or one of another function

@@ -10,24 +10,18 @@ as $$
 declare
     v_condition   text;
     v_parameters  text[];
-    v_message     record;
 begin
     perform passbell.require_program(p_program);
     perform passbell.require_target(p_program, p_target);
-    v_message := passbell.compile_message(p_message);
+    perform passbell.compile_message(p_message);
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_target) a;
     return query execute $q$
-        select r.pass_id, r.external_id, left(r.first_name, 200),
-               case when cardinality($4) = 0 then format($3)
-                    when $7 and (r.points is null or r.tier_points is null) and passbell.balance_unreadable(r.pass_id) then null
-                    else passbell.render_message($3, $4, $5, r.points, r.first_name, r.last_name, r.tier_points, g.name) end
+        select r.pass_id, r.external_id, left(r.first_name, 200), passbell.member_text(r.pass_id, $3)
           from passbell.recipients r
-          join passbell.programs g on g.program_id = r.program_id
          where r.program_id = $1 and r.reachable and r.opted_in and ($q$ || v_condition || $q$)
          order by r.external_id
-         limit $6 $q$
-     using p_program, v_parameters, v_message.layout, v_message.fields, v_message.fallbacks, least(greatest(p_limit, 0), 100),
-           passbell.says_zero(v_message.fields, v_message.fallbacks);
+         limit $4 $q$
+     using p_program, v_parameters, p_message, least(greatest(p_limit, 0), 100);
 exception when data_exception or syntax_error_or_access_rule_violation then
     raise exception 'The audience could not be evaluated: %.', sqlerrm using errcode = 'PB400';
 end

@@ -25,6 +25,61 @@ as $$
       from (select passbell.now() as t) n
 $$;
 
+-- Takes the first of these due runs that is free, in the order given; NULLs if none is. Called by claim_birthday_run and
+-- claim_automation_run, which know what is due. The insert decides who runs: of two daemons one gets the row back. A run whose
+-- worker died is taken over when its lease has run out, one with failed awards when its pause is over.
+--
+-- Another session may hold a run: a person's, by hand, in a transaction that is left open. Such runs are waited for by 300 ms in
+-- all, and their program is passed over.
+create or replace function passbell.claim_run(
+    p_birthdays boolean, p_subjects uuid[], p_programs uuid[], p_dates date[], p_worker uuid, p_lease_seconds double precision, p_token uuid,
+    out subject uuid, out local_date date, out attempt integer)
+language plpgsql
+set search_path = ''
+set lock_timeout = '1s'         -- also what the change below is undone by, when the function returns
+as $$
+#variable_conflict use_column
+declare
+    v_now    constant timestamptz := passbell.now();
+    v_until  constant timestamptz := v_now + passbell.lease(p_lease_seconds);
+    v_due    record;
+    v_began  timestamptz;
+    v_busy   uuid[] := array[]::uuid[];
+    v_wait   integer := 300;        -- milliseconds that are left
+begin
+    for v_due in
+        select d.subject, d.program_id, d.local_date from unnest(p_subjects, p_programs, p_dates) as d (subject, program_id, local_date)
+    loop
+        continue when v_due.program_id = any (v_busy);
+        v_began := clock_timestamp();
+        perform set_config('lock_timeout', v_wait || 'ms', true);
+        begin
+            perform passbell.enter_turns(array[v_due.program_id]);
+            if p_birthdays then
+                insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until, claim_token)
+                values (v_due.subject, v_due.local_date, v_now, '-infinity', p_worker, v_until, p_token)
+                on conflict (program_id, local_date) do update
+                   set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
+                 where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
+                returning r.program_id, r.local_date, r.attempt into subject, local_date, attempt;
+            else
+                insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, worker, lease_until, claim_token)
+                values (v_due.subject, v_due.local_date, v_due.program_id, v_now, p_worker, v_until, p_token)
+                on conflict (automation_id, local_date) do update
+                   set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
+                 where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
+                returning r.automation_id, r.local_date, r.attempt into subject, local_date, attempt;
+            end if;
+        exception when lock_not_available then
+            v_busy := v_busy || v_due.program_id;
+            v_wait := greatest(10, v_wait - (extract(epoch from clock_timestamp() - v_began) * 1000)::integer);
+            continue;
+        end;
+        exit when subject is not null;
+    end loop;
+end
+$$;
+
 -- When a run whose pass failed is taken up again: after 1, 2, 4 … 60 minutes.
 create or replace function passbell.run_again_at(p_attempt integer) returns timestamptz
 language sql stable
@@ -69,8 +124,7 @@ $$;
 -- A locked row of the host is waited for for three seconds, by all people of the call together: the locks of those before
 -- are held meanwhile.
 create or replace function passbell.give_each(
-    p_automation public.push_automations, p_program uuid, p_program_name text, p_date date, p_points integer,
-    p_message text, p_fields text[], p_people passbell.on_occasion[], p_until timestamptz)
+    p_automation public.push_automations, p_program uuid, p_date date, p_points integer, p_message text, p_people passbell.on_occasion[], p_until timestamptz)
 returns table (pass_id uuid, person_id uuid, occasion text, opted_in boolean, outcome text, reason text)
 language plpgsql
 set search_path = ''
@@ -87,7 +141,7 @@ begin
         exit when v_began is not null and clock_timestamp() >= p_until;
         v_began := clock_timestamp();
         select g.outcome, g.reason, g.locked into v_given
-          from passbell.give_once(p_automation, p_program, p_program_name, p_date, p_points, p_message, p_fields, v_person, v_patience, v_deferred) g;
+          from passbell.give_once(p_automation, p_program, p_date, p_points, p_message, v_person, v_patience, v_deferred) g;
         if v_given.locked then
             v_patience := greatest(20, v_patience - (extract(epoch from clock_timestamp() - v_began) * 1000)::integer);
         end if;
@@ -103,10 +157,9 @@ $$;
 -- the birthday bot: its proof is a row of birthday_logs, with the text that the member will read. A cancel that is not the
 -- time-out's (Ctrl-C, pg_cancel_backend) goes through. `locked`: it failed because a lock was not free within
 -- p_lock_milliseconds. p_deferred: see hear_deferred.
-drop function if exists passbell.give_once(public.push_automations, uuid, text, date, integer, text, text[], passbell.on_occasion, integer);
 create or replace function passbell.give_once(
-    p_automation public.push_automations, p_program uuid, p_program_name text, p_date date, p_points integer,
-    p_message text, p_fields text[], p_person passbell.on_occasion, p_lock_milliseconds integer, p_deferred text,
+    p_automation public.push_automations, p_program uuid, p_date date, p_points integer, p_message text,
+    p_person passbell.on_occasion, p_lock_milliseconds integer, p_deferred text,
     out outcome text, out reason text, out locked boolean)
 language plpgsql
 set search_path = ''
@@ -138,13 +191,9 @@ begin
             perform passbell.award_gift(p_person.pass_id, p_points,
                                         case when v_birthday then 'Birthday ' || v_year else left(p_automation.name, 100) || ' ' || p_person.occasion end);
         end if;
-        if v_birthday and p_person.opted_in and p_fields <> '{}' then        -- the text with this member's name and the balance as it is now
-            update public.birthday_logs l
-               set message_sent = case when not (passbell.says_zero(m.fields, m.fallbacks) and (r.points is null or r.tier_points is null)
-                                                  and passbell.balance_unreadable(r.pass_id))
-                                       then passbell.render_message(m.layout, m.fields, m.fallbacks, r.points, r.first_name, r.last_name, r.tier_points, p_program_name) end
-              from passbell.compile_message(p_message) m, passbell.recipients r
-             where l.pass_id = p_person.pass_id and l.year = v_year and r.pass_id = p_person.pass_id;
+        if v_birthday and p_person.opted_in and p_message ~ '[{}]' then        -- the text with this member's name and the balance as it is now
+            update public.birthday_logs l set message_sent = passbell.member_text(p_person.pass_id, p_message)
+             where l.pass_id = p_person.pass_id and l.year = v_year;
         end if;
         perform passbell.hear_deferred(p_deferred);
         outcome := 'given';
@@ -320,7 +369,10 @@ begin
 end
 $$;
 
--- What earlier releases had twice.
+-- What earlier versions had.
+drop function if exists passbell.give_each(public.push_automations, uuid, text, date, integer, text, text[], passbell.on_occasion[], timestamptz);
+drop function if exists passbell.give_once(public.push_automations, uuid, text, date, integer, text, text[], passbell.on_occasion, integer);
+drop function if exists passbell.give_once(public.push_automations, uuid, text, date, integer, text, text[], passbell.on_occasion, integer, text);
 drop function if exists passbell.gift_member(uuid, text, integer, date, uuid, text, text[]);
 drop function if exists passbell.release_greetings(uuid, timestamptz);
 drop function if exists passbell.may_take_run(passbell.birthday_runs, double precision);

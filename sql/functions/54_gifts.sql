@@ -42,8 +42,7 @@ begin
         return;
     end if;
     select r.* into strict v_run from passbell.birthday_runs r where r.program_id = p_program and r.local_date = p_date for update;
-    select b.message, b.problem, c.fields into v_message
-      from passbell.birthday_greeting(v_program.birthday_message) b, passbell.compile_message(b.message) c;
+    v_message := passbell.birthday_greeting(v_program.birthday_message);
     select coalesce(array_agg(row(d.pass_id, d.pass_id, d.opted_in, null, null, null)::passbell.on_occasion order by d.pass_id), array[]::passbell.on_occasion[]),
            coalesce(max(d.todo), 0)
       into v_people, remaining
@@ -56,8 +55,7 @@ begin
              limit p_limit) d;
 
     with tried as materialized (
-        select e.* from passbell.give_each(null, p_program, v_program.name, p_date, greatest(v_program.birthday_reward_points, 0),
-                                           v_message.message, v_message.fields, v_people, p_until) e
+        select e.* from passbell.give_each(null, p_program, p_date, greatest(v_program.birthday_reward_points, 0), v_message.message, v_people, p_until) e
     ), mended as (
         delete from passbell.birthday_failures f
          using tried t

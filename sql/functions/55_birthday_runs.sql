@@ -6,8 +6,7 @@
 -- Due is every local date from the program's first day with the bot on, at most seven days back, that no run has
 -- completed; today only from birthday_send_at on, by the wall clock of the program's zone (a send time inside a DST gap
 -- comes when the clock has jumped over it; one that an overlap shows twice counts once, because the row is there). The
--- oldest date first. The insert decides who runs: of two daemons one gets the row back. A run whose worker died is
--- taken over when its lease has run out, one with failed awards when its pause is over.
+-- oldest date first. Which of two daemons gets a run: claim_run.
 --
 -- p_token, chosen anew by the caller for every claim, is noted on the run. With p_again the caller asks for an answer that
 -- was lost, or goes on after the database was away: the run that is held under the token is answered.
@@ -17,16 +16,14 @@ create or replace function passbell.claim_birthday_run(
 returns table (program_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
-set lock_timeout = '1s'         -- also what the change below is undone by, when the function returns
+set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
     v_now    constant timestamptz := passbell.now();
     v_token  constant uuid := passbell.enter_claim(p_token);
-    v_due    record;
-    v_began  timestamptz;
-    v_busy   uuid[] := array[]::uuid[];    -- programs of which another session holds a run: a person's, by hand, in an open transaction
-    v_wait   integer := 300;    -- milliseconds of waiting for those that are left
+    v_programs  uuid[];
+    v_dates     date[];
 begin
     perform passbell.require_birthday_guard();
     if p_again then
@@ -41,39 +38,19 @@ begin
     perform passbell.note_birthday_programs();
     perform passbell.close_birthday_runs();
 
-    for v_due in
-        select b.program_id, d.local_date::date as local_date
-          from (select g.program_id, g.birthday_send_at, w.since, v_now at time zone passbell.zone(g.timezone) as local_now
-                  from passbell.programs g
-                  join passbell.birthday_programs w on w.program_id = g.program_id
-                 where w.since is not null and g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null) b
-         cross join lateral generate_series(greatest(b.since, b.local_now::date - 7)::timestamp, b.local_now::date::timestamp, interval '1 day') as d (local_date)
-          left join passbell.birthday_runs r on r.program_id = b.program_id and r.local_date = d.local_date::date
-         where (d.local_date < b.local_now::date or b.local_now::time >= b.birthday_send_at)
-           and (r.program_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds))
-         order by d.local_date, b.program_id
-    loop
-        continue when v_due.program_id = any (v_busy);
-        v_began := clock_timestamp();
-        perform set_config('lock_timeout', v_wait || 'ms', true);
-        begin
-            perform passbell.enter_turns(array[v_due.program_id]);
-            insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, worker, lease_until, claim_token)
-            values (v_due.program_id, v_due.local_date, v_now, '-infinity', p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
-            on conflict (program_id, local_date) do update
-               set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
-             where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
-            returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
-        exception when lock_not_available then
-            v_busy := v_busy || v_due.program_id;
-            v_wait := greatest(10, v_wait - (extract(epoch from clock_timestamp() - v_began) * 1000)::integer);
-            continue;
-        end;
-        if found then
-            return next;
-            return;
-        end if;
-    end loop;
+    select array_agg(b.program_id order by d.local_date, b.program_id), array_agg(d.local_date::date order by d.local_date, b.program_id)
+      into v_programs, v_dates
+      from (select g.program_id, g.birthday_send_at, w.since, v_now at time zone passbell.zone(g.timezone) as local_now
+              from passbell.programs g
+              join passbell.birthday_programs w on w.program_id = g.program_id
+             where w.since is not null and g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null) b
+     cross join lateral generate_series(greatest(b.since, b.local_now::date - 7)::timestamp, b.local_now::date::timestamp, interval '1 day') as d (local_date)
+      left join passbell.birthday_runs r on r.program_id = b.program_id and r.local_date = d.local_date::date
+     where (d.local_date < b.local_now::date or b.local_now::time >= b.birthday_send_at)
+       and (r.program_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds));
+    return query
+        select c.subject, c.local_date, c.attempt
+          from passbell.claim_run(true, v_programs, v_programs, v_dates, p_worker, p_lease_seconds, v_token) c where c.subject is not null;
 end
 $$;
 

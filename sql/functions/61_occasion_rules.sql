@@ -6,7 +6,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-    v_text   constant text := upper(btrim(regexp_replace(p_occasion, '[\s\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]+', ' ', 'g')));
+    v_text   constant text := upper(btrim(passbell.plain_spaces(p_occasion)));
     v_rule   passbell.triggers;
     v_known  text;
 begin

@@ -197,6 +197,15 @@ begin
 end
 $$;
 
+-- Can due_by_day count the rule? Not one that an owner has put in the place of ours.
+create or replace function passbell.is_counted_by_day(p_occasion text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    select exists (select from passbell.triggers t where t.builtin and t.name in ('DORMANT', 'AFTER_VISIT', 'ANNIVERSARY', 'EVERY')
+                      and t.name = passbell.occasion_name(p_occasion))
+$$;
+
 -- What due_people (without proofs) would count on each day of a span, asked in one read instead of once per day, for the
 -- rules that come with passbell and would read all members or all visits each time. No rows for any other rule.
 create or replace function passbell.due_by_day(p_automation public.push_automations, p_first date, p_last date)
@@ -216,7 +225,7 @@ declare
     v_due         record;
 begin
     select * into v_occasion from passbell.parse_occasion(p_automation.occasion);
-    if v_occasion.trigger_name not in ('DORMANT', 'AFTER_VISIT', 'ANNIVERSARY', 'EVERY') then
+    if not passbell.is_counted_by_day(p_automation.occasion) then
         return;
     end if;
     select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_automation.target_query) a;
@@ -273,8 +282,7 @@ begin
     end if;
     v_today := passbell.local_date(v_automation.program_id);
     v_crossing := passbell.is_crossing(v_automation.occasion);
-    if exists (select from passbell.triggers t where t.builtin and t.name in ('DORMANT', 'AFTER_VISIT', 'ANNIVERSARY', 'EVERY')
-                  and t.name = passbell.occasion_name(v_automation.occasion)) then
+    if passbell.is_counted_by_day(v_automation.occasion) then
         return query
             select (v_today - n)::date, coalesce(d.due, 0)
               from generate_series(0, $2 - 1) n

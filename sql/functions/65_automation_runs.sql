@@ -2,25 +2,23 @@
 -- 52_daily_runs. The row in passbell.occasions is the proof that a message was due once.
 
 -- Takes the next run that is due, or nothing; called by every daemon. Due is today's local date of each automation that is
--- on, from send_at on; an earlier date needs no run of its own, because an occasion stays due for catch_up_days. The insert
--- decides who runs. A run whose worker died is taken over when its lease has run out; one whose rewards failed, when its
--- pause is over. p_token and p_again: as in claim_birthday_run.
+-- on, from send_at on; an earlier date needs no run of its own, because an occasion stays due for catch_up_days. Which of two
+-- daemons gets a run: claim_run. p_token and p_again: as in claim_birthday_run.
 drop function if exists passbell.claim_automation_run(uuid, double precision);
 create or replace function passbell.claim_automation_run(
     p_worker uuid, p_lease_seconds double precision default 60, p_token uuid default null, p_again boolean default false)
 returns table (automation_id uuid, local_date date, attempt integer)
 language plpgsql
 set search_path = ''
-set lock_timeout = '1s'         -- also what the change below is undone by, when the function returns
+set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
     v_now    constant timestamptz := passbell.now();
     v_token  constant uuid := passbell.enter_claim(p_token);
-    v_due    record;
-    v_began  timestamptz;
-    v_busy   uuid[] := array[]::uuid[];    -- programs of which another session holds a run: a person's, by hand, in an open transaction
-    v_wait   integer := 300;    -- milliseconds of waiting for those that are left
+    v_automations  uuid[];
+    v_programs     uuid[];
+    v_dates        date[];
 begin
     if p_again then
         update passbell.automation_runs r set lease_until = v_now + passbell.lease(p_lease_seconds)
@@ -31,40 +29,20 @@ begin
             return;
         end if;
     end if;
-    for v_due in
-        select a.id, a.program_id, w.local_now::date as local_date
-          from public.push_automations a
-          join passbell.programs g on g.program_id = a.program_id
-         cross join lateral (select v_now at time zone passbell.zone(g.timezone) as local_now) w
-          left join passbell.automation_runs r on r.automation_id = a.id and r.local_date = w.local_now::date
-         where a.is_on and not g.suspended and g.passkit_program_id is not null
-           and w.local_now::time >= a.send_at
-           and w.local_now::date between coalesce(a.starts_on, w.local_now::date) and coalesce(a.ends_on, w.local_now::date)
-           and passbell.is_send_day(a.send_days, w.local_now::date)
-           and (r.automation_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds))
-         order by a.id
-    loop
-        continue when v_due.program_id = any (v_busy);
-        v_began := clock_timestamp();
-        perform set_config('lock_timeout', v_wait || 'ms', true);
-        begin
-            perform passbell.enter_turns(array[v_due.program_id]);
-            insert into passbell.automation_runs as r (automation_id, local_date, program_id, started_at, worker, lease_until, claim_token)
-            values (v_due.id, v_due.local_date, v_due.program_id, v_now, p_worker, v_now + passbell.lease(p_lease_seconds), v_token)
-            on conflict (automation_id, local_date) do update
-               set worker = excluded.worker, lease_until = excluded.lease_until, claim_token = excluded.claim_token
-             where passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds)
-            returning r.automation_id, r.local_date, r.attempt into automation_id, local_date, attempt;
-        exception when lock_not_available then
-            v_busy := v_busy || v_due.program_id;
-            v_wait := greatest(10, v_wait - (extract(epoch from clock_timestamp() - v_began) * 1000)::integer);
-            continue;
-        end;
-        if found then
-            return next;
-            return;
-        end if;
-    end loop;
+    select array_agg(a.id order by a.id), array_agg(a.program_id order by a.id), array_agg(w.local_now::date order by a.id)
+      into v_automations, v_programs, v_dates
+      from public.push_automations a
+      join passbell.programs g on g.program_id = a.program_id
+     cross join lateral (select v_now at time zone passbell.zone(g.timezone) as local_now) w
+      left join passbell.automation_runs r on r.automation_id = a.id and r.local_date = w.local_now::date
+     where a.is_on and not g.suspended and g.passkit_program_id is not null
+       and w.local_now::time >= a.send_at
+       and w.local_now::date between coalesce(a.starts_on, w.local_now::date) and coalesce(a.ends_on, w.local_now::date)
+       and passbell.is_send_day(a.send_days, w.local_now::date)
+       and (r.automation_id is null or passbell.run_is_free(r.completed_at, r.lease_until, r.not_before, p_lease_seconds));
+    return query
+        select c.subject, c.local_date, c.attempt
+          from passbell.claim_run(false, v_automations, v_programs, v_dates, p_worker, p_lease_seconds, v_token) c where c.subject is not null;
 end
 $$;
 

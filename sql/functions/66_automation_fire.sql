@@ -77,7 +77,7 @@ begin
             v_limit := 500;
         end if;
         with tried as materialized (
-            select e.* from passbell.give_each(v_automation, v_automation.program_id, null, p_date, v_automation.reward_points, null, null,
+            select e.* from passbell.give_each(v_automation, v_automation.program_id, p_date, v_automation.reward_points, null,
                                                v_people[1 : coalesce(v_limit, cardinality(v_people))],
                                                coalesce(p_until, clock_timestamp() + make_interval(secs => p_seconds))) e
         ), mended as (

@@ -10,11 +10,10 @@ as $$
 declare
     v_condition   text;
     v_parameters  text[];
-    v_message     record;
 begin
     perform passbell.require_program(p_program);
     perform passbell.require_target(p_program, p_target);
-    v_message := passbell.compile_message(p_message);
+    perform passbell.compile_message(p_message);
     if not exists (select from passbell.parse_target(p_target) t where t.segment = 'CSV') then
         select a.condition, a.parameters into v_condition, v_parameters from passbell.audience_condition(p_target) a;
     end if;
@@ -33,12 +32,7 @@ begin
         in_audience := false;
     end if;
     return query
-        select r.pass_id, r.external_id, r.first_name,
-               case when passbell.says_zero(v_message.fields, v_message.fallbacks) and (r.points is null or r.tier_points is null)
-                         and passbell.balance_unreadable(r.pass_id) then null
-                    else passbell.render_message(v_message.layout, v_message.fields, v_message.fallbacks,
-                                                 r.points, r.first_name, r.last_name, r.tier_points, g.name) end,
-               g.name, sample_message.in_audience
+        select r.pass_id, r.external_id, r.first_name, passbell.member_text(r.pass_id, p_message), g.name, sample_message.in_audience
           from passbell.recipients r
           join passbell.programs g on g.program_id = r.program_id
          where r.pass_id = sample_message.pass_id

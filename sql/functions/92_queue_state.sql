@@ -78,7 +78,7 @@ as $$
     union all
     select 'unserved', a.account, (not a.served and (a.enabled or not exists (select from passbell.accounts x where x.account = a.account)))::integer * a.programs from account a where a.account <> '' or a.programs > 0
     union all
-    select 'workers', null, count(*) from passbell.workers w where w.heartbeat_at > clock_timestamp() - interval '30 seconds'
+    select 'workers', null, passbell.daemons_running()
     union all
     select 'undelivered', d.outcome || '/' || d.reason, count(*)
       from passbell.deliveries d

@@ -16,16 +16,4 @@ select r.import_id, i.program_id, r.row_number, r.result, r.column_name, r.value
  where (select has_table_privilege('passbell.settings', 'select')) or i.program_id in (select passbell.admin_programs());
 comment on view public.member_import_rows is 'What became of each row of a member import.';
 
-do $$
-declare
-    v_role  text;
-begin
-    revoke all on public.push_list_problems, public.member_import_rows from public;
-    for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
-        execute format('revoke all on public.push_list_problems, public.member_import_rows from %I', v_role);
-        if v_role <> 'anon' then
-            execute format('grant select on public.push_list_problems, public.member_import_rows to %I', v_role);
-        end if;
-    end loop;
-end
-$$;
+select passbell.open_to_people('select', 'public.push_list_problems'), passbell.open_to_people('select', 'public.member_import_rows');

@@ -36,6 +36,7 @@ MEANT = (
     # The text comes from the owner's segments and from our own words; parameters are bound, names go through %I.
     ("apply_import_rows_together", "is not sanitized"),
     ("grant_to", "is not sanitized"),
+    ("open_to_people", "is not sanitized"),
     ("match_list", "is not sanitized"),
     ("admin_programs", "does not exist"),
     ("award_trial", "is not sanitized"),
