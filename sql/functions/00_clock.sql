@@ -1,8 +1,7 @@
--- The clock of every rule. The database's own, unless passbell.now is set: then time stands where the setting put it.
--- Tests and backtests set it. Any login can, so it counts only where the statement runs under the owner of this schema or
--- a superuser: the clock decides about quiet hours, caps, leases and retention. Inside one transaction it does not move.
--- In plpgsql, because a function in SQL is parsed and planned at every call from one in plpgsql, and this one is called by
--- all of them: 3 µs instead of 60.
+-- The time that every rule asks for: the database's clock, or the time in the setting passbell.now. Tests and backtests set it.
+-- Any login can set it, and the time decides about quiet hours, caps, leases and retention; so the setting counts only if the
+-- statement runs under the owner of this schema or a superuser. Inside one transaction the time does not move.
+-- Written in plpgsql: a SQL function that is called from plpgsql is parsed and planned at every call, 60 µs instead of 3.
 create or replace function passbell.now() returns timestamptz
 language plpgsql stable parallel safe
 set search_path = ''
@@ -13,8 +12,8 @@ begin
 end
 $$;
 
--- The time in passbell.now, or NULL where it does not count. Asked of the role that the request was made under, as
--- acts_for_server does: current_user is the owner in every SECURITY DEFINER function.
+-- The time in passbell.now, or NULL where it does not count. The role of the request decides, as in acts_for_server, because
+-- current_user is the owner in every SECURITY DEFINER function.
 create or replace function passbell.moved_clock() returns timestamptz
 language plpgsql stable parallel safe
 set search_path = ''
@@ -46,7 +45,7 @@ set search_path = ''
 as $$ select clock_timestamp() - statement_timestamp() > interval '10 seconds' $$;
 
 -- How long a lease lasts: what the caller asks for, from 0 seconds to one hour (the limit of PASSBELL_LEASE_SECONDS); a
--- minute for NULL. Longer ones, infinity and NaN would keep work from every other daemon. Disappears into its caller.
+-- minute for NULL. A longer one, infinity and NaN would keep work from every other daemon. Inlined into its caller.
 create or replace function passbell.lease(p_seconds double precision) returns interval
 language sql immutable
 as $$
@@ -65,10 +64,9 @@ begin
 end
 $$;
 
--- What people mean by a zone, as PostgreSQL names it; NULL if it is not known. 'GMT+2' and 'UTC-05:30' are hours ahead of and
--- behind UTC, as people write them: PostgreSQL takes them for POSIX, where the sign is the other way round, and so it
--- takes any other word with a sign and a number, which is not understood here. The official Etc/GMT-2 stays what it is.
--- A bare city is the zone that ends in it.
+-- PostgreSQL's name of the zone that a person typed; NULL if it is not known. People write 'GMT+2' and 'UTC-05:30' for hours
+-- ahead of and behind UTC. PostgreSQL reads them by POSIX, where the sign is reversed, so they are translated. Any other word
+-- with a sign and a number is not understood. The official Etc/GMT-2 stays what it is. A bare city is the zone that ends in it.
 create or replace function passbell.known_zone(p_name text) returns text
 language plpgsql stable
 set search_path = ''

@@ -3,7 +3,7 @@
 
 -- The expression that reads a host column as the type we work with; a NULL of that type where the column is missing.
 -- A plain cast where that cannot fail, so that the usual column costs nothing; else one of 07_reading, which gives NULL for
--- a value that cannot be read. A number that is none (NaN) or fits nowhere is NULL as well. A time without a zone is UTC.
+-- a value that cannot be read. NaN and a number outside the type are NULL as well. A time without a zone is UTC.
 create or replace function passbell.host_column(p_table text, p_alias text, p_column text, p_type text) returns text
 language sql stable
 set search_path = ''

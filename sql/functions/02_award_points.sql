@@ -1,6 +1,6 @@
 -- Builds passbell.award_points(pass_id, points, note) around the host's award function that works. The host reports
--- failure by *returning* {"success": false, "error": …}; the wrapper raises it instead, so that a failed award undoes the
--- transaction it stands in. Returns the new balance if the host tells it. Raises PB502 with the host's reason.
+-- failure by *returning* {"success": false, "error": …}; the wrapper raises it instead, so that a failed award undoes
+-- its transaction. Returns the new balance if the host tells it. Raises PB502 with the host's reason.
 --
 -- Which function works is found out by trying (award_trial): the platform has shipped one that always raises beside a twin
 -- that does the work. If there is no member to try it with, the order is that of the names. If the chosen function
@@ -15,7 +15,7 @@ declare
     v_names  text[] := array[]::text[];
     v_body   text;
 begin
-    -- One that the operator wrote stays.
+    -- A function that the operator wrote stays.
     if exists (select from pg_catalog.pg_proc p
                 where p.oid = to_regprocedure('passbell.award_points(uuid,integer,text)') and p.prosrc not like '%the pass is not there any more%') then
         return;
@@ -147,7 +147,7 @@ begin
                     detail := case when works then null else coalesce(v_answer ->> 'error', v_answer ->> 'message', 'it refused without a reason') end;
                 when lock_not_available then
                     detail := 'its trial would have had to wait';
-                when query_canceled then      -- strikes once per statement: no second one is tried without it
+                when query_canceled then      -- a time-out strikes once per statement: another trial would run without one
                     works := false;
                     detail := 'its trial took too long';
                     v_late := true;
@@ -162,9 +162,8 @@ begin
 end
 $$;
 
--- Awards from before passbell remembered them: a gift's log row and its transaction carry the same instant. What the pass
--- did before is the last visit before the gift, else the day on which its member came. If the gift has moved last_updated, the
--- member was away.
+-- Stores awards that were given before passbell kept them: a gift's log row and its transaction have the same instant. The
+-- member's activity before the gift is the last visit before it, else the day on which the member joined.
 create or replace function passbell.backfill_awards() returns void
 language plpgsql
 set search_path = ''

@@ -6,7 +6,7 @@
 --                                            same, and would stop the platform from deleting a program
 --
 -- The view filters inside itself, because PostgreSQL 14 has no security_invoker; the relations run in the caller's name,
--- under the platform's own row security. It asks the host and not passbell.recipients, so that an operator can replace that.
+-- under the platform's own row security. It reads the host's tables and not passbell.recipients, which an operator may replace.
 create or replace function passbell.build_people_views() returns void
 language plpgsql
 set search_path = ''
@@ -44,7 +44,7 @@ begin
 end
 $fn$;
 
--- A relation, there and back: from a row of p_many to its row of p_one, and from that to all that are its own.
+-- A relation in both directions: from a row of p_many to its row of p_one, and from that row to all of its rows in p_many.
 drop function if exists passbell.build_relation(text, text, text, boolean);
 create or replace function passbell.build_relation(p_one text, p_many text, p_key text, p_reference text) returns void
 language plpgsql
@@ -56,7 +56,7 @@ begin
 end
 $$;
 
--- One way: a function named after the table it leads to. A function of the host's under that name stays. PostgREST takes
+-- One direction: a function named after the table it leads to. A function of the host's under that name stays. PostgREST takes
 -- `rows 1` for one row, anything else for a list.
 create or replace function passbell.build_way(p_to text, p_from text, p_query text, p_rows integer) returns void
 language plpgsql
@@ -68,7 +68,7 @@ begin
     if to_regprocedure(v_signature) is not null and coalesce(obj_description(to_regprocedure(v_signature), 'pg_proc'), '') not like 'Relation for%' then
         return;
     end if;
-    -- A view may stand in the table's place by now: its rows are another type, and the function keeps that of the old one.
+    -- If a view has replaced the table, its rows have another type, and the function would still return the old one.
     if exists (select from pg_catalog.pg_proc p where p.oid = to_regprocedure(v_signature) and p.prorettype <> to_regtype(p_to)) then
         execute format('drop function %s', v_signature);
     end if;

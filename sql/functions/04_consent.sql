@@ -8,8 +8,8 @@ as $$
 $$;
 
 -- Does row security keep rows of a table of the host's from the owner of passbell's views (FORCE ROW LEVEL SECURITY, or a table of
--- another owner)? Then what is not seen there may be there all the same. Half a sentence with the remedy, or NULL. As the owner, because
--- it is the owner's view that matters.
+-- another owner)? Then rows may exist that are not seen. Returns half a sentence with the remedy, or NULL. Runs as the owner, because
+-- the views read with the owner's rights.
 create or replace function passbell.hidden_words(p_table text) returns text
 language plpgsql stable
 security definer
@@ -24,7 +24,7 @@ begin
 end
 $$;
 
--- The same where not one row of the table is seen.
+-- hidden_words of a table of which no row is seen; NULL if one is, and of an empty table without row security.
 create or replace function passbell.all_hidden(p_table text) returns text
 language plpgsql stable
 security definer
@@ -41,8 +41,8 @@ begin
 end
 $$;
 
--- Is all of users or passes_master hidden? Asked at every claim of a chunk, for the moment until look_at_consent has noticed: where
--- nothing hides rows it is one call that reads no table.
+-- Is all of users or passes_master hidden? Every claim of a chunk asks, because look_at_consent notices only at its next turn. Where
+-- nothing hides rows, no table is read.
 create or replace function passbell.members_are_hidden() returns boolean
 language plpgsql stable
 security definer
@@ -67,19 +67,19 @@ begin
 end
 $$;
 
--- Can passbell still read who opted out? Opt-outs without effect are the worst that can happen here. So if something hides
--- them, everything stops until that is mended: no campaign starts, no chunk is handed out, previews refuse. Answers one
--- sentence with the remedy, or NULL. Three things hide them:
+-- Can passbell still read who opted out? A message to a member who opted out is the worst that can happen here. So if
+-- something hides opt-outs, everything stops until it is mended: no campaign starts, no chunk is handed out, previews refuse.
+-- Returns one sentence with the remedy, or NULL. Three things hide them:
 --
 --   a column on the way to them (is_consent_column), or its table, was renamed or dropped: the platform writes its opt-outs
 --   somewhere else by now, and migrate would build a view that takes every member for opted in;
 --   the adapter is gone: DROP TABLE … CASCADE takes the views along;
 --   row security on public.users hides rows from the owner (FORCE ROW LEVEL SECURITY, or another owner than passbell's):
---   no row is visible there, or passes belong to people whose rows are not (a sample of a thousand passes is checked). Likewise, that
---   all of public.passes_master is hidden: each member would look like one who is gone.
+--   no row is visible there, or passes belong to people whose rows are not (a sample of a thousand passes is checked). All
+--   of public.passes_master hidden stops everything as well: each member would look deleted.
 --
--- Asked by the campaign loop at every turn, at start and hourly by every daemon, by previews, check and migrate. As the
--- owner, because it is the owner's view that matters.
+-- The campaign loop asks at every turn, every daemon at its start and once an hour; so do previews, check and migrate. Runs
+-- as the owner, because the views read with the owner's rights.
 create or replace function passbell.consent_trouble() returns text
 language plpgsql stable
 security definer
@@ -130,7 +130,7 @@ begin
 end
 $$;
 
--- Keeps passbell.settings.consent_problem true, which the claims of chunks read.
+-- Keeps passbell.settings.consent_problem up to date, which the claims of chunks read.
 create or replace function passbell.look_at_consent() returns text
 language plpgsql
 set search_path = ''

@@ -1,5 +1,5 @@
--- An owner's push_campaigns that says `message` where we say message_text: a form fills in one of them, and both say the
--- same. Made only where that column is there. Before passbell_guard, in the order of the triggers' names.
+-- For a push_campaigns of the owner's that has a column `message` beside our message_text: a form fills in one of them, and
+-- both get the same text. Runs before passbell_guard, because triggers run in the order of their names.
 do $$
 begin
     if not passbell.has_column('public.push_campaigns', 'message') then

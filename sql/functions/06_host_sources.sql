@@ -1,6 +1,6 @@
--- From which columns of the host the adapters read what segments and texts use, and for how many members on a phone:
--- `instead` of them the second source is read, of `missing` nothing is known, of `unreadable` the cell cannot be read
--- (07_reading). For `passbell check`; reads each member once.
+-- The columns of the host that segments and texts are read from, with the number of members on a phone: for `instead` of
+-- them the second source is read, for `missing` nothing is known, for `unreadable` the cell cannot be read (07_reading).
+-- For `passbell check`; reads each member once.
 create or replace function passbell.host_sources()
 returns table (what text, source text, members bigint, instead bigint, missing bigint, unreadable bigint)
 language plpgsql stable

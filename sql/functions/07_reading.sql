@@ -74,8 +74,8 @@ exception when data_exception then
 end
 $$;
 
--- Did the member come? Earning and redeeming are visits; an adjustment, an installation, what was taken back or expired is
--- none, nor is an unknown word.
+-- Is a transaction a visit? Earning and redeeming are. An adjustment, an installation, a reversal, an expiry and an unknown
+-- word are not.
 create or replace function passbell.is_visit(p_action text) returns boolean
 language sql immutable parallel safe
 as $$

@@ -1,4 +1,4 @@
--- Stands before every write to push_campaigns. People (a form, SQL, the API) may insert DRAFT or PENDING and move a
+-- Checks every write to push_campaigns. People (a form, SQL, the API) may insert DRAFT or PENDING and move a
 -- campaign along the legal edges; the counters and times belong to the engine, whose functions say so
 -- (93_callers). A form that writes a whole row back therefore does no harm: what is not the person's to set
 -- keeps its value. Raises PB422 for an illegal edge and for editing an order that has started.
@@ -64,7 +64,7 @@ begin
         new.created_by := left(new.created_by, 200);
     end if;
 
-    -- PostgreSQL knows 'infinity', the year 294276 and NaN (more than 0 there); those who read campaigns do not.
+    -- PostgreSQL knows 'infinity', the year 294276 and NaN (more than 0 there); the programs that read campaigns do not.
     if new.scheduled_at is distinct from old.scheduled_at and not new.scheduled_at between '1970-01-01' and '9999-12-30' then
         raise exception 'scheduled_at is a time up to the year 9999, or empty for at once, not %.', new.scheduled_at using errcode = 'PB400';
     end if;

@@ -1,4 +1,4 @@
--- The order is broken: nothing was sent and nothing will be. Called by the claim and by the list loader.
+-- Fails a campaign whose order is broken: nothing was sent, and nothing will be. Called by the claim and by the list loader.
 create or replace function passbell.fail_campaign(p_campaign uuid, p_detail text) returns void
 language plpgsql
 set search_path = ''
@@ -12,7 +12,7 @@ begin
 end
 $$;
 
--- Held for a person to look at; resuming it sends it. Used for stale schedules, double submits, wrong regions.
+-- Pauses a campaign for a person to decide; resuming it sends it. Used for stale schedules, double submits, wrong regions.
 create or replace function passbell.hold_campaign(p_campaign uuid, p_detail text) returns void
 language plpgsql
 set search_path = ''

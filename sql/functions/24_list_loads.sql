@@ -1,7 +1,7 @@
 -- Loading lists: by a daemon from a URL (claim_campaign, renew, loaded or failed), or by a caller that has the file
 -- (draft, pages, submit). Either way all pages, and the mark that they are complete, come in one transaction.
 
--- The loader is still at it. False if another daemon holds the load by now, or the campaign was cancelled.
+-- Renews the lease of a load. False if another daemon holds the load by now, or the campaign was cancelled.
 create or replace function passbell.renew_list_load(p_campaign uuid, p_claim_token uuid, p_lease_seconds numeric) returns boolean
 language plpgsql
 set search_path = ''
@@ -27,7 +27,7 @@ $$;
 
 drop function if exists passbell.release_list_orphans(uuid, uuid[]);
 
--- The loader is about to write the pages, in this transaction: what an earlier try has left is gone. Raises PB412 if
+-- Called before the loader writes the pages, in the same transaction: removes the pages of an earlier try. Raises PB412 if
 -- another daemon holds the load.
 create or replace function passbell.begin_list(p_campaign uuid, p_claim_token uuid) returns void
 language plpgsql
@@ -45,7 +45,7 @@ begin
 end
 $$;
 
--- The encoding that the order of a list names, for the daemon that has begun it: its role reads no order.
+-- The encoding that the order of a list names, for the daemon that loads it: its role may not read orders.
 create or replace function passbell.list_encoding(p_campaign uuid, p_claim_token uuid) returns text
 language sql stable
 set search_path = ''
@@ -70,8 +70,8 @@ begin
 end
 $$;
 
--- The list could not be had. A trouble that may pass is tried again, three times in all; then the campaign fails with
--- the sentence.
+-- The list could not be downloaded or read. An error that may pass (p_again) is tried again, three times in all; then the
+-- campaign fails with the sentence.
 create or replace function passbell.list_failed(p_campaign uuid, p_claim_token uuid, p_detail text, p_again boolean) returns void
 language plpgsql
 set search_path = ''

@@ -18,7 +18,7 @@ begin
 end
 $$;
 
--- May strangers create objects in a schema of the host's? Then passbell's functions do not look into it (99_grants).
+-- May every login create objects in a schema of the host's? Then passbell's functions do not look into it (99_grants).
 create or replace function passbell.is_open_schema(p_schema name) returns boolean
 language sql stable
 set search_path = ''
@@ -29,7 +29,7 @@ as $$
                       and (a.grantee = 0 or exists (select from pg_catalog.pg_roles r where r.oid = a.grantee and r.rolname in ('anon', 'authenticated'))))
 $$;
 
--- Why a function of the host does not find what it names without a schema, and what to do; NULL where that is not it.
+-- Why a function of the host does not find what it names without a schema, and the remedy; NULL for any other error.
 create or replace function passbell.unseen_words(p_sqlstate text) returns text
 language plpgsql stable
 set search_path = ''
@@ -56,9 +56,9 @@ begin
 end
 $$;
 
--- Lets the host's deferred rules speak now, about what was written so far: in the subtransaction of the one that they refuse. At the
--- commit they would undo what was done for the others as well. Afterwards they are deferred again, because a function of the
--- host may write in an order that needs it. p_rules: deferred_rules(), asked once for many.
+-- Checks the host's deferred rules now, in the subtransaction of one person or row, so that a refusal undoes that one alone. At
+-- the commit it would undo the others as well. Afterwards the rules are deferred again, because a function of the host may
+-- write in an order that needs it. p_rules: deferred_rules(), asked once for many.
 create or replace function passbell.hear_deferred(p_rules text) returns void
 language plpgsql
 set search_path = ''
@@ -71,7 +71,7 @@ begin
 end
 $$;
 
--- The sentence about an error that came while p_doing ("to start this campaign").
+-- The sentence about an error; p_doing says what was tried ("to start this campaign").
 create or replace function passbell.refusal(p_doing text, p_sqlstate text, p_message text) returns text
 language plpgsql stable
 set search_path = ''
@@ -102,7 +102,7 @@ begin
 end
 $$;
 
--- A conflict that a stricter isolation level asks to solve by doing everything again. Under READ COMMITTED there is none.
+-- A conflict after which a transaction of a stricter isolation level has to be run again. READ COMMITTED has none.
 create or replace function passbell.is_conflict(p_sqlstate text) returns boolean
 language plpgsql stable
 set search_path = ''
@@ -139,9 +139,9 @@ begin
 end
 $$;
 
--- A rule of the host's hung while passes of a campaign were claimed: that campaign rests for six times as long as it took,
--- twice as long each time. Where one of the same program rests for that already, all of the program do: each costs the
--- claims of the others so much time.
+-- A rule of the host's hung while passes of a campaign were claimed: that campaign is set aside for six times as long as the
+-- claim took, and twice as long each time. If another campaign of the program is aside for that already, all of the program
+-- are, because each of them would delay the claims of other programs by as much.
 create or replace function passbell.put_hanging_aside(p_campaign uuid, p_program uuid, p_message text) returns void
 language plpgsql
 set search_path = ''

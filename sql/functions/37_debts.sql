@@ -24,7 +24,7 @@ begin
         perform passbell.pay_counts(v_campaign);
         v_count := v_count + 1;
         if passbell.has_run_long() then
-            -- What hangs for one campaign of a program hangs for all: they rest together, for the sake of the others.
+            -- A rule that hangs for one campaign of a program hangs for all of them: they rest together, and other programs go on.
             update passbell.set_aside a
                set next_look_at = greatest(a.next_look_at, passbell.now() + 4 * (clock_timestamp() - statement_timestamp()))
               from public.push_campaigns c, public.push_campaigns v

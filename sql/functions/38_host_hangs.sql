@@ -1,16 +1,15 @@
--- What the host has built may hang where work is chosen for all programs: a view in the place of programs, a function of its
--- row security. The daemon's calls are cut (Database.fetch, cut_after). What was cut is noted in passbell.host_hangs, and
--- then the others go on without it:
+-- A view or a row security function of the host's may hang where work is chosen for all programs. The daemon's calls are cut
+-- then (Database.fetch, cut_after). The relation is noted in passbell.host_hangs, and the next calls go on without it:
 --
 --   programs        the programs are read one at a time into passbell.program_copies, and work is chosen by the copies. One that
 --                   hangs by itself costs one claim its time at each look; its campaigns are set aside with the sentence
 --   users           opt-outs cannot be read, so nothing is sent (04_consent)
 --   push_campaigns  the orders themselves cannot be read, so none starts
 --
--- Each is tried again with growing pauses. The last two are one relation for all tenants: nothing of it can be left out.
+-- Each is tried again with growing pauses. users and push_campaigns are one table for all tenants: no part can be left out.
 
--- The programs as the choice of work sees them. Without a search path, so that it disappears into the query: where nothing
--- hangs that is passbell.programs, and the copies are not looked at. A program whose row cannot be read has none.
+-- The programs as the choice of work sees them: passbell.programs, or their copies while it hangs. A program whose row cannot
+-- be read is missing. Without a search path, so that it is inlined and only one of the two is read.
 create or replace function passbell.known_programs()
 returns table (program_id uuid, name text, account text, passkit_account text, passkit_program_id text, suspended boolean,
                timezone text, push_window_start time, push_window_end time)
@@ -25,7 +24,7 @@ as $$
      where c.hangs_since is null and exists (select from passbell.host_hangs h where h.relation = 'programs')
 $$;
 
--- Is the program unknown only because the copies are being made just now? What is in hand goes on for that moment.
+-- Is the program unknown only because its copy is not made yet? Chunks that are handed out go on for that moment.
 create or replace function passbell.is_not_copied(p_program uuid) returns boolean
 language sql stable
 set search_path = ''
@@ -34,7 +33,7 @@ as $$
        and not exists (select from passbell.program_copies c where c.program_id = p_program)
 $$;
 
--- Was the call cut by its time-out, and not by a person or by a daemon that stops? It struck after seconds then.
+-- Was the call cut by its time-out, and not by a person or by a daemon that stops? A time-out strikes after seconds.
 create or replace function passbell.was_cut() returns boolean
 language sql volatile
 set search_path = ''
@@ -51,7 +50,7 @@ as $$
      order by m.n limit 1
 $$;
 
--- Notes that a relation was not read in time. One look counts once, however many sessions it has kept.
+-- Notes that a relation was not read in time. A look counts once, however many sessions were cut in it.
 create or replace function passbell.note_hang(p_relation text, p_message text, p_context text) returns void
 language plpgsql
 set search_path = ''

@@ -1,6 +1,5 @@
--- A daemon says hello: enters itself, sets the account's rate and what previews count with, and takes back at once
--- what a dead predecessor on the same machine still holds (same boot and pid namespace, no such process any more:
--- p_alive lists the processes the caller can see). Leases of daemons elsewhere run out by themselves.
+-- Registers a daemon, and sets the account's rate and the cap that previews count with. The daemon then buries dead workers of
+-- its own machine (neighbours, bury_workers); leases of daemons elsewhere run out by themselves.
 create or replace function passbell.register_worker(
     p_worker uuid, p_host text, p_pid integer, p_process text, p_version text, p_account text, p_rate numeric, p_daily_cap integer) returns void
 language plpgsql
@@ -46,7 +45,7 @@ begin
 end
 $$;
 
--- Frees chunks that no running daemon holds.
+-- Frees chunks that no running daemon holds; free_chunks says how.
 --
 -- A claim of an unregistered worker is treated as abandoned: a daemon registers before it claims, and hands everything back
 -- before it leaves. It happens if a daemon was killed while its last transaction was under way: the transaction committed
@@ -117,8 +116,8 @@ begin
 end
 $$;
 
--- A daemon stops. What it still holds is a list that was loading, or came with a claim whose answer was lost: it is free at
--- once, and a list's try does not count.
+-- A daemon stops. It may still hold a list that was loading, or a claim whose answer was lost: both are free at once, and the
+-- try of a list does not count.
 create or replace function passbell.unregister_worker(p_worker uuid) returns void
 language sql
 set search_path = ''

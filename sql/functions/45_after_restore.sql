@@ -78,7 +78,7 @@ begin
         return next;
     end loop;
 
-    -- Dates that a daemon may have greeted, and will run again.
+    -- Dates that a daemon may have greeted since the snapshot, and will run again.
     for v_found in
         select b.program_id, d.local_date::date as local_date, m.message, r.campaign_id, old.status as was
           from (select g.program_id, g.birthday_message, g.birthday_send_at, w.since as first_date,

@@ -1,4 +1,4 @@
--- What every order is held to before it is written, whichever way it comes: SQL, RPC, the command line, the API, the page.
+-- The rules that every order has to pass before it is written, from SQL, RPC, the command line, the API or the page.
 -- Raises PB423 for a suspended program, PB410 for a time more than a minute in the past, PB400 for an audience that this
 -- kind of program does not have.
 create or replace function passbell.require_order(p_program uuid, p_target text, p_scheduled_at timestamptz) returns void
@@ -20,8 +20,8 @@ begin
 end
 $$;
 
--- Is the audience of an order named? NULL and blank are a variable that was not set, and everybody is a word of its own: ALL.
--- A column that is left empty still means everybody; nothing fills that in on the way. Raises PB400.
+-- Refuses (PB400) an order whose audience is NULL or blank, which is usually a variable that was not set; ALL names everybody.
+-- In the table an empty target_query still means everybody.
 create or replace function passbell.require_audience(p_target text) returns void
 language plpgsql immutable
 set search_path = ''

@@ -162,7 +162,7 @@ as $$
     select round(p_reachable * passbell.holdout_share(p_program, passbell.names_members(p_target), p_percent) / 100)::bigint
 $$;
 
--- Inserts a campaign. With p `expected` (the number that a preview showed) it refuses with PB409 if the audience has
+-- Inserts a campaign. With `expected` (the number that a preview showed) it refuses with PB409 if the audience has
 -- changed since; the message has the new number.
 create or replace function public.push_send(
     program_id uuid, message text, target text default 'ALL', name text default null,

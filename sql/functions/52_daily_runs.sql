@@ -281,7 +281,7 @@ $$;
 
 -- ── the campaign of the day ──────────────────────────────────────────────────────────────────────────────────
 
--- Makes the campaign of a run, still without anybody in it. p_automation NULL is the birthday bot.
+-- Makes the campaign of a run, still without recipients. p_automation NULL is the birthday bot.
 create or replace function passbell.begin_day_campaign(
     p_automation public.push_automations, p_program uuid, p_date date, p_message text, p_status text, p_detail text) returns public.push_campaigns
 language plpgsql

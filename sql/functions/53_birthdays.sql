@@ -1,4 +1,4 @@
--- Whose birthday is it? Everything here only reads.
+-- Members whose birthday it is. Everything here only reads.
 
 -- Refuses (PB422) unless UNIQUE (pass_id, year) guards birthday_logs: it ensures that a gift is given once, across
 -- restarts, daemons and other writers. Called before every gift.
@@ -126,8 +126,8 @@ begin
 end
 $$;
 
--- A value as a text shows it: control characters become spaces, nothing but spaces is NULL. No search path of its own,
--- so that it disappears into the query that calls it.
+-- A value as a text shows it: control characters become spaces, nothing but spaces is NULL. Without a search path of its own
+-- it is inlined into the query that calls it.
 create or replace function passbell.clean_value(p_value text) returns text
 language sql immutable
 as $$
@@ -136,7 +136,7 @@ as $$
                                         else pg_catalog.left(p_value, 200) end), '')
 $$;
 
--- One member's text from the layout chosen for the values that are there; names already clean. Disappears like clean_value.
+-- One member's text from the layout chosen for the values that are there; names already clean. Inlined like clean_value.
 create or replace function passbell.fill_layout(
     p_layout text, p_gap boolean, p_points bigint, p_first_name text, p_last_name text, p_tier_points bigint) returns text
 language sql stable

@@ -185,6 +185,7 @@ as $$
                        from passbell.automation_runs r where r.automation_id = p_automation order by r.local_date desc limit 1), false)
 $$;
 
+-- Is the rule of the occasion one that comes with passbell?
 create or replace function passbell.is_builtin(p_occasion text) returns boolean
 language sql stable
 set search_path = ''

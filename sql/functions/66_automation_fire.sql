@@ -98,7 +98,7 @@ begin
           from tried t;
         remaining := remaining - due;
         v_coming := v_coming - coalesce(cardinality(v_passes), 0);
-        if remaining = 0 then       -- who has come back since is not on occasion any more
+        if remaining = 0 then       -- members who have come back since are not due any more
             delete from passbell.occasion_failures f
              where f.automation_id = p_automation and (f.local_date < p_date or f.local_date = p_date and f.attempt < v_run.attempt);
         end if;

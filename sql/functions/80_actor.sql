@@ -1,6 +1,6 @@
 -- Who acts through the HTTP API, for created_by and "Paused by …": until the end of the transaction passbell.caller()
--- answers this name. It is put where Supabase's API layer puts its user; no right hangs on it, because rights are asked
--- only of the role `authenticated`.
+-- answers this name. It is put where Supabase's API layer puts its user. No right depends on it: rights are judged
+-- only for the role `authenticated`.
 create or replace function passbell.act_as(p_name text) returns void
 language sql
 set search_path = ''

@@ -62,8 +62,8 @@ as $$
      limit 50
 $$;
 
--- Own accounts under the name of their limit, for there may be several; the others under their own. What sends nothing
--- comes first.
+-- PassKit accounts with their rate and breaker. The daemons' own accounts go by the name of their limit, because there may be
+-- several; those of passbell.accounts by their name. Accounts that send nothing come first.
 drop function if exists passbell.account_list();
 create function passbell.account_list()
 returns table (account text, rate_per_second numeric, rate_now numeric, breaker text, breaker_kind text, breaker_reason text, opened_at timestamptz,

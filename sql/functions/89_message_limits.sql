@@ -1,9 +1,9 @@
 -- How often is enough, as the page, the API and the command line change it: columns of the host's programs. What they mean is
 -- in 29_contact_policy and 04_consent.
 
--- Changes those that are given, by the names of the columns; null is no limit. push_consent has to be said: nothing in its
--- place would turn OPT_IN off for all who did not answer. Written with the
--- rights of the schema's owner, because `passbell web` may not write the host's table. Raises PB400, PB404, PB422.
+-- Changes those that are given, by the names of the columns; null is no limit. push_consent cannot be emptied: that would turn
+-- OPT_IN off for all members who did not answer. Runs as the schema's owner, because `passbell web` may not write the host's
+-- table. Raises PB400, PB404, PB422.
 create or replace function passbell.set_message_limits(p_owner text, p_program uuid, p_fields jsonb) returns void
 language plpgsql
 security definer

@@ -1,4 +1,4 @@
--- What a trial order was refused for, as a sentence with the remedy.
+-- Why a trial order was refused, as a sentence with the remedy.
 create or replace function passbell.order_refusal(p_message text, p_constraint text, p_column text) returns text
 language sql stable
 set search_path = ''
@@ -68,7 +68,7 @@ begin
 end
 $$;
 
--- What a person should know after a migration: things that passbell may not mend by itself.
+-- What a person should know after a migration: problems that passbell may not mend by itself.
 create or replace function passbell.migration_warnings() returns table (warning text)
 language plpgsql
 set search_path = ''

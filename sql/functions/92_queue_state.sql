@@ -1,4 +1,4 @@
--- What lies in the database, in numbers: read by every daemon when its /metrics is scraped. Looks at unfinished
+-- The state of the queue in numbers: read by every daemon when its /metrics is scraped. Looks at unfinished
 -- campaigns (partial indexes push_campaigns_due, _served, _paused), at single rows, at an hour of what was not delivered
 -- (deliveries_undelivered), and at the chunks of those few campaigns that have stood still for a minute though they might
 -- move; never at the queue or the whole ledger. `label` is NULL for a plain number; two labels are separated by a slash, of

@@ -22,8 +22,8 @@ begin
     for v_line in
         select * from (values
             ('public.push_campaigns', 'id',              'The campaign.'),
-            ('public.push_campaigns', 'program_id',      'Whose members it goes to.'),
-            ('public.push_campaigns', 'name',            'A name for people.'),
+            ('public.push_campaigns', 'program_id',      'The program whose members it goes to.'),
+            ('public.push_campaigns', 'name',            'A name, for people to read.'),
             ('public.push_campaigns', 'message_text',    'What the phones show. {points}, {first_name}, {last_name}, {tier_points}, {program} are filled in; {first_name|there} with a fallback; {{ and }} are braces.'),
             ('public.push_campaigns', 'csv_upload_url',  'A link to a list of members; narrows the target.'),
             ('public.push_campaigns', 'sent_count',      'Passes whose text PassKit has stored.'),
@@ -36,12 +36,12 @@ begin
             ('public.push_campaigns', 'started_at',      'When the audience was frozen.'),
             ('public.push_campaigns', 'completed_at',    'When it ended: completed, failed or cancelled.'),
             ('public.push_campaigns', 'kind',            'BROADCAST; BIRTHDAY and AUTOMATION, made by passbell; TEST (one pass, at any hour).'),
-            ('public.push_campaigns', 'rate_per_second', 'Slower than the account allows, for this campaign alone.'),
+            ('public.push_campaigns', 'rate_per_second', 'Pushes per second of this campaign alone, below the rate of the account.'),
             ('public.push_campaigns', 'created_by',      'Who ordered it: e-mail of the signed-in user, name of the API key, or the role.'),
             ('public.member_imports', 'id',              'The import.'),
-            ('public.member_imports', 'program_id',      'Whose members they are.'),
+            ('public.member_imports', 'program_id',      'The program whose members they are.'),
             ('public.member_imports', 'csv_upload_url',  'A link to the file.'),
-            ('public.member_imports', 'name',            'A name for people.'),
+            ('public.member_imports', 'name',            'A name, for people to read.'),
             ('public.member_imports', 'status_detail',   'In plain words: what is going on, or what went wrong.'),
             ('public.member_imports', 'total_rows',      'Rows of the file.'),
             ('public.member_imports', 'processed_rows',  'Rows done so far: the five counts together.'),
@@ -55,7 +55,7 @@ begin
             ('public.member_imports', 'updated_at',      'When it last changed.'),
             ('public.member_imports', 'created_by',      'Who ordered it.'),
             ('public.push_automations', 'id', 'The automation.'),
-            ('public.push_automations', 'program_id', 'Whose members it is for.'),
+            ('public.push_automations', 'program_id', 'The program whose members it is for.'),
             ('public.push_automations', 'name', 'A name for people; its campaigns carry it with the date.'),
             ('public.push_automations', 'message_text', 'What the phones show; placeholders as in push_campaigns.'),
             ('public.push_automations', 'measure_days', 'For how many days after a message a visit counts: 1 to 60.'),
@@ -69,9 +69,9 @@ begin
             ('public.push_automations', 'created_at', 'When it was made.'),
             ('public.push_automations', 'updated_at', 'When a person last changed it.'),
             ('public.push_suppressions', 'id', 'The entry.'),
-            ('public.push_suppressions', 'program_id', 'Whose member it is.'),
+            ('public.push_suppressions', 'program_id', 'The program of the member.'),
             ('public.push_suppressions', 'external_id', 'The member: external id of the pass.'),
-            ('public.push_suppressions', 'reason', 'For people.'),
+            ('public.push_suppressions', 'reason', 'Why, for people to read.'),
             ('public.push_suppressions', 'created_by', 'Who entered it.'),
             ('public.push_suppressions', 'created_at', 'When it was entered.'),
             ('passbell.deliveries', 'campaign_id',       'The campaign.'),
@@ -101,7 +101,7 @@ comment on function public.push_send(uuid, text, text, text, timestamptz, intege
 comment on function public.push_test(uuid, text, text) is
     'One real push to one pass, by its external id, ahead of everything else and whatever the hour; returns the campaign''s id.';
 comment on function public.push_pause(uuid) is
-    'Stops a campaign within a second; what is in flight ends. Returns the campaign.';
+    'Stops a campaign within a second; requests under way are finished. Returns the campaign.';
 comment on function public.push_resume(uuid) is
     'Goes on with a paused or held campaign, with those not reached yet. Returns the campaign.';
 comment on function public.push_cancel(uuid) is
