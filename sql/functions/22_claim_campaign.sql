@@ -191,29 +191,27 @@ create or replace function passbell.refuse_campaign(p_campaign uuid, p_sqlstate 
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_status  text;
 begin
     detail := passbell.refusal('to start this campaign', p_sqlstate, p_message);
     if not passbell.is_passing(p_sqlstate) then
-        begin
-            set constraints all immediate;
-            perform passbell.fail_campaign(p_campaign, detail);
-            if exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'FAILED') then
-                action := 'failed';
-                return;
-            end if;
-        exception when query_canceled or assert_failure or others then
-            null;
-        end;
-        begin
-            set constraints all immediate;
-            perform passbell.hold_campaign(p_campaign, detail);
-            if exists (select from public.push_campaigns c where c.id = p_campaign and c.status = 'PAUSED') then
-                action := 'held';
-                return;
-            end if;
-        exception when query_canceled or assert_failure or others then
-            null;
-        end;
+        foreach v_status in array array['FAILED', 'PAUSED'] loop
+            begin
+                set constraints all immediate;
+                if v_status = 'FAILED' then
+                    perform passbell.fail_campaign(p_campaign, detail);
+                else
+                    perform passbell.hold_campaign(p_campaign, detail);
+                end if;
+                if exists (select from public.push_campaigns c where c.id = p_campaign and c.status = v_status) then
+                    action := case v_status when 'FAILED' then 'failed' else 'held' end;
+                    return;
+                end if;
+            exception when query_canceled or assert_failure or others then
+                null;
+            end;
+        end loop;
     end if;
     perform passbell.put_aside(p_campaign, p_sqlstate, detail);
     action := 'set_aside';

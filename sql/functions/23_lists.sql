@@ -162,6 +162,7 @@ declare
     v_condition   text;
     v_parameters  text[];
     v_members     text;
+    v_update      text;     -- of ids that are no external id
     v_uuid        constant text := '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
     v_listed      bigint;
     v_load        passbell.list_loads;
@@ -197,6 +198,9 @@ begin
       using p_campaign.program_id, v_parameters, p_campaign.id, p_campaign;
     get diagnostics v_listed = row_count;
 
+    v_update := 'update pg_temp.passbell_matches m set pass_id = x.pass_id, reachable = x.reachable, opted_in = x.opted_in, wanted = x.wanted'
+                || ' from (' || v_members || ') x where m.pass_id is null and ';
+
     -- Some id stands for several passes (they differ in case, or a host without a primary key shows one twice).
     if v_listed > passbell.listed_count(p_campaign) then
         delete from pg_temp.passbell_matches m
@@ -206,17 +210,11 @@ begin
         v_listed := passbell.listed_count(p_campaign);
     end if;
     if exists (select from pg_temp.passbell_matches m where m.pass_id is null and length(m.list_value) = 22 and m.list_value ~ '^[0-9A-Za-z]+$') then
-        execute 'update pg_temp.passbell_matches m'
-             || '   set pass_id = x.pass_id, reachable = x.reachable, opted_in = x.opted_in, wanted = x.wanted'
-             || '  from (' || v_members || ') x'
-             || ' where m.pass_id is null and length(m.list_value) = 22 and x.passkit_id = m.list_value'
+        execute v_update || 'length(m.list_value) = 22 and x.passkit_id = m.list_value'
           using p_campaign.program_id, v_parameters, p_campaign.id;
     end if;
     if exists (select from pg_temp.passbell_matches m where m.pass_id is null and length(m.list_value) = 36) then
-        execute 'update pg_temp.passbell_matches m'
-             || '   set pass_id = x.pass_id, reachable = x.reachable, opted_in = x.opted_in, wanted = x.wanted'
-             || '  from (' || v_members || ') x'
-             || ' where m.pass_id is null and x.pass_id = case when length(m.list_value) = 36 and lower(m.list_value) ~ $4 then m.list_value::uuid end'
+        execute v_update || 'x.pass_id = case when length(m.list_value) = 36 and lower(m.list_value) ~ $4 then m.list_value::uuid end'
           using p_campaign.program_id, v_parameters, p_campaign.id, v_uuid;
     end if;
     with twice as (

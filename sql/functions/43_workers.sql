@@ -39,13 +39,13 @@ begin
      where w.heartbeat_at < clock_timestamp() - interval '1 day' and w.id <> p_worker
        and not exists (select from passbell.chunks k where k.worker = w.id);
     if v_known then
-        perform passbell.free_ownerless();
+        perform passbell.free_chunks(null);
     end if;
     return v_known;
 end
 $$;
 
--- Frees chunks that no running daemon holds; free_chunks says how.
+-- Frees the chunks of these workers, or, with NULL, those that no running daemon holds; returns how many. Their texts stay.
 --
 -- A claim of an unregistered worker is treated as abandoned: a daemon registers before it claims, and hands everything back
 -- before it leaves. It happens if a daemon was killed while its last transaction was under way: the transaction committed
@@ -55,14 +55,9 @@ $$;
 -- chunks that were ready before; in a huge campaign that takes hours, and other campaigns wait for its passes. Once freed,
 -- it comes first.
 --
--- Uses the index chunks_worker, which holds claimed chunks only.
-create or replace function passbell.free_ownerless() returns integer
-language sql
-set search_path = ''
-as $$ select passbell.free_chunks(null) $$;
-
--- Frees the chunks of these workers, or, with NULL, those that no running daemon holds; returns how many. Their texts stay.
--- Locks chunks in the order of their primary key and skips those that are just being claimed.
+-- Locks chunks in the order of their primary key and skips those that are just being claimed. Uses the index chunks_worker,
+-- which holds claimed chunks only.
+drop function if exists passbell.free_ownerless();
 create or replace function passbell.free_chunks(p_workers uuid[]) returns integer
 language plpgsql
 set search_path = ''

@@ -95,6 +95,8 @@ declare
                                             case when passbell.occasion_name(p_automation.occasion) = 'EVERY' then p_automation.starts_on end);
     v_days        date[];
     v_told        boolean;
+    -- A proof that answers an occasion: the same one, one of the same visit, or any that is too recent.
+    v_answered    constant text := '(o.occasion = p.occasion or o.moment = p.moment or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days)';
     v_due         record;
 begin
     if not passbell.is_send_day(p_automation.send_days, p_date)
@@ -129,18 +131,15 @@ begin
              where not $7
                 or not exists (select from passbell.occasions o
                                 where o.automation_id = ($3).id and o.person_id in (p.person_id, p.pass_id)
-                                  and (o.occasion = p.occasion or o.moment = p.moment
-                                       or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
+                                  and $q$ || v_answered || $q$)
                and case when p.user_id is null          -- sent on this pass as another person's, or on another pass
                         then not exists (select from passbell.occasions o
                                           where o.automation_id = ($3).id and o.pass_id = p.pass_id
-                                            and (o.occasion = p.occasion or o.moment = p.moment
-                                                 or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days))
+                                            and $q$ || v_answered || $q$)
                         else not exists (select from passbell.recipients x
                                            join passbell.occasions o on o.pass_id = x.pass_id
                                           where x.user_id = p.user_id and o.automation_id = ($3).id
-                                            and (o.occasion = p.occasion or o.moment = p.moment
-                                                 or ($3).again_after_days > 0 and o.local_date > $4 - ($3).again_after_days)) end
+                                            and $q$ || v_answered || $q$) end
         )
         select distinct on (f.person_id) f.pass_id, f.person_id, f.external_id, f.opted_in, f.occasion, f.due_on, f.moment,
                array_agg(f.occasion) over (partition by f.person_id)

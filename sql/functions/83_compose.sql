@@ -137,27 +137,3 @@ begin
     return next;
 end
 $$;
-
--- Submits a draft made from an upload, if it still reaches as many phones as were shown; else PB409.
-create or replace function passbell.submit_list_order(p_owner text, p_campaign uuid, p_expected integer) returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_campaign  public.push_campaigns;
-begin
-    perform passbell.act_as(p_owner);
-    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign for update;
-    if not found then
-        raise exception 'There is no campaign %.', p_campaign using errcode = 'PB404';
-    end if;
-    if v_campaign.status <> 'DRAFT' then
-        return;     -- submitted by the first of two clicks
-    end if;
-    perform passbell.require_order(v_campaign.program_id, v_campaign.target_query, v_campaign.scheduled_at);
-    if p_expected is not null then
-        perform passbell.require_expected(p.reachable, p_expected) from passbell.preview_list(p_campaign) p;
-    end if;
-    update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign;
-end
-$$;

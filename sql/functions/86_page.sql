@@ -115,14 +115,14 @@ begin
         return p_campaign;      -- submitted by the first of two clicks
     end if;
     perform passbell.page_save_draft(p_owner, p_campaign, p_program, p_message, p_target, p_name, p_scheduled_at, p_holdout);
-    if exists (select from passbell.list_pages g where g.campaign_id = p_campaign) then
-        perform passbell.submit_list_order(p_owner, p_campaign, p_expected);
-        return p_campaign;
-    end if;
     select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
     perform passbell.require_order(v_campaign.program_id, v_campaign.target_query, v_campaign.scheduled_at);
-    if p_expected is not null and not passbell.is_list(v_campaign) then
-        perform passbell.require_expected(p.reachable, p_expected) from public.push_preview(v_campaign.program_id, v_campaign.target_query) p;
+    if p_expected is not null then
+        if exists (select from passbell.list_pages g where g.campaign_id = p_campaign) then
+            perform passbell.require_expected(p.reachable, p_expected) from passbell.preview_list(p_campaign) p;
+        elsif not passbell.is_list(v_campaign) then
+            perform passbell.require_expected(p.reachable, p_expected) from public.push_preview(v_campaign.program_id, v_campaign.target_query) p;
+        end if;
     end if;
     update public.push_campaigns c set status = 'PENDING' where c.id = p_campaign and c.status = 'DRAFT';
     return p_campaign;
@@ -173,6 +173,7 @@ $$;
 
 -- What a program says about its messages, for its own page and for compose.
 drop function if exists passbell.page_program(uuid);
+drop function if exists passbell.submit_list_order(text, uuid, integer);
 create function passbell.page_program(p_program uuid)
 returns table (program_id uuid, name text, timezone text, suspended boolean, push_window_start text, push_window_end text,
                holdout_percent numeric, holdout_group boolean, average_bill numeric, push_max integer, push_max_days integer, push_min_hours integer,

@@ -1,7 +1,7 @@
 """Runs of birthdays and automations: claimed by token, worked off batch by batch, ended or handed back.
 
 A batch has a connection of its own, because its statement_timeout bounds how long an award or a rule may hang. The
-rules are in sql/functions/55_birthday_runs.sql and 65_automation_runs.sql.
+rules are in sql/functions/52_daily_runs.sql, 55_birthday_runs.sql and 65_automation_runs.sql.
 """
 
 from __future__ import annotations
