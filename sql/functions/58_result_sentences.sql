@@ -51,22 +51,6 @@ begin
 end
 $$;
 
--- 1 guest, 410 guests.
-create or replace function passbell.guests(p_n double precision) returns text
-language sql immutable
-set search_path = ''
-as $$
-    select passbell.thousands(round(p_n::numeric)) || case when round(p_n::numeric) = 1 then ' guest' else ' guests' end
-$$;
-
--- 1 day, 7 days.
-create or replace function passbell.days(p_n integer) returns text
-language sql immutable
-set search_path = ''
-as $$
-    select p_n || case when p_n = 1 then ' day' else ' days' end
-$$;
-
 -- "4,049 came within 7 days. Of the 1,985 held back 20.2 % came as well, so about 3,639 would have come anyway." Beside the
 -- number, so that people see the difference between who came and who was brought. p_anyway: how many that is.
 create or replace function passbell.came_anyway(
@@ -115,22 +99,4 @@ set search_path = ''
 as $$
     select case when abs(p_share) >= 0.0095 or abs(p_share) < 0.0005 then round((100 * p_share)::numeric)::text
                 else round((100 * p_share)::numeric, 1)::text end
-$$;
-
--- 1 campaign, 12 campaigns.
-create or replace function passbell.campaigns(p_n bigint) returns text
-language sql immutable
-set search_path = ''
-as $$
-    select passbell.thousands(p_n) || case when p_n = 1 then ' campaign' else ' campaigns' end
-$$;
-
--- A time as people read it, in the program's zone: 5 Dec, 18:00.
-create or replace function passbell.short_time(p_at timestamptz, p_program uuid) returns text
-language sql stable
-set search_path = ''
-as $$
-    select ltrim(to_char(t.at, 'FMDD Mon')) || case when extract(year from t.at) <> extract(year from t.today) then to_char(t.at, ' YYYY') else '' end
-           || to_char(t.at, ', HH24:MI')
-      from (select p_at at time zone z.zone as at, passbell.now() at time zone z.zone as today from passbell.program_zone(p_program) as z (zone)) t
 $$;

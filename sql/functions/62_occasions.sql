@@ -157,25 +157,6 @@ as $$
     select least(passbell.now(), ((p_date + 1)::timestamp at time zone passbell.program_zone(p_program)) - interval '1 microsecond')
 $$;
 
--- The automation, if the caller may act for its program. Raises PB404, PB403.
-create or replace function passbell.automation_for_caller(p_automation uuid) returns public.push_automations
-language plpgsql stable
-set search_path = ''
-as $$
-declare
-    v_automation  public.push_automations;
-begin
-    select a.* into v_automation from public.push_automations a where a.id = p_automation;
-    if not found then
-        raise exception 'There is no automation %.', coalesce(p_automation::text, '(none given)') using errcode = 'PB404';
-    end if;
-    if not passbell.acts_for_server() then
-        perform passbell.require_program(v_automation.program_id);
-    end if;
-    return v_automation;
-end
-$$;
-
 -- Who is due on a local date of the program, today without one, and has had no message for it. Changes nothing.
 create or replace function public.get_due(automation_id uuid, on_date date default null)
 returns table (pass_id uuid, person_id uuid, external_id text, occasion text, due_on date)

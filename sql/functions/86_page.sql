@@ -1,15 +1,6 @@
 -- What the Notification Manager page asks beside the API: one function per question, each under the caller's name where
 -- something changes. `passbell web` calls them as passbell_web (99_grants).
 
--- A moment as people of the program read it, with the zone named: Thu 24 Dec 2026, 18:00 Europe/Berlin.
-create or replace function passbell.page_when(p_program uuid, p_at timestamptz) returns text
-language sql stable
-set search_path = ''
-as $$
-    select to_char(p_at at time zone z.zone, 'Dy FMDD Mon YYYY, HH24:MI') || ' ' || z.zone
-      from passbell.program_zone(p_program) as z (zone)
-$$;
-
 -- A campaign with its reasons, chart and list, read in one statement: the numbers of one page are those of one moment.
 create or replace function passbell.page_campaign(p_campaign uuid)
 returns table (card jsonb, reasons jsonb, slots jsonb, listed jsonb, average_per_second numeric)

@@ -1,4 +1,4 @@
--- Who may do what, beyond grants: three questions that the rules and policies ask.
+-- Who may do what, beyond grants: the questions that policies, guards and the functions of people ask.
 
 -- Does the caller work for the server (its owner, a superuser, service_role, the daemon)? Every other caller acts for
 -- a person and only for that person's programs. The role that the request was made under decides; it stays visible
@@ -42,6 +42,79 @@ begin
     if passbell.has_column('public.programs', 'tenant_id') then
         return query execute 'select g.id::uuid from public.programs g where g.tenant_id::text = $1' using v_user;
     end if;
+end
+$$;
+
+-- Whether the caller may act for this program: a role of the server for every program (acts_for_server), other callers only
+-- for the programs of their admin_profiles row.
+create or replace function passbell.require_program(p_program uuid) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if not passbell.acts_for_server() and not passbell.is_admin_of(p_program) then
+        raise exception 'You are not an administrator of this program.' using errcode = 'PB403';
+    end if;
+    perform passbell.require_known_program(p_program);
+end
+$$;
+
+-- Raises PB404 for a program that is not there.
+create or replace function passbell.require_known_program(p_program uuid) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if not exists (select from passbell.programs g where g.program_id = p_program) then
+        raise exception '%', passbell.no_program(p_program) using errcode = 'PB404';
+    end if;
+end
+$$;
+
+-- The campaign, if the caller may act for it. Raises PB404, PB403. A server may act for a campaign whose program was deleted.
+create or replace function passbell.campaign_for_caller(p_campaign uuid) returns public.push_campaigns
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_campaign  public.push_campaigns;
+begin
+    select c.* into v_campaign from public.push_campaigns c where c.id = p_campaign;
+    if not found then
+        raise exception 'There is no campaign %.', coalesce(p_campaign::text, '(none given)') using errcode = 'PB404';
+    end if;
+    if not passbell.acts_for_server() then
+        perform passbell.require_program(v_campaign.program_id);
+    end if;
+    return v_campaign;
+end
+$$;
+
+-- Is the signed-in Supabase user an administrator of the program? False where the host has no admin_profiles.
+create or replace function passbell.is_admin_of(p_program uuid) returns boolean
+language sql stable
+security definer
+set search_path = ''
+as $$
+    select exists (select from passbell.admin_programs() a where a = p_program)
+$$;
+
+-- The automation, if the caller may act for its program. Raises PB404, PB403.
+create or replace function passbell.automation_for_caller(p_automation uuid) returns public.push_automations
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    v_automation  public.push_automations;
+begin
+    select a.* into v_automation from public.push_automations a where a.id = p_automation;
+    if not found then
+        raise exception 'There is no automation %.', coalesce(p_automation::text, '(none given)') using errcode = 'PB404';
+    end if;
+    if not passbell.acts_for_server() then
+        perform passbell.require_program(v_automation.program_id);
+    end if;
+    return v_automation;
 end
 $$;
 
