@@ -146,7 +146,7 @@ begin
                     works := case when lower(v_answer ->> 'success') = 'true' then true end;
                     detail := case when works then null else coalesce(v_answer ->> 'error', v_answer ->> 'message', 'it refused without a reason') end;
                 when lock_not_available then
-                    detail := 'its trial would have had to wait';
+                    detail := 'its trial had to wait for a lock';
                 when query_canceled then      -- a time-out strikes once per statement: another trial would run without one
                     works := false;
                     detail := 'its trial took too long';

@@ -1,3 +1,5 @@
+-- Opt-outs: whether they can be read, and which rows of the host row security hides from passbell.
+
 -- Is the column one of those that lead from a pass to its member's answer? Without one of them no member would count as opted out.
 -- preflight.sql has the same three.
 create or replace function passbell.is_consent_column(p_relation text, p_column text) returns boolean

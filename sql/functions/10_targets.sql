@@ -1,3 +1,5 @@
+-- Audiences as people write them (target_query): read, checked, and made a condition over passbell.recipients.
+
 drop function if exists passbell.list_pattern(text);
 
 -- A list of zip codes or cities as data: with a pattern of a hundred entries each row is compared with all of them, and
@@ -80,6 +82,16 @@ begin
         raise exception 'The audience joins % parts with &; 30 are allowed.', passbell.thousands(v_parts) using errcode = 'PB400';
     end if;
     return p_target;
+end
+$$;
+
+-- Does a target evidently mean everybody? The usual ones need not be parsed for that; others that do are not recognized.
+create or replace function passbell.is_everybody(p_target text) returns boolean
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return coalesce(upper(btrim(p_target)), '') in ('', 'ALL', 'ALL ACTIVE MEMBERS');
 end
 $$;
 

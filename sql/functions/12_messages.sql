@@ -1,3 +1,5 @@
+-- Messages: placeholders, the text of one member, and invisible variations, so that a phone buzzes for the same words again.
+
 -- Reads a message once into what rendering needs: a format() string and, for each placeholder in turn, the field and
 -- the fallback. '{{' and '}}' are literal braces. Raises PB400 for an unknown placeholder, a lone brace or an empty
 -- message, so that a broken text stops the campaign before anything is sent.

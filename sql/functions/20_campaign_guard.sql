@@ -16,7 +16,7 @@ begin
         end if;
         -- A worker still holds a part of it. Deleting its chunk would wait for the worker's report, which waits for us.
         if exists (select from passbell.chunks c where c.campaign_id = old.id) then
-            raise exception 'Campaign "%" is cancelled, but its last calls are still ending: delete it in a moment.', old.name using errcode = 'PB422';
+            raise exception 'Campaign "%" is cancelled, but requests of it are still under way: delete it in a moment.', old.name using errcode = 'PB422';
         end if;
         delete from passbell.chunks       c where c.campaign_id = old.id;
         delete from passbell.deliveries   d where d.campaign_id = old.id;
@@ -111,7 +111,7 @@ begin
     -- Taking the list away does not widen the order to everybody: it stays one for a list, which is refused without its link.
     if nullif(btrim(old.csv_upload_url), '') is not null and nullif(btrim(new.csv_upload_url), '') is null
        and new.target_query is not distinct from old.target_query then
-        new.target_query := case when coalesce(upper(btrim(new.target_query)), '') in ('', 'ALL', 'ALL ACTIVE MEMBERS') then 'CSV'
+        new.target_query := case when passbell.is_everybody(new.target_query) then 'CSV'
                                  when upper(new.target_query) ~ '(^|&)\s*CSV\s*(&|$)' then new.target_query
                                  else new.target_query || ' & CSV' end;
     end if;

@@ -1,3 +1,5 @@
+-- How a campaign ends: failed, held for a person, completed, or cancelled.
+
 -- Fails a campaign whose order is broken: nothing was sent, and nothing will be. Called by the claim and by the list loader.
 create or replace function passbell.fail_campaign(p_campaign uuid, p_detail text) returns void
 language plpgsql

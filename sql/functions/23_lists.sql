@@ -25,7 +25,7 @@ as $$
 $$;
 
 -- Does the campaign's audience come from a CSV? A URL always narrows: whatever the target says, a campaign with a list
--- never goes to "everybody". The usual targets need not be parsed to be known.
+-- never goes to "everybody".
 create or replace function passbell.is_list(p_campaign public.push_campaigns) returns boolean
 language plpgsql stable
 set search_path = ''
@@ -33,7 +33,7 @@ as $$
 begin
     if nullif(btrim(p_campaign.csv_upload_url), '') is not null then
         return true;
-    elsif coalesce(upper(btrim(p_campaign.target_query)), '') in ('', 'ALL', 'ALL ACTIVE MEMBERS') then
+    elsif passbell.is_everybody(p_campaign.target_query) then
         return false;
     end if;
     return exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'CSV');
@@ -169,12 +169,10 @@ declare
     v_value       text;
     v_advice      text;
 begin
-    if not passbell.is_list(p_campaign) then
-        if coalesce(upper(btrim(p_campaign.target_query)), '') in ('', 'ALL', 'ALL ACTIVE MEMBERS') then
-            return null;
-        elsif not exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'IDS') then
-            return null;
-        end if;
+    if not passbell.is_list(p_campaign)
+       and (passbell.is_everybody(p_campaign.target_query)
+            or not exists (select from passbell.parse_target(p_campaign.target_query) t where t.segment = 'IDS')) then
+        return null;
     end if;
     select a.condition, a.parameters into v_condition, v_parameters
       from passbell.audience_condition(passbell.target_beside_list(p_campaign)) a;

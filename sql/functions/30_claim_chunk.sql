@@ -80,7 +80,7 @@ declare
     v_token     constant uuid := passbell.enter_claim(p_token);
 begin
     if p_worker is null or coalesce(p_same_text, '') not in ('vary', 'skip', 'send') then
-        raise exception 'claim_chunk wants a worker, and for p_same_text vary, skip or send.' using errcode = 'PB400';
+        raise exception 'claim_chunk needs a worker, and vary, skip or send as p_same_text.' using errcode = 'PB400';
     end if;
     if p_accounts = array[''] then      -- the daemon's own alone: asked here, because it is so nearly always
         perform from passbell.rate_limits l where l.account = p_account and (l.breaker = 'open' or l.blocked_until > clock_timestamp() + interval '1 second');

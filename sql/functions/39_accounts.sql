@@ -159,7 +159,7 @@ set search_path = ''
 as $$
 begin
     if cardinality(p_accounts) > 1000 or (p_rate > 0 and p_rate <= 100000) is not true then
-        raise exception 'serve_accounts wants at most 1,000 accounts, and a rate above 0 up to 100,000.' using errcode = 'PB400';
+        raise exception 'serve_accounts takes at most 1,000 accounts, and needs a rate above 0 up to 100,000.' using errcode = 'PB400';
     end if;
     update passbell.workers w set accounts = p_accounts where w.id = p_worker and w.accounts is distinct from p_accounts;
     insert into passbell.rate_limits as l (account, rate_per_second)

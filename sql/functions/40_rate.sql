@@ -1,3 +1,5 @@
+-- The rate of a PassKit account: slots for calls, and what PassKit's 429 does to them.
+
 -- Hands out p_n consecutive slots of an account's rate: GCRA, one row, the database's clock. The limit belongs to the
 -- PassKit account, so all daemons draw from the same row. The clock never runs behind the present, so unused time is
 -- lost and is never caught up in a burst; it never starts before blocked_until (429).
@@ -24,7 +26,7 @@ declare
 begin
     -- Never backwards, and not so far that it looks like a clock set back (below). NaN is more than any number.
     if (length(p_account) <= 200 and p_n between 0 and 100000 and (p_rate is null or p_rate > 0 and p_rate <= 100000)) is not true then
-        raise exception 'take_slots wants an account, 0 to 100,000 slots, and a rate above 0 up to 100,000.' using errcode = 'PB400';
+        raise exception 'take_slots needs an account, 0 to 100,000 slots, and a rate above 0 up to 100,000.' using errcode = 'PB400';
     end if;
     v_gap := least(greatest(coalesce(p_late, 0), 0), 10);
     insert into passbell.rate_limits (account, rate_per_second)
@@ -49,7 +51,7 @@ begin
         v_limit.gap_at := '-infinity';
     end if;
     if p_n > 1 and p_n * spacing > 15 * greatest(1, spacing) then
-        raise exception '% slots at this rate are more than 15 seconds.', p_n using errcode = 'PB400';
+        raise exception '% slots at this rate take longer than 15 seconds.', p_n using errcode = 'PB400';
     end if;
     if v_gap > 0 then
         if extract(epoch from v_limit.gap_at) > p_late_at then

@@ -12,7 +12,7 @@ declare
     v_opened  boolean;
 begin
     if (length(p_account) <= 200 and p_kind in ('credentials', 'outage')) is not true then
-        raise exception 'open_breaker wants an account, and credentials or outage.' using errcode = 'PB400';
+        raise exception 'open_breaker needs an account, and credentials or outage as the kind.' using errcode = 'PB400';
     end if;
     insert into passbell.rate_limits (account) values (p_account) on conflict do nothing;
     update passbell.rate_limits l

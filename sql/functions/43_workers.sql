@@ -1,3 +1,5 @@
+-- Daemons: registered, alive, stopped, and dead.
+
 -- Registers a daemon, and sets the account's rate and the cap that previews count with. The daemon then buries dead workers of
 -- its own machine (neighbours, bury_workers); leases of daemons elsewhere run out by themselves.
 create or replace function passbell.register_worker(

@@ -129,7 +129,7 @@ begin
     end loop;
 
     return query
-        select 'import', i.id, i.name, i.status, i.status, 'Goes on by itself when a daemon runs; the same rows again change nothing. Cancel it if it was cancelled.'
+        select 'import', i.id, i.name, i.status, i.status, 'Goes on by itself when a daemon runs; the same rows again change nothing. If it was cancelled after the snapshot, cancel it again.'
           from public.member_imports i
          where i.status in ('PENDING', 'PROCESSING')
          order by i.created_at, i.id;

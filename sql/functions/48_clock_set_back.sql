@@ -80,7 +80,7 @@ begin
     update passbell.workers w set heartbeat_at = v_now where w.heartbeat_at > v_now;
     update passbell.settings
        set clock_seen_at = v_now, clock_set_back_at = v_now, clock_set_back_seconds = extract(epoch from v_jump);
-    raise warning 'passbell: the clock of the database was set back by % seconds; what was waited for was moved by as much', round(extract(epoch from v_jump));
+    raise warning 'passbell: the clock of the database was set back by % seconds; stored times that lie ahead were moved back by as much', round(extract(epoch from v_jump));
     return extract(epoch from v_jump);
 exception when lock_not_available or deadlock_detected then
     return 0;           -- the next heartbeat is there in seconds

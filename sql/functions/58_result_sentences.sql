@@ -1,4 +1,5 @@
--- What is said of the counts: verdicts and sentences. The one place where these sentences are written.
+-- What is said of the counts: verdicts and sentences. Sentences of a plan, and of campaigns added up, are beside their
+-- questions (59_result_answers).
 
 -- The verdict, and the sentence that people read.
 -- p_others: what follows "too small to say anything", from the program's other campaigns; NULL if there is nothing.
@@ -22,7 +23,7 @@ begin
                            passbell.thousands(p_sent_came), passbell.thousands(p_sent), passbell.days(p_days));
     elsif not p_trusted then
         verdict := 'untrusted';
-        sentence := 'Something changed who was held back; this number is not shown.';
+        sentence := passbell.untrusted_words();
     elsif p_lo > 0 then
         verdict := 'more';
         sentence := format('It brought about %s more than without it: between %s and %s.',
@@ -46,7 +47,7 @@ begin
     end if;
     if not p_visits then
         verdict := case when verdict = 'no_holdout' then verdict else 'untrusted' end;
-        sentence := 'This database records no visits, so nobody knows who came.';
+        sentence := passbell.no_visits_words();
     end if;
 end
 $$;
@@ -100,3 +101,15 @@ as $$
     select case when abs(p_share) >= 0.0095 or abs(p_share) < 0.0005 then round((100 * p_share)::numeric)::text
                 else round((100 * p_share)::numeric, 1)::text end
 $$;
+
+-- Said instead of a result where the host records no visits.
+create or replace function passbell.no_visits_words() returns text
+language sql immutable
+set search_path = ''
+as $$ select 'This database records no visits, so nobody knows who came.' $$;
+
+-- Said instead of a result whose share held back is not the one that was drawn.
+create or replace function passbell.untrusted_words() returns text
+language sql immutable
+set search_path = ''
+as $$ select 'Something changed who was held back; this number is not shown.' $$;

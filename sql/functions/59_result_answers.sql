@@ -224,13 +224,13 @@ begin
             ready_at := case when isfinite(v_open) then v_open end;
         elsif not passbell.visits_recorded() then
             verdict := 'untrusted';
-            sentence := 'This database records no visits, so nobody knows who came.';
+            sentence := passbell.no_visits_words();
             sent_came := null;   held_came := null;
         elsif exists (select from passbell.results r
                        where r.program_id = $1 and r.held > 0 and r.visits_recorded and not passbell.drawn_as_planned(r.held, r.sent + r.held, r.percent)
                          and ($2 is null or (r.first_sent_at at time zone v_zone)::date >= $2) and ($3 is null or (r.first_sent_at at time zone v_zone)::date <= $3)) then
             verdict := 'untrusted';
-            sentence := 'Something changed who was held back; this number is not shown.';
+            sentence := passbell.untrusted_words();
         else
             verdict := 'no_holdout';
             sentence := 'No campaign with a share held back has been counted in this time.';
@@ -276,7 +276,7 @@ begin
     would_hold := round(reachable * $3 / 100);
     would_send := reachable - would_hold;
     if not passbell.visits_recorded() then
-        sentence := 'This database records no visits, so nobody knows who came.';
+        sentence := passbell.no_visits_words();
         return next;
         return;
     end if;

@@ -77,7 +77,7 @@ begin
         perform passbell.look_at_wallets(v_program);
     exception when query_canceled or assert_failure or others then      -- its passes cannot be read: the other programs come all the same
         update passbell.sighted_programs s set looked_at = passbell.now() where s.program_id = v_program;
-        raise warning 'passbell: the wallets of program % cannot be looked at: %', v_program, sqlerrm;
+        raise warning 'passbell: the wallets of program % cannot be read: %', v_program, sqlerrm;
     end;
     return true;
 end

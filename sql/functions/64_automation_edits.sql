@@ -41,7 +41,7 @@ begin
     end if;
     if tg_op = 'INSERT' or new.is_on or new.message_text is distinct from old.message_text then
         if coalesce(btrim(new.message_text), '') = '' then
-            raise exception 'Which words? message_text is empty.' using errcode = 'PB400';
+            raise exception 'message_text is empty: write the message.' using errcode = 'PB400';
         end if;
         perform passbell.compile_message(new.message_text);
     end if;

@@ -270,7 +270,7 @@ begin
     -- A column that knows no word for a no: to leave it out would turn the no into what stands there.
     if exists (select from passbell.import_fields() f where f.field = 'marketing_opt_in' and f.column_name is not null and f.value is null)
        and exists (select from passbell.import_staged s where s.import_id = p_import and s.marketing_opt_in is not null) then
-        raise exception 'The file says who opted in or out, and users.marketing_opt_in has no value for it that passbell can tell (yes or no): leave that column out, or change the type of users.marketing_opt_in.'
+        raise exception 'The file says who opted in or out, but no value of users.marketing_opt_in reads as yes or no: leave that column out of the file, or change the type of users.marketing_opt_in.'
               using errcode = 'PB422';
     end if;
     perform passbell.resolve_import(v_import);

@@ -107,7 +107,7 @@ begin
     -- What an earlier layout of the table was given in Supabase Studio: policies are added up, and one of these lets every
     -- signed-in user at the campaigns of every program. One that looks at the row, asks a table or calls a function has a reason of its own.
     return query
-        select format('The policy "%s" of %s lets every signed-in user at the rows of all programs. Run `drop policy %I on %2$s`: passbell''s own policies let administrators at those of their programs.',
+        select format('The policy "%s" of %s gives every signed-in user access to the rows of all programs. Run `drop policy %I on %2$s`: passbell''s own policies give administrators access to the rows of their programs.',
                       p.polname, p.polrelid::regclass, p.polname)
           from pg_catalog.pg_policy p
          where p.polrelid in (to_regclass('public.push_campaigns'), to_regclass('public.member_imports'), to_regclass('public.push_automations'), to_regclass('public.push_suppressions'))

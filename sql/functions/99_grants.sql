@@ -25,6 +25,23 @@ begin
 end
 $$;
 
+-- Writes, or with p_on false removes, the policy by which a program's administrators may do one thing with its rows.
+create or replace function passbell.put_policy(p_table text, p_action text, p_on boolean) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_own  constant text := '(program_id in (select passbell.admin_programs()))';
+begin
+    execute format('drop policy if exists %I on public.%I', 'passbell_' || p_action, p_table);
+    if p_on then
+        execute format('create policy %I on public.%I for %s to authenticated%s%s', 'passbell_' || p_action, p_table, p_action,
+                       case when p_action <> 'insert' then ' using ' || v_own end,
+                       case when p_action in ('insert', 'update') then ' with check ' || v_own end);
+    end if;
+end
+$$;
+
 -- Our functions: all of schema passbell, and those in public that we make; signatures fully qualified. Others in public
 -- that work on our tables are the operator's, with the rights that the operator gave them.
 create or replace function passbell.own_functions()
@@ -48,6 +65,7 @@ declare
     v_host_path text;
     v_table     text;
     v_role      text;
+    v_action    text;
     v_people    constant text[] := array(select r.rolname::text from pg_catalog.pg_roles r
                                           where r.rolname in ('anon', 'authenticated', 'service_role', 'passbell_daemon', 'passbell_web') order by 1);
     -- What `passbell run` calls. They run as their owner, so that the daemon's role needs no rights on any table of the host.
@@ -288,23 +306,10 @@ begin
         perform passbell.grant_to('service_role', format('select, insert, update, delete on public.%I', v_table));
         perform passbell.grant_to('authenticated', format('select, insert, update%s on public.%I',
                                   case when v_table in ('push_automations', 'push_suppressions') then ', delete' else '' end, v_table));
-        execute format('drop policy if exists passbell_select on public.%I', v_table);
-        execute format('drop policy if exists passbell_insert on public.%I', v_table);
-        execute format('drop policy if exists passbell_update on public.%I', v_table);
-        execute format('drop policy if exists passbell_delete on public.%I', v_table);
-        if 'authenticated' = any (v_people) then
-            execute format('create policy passbell_select on public.%I for select to authenticated
-                            using (program_id in (select passbell.admin_programs()))', v_table);
-            execute format('create policy passbell_insert on public.%I for insert to authenticated
-                            with check (program_id in (select passbell.admin_programs()))', v_table);
-            execute format('create policy passbell_update on public.%I for update to authenticated
-                            using (program_id in (select passbell.admin_programs()))
-                            with check (program_id in (select passbell.admin_programs()))', v_table);
-            if v_table in ('push_automations', 'push_suppressions') then
-                execute format('create policy passbell_delete on public.%I for delete to authenticated
-                                using (program_id in (select passbell.admin_programs()))', v_table);
-            end if;
-        end if;
+        foreach v_action in array array['select', 'insert', 'update', 'delete'] loop
+            perform passbell.put_policy(v_table, v_action, 'authenticated' = any (v_people)
+                                                           and (v_action <> 'delete' or v_table in ('push_automations', 'push_suppressions')));
+        end loop;
     end loop;
 
     -- The owner's log tables. Their policies and grants are the owner's; those that 0001 had to make itself (it left its
@@ -318,11 +323,7 @@ begin
             execute format('revoke all on public.%I from %I', v_table, v_role);
         end loop;
         perform passbell.grant_to('authenticated', format('select on public.%I', v_table));
-        execute format('drop policy if exists passbell_select on public.%I', v_table);
-        if 'authenticated' = any (v_people) then
-            execute format('create policy passbell_select on public.%I for select to authenticated
-                            using (program_id in (select passbell.admin_programs()))', v_table);
-        end if;
+        perform passbell.put_policy(v_table, 'select', 'authenticated' = any (v_people));
     end loop;
 end
 $$;

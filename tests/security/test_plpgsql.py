@@ -37,6 +37,7 @@ MEANT = (
     ("apply_import_rows_together", "is not sanitized"),
     ("grant_to", "is not sanitized"),
     ("open_to_people", "is not sanitized"),
+    ("put_policy", "is not sanitized"),
     ("match_list", "is not sanitized"),
     ("admin_programs", "does not exist"),
     ("award_trial", "is not sanitized"),
