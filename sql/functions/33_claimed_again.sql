@@ -91,6 +91,26 @@ begin
 end
 $$;
 
+-- The daily run that a worker holds under a token, with a fresh lease; NULLs if there is none. One of birthdays or of automations.
+create or replace function passbell.run_claimed(
+    p_birthdays boolean, p_worker uuid, p_token uuid, p_lease_seconds double precision, out subject uuid, out local_date date, out attempt integer)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+    if p_birthdays then
+        update passbell.birthday_runs r set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
+         where r.worker = p_worker and r.claim_token = p_token and r.completed_at is null
+        returning r.program_id, r.local_date, r.attempt into subject, local_date, attempt;
+    else
+        update passbell.automation_runs r set lease_until = passbell.now() + passbell.lease(p_lease_seconds)
+         where r.worker = p_worker and r.claim_token = p_token and r.completed_at is null
+        returning r.automation_id, r.local_date, r.attempt into subject, local_date, attempt;
+    end if;
+end
+$$;
+
 drop function if exists passbell.release_orphans(uuid, uuid[]);
 
 -- Chunks were freed that are ready since long before now: claims shall not go on behind them (see next_chunk). In the

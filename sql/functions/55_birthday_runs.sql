@@ -27,11 +27,8 @@ declare
 begin
     perform passbell.require_birthday_guard();
     if p_again then
-        update passbell.birthday_runs r set lease_until = v_now + passbell.lease(p_lease_seconds)
-         where r.worker = p_worker and r.claim_token = v_token and r.completed_at is null
-        returning r.program_id, r.local_date, r.attempt into program_id, local_date, attempt;
+        return query select c.* from passbell.run_claimed(true, p_worker, v_token, p_lease_seconds) c where c.subject is not null;
         if found then
-            return next;
             return;
         end if;
     end if;

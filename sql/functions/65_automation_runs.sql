@@ -21,11 +21,8 @@ declare
     v_dates        date[];
 begin
     if p_again then
-        update passbell.automation_runs r set lease_until = v_now + passbell.lease(p_lease_seconds)
-         where r.worker = p_worker and r.claim_token = v_token and r.completed_at is null
-        returning r.automation_id, r.local_date, r.attempt into automation_id, local_date, attempt;
+        return query select c.* from passbell.run_claimed(false, p_worker, v_token, p_lease_seconds) c where c.subject is not null;
         if found then
-            return next;
             return;
         end if;
     end if;
