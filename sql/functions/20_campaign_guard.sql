@@ -16,7 +16,7 @@ begin
         end if;
         -- A worker still holds a part of it. Deleting its chunk would wait for the worker's report, which waits for us.
         if exists (select from passbell.chunks c where c.campaign_id = old.id) then
-            raise exception 'Campaign "%" is cancelled, but requests of it are still under way: delete it in a moment.', old.name using errcode = 'PB422';
+            raise exception 'Campaign "%" is cancelled, but its last calls are still ending: delete it in a moment.', old.name using errcode = 'PB422';
         end if;
         delete from passbell.chunks       c where c.campaign_id = old.id;
         delete from passbell.deliveries   d where d.campaign_id = old.id;
