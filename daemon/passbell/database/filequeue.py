@@ -7,7 +7,7 @@ rules are in sql/functions/24_list_loads.sql, 71_import_claims.sql and 73_import
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, LiteralString, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from datetime import date
@@ -23,6 +23,16 @@ BATCH: Final = 1_000
 BATCH_SECONDS: Final = 600.0
 """Deadline of a batch; a dry run is a single one. After half of it the server cuts what hangs."""
 
+IMPORT_BATCH: Final = """
+    select processed, remaining
+      from passbell.import_batch(
+           p_import => %(import_id)s, p_claim_token => %(token)s, p_limit => %(batch)s,
+           p_lease_seconds => %(lease)s::numeric)
+"""
+RELEASE_IMPORT: Final = (
+    "select passbell.release_import(p_import => %(import_id)s, p_claim_token => %(token)s)"
+)
+
 
 class ListLoad(NamedTuple):
     """The list of a claimed campaign: its address, and the token that every write carries."""
@@ -30,30 +40,6 @@ class ListLoad(NamedTuple):
     campaign: UUID
     token: UUID
     url: str
-
-
-class ListQueue:
-    """The lists in one daemon's hands."""
-
-    def __init__(self, database: Database, lease_seconds: float) -> None:
-        self._database = database
-        self._lease = lease_seconds
-
-    async def renew(self, load: ListLoad) -> bool:
-        """Extend the lease; false if it is lost, or the campaign was cancelled."""
-        return bool(await self._database.value(_RENEW_LIST, {**_proof_of_list(load), "lease": self._lease}))
-
-    async def release(self, load: ListLoad) -> None:
-        """Hand it back: not a failed try."""
-        await self._database.fetch(_RELEASE_LIST, _proof_of_list(load), deadline=3)
-
-    async def failed(self, load: ListLoad, detail: str, *, again: bool) -> None:
-        """The list could not be had; `again`: it may work later."""
-        await self._database.fetch(_LIST_FAILED, {**_proof_of_list(load), "detail": detail, "again": again})
-
-
-def _proof_of_list(load: ListLoad) -> dict[str, Any]:
-    return {"campaign": load.campaign, "token": load.token}
 
 
 class ClaimedImport(NamedTuple):
@@ -70,13 +56,73 @@ class ClaimedImport(NamedTuple):
     encoding: str | None
 
 
-class ImportQueue:
+Held = TypeVar("Held", ListLoad, ClaimedImport)
+
+
+class _FileQueue(Generic[Held]):
+    """What lists and imports have in common while a daemon holds one: every write carries its token."""
+
+    _renew: LiteralString
+    _release: LiteralString
+    _failed: LiteralString
+
+    def __init__(self, database: Database, lease_seconds: float) -> None:
+        self._database = database
+        self._lease = lease_seconds
+
+    def _proof(self, held: Held) -> dict[str, Any]:
+        """Which file it is, and the token under which it is held."""
+        raise NotImplementedError
+
+    async def renew(self, held: Held) -> bool:
+        """Extend the lease; false if it is lost, or the campaign or import was cancelled."""
+        return bool(await self._database.value(self._renew, {**self._proof(held), "lease": self._lease}))
+
+    async def release(self, held: Held) -> None:
+        """Hand it back: not a failed try."""
+        await self._database.fetch(self._release, self._proof(held), deadline=3)
+
+    async def failed(self, held: Held, detail: str, *, again: bool) -> None:
+        """The file could not be had or not be used; `again`: it may work later."""
+        await self._database.fetch(self._failed, {**self._proof(held), "detail": detail, "again": again})
+
+
+class ListQueue(_FileQueue[ListLoad]):
+    """The lists in one daemon's hands."""
+
+    _renew = """
+        select passbell.renew_list_load(
+               p_campaign => %(campaign)s, p_claim_token => %(token)s, p_lease_seconds => %(lease)s::numeric)
+    """
+    _release = "select passbell.release_list_load(p_campaign => %(campaign)s, p_claim_token => %(token)s)"
+    _failed = """
+        select passbell.list_failed(
+               p_campaign => %(campaign)s, p_claim_token => %(token)s, p_detail => %(detail)s, p_again => %(again)s)
+    """
+
+    def _proof(self, held: ListLoad) -> dict[str, Any]:
+        return {"campaign": held.campaign, "token": held.token}
+
+
+class ImportQueue(_FileQueue[ClaimedImport]):
     """The imports of one worker."""
 
+    _renew = """
+        select passbell.renew_import(
+               p_import => %(import_id)s, p_claim_token => %(token)s, p_lease_seconds => %(lease)s::numeric)
+    """
+    _release = RELEASE_IMPORT
+    _failed = """
+        select passbell.import_failed(
+               p_import => %(import_id)s, p_claim_token => %(token)s, p_detail => %(detail)s, p_again => %(again)s)
+    """
+
     def __init__(self, database: Database, worker: UUID, lease_seconds: float) -> None:
-        self._database = database
+        super().__init__(database, lease_seconds)
         self._worker = worker
-        self._lease = lease_seconds
+
+    def _proof(self, held: ClaimedImport) -> dict[str, Any]:
+        return {"import_id": held.import_id, "token": held.claim_token}
 
     async def claim(self, claim: Claim) -> ClaimedImport | None:
         """Take the oldest import that is open, or the one that is held under the token."""
@@ -89,64 +135,16 @@ class ImportQueue:
         """Apply one batch; returns how many rows wait."""
         row = await self._database.row(
             IMPORT_BATCH,
-            {**_proof_of_import(held), "batch": BATCH, "lease": self._lease},
+            {**self._proof(held), "batch": BATCH, "lease": self._lease},
             deadline=BATCH_SECONDS,
             cut_after=BATCH_SECONDS / 2,
         )
         return row[1] if row else 0
 
-    async def renew(self, held: ClaimedImport) -> bool:
-        """Extend the lease; false if it is lost, or the import was cancelled."""
-        return bool(
-            await self._database.value(_RENEW_IMPORT, {**_proof_of_import(held), "lease": self._lease})
-        )
 
-    async def release(self, held: ClaimedImport) -> None:
-        """Hand it back: not a failed try."""
-        await self._database.fetch(RELEASE_IMPORT, _proof_of_import(held), deadline=3)
-
-    async def failed(self, held: ClaimedImport, detail: str, *, again: bool) -> None:
-        """It could not be done; `again`: it may work later."""
-        await self._database.fetch(
-            _IMPORT_FAILED, {**_proof_of_import(held), "detail": detail, "again": again}
-        )
-
-
-def _proof_of_import(held: ClaimedImport) -> dict[str, Any]:
-    return {"import_id": held.import_id, "token": held.claim_token}
-
-
-_RENEW_LIST: Final = """
-    select passbell.renew_list_load(
-           p_campaign => %(campaign)s, p_claim_token => %(token)s, p_lease_seconds => %(lease)s::numeric)
-"""
-_RELEASE_LIST: Final = (
-    "select passbell.release_list_load(p_campaign => %(campaign)s, p_claim_token => %(token)s)"
-)
-_LIST_FAILED: Final = """
-    select passbell.list_failed(
-           p_campaign => %(campaign)s, p_claim_token => %(token)s, p_detail => %(detail)s, p_again => %(again)s)
-"""
 _CLAIM_IMPORT: Final = """
     select c.import_id, c.action, c.csv_url, c.claim_token, c.region, c.date_order, c.today, c.detail,
            passbell.import_encoding(p_import => c.import_id, p_claim_token => c.claim_token)
       from passbell.claim_import(
            p_worker => %(worker)s, p_lease_seconds => %(lease)s::numeric, p_token => %(token)s, p_again => %(again)s) c
-"""
-IMPORT_BATCH: Final = """
-    select processed, remaining
-      from passbell.import_batch(
-           p_import => %(import_id)s, p_claim_token => %(token)s, p_limit => %(batch)s,
-           p_lease_seconds => %(lease)s::numeric)
-"""
-_RENEW_IMPORT: Final = """
-    select passbell.renew_import(
-           p_import => %(import_id)s, p_claim_token => %(token)s, p_lease_seconds => %(lease)s::numeric)
-"""
-RELEASE_IMPORT: Final = (
-    "select passbell.release_import(p_import => %(import_id)s, p_claim_token => %(token)s)"
-)
-_IMPORT_FAILED: Final = """
-    select passbell.import_failed(
-           p_import => %(import_id)s, p_claim_token => %(token)s, p_detail => %(detail)s, p_again => %(again)s)
 """

@@ -1,14 +1,17 @@
-"""The daemon's way to PostgreSQL: a small pool, one function call per transaction, every call with a deadline.
+"""The daemon's connections to PostgreSQL: a small pool for its calls, and one that listens to notifications.
 
-Nothing here depends on a session: autocommit, no prepared statements, no session locks, so a transaction pooler
-(PgBouncer, Supavisor) may stand between. Driver errors leave as `passbell.errors` in one place.
+A call is one function in one transaction, with a deadline. Nothing depends on a session: autocommit, no prepared
+statements, no session locks, so a transaction pooler (PgBouncer, Supavisor) may stand between. Only LISTEN needs a
+session. Driver errors of calls leave as `passbell.errors` in one place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, LiteralString, Self
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 
 import psycopg
 import psycopg_pool
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from types import TracebackType
 
-__all__ = ["CONNECTION_OPTIONS", "SHORT_LEASH", "Database"]
+__all__ = ["CONNECTION_OPTIONS", "SHORT_LEASH", "Channel", "Database", "listening"]
+
 
 log = structlog.get_logger()
 
@@ -51,17 +55,24 @@ A daemon that freezes, or a machine that vanishes, would otherwise keep its lock
 notice: two hours by default.
 """
 
+CHANNEL: Final = "passbell"
+ECHO: Final = "echo:"
+ECHO_SECONDS: Final = 5.0
+"""For which a notification to ourselves is waited for, and an answer after a long silence."""
+IDLE_SECONDS: Final = 60.0
+"""Silence after which the listening connection is asked whether it is still there."""
+
 _CLOSE_SECONDS = 2.0
+# A rule of the host's may catch the cancellation and go on. Then the server must notice that its client has left.
 _CUT: LiteralString = """
     select set_config('statement_timeout', %(cut_milliseconds)s, true),
            case when version() ~* 'linux' then set_config('client_connection_check_interval', '5s', true) end;
 """
-# A rule of the host's may catch the cancellation and go on: then the server must notice that its client has left.
+# A trigger of the host's may have set it to 'replica'. Later calls in the session would run without any trigger.
 _AFTERWARDS: LiteralString = """;
     select set_config('session_replication_role', 'origin', false)
      where current_setting('session_replication_role') <> 'origin'
 """
-# A trigger of the host's may have set it to 'replica', and later calls in this session would run without any trigger.
 
 
 class Database:
@@ -172,3 +183,47 @@ class Database:
             raise
         finally:
             await self._pool.putconn(connection)
+
+
+class Channel:
+    """A connection that listens."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def hears(self, database: Database) -> bool:
+        """Whether a note sent over another connection arrives here: behind a transaction pooler it does not."""
+        note = f"{ECHO}{uuid.uuid4()}"
+        await database.fetch("select pg_notify(%(channel)s, %(note)s)", {"channel": CHANNEL, "note": note})
+        ends = time.monotonic() + ECHO_SECONDS
+        while (left := ends - time.monotonic()) > 0:
+            async for message in self._connection.notifies(timeout=left, stop_after=1):
+                if message.payload == note:
+                    return True
+        return False
+
+    async def notes(self) -> AsyncIterator[str]:
+        """The payloads as they come, until the wire is gone.
+
+        Raises:
+            psycopg.Error, OSError: it is gone.
+        """
+        while True:
+            async for message in self._connection.notifies(timeout=IDLE_SECONDS):
+                if not message.payload.startswith(ECHO):
+                    yield message.payload
+            # Nothing for a while: is the wire still there?
+            async with asyncio.timeout(ECHO_SECONDS):
+                await self._connection.execute("select 1")
+
+
+@contextlib.asynccontextmanager
+async def listening(url: str) -> AsyncIterator[Channel]:
+    """A channel that listens while the block runs.
+
+    Raises:
+        psycopg.Error, OSError: no connection.
+    """
+    async with await psycopg.AsyncConnection.connect(url, **CONNECTION_OPTIONS) as connection:
+        await connection.execute("listen passbell")
+        yield Channel(connection)

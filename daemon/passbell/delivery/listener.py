@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 import structlog
 
-from passbell.database.channel import listening
+from passbell.database.pool import listening
 from passbell.delivery.loops import Backoff
 from passbell.errors import DatabaseUnavailable
 
