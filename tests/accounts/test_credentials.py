@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from psycopg import sql
 
 from passbell.errors import ConfigurationError
 from passbell.settings.account_secrets import account_secrets, has_account_secrets, suffix_of
+from support.plain import plain_post
 from support.processes import Command, Sandbox
 
 if TYPE_CHECKING:
@@ -114,10 +114,9 @@ def test_check_goes_through_every_account(shop: Shop) -> None:
     shop.program(passkit_account="not there")
     fields = [{"name": "meta.marketingMessage", "changeMessage": "%@"}]
     with Sandbox("--key", "k", "--secret", "s") as sandbox:
-        httpx.post(
+        plain_post(
             f"{sandbox.url}/sandbox/seed",
             json={"owners": [{"id": "of-blue-bottle", "fields": fields}]},
-            trust_env=False,
         ).raise_for_status()
         shop.conn.execute("update passbell.accounts set passkit_url = %s", [sandbox.url])
         code, found = findings(

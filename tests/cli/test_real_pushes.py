@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
+from support.plain import plain_client
 from support.processes import SANDBOX_CREDENTIALS, Daemon, Sandbox
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 def seeded(sandbox: Sandbox) -> Sandbox:
     """The sandbox knows the club's members."""
     records = [{"id": f"pk-{name}", "externalId": f"M-{name}", "owner": "pkTea"} for name in MEMBERS]
-    with httpx.Client(base_url=sandbox.url, trust_env=False) as client:
+    with plain_client(base_url=sandbox.url) as client:
         client.post("/sandbox/seed", json={"records": records}).raise_for_status()
     return sandbox
 
@@ -53,7 +53,7 @@ def test_check_finds_wrong_credentials(passbell: Passbell, club: Club, seeded: S
 
 def design(sandbox: Sandbox, owner: str, fields: list[dict[str, Any]], **more: Any) -> None:
     """Give a program, coupon campaign or production of the sandbox a design."""
-    with httpx.Client(base_url=sandbox.url, trust_env=False) as client:
+    with plain_client(base_url=sandbox.url) as client:
         given = {"owners": [{"id": owner, "fields": fields, **more}]}
         client.post("/sandbox/seed", json=given).raise_for_status()
 
@@ -81,7 +81,7 @@ def test_c1_check_reads_the_template_as_passkit_shows_it(
     """A field that shows our key and has %@ rings, whatever its name; check says what another design lacks."""
     design(seeded, "pkTea", [field])
     for shape in ("published", "bare"):
-        with httpx.Client(base_url=seeded.url, trust_env=False) as client:
+        with plain_client(base_url=seeded.url) as client:
             client.patch("/sandbox/options", json={"template_shape": shape}).raise_for_status()
         answer = passbell("check")
         assert line in answer.out

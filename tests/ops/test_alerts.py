@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -169,8 +170,11 @@ def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedPr
     return subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False)
 
 
-def judged(folder: Path, series: Series, expected: dict[str, list[int]]) -> str:
-    """What promtool has to complain about: by alert, the minutes at which it must fire; all others never."""
+def judged(folder: Path, series: Series, expected: dict[str, list[int]], every: str = "1m") -> str:
+    """What promtool has to complain about: by alert, the minutes at which it must fire; all others never.
+
+    every: how often the rules are evaluated, which is what the time goes into.
+    """
     unknown = set(expected) - set(RULES)
     assert not unknown
     tests = [
@@ -187,7 +191,7 @@ def judged(folder: Path, series: Series, expected: dict[str, list[int]]) -> str:
     ]
     document = {
         "rule_files": [str(ALERTS)],
-        "evaluation_interval": "1m",
+        "evaluation_interval": every,
         "tests": [
             {
                 "interval": "1m",
@@ -197,7 +201,7 @@ def judged(folder: Path, series: Series, expected: dict[str, list[int]]) -> str:
         ],
     }
     file = folder / "test.yml"
-    file.write_text(yaml.safe_dump(document, width=1000), "utf-8")
+    file.write_text(json.dumps(document), "utf-8")  # is YAML, too, and is written twenty times as fast
     done = promtool("test", "rules", str(file))
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
@@ -225,10 +229,13 @@ def test_no_alert_where_all_is_well(tmp_path: Path, times: Series) -> None:
 
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_each_trouble_fires_exactly_its_alert(tmp_path: Path, trouble: str) -> None:
-    """What goes wrong an hour into the series fires its own alert, and no other, until the end."""
+    """What goes wrong an hour into the series fires its own alert, and no other, until the end.
+
+    The healthy series under it is judged minute by minute above; trouble stays, so every fifth shows it.
+    """
     alert, series = TROUBLE[trouble]
     minutes = [90] if alert == "PassbellAccountBlocked" else [500, 595]
-    assert judged(tmp_path, HEALTHY | series, {alert: minutes}) == ""
+    assert judged(tmp_path, HEALTHY | series, {alert: minutes}, every="5m") == ""
 
 
 def test_every_alert_has_its_trouble() -> None:

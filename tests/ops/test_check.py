@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-import httpx
 import pytest
 from psycopg import sql
 
 from support.pages import free_port
+from support.plain import plain_client, plain_post
 from support.pooler import DeafPooler
 from support.processes import SANDBOX_CREDENTIALS, Command, Sandbox
 from support.roles import role_url
@@ -145,7 +145,7 @@ def test_a_template_that_does_not_ring(shop: Shop, message: str | None, ok: bool
         fields.append({"name": "meta.marketingMessage", "changeMessage": message})
     with Sandbox() as sandbox:
         seed = {"owners": [{"id": "pkTea", "fields": fields}]}
-        httpx.post(f"{sandbox.url}/sandbox/seed", json=seed, trust_env=False).raise_for_status()
+        plain_post(f"{sandbox.url}/sandbox/seed", json=seed).raise_for_status()
         code, named = check(shop.url, DRY_RUN="false", PASSKIT_URL=sandbox.url)
     assert named["template"][0]["ok"] is ok
     assert words in named["template"][0]["detail"]
@@ -155,7 +155,7 @@ def test_a_template_that_does_not_ring(shop: Shop, message: str | None, ok: bool
 @pytest.mark.parametrize(("seconds", "ok"), [(0, True), (90, False), (-90, False)])
 def test_a_wrong_clock(shop: Shop, seconds: int, ok: bool) -> None:  # noqa: FBT001
     """A clock that is beside PassKit's is told in seconds, with what to do; tokens would be refused for it."""
-    with Sandbox() as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False) as remote:
+    with Sandbox() as sandbox, plain_client(base_url=sandbox.url) as remote:
         if seconds:
             fault = {"kind": "clock_skew", "seconds": seconds}
             remote.post("/sandbox/faults", json=fault).raise_for_status()

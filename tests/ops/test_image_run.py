@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
 import psycopg
 import pytest
 import yaml
@@ -18,6 +17,7 @@ from passbell.database.migrate import check
 from support import image as image_support
 from support.image import Image
 from support.pages import free_port
+from support.plain import plain_client
 from support.shop import Shop
 from support.wait import wait_until
 
@@ -179,7 +179,7 @@ def test_d6_the_services_of_compose_work_together(composed: tuple[Composed, Shop
         assert checked.returncode == 0, checked.stdout + checked.stderr
         reachable = shop.value("select reachable from push_preview(%s)", [program])
         assert reachable > 50
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with plain_client(timeout=30) as client:
             ordered = client.post(
                 f"http://127.0.0.1:{services.web_port}/api/notify/broadcast?wait=30",
                 headers={"X-API-Key": SERVICES["web"]["environment"]["PASSBELL_API_KEYS"]},

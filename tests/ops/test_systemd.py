@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
 import pytest
 
 from passbell.delivery.loops import Wakeup
@@ -22,6 +21,7 @@ from passbell.ops.liveness import Liveness
 from passbell.settings import Settings
 from support import confined
 from support.pages import free_port, get
+from support.plain import plain_client
 from support.processes import Daemon, Sandbox
 from support.wait import wait_until
 from support.web import Web
@@ -303,7 +303,7 @@ def test_the_daemon_works_under_its_unit(shop: Shop, client: str) -> None:
     parts = urlsplit(shop.url)
     # By name, as in life: looking it up must work with no netlink socket to ask for addresses.
     url = urlunsplit(parts._replace(netloc=parts.netloc.replace("127.0.0.1", "localhost")))
-    with listening, Sandbox() as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False) as remote:
+    with listening, Sandbox() as sandbox, plain_client(base_url=sandbox.url) as remote:
         listening.bind(f"\0passbell-test-{os.getpid()}")
         listening.settimeout(30)
         records = [

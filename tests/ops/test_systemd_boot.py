@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from support.plain import plain_get, plain_post
 from support.processes import SANDBOX_CREDENTIALS, Sandbox
 from support.roles import role_url
 from support.scene import LONG
@@ -137,7 +138,7 @@ def install(root: Path, files: dict[str, str], settings: str) -> None:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).status_code == 200
+        return plain_get(url).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -155,9 +156,7 @@ def test_a_real_systemd_runs_the_units(debian: Path, shop: Shop) -> None:
             {"id": row["passkit_internal_id"], "externalId": row["external_id"], "owner": "pkTea"}
             for row in shop.rows("select passkit_internal_id, external_id from passes_master")
         ]
-        httpx.post(
-            f"{sandbox.url}/sandbox/seed", json={"records": records}, trust_env=False
-        ).raise_for_status()
+        plain_post(f"{sandbox.url}/sandbox/seed", json={"records": records}).raise_for_status()
         files = {
             "database_url": daemon_url,
             "web_database_url": web_url,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from passbell.devkit.sandbox import Sandbox, messages
@@ -15,6 +14,7 @@ from passbell.passkit import Credentials, PassKit, Recipient, Verdict
 from passbell.passkit.recipient import PROTOCOLS
 from passbell.passkit.transport import open_transport
 from passbell.passkit.wire import UNPACED
+from support.plain import plain_async_client
 from support.published import Exchange, field_names, judge
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ async def test_c2_every_answer_of_the_sandbox_parses(sandbox: Sandbox, *, defaul
     headers = {"Authorization": "Bearer sandbox-token"}
     exchanges = []
     async with (
-        httpx.AsyncClient(base_url=sandbox.url, headers=headers, trust_env=False) as http,
+        plain_async_client(base_url=sandbox.url, headers=headers) as http,
         AsyncRemote(sandbox.url) as remote,
     ):
         await remote.options(emit_defaults=defaults)
@@ -199,7 +199,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], int]] = [
 async def test_c2_every_refusal_of_the_sandbox_parses(sandbox: Sandbox) -> None:
     """What is not found, incomplete or unsigned is answered with PassKit's error message and nothing else."""
     exchanges = []
-    async with httpx.AsyncClient(base_url=sandbox.url, trust_env=False) as http:
+    async with plain_async_client(base_url=sandbox.url) as http:
         for token, calls in (("sandbox-token", REFUSED), ("wrong", CALLS[:3])):
             for method, path, body, *expected in calls:
                 text = "" if method == "GET" else json.dumps(body)
@@ -229,7 +229,7 @@ async def test_c2_a_record_written_in_full_is_shown_in_full(sandbox: Sandbox) ->
         ),
     ]
     exchanges = []
-    async with httpx.AsyncClient(base_url=sandbox.url, headers=headers, trust_env=False) as http:
+    async with plain_async_client(base_url=sandbox.url, headers=headers) as http:
         for path, update, shown in updates:
             body = json.dumps({**update, **more, "expiryDate": "2031-02-28T23:59:59Z"})
             written = await http.put(path, content=body)

@@ -6,15 +6,17 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
 import pytest
 
+from support.plain import plain_client
 from support.postgrest import data_api
 from support.shop import Shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
+
+    import httpx
 
     from support.databases import Databases
 
@@ -29,9 +31,7 @@ class Project:
 
     def __init__(self, shop: Shop, url: str) -> None:
         self.shop = shop
-        self.http = httpx.Client(
-            base_url=f"{url}/rest/v1/", headers={"Authorization": f"Bearer {SERVICE}"}, trust_env=False
-        )
+        self.http = plain_client(base_url=f"{url}/rest/v1/", headers={"Authorization": f"Bearer {SERVICE}"})
         self.program: UUID = shop.program("Deli")
         for points in (0, 0, 0, 900, 1500):
             shop.member(self.program, points=points)

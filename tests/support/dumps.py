@@ -6,12 +6,16 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from passbell.devkit.binaries import find_binaries
 
 __all__ = ["client_program", "dump"]
+
+RESTRICTION: Final = re.compile(r"^\\(?:un)?restrict.*\n?", re.MULTILINE)
+VERSION: Final = re.compile(r"attver=\d+")
 
 
 def client_program(name: str) -> str:
@@ -30,8 +34,4 @@ def dump(url: str, *options: str) -> str:
         pytest.skip("pg_dump is older than the server")
     assert done.returncode == 0, done.stderr
     # \restrict carries a random word, and Debian's 15.20 numbers columns by the moment they were made.
-    return "\n".join(
-        re.sub(r"attver=\d+", "attver=…", line)
-        for line in done.stdout.splitlines()
-        if not line.startswith(("\\restrict", "\\unrestrict"))
-    )
+    return VERSION.sub("attver=…", RESTRICTION.sub("", done.stdout))

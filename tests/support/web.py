@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
+from .plain import plain_client, plain_get
 from .processes import Command
 from .wait import wait_until
 
@@ -53,7 +54,7 @@ class Web(Command):
 
     def _live(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/live", trust_env=False).status_code == 200
+            return plain_get(f"{self.url}/live").status_code == 200
         return False
 
     def client(self, key: str | None = KEY) -> Api:
@@ -66,7 +67,7 @@ class Api:
 
     def __init__(self, url: str, key: str | None) -> None:
         headers = {} if key is None else {"X-API-Key": key}
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+        self.http = plain_client(base_url=url, headers=headers, timeout=60)
 
     def __enter__(self) -> Self:
         return self

@@ -4,15 +4,17 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
+from support.plain import plain_client
 from support.roles import role_url
 from support.shop import Shop
 from support.web import KEY, Api, Club, Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
     from support.databases import Databases
 
@@ -39,14 +41,22 @@ def api(web: Web) -> Iterator[Api]:
         yield client
 
 
-@pytest.fixture
-def signed_in(web: Web) -> Iterator[httpx.Client]:
-    """A visitor with a session; the CSRF token is sent along as htmx would."""
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as visitor:
+@pytest.fixture(scope="module")
+def session(web: Web) -> Iterator[tuple[httpx.Cookies, str]]:
+    """The cookies and the CSRF token of a person who has signed in."""
+    with plain_client(base_url=web.url, timeout=60) as visitor:
         assert visitor.post("/login", data={"key": KEY}).status_code == 303
         token = re.search(r'"X-CSRF-Token": "(\w+)"', visitor.get("/").text)
         assert token
-        visitor.headers["X-CSRF-Token"] = token[1]
+        yield visitor.cookies, token[1]
+
+
+@pytest.fixture
+def signed_in(web: Web, session: tuple[httpx.Cookies, str]) -> Iterator[httpx.Client]:
+    """A visitor with a session; the CSRF token is sent along as htmx would."""
+    cookies, token = session
+    headers = {"X-CSRF-Token": token}
+    with plain_client(base_url=web.url, timeout=60, cookies=cookies, headers=headers) as visitor:
         yield visitor
 
 

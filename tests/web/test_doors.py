@@ -9,11 +9,11 @@ import socket
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import uvicorn
 
 from passbell.web import connections
+from support.plain import plain_client, plain_get, plain_post
 from support.wait import wait_until
 from support.web import KEY, Web
 
@@ -65,15 +65,13 @@ def test_e_nothing_is_read_of_a_stranger(web: Web, path: str, *, declared: bool)
 )
 def test_e_a_stranger_gets_an_answer_beside_the_upload(web: Web, path: str) -> None:
     """A whole upload of a stranger is answered like any other request of theirs, and nothing of it is kept."""
-    answer = httpx.post(
-        f"{web.url}{path}", content=multipart(20), headers=MULTIPART, trust_env=False, timeout=30
-    )
+    answer = plain_post(f"{web.url}{path}", content=multipart(20), headers=MULTIPART, timeout=30)
     assert answer.status_code == (401 if path.startswith("/api") else 303)
 
 
 def test_e_the_form_for_signing_in_is_small(web: Web) -> None:
     """More than a small form is not read at the sign-in either, in pieces or as a whole."""
-    with httpx.Client(base_url=web.url, trust_env=False) as visitor:
+    with plain_client(base_url=web.url) as visitor:
         for content in (b"key=" + b"x" * 100_000, multipart(1)):
             answer = visitor.post("/login", content=content, headers=MULTIPART)
             assert (answer.status_code, answer.json()["code"]) == (413, "TOO_LARGE")
@@ -82,25 +80,28 @@ def test_e_the_form_for_signing_in_is_small(web: Web) -> None:
 
 def test_e_sign_out_ends_the_session_everywhere(shop: Shop, web: Web) -> None:
     """A cookie that was copied before signing out opens nothing afterwards, in another web process neither."""
-    with httpx.Client(base_url=web.url, trust_env=False) as visitor, Web(shop.url) as other:
+    with plain_client(base_url=web.url) as visitor, Web(shop.url) as other:
         visitor.post("/login", data={"key": KEY})
         stolen = {"Cookie": f"passbell_session={visitor.cookies['passbell_session']}"}
-        assert httpx.get(f"{other.url}/history", headers=stolen, trust_env=False).status_code == 200
+        assert plain_get(f"{other.url}/history", headers=stolen).status_code == 200
         token = re.search(r'"X-CSRF-Token": "(\w+)"', visitor.get("/").text)
         assert token
         assert visitor.post("/logout", headers={"X-CSRF-Token": token[1]}).status_code == 303
         for url in (web.url, other.url):
-            assert httpx.get(f"{url}/history", headers=stolen, trust_env=False).status_code == 303
+            assert plain_get(f"{url}/history", headers=stolen).status_code == 303
             spent = {**stolen, "X-CSRF-Token": token[1]}
-            assert httpx.post(f"{url}/compose/screen", headers=spent, trust_env=False).status_code == 303
+            assert plain_post(f"{url}/compose/screen", headers=spent).status_code == 303
 
 
 def test_e_a_session_is_over_after_its_time(shop: Shop, web: Web) -> None:
     """A session whose twelve hours are over opens nothing, whatever the cookie says."""
-    with httpx.Client(base_url=web.url, trust_env=False) as visitor:
+    with plain_client(base_url=web.url) as visitor:
         visitor.post("/login", data={"key": KEY})
         assert visitor.get("/history").status_code == 200
-        shop.conn.execute("update passbell.web_sessions set ends_at = now()")
+        shop.conn.execute(
+            "update passbell.web_sessions set ends_at = now()"
+            " where opened_at = (select max(opened_at) from passbell.web_sessions)"
+        )
         assert visitor.get("/history").status_code == 303
 
 
@@ -109,7 +110,7 @@ def test_e_the_right_key_is_never_locked_out(web: Web, api: Api) -> None:
     with web.client("no-such-key") as guesser:
         assert {guesser.get("/api/programs").status_code for _ in range(30)} == {401, 429}
     assert api.get("/api/programs").status_code == 200
-    with httpx.Client(base_url=web.url, trust_env=False) as visitor:
+    with plain_client(base_url=web.url) as visitor:
         assert visitor.post("/login", data={"key": "no-such-key"}).status_code == 429
         assert visitor.post("/login", data={"key": KEY}).status_code == 303
 
@@ -348,7 +349,7 @@ def test_e_strangers_take_no_known_callers_place(monkeypatch: pytest.MonkeyPatch
 
 def test_e_a_head_in_one_piece_is_bounded_as_well(web: Web, api: Api) -> None:
     """64 KB of address or of headers that arrive at once are refused, and the log does not repeat them."""
-    with httpx.Client(base_url=web.url, trust_env=False) as visitor:
+    with plain_client(base_url=web.url) as visitor:
         for answer in (
             visitor.get("/" + "a" * 65_000),
             visitor.get("/live", headers={"X-Long": "a" * (64 << 10)}),

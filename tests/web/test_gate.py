@@ -6,10 +6,10 @@ import signal
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from passbell.web.auth import ApiKeys, Limit, Throttle
+from support.plain import plain_get
 from support.wait import wait_until
 from support.web import KEY, OTHER_KEY, Web
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_both_headers_and_several_keys(web: Web, key: str) -> None:
     """Any of the keys works, as X-API-Key or as a bearer token."""
     for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
-        assert httpx.get(f"{web.url}/api/programs", headers=headers, trust_env=False).status_code == 200
+        assert plain_get(f"{web.url}/api/programs", headers=headers).status_code == 200
 
 
 def test_without_a_key(web: Web) -> None:
@@ -122,7 +122,7 @@ def test_wrong_keys_are_slowed_and_keys_stay_out_of_the_log(shop: Shop) -> None:
         refused = guesser.get("/api/programs")
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["code"] == "RATE_LIMITED"
-        assert httpx.get(f"{own.url}/live", trust_env=False).status_code == 200
+        assert plain_get(f"{own.url}/live").status_code == 200
         with own.client() as colleague:
             assert colleague.get("/api/programs").status_code == 200
         own.terminate()

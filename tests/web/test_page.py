@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import httpx
 import pytest
 
+from support.plain import plain_client, plain_get
 from support.web import KEY, Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
     from support.shop import Shop
     from support.web import Api, Club
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def visitor(web: Web) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web.url, trust_env=False) as client:
+    with plain_client(base_url=web.url) as client:
         yield client
 
 
@@ -55,7 +57,7 @@ def test_sign_in_leads_nowhere_else(visitor: httpx.Client, target: str) -> None:
 
 def test_a_wrong_key(shop: Shop) -> None:
     """A wrong key is refused with a sentence; after ten its sender waits, and the right one still signs in."""
-    with Web(shop.url) as own, httpx.Client(base_url=own.url, trust_env=False) as visitor:
+    with Web(shop.url) as own, plain_client(base_url=own.url) as visitor:
         answers = [visitor.post("/login", data={"key": "guess"}) for _ in range(11)]
         assert [answer.status_code for answer in answers] == [401] * 10 + [429]
         assert "This API key is not known." in answers[0].text
@@ -244,7 +246,7 @@ def test_d9_the_page_takes_the_encoding_of_a_file(signed_in: httpx.Client, club:
 
 def test_the_icon_is_there_under_the_name_that_browsers_ask_for(web: Web) -> None:
     """/favicon.ico is the bell, for visitors without a session too."""
-    answer = httpx.get(f"{web.url}/favicon.ico", trust_env=False)
+    answer = plain_get(f"{web.url}/favicon.ico")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
-    assert answer.content == httpx.get(f"{web.url}/static/bell.svg", trust_env=False).content
+    assert answer.content == plain_get(f"{web.url}/static/bell.svg").content
     assert "no-store" not in answer.headers["cache-control"]

@@ -6,15 +6,17 @@ import re
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.plain import plain_client
 from support.web import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
     from support.web import Club, Web
 
@@ -141,7 +143,7 @@ HOSTILE: Final = (
 @pytest.fixture(scope="module")
 def visitor(web: Web) -> Iterator[httpx.Client]:
     """A person who is signed in."""
-    with httpx.Client(base_url=web.url, trust_env=False, timeout=60) as client:
+    with plain_client(base_url=web.url, timeout=60) as client:
         assert client.post("/login", data={"key": KEY}).status_code == 303
         token = re.search(r'"X-CSRF-Token": "(\w+)"', client.get("/").text)
         assert token

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from passbell.devkit.sandbox import Sandbox
 from passbell.devkit.sandbox.remote import AsyncRemote
+from support.plain import plain_async_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    import httpx
 
 PROGRAM = "program-1"
 
@@ -30,7 +32,7 @@ async def remote(sandbox: Sandbox) -> AsyncIterator[AsyncRemote]:
 async def api(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     """A caller with the long-lived token."""
     headers = {"Authorization": "Bearer sandbox-token"}
-    async with httpx.AsyncClient(base_url=sandbox.url, headers=headers, trust_env=False) as client:
+    async with plain_async_client(base_url=sandbox.url, headers=headers) as client:
         yield client
 
 

@@ -4,12 +4,15 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-import httpx
 import jwt
 import pytest
 
+from support.plain import plain_async_client
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import httpx
 
     from passbell.devkit.sandbox import Sandbox
     from passbell.devkit.sandbox.remote import AsyncRemote
@@ -30,7 +33,7 @@ def token(
 
 async def get(sandbox: Sandbox, header: str | None) -> httpx.Response:
     headers = {} if header is None else {"Authorization": header}
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with plain_async_client() as client:
         return await client.get(f"{sandbox.url}/members/member/id/id-1", headers=headers)
 
 

@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from passbell.devkit.sandbox.remote import AsyncRemote, SandboxError
+from support.plain import plain_async_client
 
 if TYPE_CHECKING:
     from passbell.devkit.sandbox import Sandbox
@@ -104,9 +105,7 @@ async def test_a_time_out_after_acceptance(remote: AsyncRemote, sandbox: Sandbox
     await remote.fault("timeout")
     headers = {"Authorization": "Bearer sandbox-token"}
     body = {"id": "id-1", "metaData": {"marketingMessage": "Hi"}}
-    async with httpx.AsyncClient(
-        base_url=sandbox.url, headers=headers, trust_env=False, timeout=0.2
-    ) as client:
+    async with plain_async_client(base_url=sandbox.url, headers=headers, timeout=0.2) as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.put("/members/member", json=body)
     assert await remote.wait(buzzes=1)

@@ -6,6 +6,7 @@ An answer from 400 on is an error, and a server that is just being started is wa
 from __future__ import annotations
 
 import argparse
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -46,6 +47,7 @@ def main() -> None:
                 files=files or None,
                 trust_env=False,
                 timeout=PATIENCE,
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # all servers are ours, without TLS
             )
         except httpx.ConnectError:
             if time.monotonic() > deadline:
