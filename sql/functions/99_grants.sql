@@ -62,6 +62,10 @@ $$;
 do $$
 declare
     v_function  record;
+    v_ids       oid[];
+    v_schemas   text[];
+    v_names     text[];
+    v_signed    text[];
     v_host_path text;
     v_table     text;
     v_role      text;
@@ -191,88 +195,75 @@ declare
     v_policy    constant text[] := array['admin_programs', 'is_admin_of'];
 begin
     -- Functions ----------------------------------------------------------------------------------------------
-    for v_function in select f.signature, f.schema, f.name from passbell.own_functions() f
+    -- One statement for all of them, and one for each role: each change of a function throws away what the session has
+    -- cached of it, and there are hundreds.
+    select array_agg(f.id), array_agg(f.schema), array_agg(f.name), array_agg(f.signature)
+      into v_ids, v_schemas, v_names, v_signed
+      from passbell.own_functions() f;
+    execute format('revoke all on function %s from %s',
+                   array_to_string(v_signed, ', '),
+                   concat_ws(', ', 'public', (select string_agg(quote_ident(p), ', ') from unnest(v_people) p)));
+    for v_function in
+        select g.grantee, string_agg(f.signature, ', ') as signatures
+          from unnest(v_schemas, v_names, v_signed) f (schema, name, signature)
+         cross join lateral (values
+               ('service_role', f.schema = 'public'
+                -- Functions in a view are called as its reader; these only look at their argument (07_reading).
+                or f.name like 'read\_%' or f.name = 'is_visit'
+                or f.name = any (v_server)),
+               ('authenticated', f.schema = 'public' and (f.name like 'push\_%' and f.name <> 'push_forget'
+                                 or f.name in ('get_due', 'run_automations', 'automation_preview', 'automation_results'))
+                or f.name = any (v_policy)),
+               ('passbell_daemon', f.schema = 'passbell' and f.name = any (v_daemon)),
+               ('passbell_web', f.schema = 'passbell' and f.name = any (v_web)
+                or f.schema = 'public' and f.name = any (v_web_public))
+               ) as g (grantee, is_due)
+         where g.is_due
+         group by g.grantee
     loop
-        execute format('revoke all on function %s from public', v_function.signature);
-        foreach v_role in array v_people loop
-            execute format('revoke all on function %s from %I', v_function.signature, v_role);
-        end loop;
-        if v_function.schema = 'public' then
-            perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
-            if (v_function.name like 'push\_%' and v_function.name <> 'push_forget')
-               or v_function.name in ('get_due', 'run_automations', 'automation_preview', 'automation_results') then
-                perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
-            end if;
-        end if;
-        -- Functions in a view are called as its reader; these only look at their argument (07_reading).
-        if v_function.schema = 'passbell' and (v_function.name like 'read\_%' or v_function.name = 'is_visit') then
-            perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
-        end if;
-        if v_function.name = any (v_server) then
-            perform passbell.grant_to('service_role', 'execute on function ' || v_function.signature);
-        end if;
-        if v_function.name = any (v_policy) then
-            perform passbell.grant_to('authenticated', 'execute on function ' || v_function.signature);
-        end if;
-        if v_function.schema = 'passbell' and v_function.name = any (v_daemon) then
-            execute format('alter function %s security definer', v_function.signature);
-            perform passbell.grant_to('passbell_daemon', 'execute on function ' || v_function.signature);
-        end if;
-        if v_function.schema = 'passbell' and v_function.name = any (v_web) then
-            execute format('alter function %s security definer', v_function.signature);
-            perform passbell.grant_to('passbell_web', 'execute on function ' || v_function.signature);
-        end if;
-        if v_function.schema = 'public' and v_function.name = any (v_web_public) then
-            perform passbell.grant_to('passbell_web', 'execute on function ' || v_function.signature);
-        end if;
+        perform passbell.grant_to(v_function.grantee, 'execute on function ' || v_function.signatures);
     end loop;
 
+    -- What the daemon's and the page's roles call runs as its owner.
+    --
     -- An empty search path still looks into the session's temporary schema first, for tables and *types*: a domain named
     -- text or uuid made there would run its maker's code in our name. Named last, it is looked into last.
-    for v_function in
-        select f.signature,
-               case when s.path in ('""', '') then 'pg_catalog' else s.path end || ', pg_temp' as path
-          from passbell.own_functions() f
-          join pg_catalog.pg_proc p on p.oid = f.id
-          left join lateral (select substr(c, length('search_path=') + 1) as path
-                               from unnest(p.proconfig) c where c like 'search\_path=%') s on true
-         where s.path is not null and s.path not like '%pg_temp%'
-    loop
-        execute format('alter function %s set search_path = %s', v_function.signature, v_function.path);
-    end loop;
-
+    --
     -- A trigger of the host's runs with the search path of the function that writes the row, and usually names its tables
     -- without a schema, as Supabase Studio lets it: those of our functions that write where the host may have triggers look
     -- into the host's schemas as well. Not into one where strangers may create: an operator made there for just our types
     -- would run in our name.
+    --
+    -- The body of a function is read anew in every session. Where standard_conforming_strings is off, as any login may set
+    -- it, '\s' in it would be an s: the rules would judge other texts than they were written for. (Functions without a
+    -- search path disappear into their caller and cannot have a setting: theirs are E'' strings.)
     select 'pg_catalog, ' || string_agg(quote_ident(n.nspname) || ', ', '' order by n.nspname = 'extensions') || 'pg_temp'
       into v_host_path
       from pg_catalog.pg_namespace n
      where n.nspname in ('public', 'extensions')
        and not passbell.is_open_schema(n.nspname);
     for v_function in
-        select f.signature
-          from passbell.own_functions() f
+        select f.signature,
+               concat_ws(' ',
+                   case when f.schema = 'passbell' and f.name = any (v_daemon || v_web) then 'security definer' end,
+                   case when w.path is distinct from s.path then 'set search_path = ' || w.path end,
+                   case when strpos(p.prosrc, E'\\') > 0 and s.path is not null
+                             and not exists (select from unnest(p.proconfig) c where starts_with(c, 'standard_conforming_strings='))
+                        then 'set standard_conforming_strings = on' end) as actions
+          from unnest(v_ids, v_schemas, v_names, v_signed) f (id, schema, name, signature)
           join pg_catalog.pg_proc p on p.oid = f.id
-         where p.prosrc ~* '\m(update|insert\s+into|delete\s+from)\s+public[.](push_campaigns|notification_logs|birthday_logs)\M'
-           and 'search_path=pg_catalog, pg_temp' = any (p.proconfig)
-           and v_host_path is not null
+          left join lateral (select substr(c, length('search_path=') + 1) as path
+                               from unnest(p.proconfig) c where starts_with(c, 'search_path=')) s on true
+         cross join lateral (select case when s.path like '%pg_temp%' then s.path
+                                         when s.path in ('""', '') then 'pg_catalog, pg_temp'
+                                         else s.path || ', pg_temp' end as path) t
+         cross join lateral (select case when t.path = 'pg_catalog, pg_temp'
+                                              and p.prosrc ~* '\m(update|insert\s+into|delete\s+from)\s+public[.](push_campaigns|notification_logs|birthday_logs)\M'
+                                         then coalesce(v_host_path, t.path) else t.path end as path
+                             offset 0) w      -- or each source is searched twice
     loop
-        execute format('alter function %s set search_path = %s', v_function.signature, v_host_path);
-    end loop;
-
-    -- The body of a function is read anew in every session. Where standard_conforming_strings is off, as any login may set
-    -- it, '\s' in it would be an s: the rules would judge other texts than they were written for. (Functions without a
-    -- search path disappear into their caller and cannot have a setting: theirs are E'' strings.)
-    for v_function in
-        select f.signature
-          from passbell.own_functions() f
-          join pg_catalog.pg_proc p on p.oid = f.id
-         where strpos(p.prosrc, E'\\') > 0
-           and exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path='))
-           and not exists (select from unnest(p.proconfig) c where starts_with(c, 'standard_conforming_strings='))
-    loop
-        execute format('alter function %s set standard_conforming_strings = on', v_function.signature);
+        continue when v_function.actions = '';
+        execute format('alter function %s %s', v_function.signature, v_function.actions);
     end loop;
 
     -- Our schema ---------------------------------------------------------------------------------------------
