@@ -59,7 +59,7 @@ def test_missing_database_url_is_exit_2(passbell: Passbell) -> None:
 
 
 def test_run_without_passkit_credentials_is_exit_2(passbell: Passbell) -> None:
-    """The daemon never becomes a silent mock: without credentials it does not start."""
+    """Without credentials `passbell run` ends with 2 and never pretends to send."""
     answer = passbell("run", PASSBELL_DATABASE_URL="postgresql://u:hunter2@localhost/x")
     assert answer.code == 2
     assert "PASSBELL_PASSKIT_API_KEY" in answer.err
@@ -76,7 +76,7 @@ def test_unreachable_database_is_one_sentence(passbell: Passbell) -> None:
 
 
 def test_wrong_option_is_told_with_the_usage(passbell: Passbell) -> None:
-    """A misspelt command or option is no traceback."""
+    """A misspelt command or option prints the usage, not a traceback."""
     assert passbell("snd").code == 2
     answer = passbell("send", "--massage", "x")
     assert answer.code == 2
@@ -99,7 +99,7 @@ def test_bytes_that_are_no_text_are_one_sentence(passbell: Passbell, club: Club)
 
 
 def test_a_terminal_of_another_code_page_shows_what_it_can(club: Club) -> None:
-    """Bars and dashes that the terminal does not have are no reason to fail."""
+    """On a terminal without bars and dashes commands print other characters and do not fail."""
     club.connection.execute("select push_send(%s, 'Olá', 'ALL', 'Olá')", [club.program])
     done = subprocess.run(
         [sys.executable, "-m", "passbell", "status"],
@@ -162,5 +162,5 @@ def test_check_of_a_dry_run_passes(passbell: Passbell, club: Club) -> None:
 
 
 def test_settings_of_the_test_run_are_clean() -> None:
-    """The fixtures keep the tester's own settings out."""
+    """Settings of the person who runs the tests do not reach the tests."""
     assert Settings().database_url is None

@@ -97,7 +97,7 @@ def test_the_question_says_how_many_are_held_back(passbell: Passbell, club: Club
 
 
 def test_results_of_a_campaign_that_waits(passbell: Passbell, club: Club) -> None:
-    """The sentence first, in words; as JSON the columns of push_results."""
+    """`results` prints the sentence first; with --json the columns of push_results."""
     passbell(*SEND, "--target", "ALL", "--holdout", "10")
     row = club.connection.execute("select id from push_campaigns").fetchone()
     assert row is not None
@@ -281,7 +281,7 @@ def test_d4_automations_say_that_no_daemon_runs(passbell: Passbell, club: Club) 
 def test_b7_an_automation_keeps_its_audience_when_the_variable_was_not_set(
     passbell: Passbell, club: Club, blank: str
 ) -> None:
-    """`target_query=$SEGMENT` without a value is refused, not everybody, every day; ALL has to be written."""
+    """`target_query=` without a value is refused and keeps the audience; for all members write ALL."""
     new = ("automations", "add", "--program", "Tea Club", "--occasion", "DORMANT:30", "--message", "Tea")
     assert passbell(*new, f"target_query={blank}").code == 1
     assert passbell(*new, "name=Back", "target_query=VIP").code == 0
@@ -332,7 +332,7 @@ def test_d9_a_list_says_which_rows_reach_nobody_and_why(
 
 
 def test_d9_the_encoding_of_a_list_can_be_said(passbell: Passbell, club: Club, tmp_path: Any) -> None:
-    """D9: a list in another code page names it; a word that is no encoding is refused, and so is one without a list."""
+    """D9: --encoding names a list's code page; an unknown encoding, or one without a list, is refused."""
     club.connection.execute("update passes_master set external_id = 'Łódź-1' where external_id = 'M-Ann'")
     file = tmp_path / "list.csv"
     file.write_bytes("member_id\nŁódź-1\n".encode("cp1250"))

@@ -78,7 +78,7 @@ CUSTOM = {"name": "custom.news", "default": "News: ${meta.marketingMessage}"}
 def test_c1_check_reads_the_template_as_passkit_shows_it(
     passbell: Passbell, club: Club, seeded: Sandbox, field: dict[str, Any], line: str
 ) -> None:
-    """A field that shows our key and has %@ rings, whatever its name; check says what another design lacks."""
+    """`check` accepts any field that shows our key with %@, and says what another design lacks."""
     design(seeded, "pkTea", [field])
     for shape in ("published", "bare"):
         with plain_client(base_url=seeded.url) as client:

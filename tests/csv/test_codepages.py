@@ -115,7 +115,7 @@ def test_no_wrong_name_is_sure_in_any_country(page: str, region: str, names: tup
 
 @pytest.mark.parametrize("said", ["cp1254", "windows-1254", " CP1254 ", "iso8859-9"])
 def test_the_encoding_may_be_said(said: str) -> None:
-    """A named encoding counts, under any of its names, and then nothing is unsure."""
+    """A named encoding is used, under any of its names, and the reading counts as sure."""
     (row,) = read_members(CASES / "tr1254.csv", today=TODAY, encoding=said)
     assert (row.first_name, row.city, row.unsure) == ("Şule", "İzmir", ())
 

@@ -130,7 +130,7 @@ def test_an_explicit_yes_opts_in(column: str, value: str) -> None:
 
 @pytest.mark.parametrize(("column", "value"), UNANSWERED.items())
 def test_what_is_no_explicit_yes_is_no_answer(column: str, value: str) -> None:
-    """A box that was not ticked, a status of something else, another channel: none of these opts a member in."""
+    """An empty box, a status of something else or another channel does not opt a member in."""
     assert _says(f"email,{column}\na@example.com,{value}\n") == [None]
 
 

@@ -49,7 +49,7 @@ def test_march_is_no_day_of_the_week(cell: str) -> None:
 
 @pytest.mark.parametrize("default", ["12/31/1969", "12/31/1969 4:00:00 PM", "12/31/9999"])
 def test_what_a_program_writes_for_nothing_decides_no_order(default: str) -> None:
-    """A default value in American order does not refuse a file whose birthdays are day first."""
+    """A default date in American order does not refuse a file whose birthdays are day first."""
     assert _read(["25/12/1985", default, "03/04/1990"], "GB") == [
         date(1985, 12, 25),
         None,

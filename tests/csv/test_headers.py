@@ -40,7 +40,7 @@ def test_the_columns_of_a_language_are_known(language: str) -> None:
 
 
 def test_no_name_means_two_things() -> None:
-    """The table of names is without contradictions."""
+    """No name of a column stands for two columns."""
     meanings: dict[str, set[str]] = {}
     for field, _rank, _language, names in table("columns.tsv"):
         for name in names.split(","):

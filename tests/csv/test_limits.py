@@ -59,7 +59,7 @@ def test_too_many_rows_end_the_reading() -> None:
 
 @pytest.mark.parametrize("rows_before", [0, 1, 9_000])
 def test_a_quote_that_is_never_closed_ends_the_file(rows_before: int) -> None:
-    """What follows such a quote is one cell, as in Python's reader: no row is made of it, and the report says so."""
+    """What follows a quote that is never closed is one cell: no row is made of it, and the report says so."""
     before = "".join(f"a{i}@example.com,Ann\n" for i in range(rows_before))
     after = "".join(f"b{i}@example.com,Bob\n" for i in range(20_000))
     content = f'email,first_name\n{before}"x@example.com,Cy\n{after}'.encode()

@@ -88,7 +88,7 @@ def test_a_file_with_a_header_alone_says_so() -> None:
 
 
 def test_dates_that_allow_both_orders_say_how_to_turn_them() -> None:
-    """The guess by country is told with the remedy."""
+    """If dates allow both orders, the notes name the guess and the option that changes it."""
     text = b"Member ID,Email,Birthday\nM-1,a@example.com,03/04/1990\n"
     for region, other in (("US", "DMY"), ("GB", "MDY")):
         (decision,) = read_members(io.BytesIO(text), today=TODAY, default_region=region).decisions

@@ -156,6 +156,6 @@ def test_b4_the_ids_of_one_line_are_counted() -> None:
 
 @pytest.mark.parametrize(("name", "emails"), [("import.csv", 2), ("import2.csv", 2)])
 def test_b4_words_in_a_row_of_data_make_no_header(name: str, emails: int) -> None:
-    """A row with the words Mobile, Newsletter and City in it is a member's row."""
+    """A row of data with the words Mobile, Newsletter and City is not taken for a header."""
     rows = list(read_members(CASES / "17_data_row_taken_as_header" / name, today=date(2026, 11, 21)))
     assert [row.email for row in rows] == [f"h{number}@example.com" for number in range(1, emails + 1)]

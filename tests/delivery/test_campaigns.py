@@ -63,7 +63,7 @@ def test_a_row_by_psql_buzzes_every_reachable_member_once(
     "target", ["WHALE:200 & LOCAL:90210,10001", *(["VIP", "SLUMBER:14"] if LONG else [])]
 )
 def test_a_target_rings_exactly_those_it_names(make_scene: Callable[..., Scene], target: str) -> None:
-    """The phones that rang are those an independent query names."""
+    """The phones that buzzed are those that an independent query of the audience names."""
     scene = make_scene("3")
     program = next(iter(scene.populate(400).values()))
     wanted = expected(scene.conn, "3", program, target)

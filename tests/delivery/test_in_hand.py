@@ -80,7 +80,7 @@ def test_who_opts_out_or_uninstalls_is_left_alone_although_in_hand(
 
 
 def test_one_opt_out_in_a_chunk_stops_that_pass_alone(scene: Scene) -> None:
-    """The others of its chunk are sent once each."""
+    """If one member opts out, only that pass is skipped; the others of its chunk are sent once each."""
     program = people(scene, 60, "Club")
     with scene.daemon(**SLOW):
         campaign = scene.campaign(program)

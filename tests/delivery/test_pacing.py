@@ -166,7 +166,7 @@ async def test_a_payment_of_our_own_is_no_other_daemon(time: OwnClock) -> None:
 
 
 async def test_at_a_rate_that_is_reached_blocks_stay_whole(time: OwnClock) -> None:
-    """Fifty per second: a block is five slots, however many daemons there are."""
+    """At 50 per second a block is five slots, however many daemons there are."""
 
     async def take(*_: object) -> Slots:
         now = time.monotonic()

@@ -49,7 +49,7 @@ async def test_a_poll_that_never_answers_leaves_the_loops_to_themselves(wakeup: 
 
 
 async def test_work_that_the_poll_finds_ends_the_wait(wakeup: Wakeup) -> None:
-    """Although it had said the opposite a moment before."""
+    """Work that the poll finds ends a loop's wait, also right after the loop found none."""
     waiting = asyncio.create_task(wakeup.wait_for_work(3600))
     await asyncio.sleep(0)
     wakeup.told(waiting=False)

@@ -15,7 +15,7 @@ from support.markdown import ROOT
 
 
 def test_every_name_in_the_drawing_exists() -> None:
-    """Who follows a pass from the row to the push and back finds each function under its name."""
+    """Each function that the drawing of a pass's way names exists."""
     drawing = passbell.delivery.__doc__ or ""
     known: dict[str, type] = {each.__name__: each for each in (Queue, RateLimit, PassKit, Transport)}
     for module in pkgutil.iter_modules(passbell.delivery.__path__):

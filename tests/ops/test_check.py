@@ -73,7 +73,7 @@ def test_settings_of_the_role_that_are_in_the_way(shop: Shop) -> None:
 
 
 def test_a_database_that_is_read_only_by_default(shop: Shop) -> None:
-    """Nothing could be sent: said once, and what cannot be tried without writing is no traceback."""
+    """If the database is read-only by default, `check` says once that nothing can be sent."""
     database = sql.Identifier(urlsplit(shop.url).path.removeprefix("/"))
     shop.conn.execute(sql.SQL("alter database {} set default_transaction_read_only = on").format(database))
     code, named = check(shop.url)
@@ -138,7 +138,7 @@ def test_an_old_schema_ends_the_look(make_shop: MakeShop) -> None:
     ],
 )
 def test_a_template_that_does_not_ring(shop: Shop, message: str | None, ok: bool, words: str) -> None:  # noqa: FBT001
-    """The pass design is read through PassKit: without a field of ours, or without %@ in it, no phone buzzes."""
+    """If the template lacks our field, or its %@, `check` says so, because no phone would buzz."""
     shop.program(passkit_program_id="pkTea")
     fields = [{"name": "person.displayName"}]
     if message is not None:
@@ -184,7 +184,7 @@ def test_a_transaction_pooler(shop: Shop) -> None:
 
 @pytest.mark.parametrize("role", ["passbell_daemon", "passbell_web"])
 def test_our_own_roles_have_what_they_need(shop: Shop, role: str) -> None:
-    """Under the daemon's role or the page's: rights are fine, and what they cannot read is said to be not looked at."""
+    """Under passbell_daemon or passbell_web `check` finds all rights, and says what it could not check."""
     shop.members(shop.program(), 3)
     with role_url(shop.url, role) as url:
         code, named = check(url)
@@ -212,7 +212,7 @@ def test_missing_grants(shop: Shop) -> None:
 
 
 def test_row_level_security_that_was_switched_off(make_shop: MakeShop) -> None:
-    """If it is switched off, or service_role lacks its rights, check says so, with the command that mends it."""
+    """If row security is off, or service_role lacks rights, `check` says so with the command that corrects it."""
     shop = make_shop("3", supabase=True)
     shop.conn.execute("alter table push_campaigns disable row level security")
     shop.conn.execute("revoke all on push_campaigns from service_role")

@@ -69,7 +69,7 @@ def running(image: Image, *arguments: str, **environment: str) -> Iterator[subpr
 
 
 def test_every_step_runs_as_it_stands(image: Image) -> None:
-    """The steps end well in an empty root; what comes out is the program, without pip and without the sources."""
+    """Each step of the image succeeds in an empty root; the result has the program, without pip and sources."""
     assert len(image.steps) == 3
     done = run(image, "--version")
     assert done.stdout.startswith("passbell "), done.stderr

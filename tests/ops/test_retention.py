@@ -132,7 +132,7 @@ def test_what_a_programs_own_limit_counts_stays(shop: Shop) -> None:
 
 
 def test_failures_that_are_left_can_still_be_retried(shop: Shop) -> None:
-    """After pruning, retry-failed of the old campaign finds nothing and breaks nothing."""
+    """After pruning, retry-failed of the old campaign retries the failures that are left, or finds none."""
     program = shop.program()
     shop.members(program, 3)
     first = sent_to(shop, program, "First", YEAR)
@@ -157,7 +157,7 @@ def test_the_daemon_prunes_once_a_day(shop: Shop, start_daemon: StartDaemon) -> 
 
 
 def test_what_another_session_counts_meanwhile_is_pruned(shop: Shop) -> None:
-    """A daemon counts a campaign's result while another one prunes it: its rows go today, not in a day's time."""
+    """If a result is counted while its campaign is pruned, the rows are removed the same day."""
     program = shop.program()
     shop.members(program, 12)
     first = sent_to(shop, program, "First", YEAR)
@@ -234,7 +234,7 @@ def test_a_member_is_erased(shop: Shop) -> None:
 
 
 def test_a_member_who_is_gone_is_erased_by_pass_id(shop: Shop) -> None:
-    """When the platform has deleted the pass already, the pass id does."""
+    """push_forget takes the pass id of a pass that the platform has deleted."""
     program = shop.program()
     member = shop.member(program)
     campaign = shop.campaign(program, "Hello")

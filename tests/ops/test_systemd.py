@@ -340,7 +340,7 @@ def test_the_daemon_works_under_its_unit(shop: Shop, client: str) -> None:
 
 @confinable
 def test_the_page_works_under_its_unit(shop: Shop) -> None:
-    """The page and the API under all restrictions of passbell-web.service: a campaign, an upload, readiness."""
+    """Under all restrictions of passbell-web.service the page orders a campaign and takes an upload."""
     program = shop.program()
     shop.member(program, external_id="A1", user={"first_name": "Ann"})
     with ConfinedWeb(shop.url) as web, web.client() as api:

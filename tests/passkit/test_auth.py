@@ -223,7 +223,7 @@ async def test_probe(client: MakeClient, server: Server, status: int, verdict: V
 
 
 async def test_probe_of_a_program(client: MakeClient, server: Server) -> None:
-    """With a program the answer names what PassKit says about it."""
+    """A probe of a program returns what PassKit says about it."""
     server.script = lambda _: Reply(404, {"error": "program [uuid:x] does not exist"})
     answer = await client().probe("pro g/1")
     assert answer.verdict is Verdict.SENT

@@ -40,7 +40,7 @@ async def ask(transport: Transport, path: str = "/", caller: Caller = UNPACED) -
 
 
 async def test_a_connection_is_kept(transport: Transport, server: Server) -> None:
-    """One after the other they share a connection, at once each has its own."""
+    """Requests one after the other share a connection; requests at once have one each."""
     for _ in range(5):
         await ask(transport)
     assert server.connections == 1
@@ -174,7 +174,7 @@ async def test_an_error_on_a_used_connection_is_believed_when_nothing_contradict
 
 
 async def test_b8_bytes_that_wait_unread_close_a_connection_before_it_is_used(server: Server) -> None:
-    """The event loop was busy while they came, and the next request is there before it reads them."""
+    """If unread bytes wait on a connection, it is closed before the next request uses it."""
     transport = open_transport(server.url, concurrency=4, client="httptools")
     await ask(transport)
     (task,) = server._tasks
@@ -265,7 +265,7 @@ async def test_a_header_cannot_smuggle_a_line(server: Server) -> None:
 
 
 async def test_the_host_that_is_asked_for(client: MakeClient, server: Server, http_client: str) -> None:
-    """The path of the base URL goes in front, the host and its port are named."""
+    """A request has the base URL's path in front, and names host and port."""
     passkit = client(base_url=f"{server.url}/gateway/", http_client=http_client)
     assert (await passkit.push(MEMBER, "Hello", None)).verdict is Verdict.SENT
     (request,) = server.requests

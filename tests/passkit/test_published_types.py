@@ -266,7 +266,7 @@ def test_the_judge_refuses_what_passkit_does_not_know(exchange: Exchange, words:
 
 
 def test_the_sandbox_reads_no_field_that_passkit_lacks() -> None:
-    """What the sandbox takes out of a request is in the published message: a wrong name would be dropped there."""
+    """Each field that the sandbox reads of a request is in PassKit's published message."""
     pairs = {
         "members.Member": messages.MEMBER,
         "single_use_coupons.Coupon": messages.COUPON,

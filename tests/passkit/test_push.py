@@ -101,7 +101,7 @@ async def test_the_map_handed_in_is_not_changed(client: MakeClient) -> None:
 async def test_a_status_means_one_thing(
     client: MakeClient, server: Server, status: int, verdict: Verdict
 ) -> None:
-    """Every status has one verdict, and PassKit's own words are kept."""
+    """Each status gives one verdict and keeps PassKit's words."""
     server.script = lambda _: Reply(status, {"error": "the reason"})
     answer = await client().push(MEMBER, "Hello", None)
 
@@ -257,7 +257,7 @@ async def test_slow_answers_end_at_the_deadline(client: MakeClient, server: Serv
 async def test_huge_answers_are_not_read_to_their_end(
     client: MakeClient, server: Server, status: int
 ) -> None:
-    """An answer without end does not fill the memory, and its status still counts."""
+    """An endless answer does not fill the memory, and its status counts."""
     endless = f"HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     server.script = lambda _: Reply(raw=endless + b"200000\r\n" + b" " * 0x110000, hang=True)
     answer = await client(timeout=60.0).push(MEMBER, "Hello", None)

@@ -143,7 +143,7 @@ async def test_records_that_have_no_list(
 
 
 async def test_external_id_read_alone(client: MakeClient, server: Server) -> None:
-    """Where the list fails, an external id is read by its own path."""
+    """If the list fails, an external id is read by its own path."""
     server.script = lambda request: (
         Reply(404, {"error": "Not Found"})
         if request.method == "POST"
@@ -304,7 +304,7 @@ async def test_network_trouble_in_a_row_stops_single_reads(
 async def test_a_list_that_always_breaks_off_does_not_stop_a_campaign(
     client: MakeClient, server: Server, records: Records
 ) -> None:
-    """Two lists in a row that die, three tries each, are retried by the engine; then records are read one by one."""
+    """If two lists in a row break off, records are read one by one, and the campaign goes on."""
     records.on_list = lambda _: Reply(raw=b"", cut=True)
     passkit = client()
     for _ in range(2):
@@ -400,7 +400,7 @@ async def test_metadata_of_odd_shapes(
 async def test_b9_a_value_that_is_no_text_is_not_wiped(
     client: MakeClient, server: Server, value: Any, kind: str, *, listed: bool
 ) -> None:
-    """Such a record is left alone, for good, and the sentence names the key."""
+    """A record with a value that is not a text is not changed, and the sentence names the key."""
     row = {"id": "id1", "metaData": {"a": "1", "stamps": value}}
     server.script = lambda request: Reply(body=lines({"result": row}) if request.method == "POST" else row)
     recipient = Recipient("pass1", "MEMBERSHIP", "id1", None, "program" if listed else None)

@@ -40,7 +40,7 @@ def ahead(shop: Shop, what: str) -> bool:
 
 
 def test_a_lease_lasts_an_hour_at_most(daemon: tuple[Shop, psycopg.Connection[Any]]) -> None:
-    """However long a worker wants a chunk, a list or a run for itself."""
+    """A worker's lease on a chunk, list or run lasts an hour at most, whatever it asks for."""
     shop, conn = daemon
     for seconds in ODD:
         call = f"select claim_token from passbell.claim_chunk('{shop.worker}', '', {seconds}::numeric)"
@@ -82,7 +82,7 @@ def test_a_pause_lasts_an_hour_at_most(daemon: tuple[Shop, psycopg.Connection[An
 
 
 def test_a_report_names_each_pass_once(daemon: tuple[Shop, psycopg.Connection[Any]]) -> None:
-    """Two outcomes for one pass would put it into the ledger and the queue: refused, and nothing has changed."""
+    """A report with two outcomes for one pass is refused and changes nothing."""
     shop, conn = daemon
     shop.send_chunks()
     shop.start(shop.campaign(shop.value("select id from programs"), "Once more"), 6)
@@ -101,7 +101,7 @@ def test_a_report_names_each_pass_once(daemon: tuple[Shop, psycopg.Connection[An
 
 @pytest.mark.parametrize("account", ["", "campaign:x"])
 def test_slots_go_forward_and_not_far(daemon: tuple[Shop, psycopg.Connection[Any]], account: str) -> None:
-    """No number of slots, rate or lateness moves an account's clock back, or further ahead than some minutes."""
+    """No argument of take_slots moves an account's clock back, or far ahead."""
     shop, conn = daemon
     before = shop.value(
         "select coalesce(max(next_slot), now()) from passbell.rate_limits where account = %s", [account]

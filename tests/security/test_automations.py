@@ -14,7 +14,7 @@ NEW = "insert into push_automations (program_id, occasion, message_text) values 
 
 
 def test_an_administrator_keeps_the_automations_of_the_own_program(tenants: Tenants) -> None:
-    """Make, read, switch, try, run and delete; what passbell writes stays as it is."""
+    """An administrator may do all with the own program's automations but write passbell's columns."""
     with tenants.acting("authenticated", tenants.admin_a) as conn:
         conn.execute(NEW, [tenants.a])
         conn.execute(

@@ -81,7 +81,7 @@ def test_it_can_do_nothing_else(daemon_url: tuple[Shop, str]) -> None:
 
 @pytest.mark.parametrize("name", ["uuid", "text", "integer", "timestamptz"])
 def test_a_leaked_password_is_not_the_owners(daemon_url: tuple[Shop, str], name: str) -> None:
-    """With the daemon's password no code can be slipped into functions that run as the owner."""
+    """With the daemon's password no code can be run with the owner's rights."""
     shop, url = daemon_url
     real = {"integer": "int4"}.get(name, name)
     shop.conn.execute("create table public.caught (who text); grant insert on public.caught to public")

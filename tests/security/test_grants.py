@@ -109,7 +109,7 @@ def test_tables_and_views(project: Shop) -> None:
 
 
 def test_columns_hide_no_grant(project: Shop) -> None:
-    """There is no grant on a single column either."""
+    """No role has a right on a single column."""
     assert (
         project.rows(
             "select attrelid::regclass::text, attname, attacl from pg_attribute a join pg_class c on c.oid = a.attrelid"
@@ -135,7 +135,7 @@ def test_row_level_security(project: Shop) -> None:
 
 
 def test_log_tables_that_we_made_are_secured(project: Shop) -> None:
-    """The owner's log tables keep the owner's policies; those that passbell had to make are closed to the public."""
+    """The platform's log tables keep its policies; those that passbell made are closed to the public."""
     for table in LOGS:
         made = project.value(
             "select coalesce(obj_description(%s::regclass), '') like 'Made by%%'", [f"public.{table}"]

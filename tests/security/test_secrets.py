@@ -111,7 +111,7 @@ def test_refused_credentials_are_not_repeated_aloud(shop: Shop) -> None:
     ],
 )
 def test_errors_do_not_quote_the_password(url: str) -> None:
-    """A database URL that does not work is complained of without its password."""
+    """An error about a database URL does not contain its password."""
     secret = "pw-9Kd72LmQ"
     settings = {"PASSBELL_DATABASE_URL": url.format(password=secret), "PASSBELL_DRY_RUN": "true"}
     with Command("check", settings=settings) as running:

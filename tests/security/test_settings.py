@@ -40,7 +40,7 @@ def test_only_the_owner_moves_the_clock(tenants: Tenants, moment: str) -> None:
 
 
 def test_the_daemons_role_cannot_move_the_clock(daemon_url: tuple[Shop, str]) -> None:
-    """With the daemon's password retention cannot erase the ledger, and held chunks cannot be claimed."""
+    """The daemon's role cannot move the clock, so it cannot erase the ledger or claim held chunks early."""
     shop, url = daemon_url
     program = shop.program()
     shop.members(program, 5)

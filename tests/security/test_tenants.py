@@ -149,7 +149,7 @@ def test_a_stranger_can_do_nothing(tenants: Tenants) -> None:
 
 
 def test_a_server_can_do_all_that_a_server_needs(tenants: Tenants) -> None:
-    """With the service key: orders for every program, all verbs, birthdays, progress, reading the ledger, erasing."""
+    """service_role may order for every program, use all verbs, run birthdays, read the ledger and erase."""
     a, b = tenants.a, tenants.b
     with tenants.acting("service_role") as conn:
         for program in (a, b):
@@ -185,7 +185,7 @@ def test_a_server_can_do_all_that_a_server_needs(tenants: Tenants) -> None:
 
 
 def test_a_test_send_cannot_reach_everybody(tenants: Tenants) -> None:
-    """A campaign of kind TEST ignores quiet hours, so it is for one pass only."""
+    """A campaign of kind TEST, which ignores quiet hours, is refused for more than one pass."""
     with tenants.acting("authenticated", tenants.admin_a) as conn:
         for target in (None, "ALL", "IDS:M1,M2", "WHALE", "IDS:M1 & ALL"):
             with pytest.raises(psycopg.Error) as error:

@@ -106,7 +106,7 @@ async def test_a_lost_answer_is_asked_for_again(shop: Shop, kind: str) -> None:
 
 
 async def test_a_stranger_holds_the_lock_of_a_claim_whose_answer_was_lost(shop: Shop) -> None:
-    """Any login may: the daemon claims under another token after some tries, and the lease ends the old claim."""
+    """If another login holds the lock of a claim, the daemon claims under another token after some tries."""
     claims = Claims()
     with contextlib.suppress(RuntimeError), claims.next() as lost:
         raise RuntimeError

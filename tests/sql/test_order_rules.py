@@ -35,7 +35,7 @@ DRAFT = "select passbell.draft_list_campaign(%s, 'Hello', null, null, now() + %s
 
 @pytest.mark.parametrize("statement", [SEND, DRAFT])
 def test_b6_a_time_that_is_over_is_refused(shop: Shop, statement: str) -> None:
-    """A time more than a minute in the past is a slip, not "at once"; the last minute and the future are taken."""
+    """An order for more than a minute ago is refused; one for the last minute or the future is taken."""
     program = shop.program()
     shop.member(program)
     for past in ("-61 seconds", "-1 day", "-20 years"):

@@ -405,7 +405,7 @@ def test_a_pass_gets_three_pushes_in_a_day_however_many_are_ordered(shop: Shop) 
 
 
 def test_failed_pushes_do_not_use_up_the_cap_nor_hide_it(shop: Shop) -> None:
-    """Only what PassKit took counts, and failures in between change nothing."""
+    """Only pushes that PassKit took count for the daily cap, whatever failed in between."""
     program = shop.program()
     member = shop.member(program)
     for number in range(3):
@@ -561,7 +561,7 @@ def test_skips_do_not_make_the_engine_forget_what_the_phone_shows(shop: Shop) ->
 
 
 def test_the_same_text_may_be_skipped_or_sent_by_choice(shop: Shop) -> None:
-    """`skip` leaves those out who have it; `send` sends the very same bytes."""
+    """`skip` skips passes that show the text already; `send` sends them the same bytes."""
     program = shop.program()
     member = shop.member(program)
     assert shown(shop, program, "Hello") == ["Hello"]
@@ -574,7 +574,7 @@ def test_the_same_text_may_be_skipped_or_sent_by_choice(shop: Shop) -> None:
 
 
 def test_two_campaigns_with_one_text_at_once_do_not_silence_each_other(shop: Shop) -> None:
-    """The second waits for the first and then differs from it."""
+    """Of two campaigns with the same text, the second waits for the first and varies the text."""
     program = shop.program()
     shop.members(program, 3)
     shop.clock(f"{DAY} 12:00:00+00")

@@ -63,7 +63,7 @@ def test_d1_times_without_end_break_no_number(shop: Shop) -> None:
 
 
 def test_d2_a_night_of_quiet_hours_is_no_trouble(shop: Shop) -> None:
-    """One campaign stopped by the evening and one ordered at night wait for the morning, neither stuck nor overdue."""
+    """A campaign that quiet hours stopped, and one ordered at night, count neither as stuck nor as overdue."""
     register(shop)
     program = shop.program(timezone="UTC", push_window_start="09:00", push_window_end="21:00")
     shop.members(program, 100)
@@ -186,7 +186,7 @@ def test_opt_outs_that_cannot_be_read_are_told(shop: Shop) -> None:
 
 
 def test_d1_a_rate_of_almost_nothing_breaks_no_number(shop: Shop) -> None:
-    """One push in longer than any interval: refused, and where it is there already the numbers stay readable."""
+    """A rate below the bound is refused; where one is stored already, all numbers can be read."""
     register(shop)
     program = shop.program()
     shop.members(program, 3)

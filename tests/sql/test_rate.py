@@ -66,7 +66,7 @@ def test_one_gap_serves_the_late_calls_of_all_daemons(shop: Shop) -> None:
 
 
 def test_a_lower_rate_never_begins_before_its_time(shop: Shop) -> None:
-    """The first block after the rate was lowered is as wide as the new one, and begins where the old ones end."""
+    """After the rate is lowered, the next block begins where the earlier ones end."""
     fast = slots(shop, 5, 50)
     slow = slots(shop, 5, 5)
     assert slow["start"] >= fast["start"] + 5 * fast["spacing"] - 1e-3
@@ -105,7 +105,7 @@ def test_accounts_do_not_share(shop: Shop) -> None:
 
 
 def test_a_changed_rate_holds_from_the_next_block_on(shop: Shop) -> None:
-    """After the setting changes, the next block is as wide as the new rate says."""
+    """After the rate is changed, the next block has its width."""
     assert slots(shop, 1, 50)["spacing"] == pytest.approx(0.02, rel=0.02)
     assert slots(shop, 1, 500)["spacing"] == pytest.approx(0.002, rel=0.02)
     assert slots(shop, 1, None)["spacing"] == pytest.approx(0.002, rel=0.02)

@@ -357,7 +357,7 @@ def test_retry_of_a_campaign_without_failures_changes_nothing(shop: Shop) -> Non
 
 
 def test_the_verbs_know_an_unknown_campaign(shop: Shop) -> None:
-    """A wrong id is told in a sentence."""
+    """Pause, resume, cancel and retry of an unknown id are refused with a sentence."""
     for verb in ("pause", "resume", "cancel", "retry_failed", "progress"):
         for nobody in (uuid4(), None):
             refused(shop, "PB404", "There is no campaign", f"select push_{verb}(%s)", nobody)

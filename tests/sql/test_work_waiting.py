@@ -40,7 +40,7 @@ def test_a_campaign_is_seen_from_its_order_to_its_end(shop: Shop) -> None:
 
 
 def test_a_scheduled_campaign_is_looked_at(shop: Shop) -> None:
-    """Its time comes without anybody's writing a row."""
+    """A scheduled campaign counts as work when its time comes, although no row was written."""
     program = shop.program()
     shop.members(program, 1)
     shop.clock("2026-07-01 12:00+00")
@@ -60,7 +60,7 @@ def test_a_paused_campaign_that_is_cancelled_while_a_worker_holds_a_chunk_is_clo
 
 
 def test_an_import_is_seen(shop: Shop) -> None:
-    """Until it has ended."""
+    """An import counts as work until it has ended."""
     program = shop.program()
     shop.conn.execute(
         "insert into member_imports (program_id, csv_upload_url) values (%s, 'https://example.com/m.csv')",

@@ -235,7 +235,7 @@ def unbroken(route: Route) -> None:
 
 
 def test_d3_a_long_program_name_fits_a_phone(stage: Stage) -> None:
-    """A name of 200 letters without a space makes no page scroll sideways, and the whole menu can be seen."""
+    """With a program name of 200 letters no page scrolls sideways on a phone, and the menu can be seen."""
     program = stage.scene.program("Aurora" * 33)
     stage.scene.campaign(program, "Hello", name="Campaign" * 24, status="DRAFT")
     try:

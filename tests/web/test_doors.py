@@ -70,7 +70,7 @@ def test_e_a_stranger_gets_an_answer_beside_the_upload(web: Web, path: str) -> N
 
 
 def test_e_the_form_for_signing_in_is_small(web: Web) -> None:
-    """More than a small form is not read at the sign-in either, in pieces or as a whole."""
+    """A sign-in form that is larger than 8 KB is not read, in pieces or as a whole."""
     with plain_client(base_url=web.url) as visitor:
         for content in (b"key=" + b"x" * 100_000, multipart(1)):
             answer = visitor.post("/login", content=content, headers=MULTIPART)
@@ -79,7 +79,7 @@ def test_e_the_form_for_signing_in_is_small(web: Web) -> None:
 
 
 def test_e_sign_out_ends_the_session_everywhere(shop: Shop, web: Web) -> None:
-    """A cookie that was copied before signing out opens nothing afterwards, in another web process neither."""
+    """A copied cookie is refused after signing out, also by another web process."""
     with plain_client(base_url=web.url) as visitor, Web(shop.url) as other:
         visitor.post("/login", data={"key": KEY})
         stolen = {"Cookie": f"passbell_session={visitor.cookies['passbell_session']}"}
@@ -395,7 +395,7 @@ def test_e_a_body_whose_length_is_said_in_two_ways(web: Web, lengths: bytes) -> 
 
 
 def test_e_a_forged_address_is_no_name_in_the_throttle(shop: Shop) -> None:
-    """What a caller writes into X-Forwarded-For is an address or nothing; a /64 of IPv6 is one caller."""
+    """X-Forwarded-For counts only if it is an address; a /64 of IPv6 counts as one caller."""
     with Web(shop.url) as own, own.client("no-such-key") as guesser:
         for forged in ("x" * 20_000, "<script>", "1.2.3.4.5", "2001:db8:1:2::1", "2001:db8:1:2:ffff::9"):
             guesser.get("/api/programs", headers={"X-Forwarded-For": forged})

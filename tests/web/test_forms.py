@@ -260,7 +260,7 @@ LIMITS: Final = "select push_max, push_max_days, push_min_hours, push_consent fr
 def test_b1_a_limit_that_is_not_sent_stays(
     signed_in: httpx.Client, club: Club, sent: dict[str, Any], status: int, after: list[object]
 ) -> None:
-    """A form with one of the four fields leaves the others; nothing turns OPT_IN off but its own field."""
+    """A form with one of the four limits leaves the others; only its own field changes OPT_IN."""
     club.shop.conn.execute(
         "update programs set push_max = 4, push_max_days = 30, push_min_hours = 24, push_consent = 'OPT_IN'"
         " where id = %s",

@@ -132,7 +132,7 @@ def test_d3_what_did_not_arrive_has_no_full_bar(signed_in: httpx.Client, club: C
 def test_d3_a_completed_campaign_with_failures_has_no_full_bar(
     signed_in: httpx.Client, club: Club, phones: int, shown: str
 ) -> None:
-    """Over is not the same as arrived: what failed is missing from the bar and from the words beside it."""
+    """The bar of a completed campaign shows what was reached, without what failed."""
     campaign = club.shop.campaign(club.id)
     if phones:
         send(club, campaign, phones)
@@ -149,7 +149,7 @@ def test_d3_a_completed_campaign_with_failures_has_no_full_bar(
 
 
 def test_d3_a_cancelled_campaign_says_how_many_it_reached(signed_in: httpx.Client, club: Club) -> None:
-    """Two chunks of one of three phones, then cancelled: two thirds of the bar."""
+    """A campaign that is cancelled after two of three phones shows two thirds of the bar."""
     campaign = club.shop.campaign(club.id)
     send(club, campaign, 2)
     signed_in.post(f"/campaigns/{campaign}/cancel")

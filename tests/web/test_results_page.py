@@ -142,7 +142,7 @@ def test_an_automation_is_made_switched_changed_and_deleted(signed_in: httpx.Cli
 def test_a_slip_in_an_automation_is_answered_with_its_sentence(
     signed_in: httpx.Client, club: Club, slip: dict[str, str], sentence: str
 ) -> None:
-    """What the database says of a field is shown as it is, and nothing is made."""
+    """A wrong value is answered with the database's own sentence, and no automation is made."""
     answer = signed_in.post("/automations", data=automation(club, **slip), headers={"HX-Request": "true"})
     assert 400 <= answer.status_code < 500
     assert sentence in words(answer.text)

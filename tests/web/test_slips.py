@@ -243,7 +243,7 @@ def test_b1_what_does_not_go_together_is_refused(api: Api, club: Club, said: dic
     ids=repr,
 )
 def test_b1_a_birthday_run_for_one_program_is_not_one_for_all(api: Api, club: Club, body: object) -> None:
-    """A program that was not set, or a misspelt rehearsal, gives no gift in any program."""
+    """A birthday run with an empty program or a misspelt dryRun gives no gift in any program."""
     club.shop.conn.execute("update programs set birthday_bot_enabled = true where id = %s", [club.id])
     answer = api.post("/api/notify/birthday-run", body)
     assert answer.status_code in {400, 422}, answer.text
@@ -496,7 +496,7 @@ def test_b6_a_suspended_program_is_409(api: Api, club: Club) -> None:
 
 
 def test_b6_quiet_hours_are_said_before_and_in_the_answer(api: Api, club: Club) -> None:
-    """Preview, rehearsal and answer say from when an order goes out that quiet hours hold back."""
+    """If quiet hours hold an order back, preview, dry run and answer say until when."""
     club.shop.conn.execute(
         "update programs set push_window_start = ((now() at time zone 'America/New_York') + interval '2 hours')::time,"
         " push_window_end = ((now() at time zone 'America/New_York') + interval '3 hours')::time where id = %s",

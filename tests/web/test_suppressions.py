@@ -75,7 +75,7 @@ def test_an_entry_that_is_not_there_is_404(api: Api) -> None:
 
 
 def test_a_programs_limits_and_consent_are_listed(api: Api, club: Club) -> None:
-    """What a missing answer about messages means, and how often is enough."""
+    """GET /api/programs has each program's limits and consent."""
     club.shop.conn.execute(
         "update programs set push_consent = 'OPT_IN', push_max = 4, push_max_days = 30, push_min_hours = 24"
         " where id = %s",
