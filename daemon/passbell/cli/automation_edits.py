@@ -184,7 +184,7 @@ def change(*, automation: str, fields: tuple[str, ...], json_wanted: bool) -> No
     """Change an automation, named by its name or the beginning of its id; without fields it is shown.
 
     COLUMN is occasion, message_text or one of those of `passbell automations add`. Without a value it is the column's
-    default; only target_query has to be named, ALL for everybody. A change counts from the next run.
+    default; target_query needs a value, ALL for all members. A change counts from the next run.
     """
     columns = parse(fields)
     with connect() as connection:
@@ -273,7 +273,7 @@ def delete(*, automation: str, yes: bool) -> None:
 @assignments
 @json_option
 def limits(*, program: str, fields: tuple[str, ...], json_wanted: bool) -> None:
-    """Show or change how often is enough in a program, for all its messages.
+    """Show or change a program's limits on how often a member gets a message.
 
     push_max messages in push_max_days days, push_min_hours hours between two; push_consent OPT_IN if no answer
     means no. A number without a value (push_max=) is no limit; push_consent is OPT_IN or OPT_OUT.

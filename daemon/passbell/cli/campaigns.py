@@ -171,7 +171,7 @@ pause = _verb(
 resume = _verb(
     "resume",
     "select * from public.push_resume(id => %(campaign)s)",
-    "Resume the paused CAMPAIGN with exactly those not reached.",
+    "Resume the paused CAMPAIGN: it goes on with the members not reached yet.",
 )
 cancel = _verb(
     "cancel",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["DAY", "MONTH", "TARGETS", "TIME", "any_program_option", "program_option"]
 
 TARGETS: Final = (
-    "Who: ALL, VIP, WHALE:500, LOCAL:90210, IDS:M-1,M-2, VIP & SLUMBER:30; a name that is unknown lists all."
+    "Who: ALL, VIP, WHALE:500, LOCAL:90210, IDS:M-1,M-2, VIP & SLUMBER:30; an unknown name prints all."
 )
 program_option = click.option(
     "--program",

@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     )
     """The database, `postgresql://…`. Required by everything but `demo` and `sandbox`."""
     listen_url: DatabaseUrl | None = Field(default=None, validation_alias=_also("PASSBELL_LISTEN_URL"))
-    """A direct connection for LISTEN, when the first is a transaction pooler (port 6543). Else the same."""
+    """A direct connection for LISTEN, if `PASSBELL_DATABASE_URL` is a transaction pooler (port 6543)."""
 
     passkit_url: HttpUrl = "https://api.pub1.passkit.io"
     """PassKit's REST API: `pub1` is Europe, `pub2` the USA."""
@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     passkit_api_secret: Secret | None = Field(
         default=None, validation_alias=_also("PASSBELL_PASSKIT_API_SECRET", "PASSKIT_API_SECRET")
     )
-    """The secret beside it."""
+    """The secret of that key."""
     passkit_token: Token | None = Field(default=None, validation_alias=_also("PASSBELL_PASSKIT_TOKEN"))
     """A long-lived token instead of key and secret."""
     dry_run: bool = False
@@ -134,9 +134,9 @@ class Settings(BaseSettings):
     concurrency: int = Field(default=50, ge=1, le=10_000)
     """Requests in flight per daemon."""
     lease_seconds: float = Field(default=60, gt=0, le=3600, allow_inf_nan=False)
-    """After a crash another daemon takes a chunk over when its lease has run out."""
+    """Seconds after which another daemon takes over the chunks of one that was killed."""
     poll_seconds: float = Field(default=2, gt=0, le=3600, allow_inf_nan=False)
-    """How often to look for work when no notification came."""
+    """Seconds between two looks for work when no notification came."""
     max_attempts: int = Field(default=5, ge=1, le=100)
     """Tries per pass before it counts as failed."""
     request_timeout: float = Field(default=10, gt=0, le=600, allow_inf_nan=False)
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     web_port: Port = 8080
     """Their port; 0 takes a free one and logs it."""
     web_trusted_proxies: str = "127.0.0.1,::1"
-    """Comma separated: addresses or networks of servers in front whose `X-Forwarded-For` is believed."""
+    """Comma separated: addresses or networks of proxies whose `X-Forwarded-For` is trusted."""
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(), validation_alias=_also("PASSBELL_API_KEYS")
     )
@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     """Their port; 0 turns them off."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
-    """The least that is logged."""
+    """The lowest level that is logged."""
     log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
     """`auto` is console on a terminal, else json."""
 
