@@ -127,7 +127,7 @@ def town(database: MakeDatabase, sandboxes: dict[str, Sandbox]) -> Iterator[Town
 
 
 def test_each_program_is_sent_with_its_own_key(town: Town) -> None:
-    """One daemon with three keys: every pass is reached in its own account, and no call is refused anywhere."""
+    """A daemon with three keys reaches every pass in its own account, and no call is refused."""
     campaigns = {name: town.campaign(town.club(name, 60)) for name in ("", *NAMES)}
     with town.start("", *NAMES):
         for campaign in campaigns.values():

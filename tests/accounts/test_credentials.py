@@ -32,7 +32,7 @@ KEY, SECRET, TOKEN = (f"PASSBELL_PASSKIT_{part}__BLUE_BOTTLE" for part in ("API_
     ],
 )
 def test_the_variables_of_an_account(shop: Shop, account: str, suffix: str) -> None:
-    """The name in upper case, what is no letter or digit as _; the database reckons as the daemon does."""
+    """A variable's suffix is the account's name in upper case with _ for other characters, as in the database."""
     assert suffix_of(account) == suffix
     shop.conn.execute("insert into passbell.accounts (account) values (%s)", [account])
     (definition,) = shop.row(
@@ -104,7 +104,7 @@ def findings(shop: Shop, settings: dict[str, str]) -> tuple[int, list[tuple[str,
 
 
 def test_check_goes_through_every_account(shop: Shop) -> None:
-    """Key, region, programs and templates of each; what is wrong with one is told with its name."""
+    """`check` asks for key, region, programs and templates of each account, and names the account of each fault."""
     for name in ("blue bottle", "wrong key", "elsewhere", "half", "off", "unused"):
         shop.conn.execute(
             "insert into passbell.accounts (account, enabled) values (%s, %s)", [name, name != "off"]

@@ -43,7 +43,7 @@ def numbers(shop: Shop, metric: str) -> dict[str | None, float]:
 
 
 def test_a_daemon_looks_at_the_accounts_again_when_their_rows_or_its_own_have_changed(shop: Shop) -> None:
-    """Each change gives a mark that was not there before; a look, a beat and a chunk claimed give none."""
+    """A daemon reads the accounts again when their rows or its own change, and not otherwise."""
     enter(shop, "one")
     worker = daemon(shop, "", "one")
     marks = [shop.value("select passbell.accounts_mark(%s)", [worker])]
@@ -246,7 +246,7 @@ def test_a_campaign_says_why_its_account_sends_nothing(shop: Shop) -> None:
 
 
 def test_a_daemon_without_credentials_of_its_own(shop: Shop) -> None:
-    """Programs that name no account wait and say so; where another daemon serves them, its words stay."""
+    """Programs that name no account wait and say so, unless another daemon serves them."""
     program = shop.program()
     shop.members(program, 3)
     campaign = shop.campaign(program)
@@ -266,7 +266,7 @@ def test_a_daemon_without_credentials_of_its_own(shop: Shop) -> None:
 
 
 def test_one_account_in_trouble_leaves_the_claims_of_the_others(shop: Shop) -> None:
-    """Breaker open, told to pause, switched off: the daemon is given the other account's chunks and no others."""
+    """If one account is off, paused or its breaker open, a daemon gets chunks of the other accounts only."""
     orders = {}
     for name in ("bad", "good"):
         enter(shop, name)
@@ -305,7 +305,7 @@ def test_one_account_in_trouble_leaves_the_claims_of_the_others(shop: Shop) -> N
 
 
 def test_a_chunk_in_hand_stops_when_its_account_is_left(shop: Shop) -> None:
-    """Switched off, deleted, or the program moved: the next look at the leases says stop."""
+    """If an account is switched off or deleted, or the program moved, the chunk in hand stops."""
     enter(shop, "one")
     enter(shop, "two")
     program = shop.program(passkit_account="one")

@@ -32,7 +32,7 @@ def test_mautic_3340_publishing_sends_nothing_overdue(shop: Shop) -> None:
 
 @pytest.mark.parametrize("occasion", ["JOINED:0", "JOINED:2", "REACHED:10", "ALMOST:10", "ENTERS:WHALE:10"])
 def test_mautic_3340_whoever_was_there_already_is_not_new(shop: Shop, occasion: str) -> None:
-    """Passes that are in a wallet, and balances above the mark, are no news when it is switched on."""
+    """Passes in a wallet and balances above the mark before switching on get no message."""
     shop.clock(NOON)
     program = shop.program()
     for _ in range(5):
@@ -165,7 +165,7 @@ def test_mautic_9797_nobody_is_entered_twice(shop: Shop) -> None:
 
 
 def test_mautic_6729_the_frequency_rule_applies_to_all(shop: Shop) -> None:
-    """One message in seven days: the automation of higher priority goes, the other is skipped, not kept for later."""
+    """With one message in seven days, the higher priority is sent, and the other is skipped for good."""
     shop.clock(NOON)
     program = shop.program(push_max=1, push_max_days=7)
     shop.members(program, 3)

@@ -42,7 +42,7 @@ def test_a_rule_waits_for_no_other_that_looks_at_the_wallets(shop: Shop) -> None
 
 
 def test_a_rule_that_hangs_in_a_new_program_holds_up_no_other_run(shop: Shop) -> None:
-    """The first run of a program that never sent anything hangs: its other automation goes on."""
+    """If the first run of a new program hangs, its other automation runs."""
     program = shop.program(timezone="UTC")
     shop.members(program, 3)
     shop.conn.execute(
@@ -80,7 +80,7 @@ def test_a_rule_that_hangs_in_a_new_program_holds_up_no_other_run(shop: Shop) ->
 
 
 def test_slow_and_wrong_rules_stop_only_themselves(shop: Shop) -> None:
-    """Each has its sentence and a pause; the others have run, and the next look does not try the two again."""
+    """A slow and a wrong trigger each get a sentence and a pause; the other automations run."""
     program = shop.program(timezone="UTC")
     members = shop.members(program, 3)
     shop.conn.execute(

@@ -128,7 +128,7 @@ def test_a_limit_of_no_messages_is_a_limit(shop: Shop) -> None:
     ],
 )
 def test_a_suppression_that_cannot_be_is_refused(shop: Shop, columns: dict[str, Any], words: str) -> None:
-    """A form that leaves out member or program gets a sentence that says so."""
+    """A suppression without member or program is refused with a sentence."""
     row = {"program_id": shop.program(), "external_id": "guest-1", **columns}
     with pytest.raises(psycopg.Error, match=words):
         shop.conn.execute(

@@ -97,7 +97,7 @@ def test_a_run_that_breaks_off_at_any_write_is_done_once(shop: Shop, points: int
 
 
 def test_a_backend_that_is_killed_between_two_calls_gives_the_run_back(shop: Shop) -> None:
-    """The lease runs out, another daemon takes over, and what the first one still says is refused."""
+    """After a killed session another daemon takes over the run, and late reports of the first are refused."""
     shop.clock(NOON)
     program = shop.program(timezone="Europe/Berlin")
     members = [shop.member(program, points=0) for _ in range(4)]
@@ -169,7 +169,7 @@ def test_the_daily_limit_holds_everybody_and_resume_sends(shop: Shop, due: int, 
 
 
 def test_a_reward_that_fails_fails_alone_and_is_tried_again(shop: Shop) -> None:
-    """The others have points and message; the one gets both when the platform takes it, and never twice."""
+    """If one reward fails, all others get points and message; the one gets both later, once."""
     shop.clock(NOON)
     program = shop.program(timezone="Europe/Berlin")
     members = [shop.member(program, points=0) for _ in range(4)]
@@ -236,7 +236,7 @@ def test_again_after_starts_on_and_ends_on(shop: Shop) -> None:
 
 
 def test_every_waits_for_a_send_day_whatever_ran_meanwhile(shop: Shop) -> None:
-    """The first of the month is a Tuesday, messages go out on Thursdays: runs by hand in between take nothing away."""
+    """A message due on Tuesday with send day Thursday is sent on Thursday, whatever ran by hand in between."""
     first = utc("2026-12-01T12:00:00")
     shop.clock(first - days(5))
     program = shop.program(timezone="UTC")
@@ -302,7 +302,7 @@ def test_a_run_says_what_the_host_does_not_record(shop: Shop) -> None:
     ],
 )
 def test_a_run_says_in_a_sentence_what_it_did(shop: Shop, due: int, fired: int, words: str) -> None:
-    """What the automation's page shows of its last run is a sentence, on a day without any member too."""
+    """The page shows the last run as a sentence, also on a day without a member."""
     assert shop.value("select passbell.run_in_words(%s, %s)", [due, fired]) == words
 
 

@@ -291,7 +291,7 @@ def test_lost_uniqueness_is_mended_or_refused(make_host: MakeHost, generation: s
 
 
 def test_a_unique_index_in_the_other_order_is_as_good(modern: Host) -> None:
-    """UNIQUE (year, pass_id) guards just as well: no second index, and gifts are given."""
+    """With UNIQUE (year, pass_id) no second index is made, and gifts are given."""
     modern.fetch("alter table birthday_logs drop constraint birthday_logs_pass_id_year_key")
     modern.fetch("create unique index other_order on birthday_logs (year, pass_id)")
     migrate(modern.url)

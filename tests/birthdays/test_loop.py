@@ -79,7 +79,7 @@ async def test_two_daemons_share_the_programs(modern: Host) -> None:
 
 
 async def test_a_hanging_award_holds_up_nobody(modern: Host) -> None:
-    """An award hangs: it is cut and logged with its reason, all others are gifted."""
+    """If an award hangs, it is cut and logged with its reason, and all others get their gifts."""
     modern.tricky_awards()
     program = modern.program(birthday_message="Hi")
     members = sorted(modern.members(program, "1990-05-05", 8))

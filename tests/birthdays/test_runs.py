@@ -71,7 +71,7 @@ def test_days_without_a_daemon_are_caught_up(host: Host, worker: UUID) -> None:
 
 
 def test_runs_of_a_copied_database_go_on_where_they_left_off(modern: Host, worker: UUID) -> None:
-    """The rows of birthday_runs say what was done; the days since are caught up although passbell is new here."""
+    """In a copied database the days since its last run are made up for."""
     program = modern.program()
     modern.connection.execute(
         "insert into passbell.birthday_runs (program_id, local_date, completed_at) values (%s, '2026-05-05', now())",
@@ -284,7 +284,7 @@ def test_switching_the_bot_off_in_the_middle_lets_the_greetings_go(modern: Host,
 
 
 def test_a_suspended_program_goes_on_when_it_may(modern: Host, worker: UUID) -> None:
-    """Suspended in the middle of a run: nothing more is given until the suspension ends, then the rest is."""
+    """If a program is suspended in a run, the rest of its gifts is given when the suspension ends."""
     members = modern.members(modern.program(), BIRTHDAY, 4)
     run = modern.claim(worker)
     modern.batch(run, worker, limit=2)
@@ -318,7 +318,7 @@ def test_failed_awards_are_tried_again_for_a_week_then_given_up(modern: Host, wo
 
 
 def test_a_run_by_hand_before_the_hour_does_not_end_the_day(modern: Host, worker: UUID) -> None:
-    """Gifts given by hand at seven: a member who joins at eight gets the gift at nine, none gets two."""
+    """After gifts by hand at seven, a member who joins at eight gets the gift at nine, and no member two."""
     program = modern.program()
     modern.clock("2026-05-05 07:00:00+00")
     early = modern.member(program, BIRTHDAY)
@@ -331,7 +331,7 @@ def test_a_run_by_hand_before_the_hour_does_not_end_the_day(modern: Host, worker
 
 
 def test_a_misspelt_zone_stops_nobody(modern: Host, worker: UUID) -> None:
-    """A program whose timezone is a typing error runs on New York's time; the others are not affected."""
+    """A program with a misspelt timezone runs on New York's time; the others are not affected."""
     for zone in ("Amerika/New_York", "", "UTC"):
         modern.member(modern.program(timezone=zone), BIRTHDAY)
     modern.clock("2026-05-05 13:00:00+00")

@@ -161,7 +161,7 @@ def test_only_people_who_opted_out_make_no_campaign(modern: Host) -> None:
     "columns", [{"status": "UNINSTALLED"}, {"status": "ISSUED"}, {"status": "VOIDED"}, {"is_active": False}]
 )
 def test_a_pass_that_is_on_no_phone_gets_nothing(host: Host, columns: dict[str, object]) -> None:
-    """Uninstalled, never installed, void or inactive: no points, no row, no greeting."""
+    """An uninstalled, void or inactive pass gets no points, no row and no greeting."""
     program = host.program()
     member = host.give_pass(program, host.user("1990-05-05"), **columns)
     assert host.run()[0].eligible == 0
@@ -342,7 +342,7 @@ def test_the_preview_and_the_greeting_are_the_same_words(modern: Host) -> None:
 
 
 def test_a_list_of_greetings_is_written_as_each_of_them_alone(modern: Host) -> None:
-    """Laid out once for many members, a text is what rendering it for one member gives, whatever that one lacks."""
+    """A greeting is the same whether it is rendered for many members or for one."""
     messages = [
         "Hi {first_name}, you have {points} points.",
         "{first_name} {last_name}: {points|no}/{tier_points|none} {{100%}} %s %% %1$s at {program|us}!",

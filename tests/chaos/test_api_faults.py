@@ -101,7 +101,7 @@ ALONE = list(FAULTS) if LONG else ["503 bursts"]
 def test_no_single_fault_loses_or_doubles_anybody(
     scene: Scene, report: Report, name: str, metadata: str
 ) -> None:
-    """20 % of all calls fail in one way; everybody is buzzed exactly once."""
+    """If 20 % of all calls fail in one way, each phone buzzes exactly once."""
     count = min(PASSES, HALTING.get(name, PASSES)) if LONG else 40
     fault = {**FAULTS[name], "probability": SHARE}
     run(scene, report, f"{name} at 20 %, {metadata}", fault, count=count, METADATA=metadata)
@@ -117,13 +117,13 @@ def test_all_faults_together_lose_and_double_nobody(scene: Scene, report: Report
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in HALTING] if LONG else ["500"])
 def test_reads_that_fail_lose_nothing(scene: Scene, report: Report, name: str) -> None:
-    """Only the list of what records hold is hit, every second time; no record's other keys are wiped for it."""
+    """If every second list of records fails, no record loses its other keys."""
     fault = {**FAULTS[name], "probability": 0.5, "method": "POST"}
     run(scene, report, f"{name} at 50 % of the lists", fault, CHUNK_SIZE=20)
 
 
 def test_reads_one_by_one_that_fail_lose_nothing(scene: Scene, report: Report) -> None:
-    """An account whose lists know no filter: every record is read alone, under all faults at once."""
+    """If records are read one by one under all faults at once, no member is missed."""
     scene.remote.options(filter_by_id=False)
     names = [name for name in FAULTS if name not in HALTING]
     faults = [{**FAULTS[name], "probability": SHARE / len(names), "method": "GET"} for name in names]
@@ -172,7 +172,7 @@ def test_passes_that_never_work_fail_alone_and_a_retry_reaches_them(scene: Scene
 
 
 def test_random_404s_fail_those_passes_and_a_retry_reaches_them(scene: Scene, report: Report) -> None:
-    """20 % of the calls say 404, for whatever reason: no attempt is made again unasked, and none is lost."""
+    """If 20 % of calls answer 404, those passes fail, and a retry reaches them."""
     program = scene.plain(PASSES)
     scene.remote.fault("wrong_region", probability=SHARE, method="PUT")
     with Law(scene.url), scene.daemon(CHUNK_SIZE=CHUNK):

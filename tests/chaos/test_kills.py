@@ -363,7 +363,7 @@ def test_a_stop_between_a_lost_answer_and_the_repeat_keeps_the_words(scene: Scen
 
 
 def test_all_daemons_killed_at_once(scene: Scene, report: Report) -> None:
-    """The machine they all ran on is gone; new ones elsewhere wait for the leases, and go on."""
+    """If all daemons are killed, new ones on other machines wait for the leases and go on."""
     play = act(scene, 600)
     settings = {"CHUNK_SIZE": 30, "RATE_PER_SECOND": 300, "LEASE_SECONDS": 3}
     with Law(scene.url):
@@ -384,7 +384,7 @@ def test_all_daemons_killed_at_once(scene: Scene, report: Report) -> None:
 
 @pytest.mark.skipif(not LONG, reason="the long form; being rescued by a neighbour is part of the short one")
 def test_a_neighbour_takes_over_from_a_killed_daemon(scene: Scene, report: Report) -> None:
-    """The other daemon of the machine sees that the process is gone, and does not wait for a lease of a minute."""
+    """On the same machine another daemon takes over at once, without waiting for the lease."""
     play = act(scene, 800)
     with Law(scene.url), scene.daemon(RATE_PER_SECOND=200) as one, scene.daemon(RATE_PER_SECOND=200) as two:
         scene.until_pushes(250)

@@ -64,7 +64,7 @@ def unavailable(daemon: Daemon) -> list[str]:
 
 
 def test_every_connection_is_terminated_again_and_again(scene: Scene, report: Report) -> None:
-    """An administrator, or a pooler, ends all sessions several times a second, in the middle of whatever they do."""
+    """If all sessions are ended several times a second, each phone buzzes once."""
     program = scene.plain(400 * ROUNDS)
     with (
         Law(scene.url) as law,
@@ -156,7 +156,7 @@ def test_answers_of_the_database_are_lost(scene: Scene, report: Report) -> None:
 
 @pytest.mark.skipif(not LONG, reason="the long form: on a busy machine a share of the rate says little")
 def test_a_long_way_to_the_database_costs_little_of_the_rate(scene: Scene, report: Report) -> None:
-    """60 ms and 120 ms there and back, as across a continent or an ocean: nothing breaks, the rate is used."""
+    """With 60 or 120 ms to the database and back, the rate is still used."""
     limit, used = 100, {}
     program = scene.plain(10 * limit)
     with Proxy.before(scene.url) as wire:

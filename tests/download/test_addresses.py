@@ -111,7 +111,7 @@ def test_an_ipv4_address_is_public_only_if_python_thinks_so(address: IPv4Address
 
 @given(V6)
 def test_an_ipv6_address_is_public_only_if_python_thinks_so(address: IPv6Address) -> None:
-    """The same for IPv6; with DNS64's prefix, the IPv4 address inside decides."""
+    """The same for IPv6; with DNS64's prefix the IPv4 address inside decides."""
     if address in ipaddress.IPv6Network("64:ff9b::/96"):
         assert is_public(address) == is_public(IPv4Address(int(address) & 0xFFFFFFFF))
     elif is_public(address):
@@ -152,7 +152,7 @@ def test_a_numeric_spelling_is_refused_or_means_what_it_says(spelled: tuple[IPv4
 
 @given(disguises())
 def test_a_disguise_never_yields_an_inner_address(host: str) -> None:
-    """Other digits, other dots, percent signs and users never end in an address that is not public."""
+    """No spelling of an address, with other digits, dots, percent signs or users, reaches a private one."""
     try:
         target = check_link(f"https://{host}/list.csv", POLICY)
     except FetchRefused:

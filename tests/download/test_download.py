@@ -162,7 +162,7 @@ async def test_a_file_that_does_not_say_how_large_it_is_is_cut_off(fetch: Fetche
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_bomb_does_not_go_off(encoding: str, fetch: Fetcher, host: FileHost) -> None:
-    """100 KB that unpack to 100 MB stop at the cap, not in memory."""
+    """100 KB that unpack to 100 MB are refused at the limit and do not fill the memory."""
     packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
     bomb = b"".join(packer.compress(b"1,2\n" * 250_000) for _ in range(100)) + packer.flush()
     assert len(bomb) < 500_000
@@ -228,7 +228,7 @@ async def test_a_slow_drip_ends_at_the_deadline(where: str, fetch: Fetcher, host
 
 
 async def test_a_name_server_that_never_answers_ends_at_the_deadline(fetch: Fetcher) -> None:
-    """The total time covers the look-up too."""
+    """A look-up of a name counts for the time limit of the download."""
     from passbell.files.download.network import Network  # noqa: PLC0415
 
     async def silent(_name: str) -> list[str]:
@@ -330,7 +330,7 @@ async def test_a_status_becomes_a_sentence(
     fetch: Fetcher,
     host: FileHost,
 ) -> None:
-    """What the server refuses is said in words, with the way out, and without the token."""
+    """An error of the file's server gives a sentence with the remedy, without the link's token."""
     host.answers("/list.csv?token=hush", b"", status)
     with pytest.raises(FetchFailed, match=words) as failed:
         await fetch(f"{LINK}?token=hush")

@@ -188,7 +188,7 @@ def test_a_service_on_the_allow_list_may_redirect_to_its_own_store() -> None:
 
 
 def test_the_allow_list_does_not_open_private_networks() -> None:
-    """A listed host is still refused when it is an inner address."""
+    """A listed host with a private address is refused."""
     with pytest.raises(FetchRefused, match="private"):
         check_link("https://10.0.0.5/list.csv", FetchPolicy(hosts=("10.0.0.5",)))
 

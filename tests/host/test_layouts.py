@@ -175,7 +175,7 @@ def test_c8_an_older_layout_is_mapped(bare: Shop, layout: str) -> None:
 
 
 def test_c8_a_table_that_comes_to_refuse_campaigns_is_found_by_check(bare: Shop) -> None:
-    """A rule that the platform adds later does not stop an upgrade; migrate warns, and check fails with the remedy."""
+    """If the platform adds a rule that refuses campaigns, migrate warns, and check fails with the remedy."""
     migrate(bare.url)
     bare.program()
     bare.conn.execute("alter table push_campaigns add column sent_at timestamptz")

@@ -100,7 +100,7 @@ def test_a_copy_of_the_wheel_works_elsewhere(open_folder: Path) -> None:
 
 
 def test_two_servers_run_side_by_side() -> None:
-    """A second demo, or a second test session, neither finds nor hurts the first."""
+    """Two demos or test sessions at the same time do not disturb each other."""
     with EmbeddedPostgres(durable=False) as first, EmbeddedPostgres(durable=False) as second:
         assert first.port != second.port
         with psycopg.connect(first.url(), autocommit=True) as conn:

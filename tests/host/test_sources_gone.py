@@ -166,7 +166,7 @@ def test_c8_counters_without_a_default_begin_at_zero(bare: Shop) -> None:
 
 @pytest.mark.parametrize("column", ["target_query", "csv_upload_url"])
 def test_c8_a_column_that_a_complete_order_leaves_empty_is_named(bare: Shop, column: str) -> None:
-    """(program_id, name, message_text) is a complete order: what else must be filled in is named, with the remedy."""
+    """If push_campaigns has a required column that an order leaves empty, it is named with the remedy."""
     bare.conn.execute(
         f"create table push_campaigns (id uuid primary key, program_id uuid not null,"
         f" message_text text, {column} text not null)"  # type: ignore[arg-type]
@@ -239,7 +239,7 @@ def test_an_operators_own_function_keeps_its_rights(database: MakeDatabase) -> N
 def test_c4_keys_of_another_type_name_the_same_programs(
     database: MakeDatabase, statements: tuple[str, ...]
 ) -> None:
-    """admin_profiles.program_id as text, programs.id as a domain: an administrator sees their own program, root all."""
+    """With admin_profiles.program_id as text or programs.id as a domain, administrators see their own programs."""
     shop = Shop(database("4", supabase=True, migrated=False), "4")
     for policy in shop.rows(
         "select format('drop policy %%I on %%s', polname, polrelid::regclass) as words from pg_policy"

@@ -100,7 +100,7 @@ async def test_waiting_works_with_coroutines() -> None:
 
 
 def test_a_command_is_run_with_a_clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own settings never reach a tested process; its answer and exit code do."""
+    """A developer's own settings do not reach a tested command."""
     monkeypatch.setenv("PASSBELL_DATABASE_URL", "postgresql://nowhere/production")
     with Command("--version") as command:
         assert command.wait() == 0

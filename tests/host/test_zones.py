@@ -58,7 +58,7 @@ def test_c9_a_zone_means_what_people_mean(shop: Shop, zone: str | None, noon: st
 
 
 def test_a_zone_that_nobody_understands_is_named(shop: Shop) -> None:
-    """Both migrate and check say which program's zone was taken for New York's."""
+    """Both migrate and check name the programs whose unknown zone counts as New York's."""
     shop.program("Odd", timezone="Atlantis")
     shop.program("Fine", timezone="Berlin")
     (warning,) = [row["warning"] for row in shop.rows("select warning from passbell.migration_warnings()")]

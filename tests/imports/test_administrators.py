@@ -120,7 +120,7 @@ def test_a_pass_that_carries_anothers_address_opens_no_door(tenants: Tenants) ->
 
 
 def test_a_member_of_both_keeps_every_value(tenants: Tenants) -> None:
-    """A person of A and B is found, and given A's passes; names, opt-out, birth date and address stay."""
+    """A person of programs A and B gets A's passes and keeps names, opt-out, birth date and address."""
     tenants.member(tenants.a, user={"email": "both@example.com", "city": "Rome", "marketing_opt_in": False})
     both = user(tenants, "both@example.com")
     elsewhere = tenants.member(tenants.b)

@@ -47,7 +47,7 @@ def test_who_did_not_answer_is_not_opted_in(make_shop: MakeShop, generation: Gen
 
 
 def test_only_an_explicit_yes_turns_a_no(shop: Shop) -> None:
-    """Defaults, blanks and boxes that were not ticked leave a no alone; cleaned and bounced are a no; a yes counts."""
+    """Only an explicit yes changes a no; defaults, blanks and empty boxes leave it, cleaned and bounced are a no."""
     program = shop.program()
     for name in ("blank", "unticked", "yes", "cleaned"):
         shop.member(program, user={"email": f"{name}@example.com", "marketing_opt_in": name == "cleaned"})

@@ -159,7 +159,7 @@ def test_a_row_with_an_id_alone(shop: Shop) -> None:
 
 
 def test_a_pass_that_belonged_to_another_member(shop: Shop) -> None:
-    """An id in the row moves the pass to the row's member; the report says so and names whose it was."""
+    """An id in the row moves the pass to the row's member, and the report names the earlier owner."""
     program = shop.program()
     shop.member(program, external_id="a", user={"email": "old@example.com"})
     old = shop.value("select user_id from passes_master")
@@ -266,7 +266,7 @@ def test_hostile_values_are_only_text(shop: Shop) -> None:
 
 
 def test_a_file_that_is_no_member_list_leaves_nothing(shop: Shop) -> None:
-    """An unknown program, an unknown region or a web page: a sentence, and no import."""
+    """An unknown program, an unknown region or a web page gives a sentence and no import."""
     program = shop.program()
     for error, order in ((CampaignError, {"region": "Mars"}), (Exception, {})):
         with pytest.raises(error):

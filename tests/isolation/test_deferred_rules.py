@@ -32,7 +32,7 @@ def words(shop: Shop, campaign: UUID) -> str:
 
 
 def test_a_claim_that_skips_members(shop: Shop) -> None:
-    """The program whose counters are refused is set aside with the rule's words; the other's chunk is handed out."""
+    """If a program's counters are refused, it is set aside with the rule's words; the other's chunk is claimed."""
     guilty, other = shop.program(), shop.program("Other")
     members = shop.members(guilty, 3)
     shop.members(other, 2)
@@ -134,7 +134,7 @@ def test_birthdays_of_all_programs_by_hand(shop: Shop) -> None:
 
 @pytest.mark.parametrize("when", ["late", "at once"])
 def test_automations_of_all_programs_by_hand(shop: Shop, when: str) -> None:
-    """A rule that lets nothing be said of one program's automation: the messages of all go out, and the run says it."""
+    """If a rule refuses one program's automation row, the messages of all are sent, and the run says it."""
     programs = [shop.program(), shop.program("Other")]
     made = [automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN") for program in programs]
     for program in programs:

@@ -121,7 +121,7 @@ def test_reading_every_program_hangs(house: House) -> None:
 
 
 def test_check_names_what_hangs(house: House) -> None:
-    """`passbell check` ends, and names the function."""
+    """`passbell check` ends and names the function that hangs."""
     program = house.program()
     hang(house, f"program = '{program}'", VIEWS["the row of one program"])
     with Command("check", settings=house.daemon.settings) as check:
@@ -132,7 +132,7 @@ def test_check_names_what_hangs(house: House) -> None:
 
 
 def test_orders_that_could_not_be_read_are_read_again(shop: Shop) -> None:
-    """No claim reads them until the pause is over; the first one that works ends it."""
+    """Orders that hang are not read until the pause is over; the first read that succeeds ends it."""
     program = shop.program()
     shop.members(program, 3)
     shop.campaign(program)

@@ -77,7 +77,7 @@ def test_a_trigger_that_swallows_the_change(house: House) -> None:
 
 
 def test_outcomes_are_stored_although_the_row_refuses_them(house: House) -> None:
-    """Each phone rings once, the ledger knows; the counters follow when the row takes them."""
+    """If the campaign's row refuses counters, each phone buzzes once, and the counters follow later."""
     scene = house.scene
     trigger(house, "if new.name = 'stuck' and new.sent_count > 0 then raise 'no counters here'; end if;")
     scene.remote.reset("history")

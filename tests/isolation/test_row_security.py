@@ -63,7 +63,7 @@ def hide(scene: Scene, table: str, *, hidden: bool) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_campaign_waits_until_the_rows_are_seen(owned: tuple[Scene, Daemon, str], table: str) -> None:
-    """A new order and one that is being sent wait, and say why; both end with everybody when the rows are back."""
+    """While rows are hidden, campaigns wait and say why; afterwards they reach every member."""
     scene, daemon, plain = owned
     pid, program = daemon.pid, scene.plain(60)
     running = scene.campaign(program, f"Hello {table}", rate_per_second=20)

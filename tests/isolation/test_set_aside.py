@@ -14,7 +14,7 @@ WORDS = "the desk is closed"
 
 
 def test_status_check_page_and_metric_show_it(shop: Shop) -> None:
-    """The reason stands in `status`, in `check`, in what the page and the API show, and one is counted."""
+    """`status`, `check`, page and API show why a campaign is set aside, and the metric counts it."""
     program = shop.program()
     shop.members(program, 2)
     campaign = shop.campaign(program, name="Refused")

@@ -80,7 +80,7 @@ def test_what_a_trigger_leaves_behind_in_the_session(house: House, setting: str)
 
 
 async def test_a_session_in_which_a_trigger_switched_triggers_off(house: House) -> None:
-    """The call in which it did is the last one without them: in the next one every trigger runs again."""
+    """If a host trigger switches triggers off, they run again in the next call."""
     mode = "select current_setting('session_replication_role')"
     async with Database(house.scene.url, size=1) as database:
         left: LiteralString = "select set_config('session_replication_role', 'replica', false)"
@@ -91,7 +91,7 @@ async def test_a_session_in_which_a_trigger_switched_triggers_off(house: House) 
 
 
 def test_a_trigger_that_ends_its_own_session(house: House) -> None:
-    """The claim dies and leaves nothing behind; the next one passes over the program that is first in line."""
+    """If a trigger ends the session of a claim, the next claim takes another program."""
     program = house.program(20)
     trigger(house, program, "perform pg_terminate_backend(pg_backend_pid());")
     campaign = house.scene.campaign(program, "Hello")
@@ -102,7 +102,7 @@ def test_a_trigger_that_ends_its_own_session(house: House) -> None:
 
 
 def test_a_trigger_that_sleeps_while_members_are_skipped(house: House) -> None:
-    """Each claim of that program takes seconds, because members have left since: the others wait for none."""
+    """If each claim of one program takes seconds, claims of the others do not wait for it."""
     scene = house.scene
     program = house.program(40)
     campaign = scene.campaign(program, "Hello", rate_per_second=2)
@@ -165,7 +165,7 @@ def test_an_audit_table_that_hangs(house: House) -> None:
 
 
 def test_a_rule_of_the_old_kind_for_one_program(house: House) -> None:
-    """CREATE RULE … DO INSTEAD NOTHING for one program: it is swallowed there, and nobody else is refused anything."""
+    """CREATE RULE … DO INSTEAD NOTHING for one program affects only that program."""
     scene = house.scene
     program = house.program()
     house.rule(

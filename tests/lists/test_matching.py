@@ -85,7 +85,7 @@ def test_issue_example(shop: Shop) -> None:
 
 
 def test_the_exact_spelling_wins(shop: Shop) -> None:
-    """Of members whose ids differ in case alone, the one spelt as on the list is meant, and only that one."""
+    """If two members' ids differ only in case, the one spelt as on the list gets the message."""
     program = shop.program()
     shop.member(program, external_id="AB1")
     lower = shop.member(program, external_id="ab1")
@@ -258,7 +258,7 @@ def is_waiting(connection: psycopg.Connection[Any]) -> bool:
 
 
 def test_a_stale_loader_writes_nothing(shop: Shop) -> None:
-    """A daemon whose lease another one has taken over can neither write its pages nor call them complete."""
+    """A daemon that lost its lease can neither write rows of a list nor complete it."""
     program = shop.program()
     shop.member(program, external_id="a")
     campaign = shop.campaign(program, csv_upload_url="https://example.com/a.csv")

@@ -294,7 +294,7 @@ def counts(session: psycopg.Connection[Any], campaign: UUID) -> None:
 
 
 def test_no_lock_that_a_login_may_take_stops_a_result(town: Shop) -> None:
-    """A stranger holds the number that releases before took: the result is counted all the same."""
+    """If another login holds the lock number that releases before took, the result is counted all the same."""
     program = year(town, "stranger", campaigns=1, members=20, percent=20, base=0.1)
     campaign = town.value("select id from push_campaigns where program_id = %s", [program])
     town.clock(LATER)
@@ -347,7 +347,7 @@ def test_visits_that_cannot_be_read_for_one_program_hold_up_no_other(town: Shop)
 
 
 def test_retention_counts_first_and_leaves_what_it_cannot_count(town: Shop) -> None:
-    """An old ledger is pruned only after its result is stored; while another session counts it, it stays whole."""
+    """An old ledger is pruned only after its result is stored."""
     program = year(town, "prune", campaigns=1, members=80, percent=20, base=0.1)
     campaign = town.value("select id from push_campaigns where program_id = %s", [program])
     left = "select count(*) from passbell.deliveries where campaign_id = %s"
@@ -407,7 +407,7 @@ def test_since_and_until_are_local_dates_inclusive(town: Shop) -> None:
 
 
 def test_of_two_that_overlap_for_the_same_people_only_the_earlier_is_added(town: Shop) -> None:
-    """Four days apart with windows of seven: every second one; in a program-wide group all."""
+    """Of campaigns four days apart with windows of seven, every second one is added; in a program-wide group all."""
     program = year(town, "overlap", campaigns=4, members=200, percent=20, base=0.1, every_days=4)
     town.clock(LATER)
     town.value("select passbell.count_due_results(100, %s)", [program])
@@ -555,7 +555,7 @@ def test_the_preview_is_what_is_sent(shop: Shop) -> None:
 
 
 def test_a_plan_says_what_would_be_seen(town: Shop) -> None:
-    """3,000 members, many of them come: how many more or fewer a tenth held back would show."""
+    """push_plan says how many guests more or fewer a tenth of 3,000 members held back would show."""
     program = year(town, "plan", campaigns=1, members=3000, percent=0, base=0.3)
     town.clock(START + timedelta(days=8 + 7, minutes=2))
     plan = town.row("select * from push_plan(%s)", [program])

@@ -52,7 +52,7 @@ def test_the_programs_share_is_stored_when_the_campaign_starts(shop: Shop) -> No
 
 
 def test_named_members_and_tests_are_not_held_unless_asked(shop: Shop) -> None:
-    """IDS and a test send reach everybody in a program that holds back half; IDS with a share of its own holds."""
+    """IDS and test sends reach every member in a program that holds back half; IDS with its own share holds back."""
     program = shop.program(push_holdout_percent=50)
     shop.members(program, 40)
     named = shop.value("select 'IDS:' || string_agg(external_id, ',') from passes_master")
@@ -78,7 +78,7 @@ def test_one_lot_for_the_whole_program(shop: Shop) -> None:
 
 
 def test_a_person_with_two_passes_is_in_one_arm(shop: Shop) -> None:
-    """The lot is drawn with the user: both passes are sent, or both are held back."""
+    """Both passes of a person are sent, or both are held back."""
     program = shop.program()
     users = []
     for _ in range(60):
@@ -93,7 +93,7 @@ def test_a_person_with_two_passes_is_in_one_arm(shop: Shop) -> None:
 
 
 def test_a_crash_in_the_middle_sends_nobody_who_was_held(shop: Shop) -> None:
-    """The chunk is claimed anew after its lease: those held stay held, those handed out are repeated."""
+    """After a crash those held back stay held back, and only those that were handed out are repeated."""
     program = shop.program()
     shop.members(program, 100)
     campaign = shop.campaign(program, holdout_percent=20)

@@ -131,7 +131,7 @@ def test_the_smallest_visible_effects_of_the_specification(numbers: psycopg.Conn
 
 
 def test_nothing_to_go_by_is_null(numbers: psycopg.Connection) -> None:
-    """Empty arms, and fewer than thirty held back at a daily look, give no number."""
+    """An empty group, or fewer than thirty held back at a daily look, gives no number."""
     assert row(numbers, "select * from passbell.newcombe(0, 0, 1, 5)") == (None, None, None)
     assert row(numbers, "select * from passbell.wilson(0, 0)") == (None, None)
     assert row(numbers, "select * from passbell.always_valid(5, 100, 1, 29)") == (None, None, None)
@@ -159,7 +159,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(
 
 
 def test_daily_looks_at_nothing_claim_something_in_one_of_twenty(numbers: psycopg.Connection) -> None:
-    """180 looks at an automation without effect: the interval excludes 0 at any look in at most 5 % (and chance)."""
+    """Looking 180 times at an automation without effect finds one in at most 5 % of cases (and chance)."""
     import numpy as np  # noqa: PLC0415 - comes with statsmodels
 
     chance = np.random.default_rng(11)

@@ -68,7 +68,7 @@ async def test_the_long_lived_token_needs_bearer(sandbox: Sandbox) -> None:
 async def test_a_bad_token_is_refused_with_a_reason(
     sandbox: Sandbox, header: str | Callable[[], str] | None, text: str
 ) -> None:
-    """401 says what was wrong, in PassKit's words where they are known."""
+    """A bad token is 401 with the reason, in PassKit's words where they are known."""
     # A token is made now: the collection of a long session is minutes ago.
     answer = await get(sandbox, header() if callable(header) else header)
     assert answer.status_code == 401

@@ -184,7 +184,7 @@ async def test_a_long_list_streams(api: httpx.AsyncClient, remote: AsyncRemote) 
 async def test_mistakes_are_answered_in_plain_words(
     remote: AsyncRemote, name: str, values: dict[str, Any], text: str
 ) -> None:
-    """The control endpoint says what it did not understand."""
+    """A wrong call of the control endpoint is answered with a plain sentence."""
     with pytest.raises(SandboxError, match=text):
         await remote.call(name, **values)
 

@@ -88,7 +88,7 @@ async def test_a_drip_is_slow_but_whole(remote: AsyncRemote, push: Push) -> None
 
 @pytest.mark.parametrize(("kind", "buzzes"), [("cut_before", 0), ("cut_after", 1), ("cut_during", 1)])
 async def test_a_cut_connection(remote: AsyncRemote, push: Push, kind: str, buzzes: int) -> None:
-    """Before the commit nothing happened; after it the phone has buzzed, and a repeat rings no phone."""
+    """`cut_before` stores nothing; after `cut_after` the phone has buzzed, and a repeat is silent."""
     await remote.fault(kind, count=1)
     with pytest.raises(httpx.RemoteProtocolError):
         await push("id-1", "Hi")

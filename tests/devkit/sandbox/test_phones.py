@@ -49,7 +49,7 @@ async def test_a_phone_knows_what_it_shows(remote: AsyncRemote, push: Push) -> N
 
 
 async def test_a_wiped_message_shows_on_the_screen(api: httpx.AsyncClient, remote: AsyncRemote) -> None:
-    """An update that forgets the key buzzes with the ugly text that PassKit renders."""
+    """An update without the key buzzes with `missing: …`, as at PassKit."""
     for meta in ({"marketingMessage": "Sale!"}, {"seat": "1A"}):
         await api.put("/members/member", json={"id": "id-1", "metaData": meta})
     assert await texts(remote) == ["Sale!", "missing: meta.marketingMessage"]

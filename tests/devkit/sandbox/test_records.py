@@ -134,7 +134,7 @@ async def test_unknown_paths_and_verbs(api: httpx.AsyncClient, method: str, path
 
 
 async def test_an_unknown_member_is_404(api: httpx.AsyncClient) -> None:
-    """The text says which id does not exist."""
+    """An unknown member is 404, and the text names its id."""
     answer = await api.put("/members/member", json={"id": "nobody", "metaData": {"a": "b"}})
     assert answer.status_code == 404
     assert answer.json() == {"error": "member with id[nobody] does not exist"}
