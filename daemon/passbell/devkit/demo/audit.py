@@ -225,7 +225,7 @@ def _ledger(stage: Stage, played: Played, report: Report) -> None:
     violations += [f"{name} does not add up" for name in unequal]
     report.claims += [
         Claim(
-            f"The conservation law held at each of {played.looks + 1} looks: waiting + done = recipients,"
+            f"The conservation law held in each of {played.looks + 1} checks: waiting + done = recipients,"
             " and no pass is in both",
             ok=not violations,
             found="; ".join(violations[:NAMED]),

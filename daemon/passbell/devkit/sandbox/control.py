@@ -186,7 +186,7 @@ class Control:
         return {"changed": len(found)}
 
     def _reset(self, values: Values) -> Values:
-        """`what`: any of records (with history), history, faults, options; all when it is not given."""
+        """`what`: any of records (with history), history, faults; all when it is not given."""
         what = set(values.get("what") or ("records", "faults"))
         api = self._api
         sown = int(values.get("seed", 0))

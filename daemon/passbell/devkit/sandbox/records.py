@@ -79,7 +79,7 @@ class Owner:
 
     Attributes:
         after: the design of redeemed coupons and tickets as the API names it; None if it is the same. Phones of
-            the sandbox keep the first, for it does not act out redemption.
+            the sandbox keep the first, because the sandbox knows no redemption.
         uid: a production's second name, usable instead of the id.
         group: id of the tier, offer or ticket type that links to the template.
     """
@@ -122,7 +122,7 @@ class Record:
         extra: all further top-level fields as JSON bytes; empty for none.
         installed: whether the pass is on the phone.
         alerts: how many updates rang.
-        alive: False once deleted.
+        alive: False once another record was seeded in its place.
     """
 
     __slots__ = (

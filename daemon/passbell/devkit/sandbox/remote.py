@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from types import TracebackType
 
 __all__ = ["AsyncRemote", "Remote", "SandboxError"]
 
 Values = dict[str, Any]
-Answer = TypeVar("Answer")
 _BATCH = 20_000
 _TIMEOUT = httpx.Timeout(90.0)
 # A sandbox speaks plain HTTP. By default httpx reads the certificates of all authorities, 20 ms for each client.
@@ -54,60 +53,8 @@ def _request(name: str, values: Values) -> tuple[str, str, Values]:
     return verb, f"/sandbox{path}", {"content": orjson.dumps(_query(values))}
 
 
-class _Calls(ABC, Generic[Answer]):
-    """The calls by name. Each answers the endpoint's JSON as a dict: at once, or when it is awaited."""
-
-    @abstractmethod
-    def call(self, name: str, **values: Any) -> Answer:
-        """Any call, for example `call("GET /calls", status=503)`.
-
-        Raises:
-            SandboxError: it was refused.
-        """
-
-    def fault(self, kind: str, **values: Any) -> Answer:
-        """Switch a fault on; its number is in the answer."""
-        return self.call("POST /faults", kind=kind, **values)
-
-    def faults_off(self, number: int | None = None) -> Answer:
-        """Switch one fault or all of them off."""
-        return self.call("DELETE /faults" if number is None else f"DELETE /faults/{number}")
-
-    def options(self, **switches: Any) -> Answer:
-        """Change switches; all of them as they are now."""
-        return self.call("PATCH /options", **switches)
-
-    def overview(self) -> Answer:
-        """Numbers so far; costs nothing."""
-        return self.call("GET ")
-
-    def record(self, name: str) -> Answer:
-        """A record by either id, with what its phone shows."""
-        return self.call(f"GET /records/{name}")
-
-    def phone(self, record: str, *, installed: bool) -> Answer:
-        """Take the pass off its phone, or put it back."""
-        return self.call("POST /phones", record=record, installed=installed)
-
-    def summary(self, **values: Any) -> Answer:
-        """Who was buzzed, how often, with what."""
-        return self.call("POST /summary", **values)
-
-    def repeats(self, **values: Any) -> Answer:
-        """Records updated more than once, and whether with the same bytes."""
-        return self.call("GET /repeats", **values)
-
-    def window(self, **values: Any) -> Answer:
-        """The highest number of calls in a sliding second, and how full a limit was used."""
-        return self.call("GET /window", **values)
-
-    def reset(self, *what: str, seed: int = 0) -> Answer:
-        """Drop records (and history), history, or faults; all when none is named."""
-        return self.call("POST /reset", what=list(what) or None, seed=seed)
-
-
-class Remote(_Calls[Values]):
-    """Synchronous client; a context manager."""
+class Remote:
+    """Client for scripts; a context manager. Each call answers the endpoint's JSON as a dict."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False, verify=_PLAIN)
@@ -121,9 +68,53 @@ class Remote(_Calls[Values]):
         self._http.close()
 
     def call(self, name: str, **values: Any) -> Values:
-        """Call, and wait for the answer."""
+        """Any call, for example `call("GET /calls", status=503)`.
+
+        Raises:
+            SandboxError: it was refused.
+        """
         verb, path, rest = _request(name, values)
         return _read(self._http.request(verb, path, **rest))
+
+    def fault(self, kind: str, **values: Any) -> Values:
+        """Switch a fault on; its number is in the answer."""
+        return self.call("POST /faults", kind=kind, **values)
+
+    def faults_off(self, number: int | None = None) -> Values:
+        """Switch one fault or all of them off."""
+        return self.call("DELETE /faults" if number is None else f"DELETE /faults/{number}")
+
+    def options(self, **switches: Any) -> Values:
+        """Change switches; all of them as they are now."""
+        return self.call("PATCH /options", **switches)
+
+    def overview(self) -> Values:
+        """Numbers so far; costs nothing."""
+        return self.call("GET ")
+
+    def record(self, name: str) -> Values:
+        """A record by either id, with what its phone shows."""
+        return self.call(f"GET /records/{name}")
+
+    def phone(self, record: str, *, installed: bool) -> Values:
+        """Take the pass off its phone, or put it back."""
+        return self.call("POST /phones", record=record, installed=installed)
+
+    def summary(self, **values: Any) -> Values:
+        """Who was buzzed, how often, with what."""
+        return self.call("POST /summary", **values)
+
+    def repeats(self, **values: Any) -> Values:
+        """Records updated more than once, and whether with the same bytes."""
+        return self.call("GET /repeats", **values)
+
+    def window(self, **values: Any) -> Values:
+        """The highest number of calls in a sliding second, and how full a limit was used."""
+        return self.call("GET /window", **values)
+
+    def reset(self, *what: str, seed: int = 0) -> Values:
+        """Drop records (and history), history, or faults; all when none is named."""
+        return self.call("POST /reset", what=list(what) or None, seed=seed)
 
     def seed(self, records: Iterable[Values] = (), owners: Iterable[Values] = ()) -> int:
         """Bring in owners, then records; how many records. A million take some seconds."""
@@ -155,11 +146,11 @@ class Remote(_Calls[Values]):
         return bool(self.call("GET /wait", timeout=timeout, **numbers)["reached"])
 
 
-class AsyncRemote(_Calls[Coroutine[Any, Any, Values]]):
-    """The same for an event loop; an asynchronous context manager."""
+class AsyncRemote:
+    """The same for an event loop: each call of `Remote` can be awaited. An asynchronous context manager."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False, verify=_PLAIN)
+        self._remote = Remote(url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,39 +158,8 @@ class AsyncRemote(_Calls[Coroutine[Any, Any, Values]]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        self._remote.__exit__(kind, error, trace)
 
-    async def call(self, name: str, **values: Any) -> Values:
-        """Call; the answer is awaited."""
-        verb, path, rest = _request(name, values)
-        return _read(await self._http.request(verb, path, **rest))
-
-    async def seed(self, records: Iterable[Values] = (), owners: Iterable[Values] = ()) -> int:
-        """Bring in owners, then records; how many records."""
-        await self.call("POST /seed", owners=list(owners))
-        made = 0
-        for part in _batches(records):
-            made += int(_read(await self._http.post("/sandbox/seed", content=part))["records"])
-        return made
-
-    async def buzzes(self, **values: Any) -> list[Values]:
-        """All alerts from `after` on, page by page."""
-        return await self._pages("buzzes", values)
-
-    async def calls(self, **values: Any) -> list[Values]:
-        """All calls from `after` on, page by page."""
-        return await self._pages("calls", values)
-
-    async def _pages(self, name: str, values: Values) -> list[Values]:
-        found: list[Values] = []
-        after = values.pop("after", 0)
-        while True:
-            page = await self.call(f"GET /{name}", after=after, **values)
-            found += page[name]
-            after = page["next"]
-            if after >= page["total"]:
-                return found
-
-    async def wait(self, timeout: float = 30.0, **numbers: int) -> bool:  # noqa: ASYNC109 - the server's
-        """Until the numbers are reached; False when time ran out."""
-        return bool((await self.call("GET /wait", timeout=timeout, **numbers))["reached"])
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """A call of `Remote`, which waits for its answer in a thread."""
+        return partial(asyncio.to_thread, getattr(self._remote, name))

@@ -39,7 +39,7 @@ def seed(world: World, body: bytes, wall: float) -> dict[str, Any]:
     """Bring in what a body holds; returns how many records, and their ids in the order given.
 
     Raises:
-        ValueError: something in it is not understood; what stood before it has been brought in.
+        ValueError: something in it is not understood; what comes before that is stored already.
     """
     body = body.strip()
     try:

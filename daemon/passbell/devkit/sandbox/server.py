@@ -85,7 +85,7 @@ class Wire(asyncio.Protocol):
         self._wires.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - given by asyncio
-        """Forget it. A call that had arrived is still handled, as a server does that has read it."""
+        """Forget the connection. Calls that have arrived are still handled: a real server has read them by then."""
         self._wires.discard(self)
         self._lost = True
         if self._task is not None:

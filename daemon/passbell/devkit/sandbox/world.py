@@ -32,10 +32,9 @@ class Moment:
 
     __slots__ = ("call", "time", "wall")
 
-    def __init__(self, time: float, wall: float, call: int = -1) -> None:
-        self.time = time
-        self.wall = wall
-        self.call = call
+    call: int
+    time: float
+    wall: float
 
 
 class Buzz(NamedTuple):
@@ -81,7 +80,7 @@ class World:
     """The state behind the API.
 
     Attributes:
-        records: every record ever made, by position; a deleted one stays with `alive` False.
+        records: every record ever made, by position; one that was seeded again stays, with `alive` False.
         silent: updates that changed no ringing value.
         buzzed: records with at least one alert.
     """
@@ -158,7 +157,7 @@ class World:
         return record
 
     def remove(self, record: Record) -> None:
-        """Delete: the API no longer finds it, the logs still name it."""
+        """Make room for a record that is seeded again: the API no longer finds the old one, the logs still name it."""
         record.alive = False
         self.by_id.pop(record.id, None)
         record.owner.by_external.pop(record.external, None)
