@@ -10,8 +10,6 @@ one, and it is 15 MB.
 from __future__ import annotations
 
 import asyncio
-import tempfile
-import threading
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +17,7 @@ import structlog
 from passbell.database.claims import Claims
 from passbell.database.filequeue import ImportQueue
 from passbell.delivery.loops import Backoff
-from passbell.delivery.work import in_thread, took_too_long, work_off
+from passbell.delivery.work import stage_file, took_too_long, work_off
 from passbell.errors import CampaignError, DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:
@@ -55,7 +53,6 @@ class _Imports:
     """The imports as a kind of work, see delivery/work.py."""
 
     def __init__(self, settings: Settings, database: Database, worker: UUID) -> None:
-        self._dsn = settings.database_dsn
         self._lease = max(60.0, settings.lease_seconds)
         self._settings = settings
         self._imports = ImportQueue(database, worker, self._lease)
@@ -109,16 +106,10 @@ class _Imports:
 
     async def _stage(self, held: ClaimedImport) -> None:
         from passbell.database.imports import HeldImport, load_members  # noqa: PLC0415 - see the module's docstring
-        from passbell.files.download import FetchPolicy, download  # noqa: PLC0415
 
-        settings = self._settings
-        policy = FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
-        stop = threading.Event()
-        with tempfile.TemporaryFile(prefix="passbell-import-") as file:
-            await download(held.csv_url or "", file, policy)
-            rows = await in_thread(
-                stop, load_members, self._dsn, HeldImport.of(held), file, stop, self._lease
-            )
+        rows = await stage_file(
+            self._settings, held.csv_url or "", load_members, HeldImport.of(held), self._lease
+        )
         log.info("import_staged", id=str(held.import_id), rows=rows)
 
     async def _failed(self, held: ClaimedImport, error: PassbellError, *, again: bool) -> None:

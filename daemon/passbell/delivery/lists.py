@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
-import threading
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
 from passbell.database.filequeue import ListLoad, ListQueue
 from passbell.delivery.loops import Backoff
-from passbell.delivery.work import in_thread, work_on
+from passbell.delivery.work import download_policy, stage_file, work_on
 from passbell.errors import DatabaseUnavailable, PassbellError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from passbell.database.calls import ClaimedCampaign, Queue
-    from passbell.files.download import FetchPolicy
     from passbell.settings import Settings
 
 __all__ = ["ListLoader"]
@@ -42,10 +39,11 @@ class ListLoader:
 
     def __init__(self, settings: Settings, queue: Queue, ready: Callable[[], None] = lambda: None) -> None:
         """`ready()` is called when a load ended: a campaign may be claimed now."""
-        self._url = settings.database_dsn
         self._settings = settings
         if settings.csv_hosts:
-            self._policy()  # an entry that is no host name is reported at the start, not at the first list
+            download_policy(
+                settings
+            )  # an entry that is no host name is reported at the start, not at the first list
         self._lease = max(LEASE_SECONDS, settings.lease_seconds)
         self._lists = ListQueue(queue.database, self._lease)
         self.renew_every: float | None = self._lease / 3
@@ -107,11 +105,12 @@ class ListLoader:
 
     async def work(self, load: ListLoad) -> None:
         """Fetch and stage the campaign's list, or record why that is impossible."""
-        from passbell.files.csv import CsvError  # noqa: PLC0415 - see the module's docstring
+        from passbell.database.lists import load_list  # noqa: PLC0415 - see the module's docstring
+        from passbell.files.csv import CsvError  # noqa: PLC0415
         from passbell.files.download import FetchError  # noqa: PLC0415
 
         try:
-            rows = await self._fetch(load)
+            rows = await stage_file(self._settings, load.url, load_list, load)
         except (FetchError, CsvError) as error:
             log.warning("list_unusable", campaign=str(load.campaign), reason=str(error))
             again = isinstance(error, FetchError) and error.temporary
@@ -126,18 +125,3 @@ class ListLoader:
     async def release(self, load: ListLoad) -> None:
         """A graceful stop, not a failed try: the next daemon need not wait for the lease."""
         await self._lists.release(load)
-
-    async def _fetch(self, load: ListLoad) -> int:
-        from passbell.database.lists import load_list  # noqa: PLC0415
-        from passbell.files.download import download  # noqa: PLC0415
-
-        stop = threading.Event()
-        with tempfile.TemporaryFile(prefix="passbell-list-") as file:
-            await download(load.url, file, self._policy())
-            return await in_thread(stop, load_list, self._url, load, file, stop)
-
-    def _policy(self) -> FetchPolicy:
-        from passbell.files.download import FetchPolicy  # noqa: PLC0415
-
-        settings = self._settings
-        return FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)

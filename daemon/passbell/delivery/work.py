@@ -12,12 +12,16 @@ of different programs never wait long for each other.
 Lists, imports, birthdays and automations are a `Kind` each; birthdays and automations are `DailyRuns`. Chunks are not a
 `Kind`: many are in hand at once, one call renews them all, and they are reported in parts (delivery/chunks.py). Their
 claims carry tokens all the same.
+
+Lists and imports come as files: `stage_file` downloads one and has it read and staged in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
+import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
@@ -30,11 +34,12 @@ from passbell.delivery.loops import cancel_until_gone
 from passbell.errors import DatabaseRefused, DatabaseUnavailable, LeaseLost, PassbellError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Awaitable, Callable, Coroutine
 
     from passbell.database.claims import Claim
     from passbell.database.runs import Run
+    from passbell.files.download import FetchPolicy
+    from passbell.settings import Settings
 
 __all__ = [
     "AT_ONCE",
@@ -42,7 +47,8 @@ __all__ = [
     "DailyRuns",
     "Kind",
     "Work",
-    "in_thread",
+    "download_policy",
+    "stage_file",
     "took_too_long",
     "work_off",
     "work_on",
@@ -183,8 +189,35 @@ def took_too_long(error: PassbellError) -> bool:
     )
 
 
-async def in_thread(stop: threading.Event, work: Callable[..., T], *args: Any) -> T:
-    """Call `work(*args)` in a thread. Cancelled, it sets `stop` and waits until the thread has ended."""
+def download_policy(settings: Settings) -> FetchPolicy:
+    """What may be downloaded.
+
+    Raises:
+        ValueError: an entry of PASSBELL_CSV_HOSTS is no host name.
+    """
+    from passbell.files.download import FetchPolicy  # noqa: PLC0415 - 10 MB that a daemon without files does not need
+
+    return FetchPolicy(hosts=settings.csv_hosts, allow_private=settings.csv_allow_private)
+
+
+async def stage_file(settings: Settings, url: str, stage: Callable[..., T], held: object, *more: object) -> T:
+    """Download a list or an import, and call `stage(dsn, held, file, stop, *more)` in a thread.
+
+    If it is cancelled, it sets `stop` and waits until the thread has ended.
+
+    Raises:
+        FetchError: no file came.
+        Exception: what `stage` raises.
+    """
+    from passbell.files.download import download  # noqa: PLC0415 - as above
+
+    stop = threading.Event()
+    with tempfile.TemporaryFile(prefix="passbell-") as file:
+        await download(url, file, download_policy(settings))
+        return await _in_thread(stop, stage, settings.database_dsn, held, file, stop, *more)
+
+
+async def _in_thread(stop: threading.Event, work: Callable[..., T], *args: Any) -> T:
     future = asyncio.get_running_loop().run_in_executor(None, work, *args)
     try:
         return await asyncio.shield(future)
