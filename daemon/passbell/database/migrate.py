@@ -31,7 +31,7 @@ LARGE_BYTES: Final = 32 * 2**20
 BUILD_SECONDS: Final = 1800.0
 
 # Indexes on the platform's own tables: name, table, the columns they need, and what creates them. The same statements
-# stand in the migrations, for small tables; a test compares the two.
+# are in the migrations, for small tables; a test compares the two.
 INDEXES: Final[tuple[tuple[str, str, list[str], LiteralString], ...]] = (
     (
         "passes_master_external_id_folded",

@@ -25,7 +25,7 @@ __all__ = ["HeldChunk", "SendStopped", "lease_clock"]
 
 log = structlog.get_logger()
 
-# time.monotonic() stands still while a machine sleeps; the lease in the database does not.
+# time.monotonic() does not count the time that a machine sleeps; the lease in the database does.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 

@@ -2,7 +2,7 @@
 
 Each list loads in a task of its own, at most MAX_LOADS at a time in this daemon, so a slow file host does not hold up
 other campaigns. Its lease is renewed while it loads. If the daemon is killed, nothing is half done: the pages and
-the note that they are complete come in one transaction, and the next daemon starts again from the link.
+the note that they are complete are one transaction, and the next daemon starts again from the link.
 
 What reads files and links (httpx and its like: 10 MB) is imported when the first list comes.
 """

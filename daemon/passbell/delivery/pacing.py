@@ -106,7 +106,7 @@ class Pacer:
         self._first += self._spacing
         self._left -= 1
         self._unwaited += 1
-        # A sender that finds slots due again and again is slower than the limit, and must not stand still when the
+        # A sender that finds slots due again and again is slower than the limit. It must not have to wait when the
         # block ends.
         if self._ahead is None and self._unwaited >= BUSY and self._left * self._spacing < self.blocks.lead:
             self._order()

@@ -38,7 +38,7 @@ JUMP_SECONDS: Final = 1.0
 
 
 class Duty:
-    """What is done every `every` seconds. `beat` is when it last began or ended (time.monotonic)."""
+    """Something to do every `every` seconds. `beat` is when it last began or ended (time.monotonic)."""
 
     def __init__(
         self,

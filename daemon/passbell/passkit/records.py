@@ -99,7 +99,7 @@ class RecordReader:
             for key, batch in batches.items()
             for at in range(0, len(batch), LIST_SIZE)
         ]
-        # First all lists, then whatever they left open, so that the brake knows how the account is doing.
+        # First all lists, then the records that they left open: so trouble of the account shows with few requests.
         listed = iter(lists)
         await _work(self._workers, len(lists), lambda: self._read_lists(listed, state))
         singles += state.left
@@ -231,6 +231,7 @@ class _Read:
     left: list[Recipient] = field(default_factory=list)
     silent: list[tuple[ListKey, list[Recipient]]] = field(default_factory=list)
     brake: Answer | None = None
+    """Why nothing more is asked: the trouble is the account's or the network's."""
     in_a_row: int = 0
 
     def give(self, recipients: list[Recipient], result: Metadata | Answer) -> None:
@@ -238,7 +239,7 @@ class _Read:
             self.results[recipient.pass_id] = dict(result) if isinstance(result, dict) else result
 
     def note(self, result: Metadata | Answer) -> None:
-        """Stop asking once the trouble is the account's or the network's."""
+        """Note how a request went, and stop asking if the trouble is the account's or the network's."""
         if isinstance(result, dict) or result.verdict is not Verdict.RETRY:
             self.in_a_row = 0
         else:

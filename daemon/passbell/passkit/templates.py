@@ -49,7 +49,7 @@ class FieldSet(NamedTuple):
     """One list of fields in a template; a design with several styles has one for each."""
 
     name: str
-    """Where it stands in the template; `data` for the usual one."""
+    """Its place in the template; `data` is the usual one."""
     shown: tuple[str, ...]
     """Fields that show our key on an Apple pass."""
     ringing: tuple[str, ...]
@@ -57,7 +57,7 @@ class FieldSet(NamedTuple):
     untranslated: tuple[str, ...]
     """Languages whose own change message of a ringing field lacks `%@`."""
     on_poster: bool
-    """Whether a ringing field lies where a poster design shows it."""
+    """Whether a ringing field is where a poster design shows it."""
 
 
 class Template(NamedTuple):

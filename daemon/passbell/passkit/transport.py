@@ -130,7 +130,7 @@ log = structlog.get_logger()
 
 
 class DryTransport:
-    """Stands where the network would be: every record is found, every update is taken."""
+    """Answers in place of PassKit: every record is found, every update is taken."""
 
     async def request(
         self,

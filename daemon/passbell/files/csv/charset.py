@@ -65,7 +65,7 @@ def _handler_for(code_page: str) -> str:
 
 
 def _utf16_by_nuls(head: bytes) -> str | None:
-    """Tell `utf-16-le` or `utf-16-be` from where the NULs stand in the first bytes."""
+    """Tell `utf-16-le` from `utf-16-be` by the places of the NULs in the first bytes."""
     half = len(head) // 2
     if not half:
         return None

@@ -151,7 +151,7 @@ def _not_out(_text: str, _folded: str, word: Word | None) -> Answer:
 
 
 def _tags(text: str, _folded: str, _word: Word | None) -> Answer:
-    """Read a list of labels, or a note: one that refuses is a no, however many others stand beside it."""
+    """Read a list of labels, or a note: if one of them refuses, it is a no, however many others there are."""
     parts = [part.strip(" \"'[]()") for part in _PARTS.split(text)]
     return Answer(
         False

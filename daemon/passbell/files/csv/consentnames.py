@@ -70,7 +70,7 @@ _IN = folded_regex(
 _NOT_TO_WRITE = re.compile(
     r"(consent|agree|permission|allow|optin)\w*track|track\w*(consent|permission|allowed|optin)"
 )
-# When, where and how it was given is not whether.
+# A name about when, where or how consent was given does not say whether it was given.
 _WHEN = re.compile(
     r"(timestamp|(?<!up)date|datetime|time|edat|outat|edon|reason|reasons|campaign|campaigntitle|datum|zeitpunkt|grund|tidspunkt|"
     r"日時|日|日付|时间|時間|日期)$"
@@ -107,7 +107,7 @@ _CLAUSE = re.compile(
 
 
 def _is_about(words: tuple[str, ...], folded: str) -> tuple[bool, bool]:
-    """Say whether a name is about when or how it was given, and whether about when: "Abgemeldet am"."""
+    """Say whether a name is about when or how consent was given, and whether about when: "Abgemeldet am"."""
     listed, several = table_of_words(), len(words) > 1
     when = several and not listed["when"].whole.isdisjoint((words[0], words[-1]))
     when = when or _WHEN.search(folded) is not None
@@ -146,7 +146,7 @@ def kind_of(name: str) -> Kind | None:
     inner = in_parentheses(name)
     if not inner or kind == "status":
         return kind
-    # "Newsletter (abgemeldet)", "Marketing consent (SMS)": the parentheses turn what stands before them.
+    # "Newsletter (abgemeldet)", "Marketing consent (SMS)": the parentheses change what the words before them mean.
     words, folded, listed = words_of(inner), _letters(inner), table_of_words()
     other = listed["elsewhere"].among(words, folded) and _MAIN.search(folded) is None
     if kind == "out" or listed["against"].among(words, folded):
@@ -157,7 +157,7 @@ def kind_of(name: str) -> Kind | None:
 
 
 def _letters(name: str) -> str:
-    """Fold a name with what stands in its parentheses."""
+    """Fold a name, the text in its parentheses included."""
     return "".join(words_of(name))
 
 
@@ -271,5 +271,5 @@ def refuses(text: str, *, alone: bool = True) -> bool:
 
 @cache
 def stems() -> re.Pattern[str]:
-    """Give the words that are an opt-out wherever they stand (`stem` in consent.tsv)."""
+    """Give the words that are an opt-out wherever they occur (`stem` in consent.tsv)."""
     return any_of(map(fold, words_for("consent.tsv", "stem")))

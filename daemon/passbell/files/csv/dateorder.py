@@ -54,7 +54,7 @@ def in_order(numbers: Numbers, order: Order, today: date) -> date | Unreadable:
 
 
 def _is_default(numbers: Numbers, today: date) -> bool:
-    """Say whether a program wrote this for "no date": 12/31/1969 is one in any order."""
+    """Say whether a program wrote this for "no date": 12/31/1969 means that in any order."""
     days = (in_order(numbers, order, today) for order in ORDERS)
     return any(not isinstance(day, Unreadable) and dates.is_default(day) for day in days)
 

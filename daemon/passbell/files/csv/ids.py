@@ -121,8 +121,8 @@ def _alike(parts: list[str]) -> bool:
 def _rows_of_ids(source: Source, layout: Layout) -> bool:
     """Say whether every cell of a list without a table is an id: all are built alike, and there is no column.
 
-    Bare numbers are only such where they stand in a single line, or where the lines are of several lengths;
-    otherwise they may be ids beside numbers of another kind, and the first column is taken.
+    Bare numbers count as ids only in a single line, or if the lines are of several lengths. Otherwise they may be ids
+    beside numbers of another kind, and the first column is taken.
     """
     with layout.open(source) as rows:
         sample = []

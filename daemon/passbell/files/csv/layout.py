@@ -128,7 +128,7 @@ def _named(cells: Sequence[str], below: Sequence[Record]) -> int:
 
 
 def _try(delimiter: str, rows: list[Record]) -> _Guess:
-    """Look for a header among the first records, as they stand and taken out of one quoted cell per line."""
+    """Look for a header among the first records: as they are, then with each line taken out of its one quoted cell."""
     for wrapped in (False, True):
         taken = _unwrapped(rows, delimiter) if wrapped else rows
         for at, (_, cells, _) in enumerate(taken or ()):

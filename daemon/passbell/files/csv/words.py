@@ -47,7 +47,7 @@ def fold(name: str) -> str:
 
 
 def in_parentheses(name: str) -> str:
-    """Give what stands in parentheses, which `fold` drops."""
+    """Give the text in parentheses, which `fold` drops."""
     return " ".join(_PARENTHESES.findall(name))
 
 
