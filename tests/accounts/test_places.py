@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from passbell.database.calls import ClaimedChunk, Finished
+from passbell.database.rows import ClaimedChunk, Finished
 from passbell.delivery.chunks import MAX_HELD, ChunkLoop
 from passbell.delivery.loops import Wakeup
 from passbell.outcomes import Outcome

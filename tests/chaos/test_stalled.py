@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from passbell.database.calls import ClaimedChunk
+from passbell.database.rows import ClaimedChunk
 from passbell.delivery.held import HeldChunk, lease_clock
 from support.holdup import Holdup
 from support.law import Law

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from passbell.database.calls import ClaimedChunk, Finished
+from passbell.database.rows import ClaimedChunk, Finished
 from passbell.delivery.chunks import ChunkLoop
 from passbell.delivery.loops import Wakeup
 from passbell.outcomes import Outcome

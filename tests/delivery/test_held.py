@@ -8,8 +8,8 @@ import weakref
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-from passbell.database.calls import ClaimedChunk
 from passbell.database.limits import Slots
+from passbell.database.rows import ClaimedChunk
 from passbell.delivery.health import Health
 from passbell.delivery.held import HeldChunk, lease_clock
 from passbell.delivery.pacing import Pacer

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from passbell.database.calls import ClaimedChunk
 from passbell.database.limits import Slots
+from passbell.database.rows import ClaimedChunk
 from passbell.delivery.held import HeldChunk, SendStopped, lease_clock
 from passbell.delivery.pacing import Pacer
 from passbell.delivery.sending import Lanes

@@ -12,7 +12,9 @@ import socket
 from typing import TYPE_CHECKING, Final, LiteralString
 
 from passbell import __version__
-from passbell.database.answers import (
+from passbell.database.claims import Claims
+from passbell.database.limits import RateLimit, rate_key
+from passbell.database.rows import (
     OWN,
     AccountSettings,
     ClaimedCampaign,
@@ -20,8 +22,6 @@ from passbell.database.answers import (
     Finished,
     WorkWaiting,
 )
-from passbell.database.claims import Claims
-from passbell.database.limits import RateLimit, rate_key
 from passbell.errors import DatabaseUnavailable, PassbellError
 from passbell.outcomes import Outcome
 
@@ -32,15 +32,7 @@ if TYPE_CHECKING:
     from passbell.database.pool import Database
     from passbell.outcomes import Decision
 
-__all__ = [
-    "OWN",
-    "AccountSettings",
-    "ClaimedCampaign",
-    "ClaimedChunk",
-    "Finished",
-    "Queue",
-    "WorkWaiting",
-]
+__all__ = ["QUICK_SECONDS", "Queue"]
 
 EXPAND_SECONDS: Final = 600.0
 """Deadline for freezing an audience; a million members take a few seconds."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from passbell.database.answers import OWN
+from passbell.database.rows import OWN
 
 if TYPE_CHECKING:
     from passbell.database.pool import Database

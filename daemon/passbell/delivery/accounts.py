@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
-from passbell.database.calls import OWN, AccountSettings
+from passbell.database.rows import OWN, AccountSettings
 from passbell.delivery.health import Health
 from passbell.delivery.loops import SELDOM, Backoff, Wakeup
 from passbell.delivery.pacing import Pacer

@@ -25,7 +25,8 @@ from passbell.errors import DatabaseRefused, DatabaseUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from passbell.database.calls import ClaimedCampaign, Queue
+    from passbell.database.calls import Queue
+    from passbell.database.rows import ClaimedCampaign
     from passbell.delivery.lists import ListLoader
     from passbell.settings import Settings
 

@@ -21,7 +21,8 @@ from passbell.outcomes import Stop
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from passbell.database.calls import ClaimedChunk, Queue
+    from passbell.database.calls import Queue
+    from passbell.database.rows import ClaimedChunk
     from passbell.delivery.accounts import Account, Accounts
     from passbell.delivery.loops import Wakeup
     from passbell.settings import Settings

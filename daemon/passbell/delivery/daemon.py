@@ -35,7 +35,7 @@ from passbell.ops.liveness import Liveness
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from passbell.database.calls import WorkWaiting
+    from passbell.database.rows import WorkWaiting
     from passbell.settings import Settings
 
 __all__ = ["Daemon", "main"]

@@ -18,7 +18,7 @@ from passbell.passkit import Recipient
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from passbell.database.calls import ClaimedChunk
+    from passbell.database.rows import ClaimedChunk
     from passbell.passkit import Answer
 
 __all__ = ["HeldChunk", "SendStopped", "lease_clock"]

@@ -23,7 +23,8 @@ from passbell.errors import DatabaseUnavailable, PassbellError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from passbell.database.calls import ClaimedCampaign, Queue
+    from passbell.database.calls import Queue
+    from passbell.database.rows import ClaimedCampaign
     from passbell.settings import Settings
 
 __all__ = ["ListLoader"]

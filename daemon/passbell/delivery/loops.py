@@ -33,7 +33,8 @@ from passbell.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from passbell.database.calls import Queue, WorkWaiting
+    from passbell.database.calls import Queue
+    from passbell.database.rows import WorkWaiting
 
 __all__ = [
     "SELDOM",

@@ -30,7 +30,7 @@ from passbell.outcomes import POSTPONING, Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from passbell.database.calls import Finished
+    from passbell.database.rows import Finished
 
 __all__ = ["REGISTRY", "Durations", "count_outcomes", "observe_request"]
 

@@ -1,4 +1,4 @@
-"""What the functions of the queue answer."""
+"""What the functions of the queue answer: a row is one of these types."""
 
 from __future__ import annotations
 
