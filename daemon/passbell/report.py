@@ -7,6 +7,8 @@ import io
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from passbell.files.csv.cells import neutralise
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -39,7 +41,7 @@ def report_lines(row: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]
             [
                 ("Held back, to measure", _n(row["held_out"])),
                 ("Already got their messages that day", _n(row["capped"])),
-                ("Had a message too recently", _n(row["too_often"])),
+                ("Had enough messages lately", _n(row["too_often"])),
                 ("On the suppression list", _n(row["suppressed"])),
                 ("Opted out", _n(row["opted_out"])),
                 ("Not in a wallet any more", _n(row["not_installed"])),
@@ -112,13 +114,12 @@ def interval_bar(value: float, low: float, high: float) -> str:
 
 
 def report_csv(row: Mapping[str, Any]) -> str:
-    """Return one line per figure, names as `push_report` has them. A value that begins like a formula is quoted."""
+    """Return one line per figure, names as `push_report` has them. A text that begins like a formula is quoted."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["figure", "value"])
     for name, value in row.items():
-        cell = "" if value is None else str(value)
-        writer.writerow([name, f"'{cell}" if cell[:1] in "=+@" else cell])
+        writer.writerow([name, neutralise(value) if isinstance(value, str) else value])
     return text.getvalue()
 
 

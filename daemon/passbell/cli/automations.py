@@ -1,4 +1,4 @@
-"""`passbell automations`: what is due, run now or only listed; the commands below it edit and measure."""
+"""`passbell automations`: what is due, run now or only listed; `automation_commands` has the commands below it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from passbell.cli.automation_edits import COMMANDS
+from passbell.cli.automation_commands import COMMANDS
 from passbell.cli.database import connect, fetch, one, resolve_program
 from passbell.cli.options import DAY, any_program_option
 from passbell.cli.output import as_json, json_option, number, print_table

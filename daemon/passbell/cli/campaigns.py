@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from passbell.cli.database import connect, fetch, one, resolve_campaign
-from passbell.cli.output import as_json, campaign_pairs, json_option, plain, print_campaigns, print_pairs
+from passbell.cli.output import (
+    as_json,
+    campaign_pairs,
+    json_option,
+    plain,
+    print_campaigns,
+    print_pairs,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
     from passbell.cli.database import Connection, Row
 
@@ -63,7 +68,7 @@ HANGS = "select reason from passbell.host_hangs order by relation"
 def status(*, campaign: str | None, limit: int, json_wanted: bool) -> None:
     """Show the latest campaigns, or one with its progress and what it waits for.
 
-    CAMPAIGN is an id or the beginning of one. At 80 columns every line fits; in a pipe lines are whole.
+    CAMPAIGN is an id or the beginning of one. Lines fit into 80 columns; in a pipe they are not wrapped.
     """
     with connect() as connection:
         if campaign is not None:
@@ -108,8 +113,7 @@ def follow(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
     click.echo(
         f"Campaign {campaign} is queued.", err=True
     )  # so that the id is known if this command ends first
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("waiting", total=None)
         said = None
         try:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from passbell.cli.database import connect, resolve_program
 from passbell.cli.options import program_option
-from passbell.cli.output import as_json, json_option, number, print_pairs, print_table
+from passbell.cli.output import as_json, json_option, number, print_pairs, print_table, progress_bar
 from passbell.database.imports import DateOrder, HeldImport, ImportOrder, apply_import, open_import
 from passbell.files.csv import Reject, write_rejects
 
@@ -39,7 +36,7 @@ COUNTS = ("created", "updated", "linked", "unchanged", "rejected")
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @program_option
-@click.option("--dry-run", is_flag=True, help="The same report, and nothing is changed.")
+@click.option("--dry-run", is_flag=True, help="Report the same, and change nothing.")
 @click.option(
     "--rejects",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -47,12 +44,14 @@ COUNTS = ("created", "updated", "linked", "unchanged", "rejected")
     help="Write the rejected rows here, with the reason in front, to be corrected and imported again.",
 )
 @click.option(
-    "--region", metavar="CC", help="Country of phones without a country code, such as US; else the program's."
+    "--region",
+    metavar="CC",
+    help="Country of phone numbers without a country code, such as US; else the program's.",
 )
 @click.option(
     "--date-order",
     type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
-    help="Used only where the dates themselves allow several.",
+    help="The order of day, month and year, where the file's dates allow several.",
 )
 @click.option(
     "--encoding",
@@ -110,8 +109,7 @@ def _check_rejects(rejects: Path, file: Path) -> None:
 
 def _apply(connection: Connection, held: HeldImport, total: int) -> Row:
     """Apply the import under a progress bar. Ctrl-C cancels it; what was applied stays."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("importing", total=total)
         try:
             return apply_import(connection, held, lambda rows: bar.advance(task, rows))

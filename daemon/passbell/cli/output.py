@@ -19,6 +19,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rich.progress import Progress
+
     from passbell.cli.database import Row
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "print_campaigns",
     "print_pairs",
     "print_table",
+    "progress_bar",
     "shortened",
 ]
 
@@ -74,6 +77,20 @@ def bar(done: int, total: int) -> str:
     share = min(1.0, done / total) if total else 0.0
     full = int(share * _BAR_CELLS)
     return "█" * full + "░" * (_BAR_CELLS - full) + f" {share:4.0%}"
+
+
+def progress_bar() -> Progress:
+    """Return a bar with counts and the time left, on standard error; it draws nothing where that is no terminal."""
+    from rich.progress import (  # noqa: PLC0415 - few commands draw one
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:

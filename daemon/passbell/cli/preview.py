@@ -50,7 +50,7 @@ SAMPLES = 5
 LEFT_OUT = {
     "opted_out": "opted out",
     "capped": "already got their messages today",
-    "too_often": "had a message too recently",
+    "too_often": "had enough messages lately",
     "suppressed": "suppressed",
 }
 REACHES_NOBODY = {"unknown_member": "not found", "other_program": "of another program"}

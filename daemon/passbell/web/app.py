@@ -25,7 +25,6 @@ from passbell.web.api import (
     programs,
     results,
 )
-from passbell.web.api.models import REFUSALS
 from passbell.web.auth import ApiKeys, Sessions
 from passbell.web.calls.page import PageCalls
 from passbell.web.context import Context
@@ -94,7 +93,7 @@ def create_app(
         members.router,
         platform.router,
     ):
-        app.include_router(router, responses=REFUSALS)
+        app.include_router(router, responses=errors.REFUSALS)
     app.include_router(health.router)
     for router in (
         signin.router,

@@ -7,12 +7,13 @@ for people and become the HTTP status of the same meaning; an illegal edge (PB42
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI, Request
 
-__all__ = ["ApiError", "defect", "error_response", "install", "translate"]
+__all__ = ["REFUSALS", "ApiError", "ErrorBody", "defect", "error_response", "install", "translate"]
 
 log = structlog.get_logger()
 
@@ -53,6 +54,33 @@ _FROM_HTTP: Final = {
     404: ("NOT_FOUND", "There is nothing at this address."),
     405: ("METHOD_NOT_ALLOWED", "This address does not take that method."),
     413: ("TOO_LARGE", "The request is too large."),
+}
+
+
+class ErrorBody(BaseModel):
+    """Every error."""
+
+    success: Literal[False] = False
+    error: str = Field(examples=["Message and Program ID required"])
+    code: str = Field(examples=["MESSAGE_AND_PROGRAM_REQUIRED"])
+    details: dict[str, Any] | list[dict[str, Any]] | None = Field(
+        default=None, description="What was moved or is missing; or a problem per field: `field`, `problem`"
+    )
+
+
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorBody, "description": words}
+    for status, words in {
+        400: "The order cannot be carried out as it is",
+        401: "No API key, or an unknown one",
+        404: "There is no such program, campaign or address",
+        405: "Another method is needed",
+        409: "The audience moved, the edge is illegal, or the Idempotency-Key belongs to another request",
+        413: "Too large",
+        422: "The request is malformed",
+        429: "Too many requests",
+        503: "The database does not answer",
+    }.items()
 }
 
 

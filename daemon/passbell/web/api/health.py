@@ -12,9 +12,9 @@ from fastapi.responses import Response
 
 from passbell.database.migrate import check
 from passbell.errors import PassbellError
-from passbell.web.api.models import ErrorBody, Result
+from passbell.web.api.models import Result
 from passbell.web.context import Web
-from passbell.web.errors import ApiError, error_response
+from passbell.web.errors import ApiError, ErrorBody, error_response
 from passbell.web.once import result
 
 __all__ = ["Readiness", "router"]

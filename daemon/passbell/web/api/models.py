@@ -9,7 +9,6 @@ from uuid import UUID  # noqa: TC003
 from fastapi import UploadFile  # noqa: TC002
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -24,12 +23,10 @@ from passbell.web.calls import Shape
 from passbell.web.calls.programs import Outlook, Preview, Sample
 
 __all__ = [
-    "REFUSALS",
     "Audience",
     "BirthdayOrder",
     "Broadcast",
     "Counted",
-    "ErrorBody",
     "ImportOrder",
     "ListOrder",
     "Message",
@@ -350,30 +347,3 @@ class Result(Shape, Generic[Content]):
     success: Literal[True] = True
     result: Content
     next: str | None = None
-
-
-class ErrorBody(BaseModel):
-    """Every error."""
-
-    success: Literal[False] = False
-    error: str = Field(examples=["Message and Program ID required"])
-    code: str = Field(examples=["MESSAGE_AND_PROGRAM_REQUIRED"])
-    details: dict[str, Any] | list[dict[str, Any]] | None = Field(
-        default=None, description="What was moved or is missing; or a problem per field: `field`, `problem`"
-    )
-
-
-REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ErrorBody, "description": words}
-    for status, words in {
-        400: "The order cannot be carried out as it is",
-        401: "No API key, or an unknown one",
-        404: "There is no such program, campaign or address",
-        405: "Another method is needed",
-        409: "The audience moved, the edge is illegal, or the Idempotency-Key belongs to another request",
-        413: "Too large",
-        422: "The request is malformed",
-        429: "Too many requests",
-        503: "The database does not answer",
-    }.items()
-}

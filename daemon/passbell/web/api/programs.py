@@ -50,7 +50,7 @@ class LimitsChange(Known):
     )
 
 
-@router.patch("/programs/{id}", response_model=Result[Program], summary="Change how often is enough")
+@router.patch("/programs/{id}", response_model=Result[Program], summary="Change the limits of a program")
 async def limits(
     body: LimitsChange,
     web: Web,

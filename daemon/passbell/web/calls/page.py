@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from passbell.web.calls.campaigns import Order
 
-__all__ = ["Brought", "DraftRow", "Moment", "Month", "Occasion", "PageCalls", "ProgramPage", "Slot"]
+__all__ = ["DraftRow", "Moment", "Month", "Occasion", "PageCalls", "ProgramPage", "Slot"]
 
 
 class Slot(Shape):
@@ -51,13 +51,15 @@ class DraftRow(Shape):
     is_list: bool
 
 
-class Brought(Shape):
-    """What messages brought: counts, the interval in guests and in money, the sentence."""
+class Month(Shape):
+    """The results of a program in a span, in guests and in money; `month` None is the whole span."""
 
+    month: date | None
+    since: date
+    until: date
+    campaigns: int
     sent: int | None
-    sent_came: int | None
     held: int | None
-    held_came: int | None
     measure_days: int | None = None
     extra: float | None
     extra_lo: float | None
@@ -67,15 +69,6 @@ class Brought(Shape):
     money: float | None
     money_lo: float | None
     money_hi: float | None
-
-
-class Month(Brought):
-    """The results of a program in a span; `month` None is the whole span."""
-
-    month: date | None
-    since: date
-    until: date
-    campaigns: int
 
 
 class ProgramPage(Shape):

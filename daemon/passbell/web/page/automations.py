@@ -18,7 +18,7 @@ from passbell.web.api.models import Text
 from passbell.web.api.strict import PageRoute, parts_of
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
-from passbell.web.page.render import page, redirect
+from passbell.web.page.render import is_htmx, page, redirect
 from passbell.web.page.signin import SignedIn, Writing
 
 __all__ = ["router"]
@@ -199,7 +199,7 @@ async def switch(
     """Switch it on or off. Only occasions from that day on count."""
     fields = orjson.dumps({"is_on": on == "yes"}).decode()
     automation = await web.calls.save_automation(session.name, automation_id, fields)
-    if request.headers.get("hx-request") != "true":
+    if not is_htmx(request):
         return redirect(request, f"/automations/{automation_id}")
     return page(request, "_switch.html", session, a=automation)
 

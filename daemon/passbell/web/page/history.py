@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from passbell.web.api.campaigns import cursor, ledger_csv, parse_cursor
 from passbell.web.api.strict import PageRoute
 from passbell.web.calls.page import Moment, Slot
-from passbell.web.context import Context, Web
+from passbell.web.context import Web
 from passbell.web.errors import ApiError
 from passbell.web.page.render import page
 from passbell.web.page.signin import SignedIn, Writing
@@ -91,6 +91,10 @@ def draw(slots: Sequence[Slot], average_per_second: float | None) -> Chart | Non
     return Chart(bars, average_per_second or 0.0, slots[0].starts_at, slots[0].seconds * len(slots))
 
 
+def _chart(whole: Moment | None) -> Chart | None:
+    return draw(whole.slots, whole.average_per_second) if whole else None
+
+
 @router.get("/history")
 async def history(
     request: Request,
@@ -140,7 +144,7 @@ async def live(
             raise ApiError(422, "INVALID_REQUEST", "watch: must be a campaign's id and its status.") from None
     whole = None
     if _on_campaign_page(request) and len(shown) == 1:
-        whole = await _moment(web, next(iter(shown)))
+        whole = await web.calls.moment_of(next(iter(shown)))
         cards = [whole.card]
     else:
         cards = await web.calls.cards(list(shown))
@@ -156,7 +160,7 @@ async def live(
         moved=moved,
         watched=active,
         whole=whole,
-        chart=draw(whole.slots, whole.average_per_second) if whole else None,
+        chart=_chart(whole),
     )
     if ended:
         answer.headers["HX-Trigger"] = "campaign-ended"
@@ -178,7 +182,7 @@ async def act(
 ) -> HTMLResponse:
     """Pause, resume, cancel, retry."""
     card = await web.calls.verb(session.name, verb, campaign_id)
-    whole = await _moment(web, campaign_id) if _on_campaign_page(request) else None
+    whole = await web.calls.moment_of(campaign_id) if _on_campaign_page(request) else None
     if whole:
         card = whole.card
     return page(
@@ -189,18 +193,14 @@ async def act(
         moved=[card],
         watched=None,
         whole=whole,
-        chart=draw(whole.slots, whole.average_per_second) if whole else None,
+        chart=_chart(whole),
     )
-
-
-async def _moment(web: Context, campaign_id: UUID) -> Moment:
-    return await web.calls.moment_of(campaign_id)
 
 
 @router.get("/campaigns/{id}")
 async def campaign(request: Request, web: Web, session: SignedIn, campaign_id: Id) -> HTMLResponse:
     """Show one campaign."""
-    whole = await _moment(web, campaign_id)
+    whole = await web.calls.moment_of(campaign_id)
     card = whole.card
     return page(
         request,
@@ -208,7 +208,7 @@ async def campaign(request: Request, web: Web, session: SignedIn, campaign_id: I
         session,
         card=card,
         whole=whole,
-        chart=draw(whole.slots, whole.average_per_second),
+        chart=_chart(whole),
         watched=[card] if card.active else [],
     )
 

@@ -16,7 +16,7 @@ from passbell.web.api.strict import PageRoute, parts_of
 from passbell.web.calls.page import Month
 from passbell.web.context import Web
 from passbell.web.errors import ApiError
-from passbell.web.page.render import page, redirect
+from passbell.web.page.render import is_htmx, page, redirect
 from passbell.web.page.signin import SignedIn, Writing
 
 __all__ = ["router"]
@@ -133,7 +133,7 @@ async def limits(
     if not fields:
         raise ApiError(400, "LIMITS", f"Nothing to change: send {', '.join(numbers)} or push_consent.")
     await web.calls.set_message_limits(session.name, program_id, orjson.dumps(fields).decode())
-    if request.headers.get("hx-request") != "true":
+    if not is_htmx(request):
         return redirect(request, f"/programs/{program_id}")
     return page(request, "_limits.html", session, about=await web.calls.program_page(program_id), saved=True)
 
@@ -164,7 +164,7 @@ async def unsuppress(request: Request, web: Web, session: Writing, program_id: I
 
 
 async def _suppressions(request: Request, web: Web, session: SignedIn, program_id: UUID) -> HTMLResponse:
-    if request.headers.get("hx-request") != "true":
+    if not is_htmx(request):
         return redirect(request, f"/programs/{program_id}")
     return page(
         request,

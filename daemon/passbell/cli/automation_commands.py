@@ -275,8 +275,8 @@ def delete(*, automation: str, yes: bool) -> None:
 def limits(*, program: str, fields: tuple[str, ...], json_wanted: bool) -> None:
     """Show or change a program's limits on how often a member gets a message.
 
-    push_max messages in push_max_days days, push_min_hours hours between two; push_consent OPT_IN if no answer
-    means no. A number without a value (push_max=) is no limit; push_consent is OPT_IN or OPT_OUT.
+    push_max messages in push_max_days days, with push_min_hours hours between two; push_max= removes the limit.
+    push_consent says what no answer about messages means: yes with OPT_OUT, no with OPT_IN.
     """
     columns = parse(fields, LIMITS)
     with connect() as connection:
@@ -296,7 +296,7 @@ COMMANDS: Final = (
     add,
     change,
     switch("on", "Switch it on. Only occasions from today on count.", is_on=True),
-    switch("off", "Switch it off: nothing more is sent, in the middle of a run either.", is_on=False),
+    switch("off", "Switch it off. Nothing more is sent, even in the middle of a run.", is_on=False),
     preview,
     results,
     delete,
