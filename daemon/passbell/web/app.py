@@ -30,7 +30,7 @@ from passbell.web.calls.page import PageCalls
 from passbell.web.context import Context
 from passbell.web.gate import FAILURE_LIMIT, KEY_LIMIT, Gate
 from passbell.web.page import automations as automation_pages
-from passbell.web.page import compose, docs, history, imports, panels, signin
+from passbell.web.page import compose, docs, history, imports, signin, status
 from passbell.web.page import programs as program_pages
 from passbell.web.page.render import is_htmx, page, redirect
 from passbell.web.page.signin import NotSignedIn, session_of
@@ -101,7 +101,7 @@ def create_app(
         history.router,
         automation_pages.router,
         program_pages.router,
-        panels.router,
+        status.router,
         imports.router,
         docs.router,
     ):

@@ -21,9 +21,18 @@ from passbell.web.errors import ApiError
 from passbell.web.once import result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
-__all__ = ["Status", "cursor", "ledger_csv", "page_of_campaigns", "parse_cursor", "router"]
+__all__ = [
+    "Status",
+    "csv_line",
+    "cursor",
+    "ledger_csv",
+    "page_of_campaigns",
+    "parse_cursor",
+    "router",
+    "wants_csv",
+]
 
 router = strict.router("/api/campaigns", "Campaigns")
 
@@ -119,7 +128,7 @@ async def deliveries(
 ) -> Response:
     """Return one page as JSON, or all rows as CSV with `Accept: text/csv`."""
     await web.calls.campaign(campaign_id)
-    if "text/csv" in request.headers.get("accept", ""):
+    if wants_csv(request):
         return ledger_csv(web, campaign_id, outcome, reason)
     found = await web.calls.deliveries(campaign_id, after, limit, outcome, reason)
     following = str(found[-1].pass_id) if len(found) == limit else None
@@ -130,10 +139,10 @@ def ledger_csv(web: Context, campaign: UUID, outcome: str | None, reason: str | 
     """Stream the whole ledger as CSV that is safe to open in a spreadsheet."""
 
     async def pages() -> AsyncIterator[str]:
-        yield "\ufeff" + _line([*CSV_COLUMNS, "attempts", "at"])
+        yield "\ufeff" + csv_line([*CSV_COLUMNS, "attempts", "at"])
         after: UUID | None = None
         while page := await web.calls.deliveries(campaign, after, _CSV_PAGE, outcome, reason):
-            yield "".join(_line(_cells(row)) for row in page)
+            yield "".join(csv_line(_cells(row)) for row in page)
             after = page[-1].pass_id
 
     return StreamingResponse(
@@ -143,8 +152,8 @@ def ledger_csv(web: Context, campaign: UUID, outcome: str | None, reason: str | 
     )
 
 
-def _cells(row: Delivery) -> list[str]:
-    values = (
+def _cells(row: Delivery) -> tuple[object, ...]:
+    return (
         row.pass_id,
         row.external_id,
         row.first_name,
@@ -156,12 +165,18 @@ def _cells(row: Delivery) -> list[str]:
         row.attempts,
         row.sent_at.isoformat(),
     )
-    return ["" if value is None else str(value) for value in values]
 
 
-def _line(cells: list[str]) -> str:
+def wants_csv(request: Request) -> bool:
+    """Whether the caller asks for CSV."""
+    return "text/csv" in request.headers.get("accept", "")
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Return a line of CSV that is safe to open in a spreadsheet; the byte order mark of a file is not in it."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow([neutralise(cell) for cell in cells])
+    safe = [neutralise(cell) if isinstance(cell, str) else cell for cell in cells]
+    csv.writer(out, lineterminator="\r\n").writerow(safe)
     return out.getvalue()
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
@@ -12,8 +10,8 @@ from uuid import UUID
 from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
-from passbell.files.csv.cells import neutralise
 from passbell.web.api import strict
+from passbell.web.api.campaigns import csv_line, wants_csv
 from passbell.web.api.models import PlanOrder, Result, Text
 from passbell.web.api.scope import find_program, required_program
 from passbell.web.calls.campaigns import CampaignResult, Plan, ProgramResult
@@ -73,11 +71,7 @@ async def plan(body: PlanOrder, web: Web) -> Response:
 
 
 def _answer(request: Request, found: BaseModel) -> Response:
-    if "text/csv" not in request.headers.get("accept", ""):
+    if not wants_csv(request):
         return result(found)
     row = found.model_dump(mode="json")
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(row)
-    writer.writerow([neutralise(value) if isinstance(value, str) else value for value in row.values()])
-    return Response("\ufeff" + out.getvalue(), media_type="text/csv; charset=utf-8")
+    return Response("\ufeff" + csv_line(row) + csv_line(row.values()), media_type="text/csv; charset=utf-8")

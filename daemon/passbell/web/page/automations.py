@@ -1,5 +1,5 @@
 # ruff: noqa: TC001, TC002, FAST003 - FastAPI reads the signatures at run time
-"""Automations: the list with its switches, the form, the backtest, the runs, what they brought."""
+"""Messages that send themselves: automations with form, backtest, runs and results; and the birthday bot."""
 
 from __future__ import annotations
 
@@ -236,4 +236,42 @@ async def results(request: Request, web: Web, session: SignedIn, automation_id: 
         session,
         brought=await web.calls.automation_results(automation_id),
         bill=(await web.calls.program_page(automation.program_id)).average_bill,
+    )
+
+
+@router.get("/birthdays")
+async def birthdays(
+    request: Request, web: Web, session: SignedIn, program: Annotated[str, Query(max_length=100)] = ""
+) -> HTMLResponse:
+    """Show a program's birthday bot: what it says, who is next, what it did."""
+    programs = await web.calls.programs()
+    chosen = next((p for p in programs if str(p.program_id) == program), None) or next(
+        (p for p in programs if p.birthday_bot_enabled), programs[0] if programs else None
+    )
+    return page(
+        request,
+        "birthdays.html",
+        session,
+        programs=programs,
+        chosen=chosen,
+        days=await web.calls.birthdays_ahead(chosen.program_id) if chosen else [],
+        runs=await web.calls.birthday_history(chosen.program_id) if chosen else [],
+    )
+
+
+@router.post("/birthdays/run")
+async def run_birthdays(
+    request: Request, web: Web, session: Writing, program: Annotated[UUID, Form()]
+) -> HTMLResponse:
+    """Give today's gifts now."""
+    results = await web.calls.run_birthdays(program, None)
+    greetings = await web.calls.cards([row.campaign_id for row in results if row.campaign_id])
+    return page(
+        request,
+        "_birthday_run.html",
+        session,
+        results=results,
+        waits={card.campaign_id: card.status_detail for card in greetings},
+        days=await web.calls.birthdays_ahead(program),
+        runs=await web.calls.birthday_history(program),
     )

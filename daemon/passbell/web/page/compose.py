@@ -50,6 +50,7 @@ PLACEHOLDERS: Final = (
 
 
 Fields = Annotated[Draft, Form()]
+ListFile = Annotated[UploadFile | None, File(alias="csvFile")]
 
 
 @router.get("/")
@@ -136,7 +137,7 @@ async def save_draft(
     web: Web,
     session: Writing,
     draft: Fields,
-    csv_file: Annotated[UploadFile | None, File(alias="csvFile")] = None,
+    csv_file: ListFile = None,
 ) -> HTMLResponse:
     """Keep the form as a draft; nothing is sent."""
     program, _ = draft.required()
@@ -154,7 +155,7 @@ async def confirm(
     web: Web,
     session: Writing,
     draft: Fields,
-    csv_file: Annotated[UploadFile | None, File(alias="csvFile")] = None,
+    csv_file: ListFile = None,
 ) -> HTMLResponse:
     """Count, and ask."""
     program, _ = draft.required()
