@@ -110,9 +110,8 @@ def follow(connection: Connection, campaign: UUID, *, json_wanted: bool) -> int:
     A paused campaign waits for a person. What else it waits for (quiet hours, a daemon that does not run) is said once
     on standard error. Ctrl-C ends the following, not the campaign.
     """
-    click.echo(
-        f"Campaign {campaign} is queued.", err=True
-    )  # so that the id is known if this command ends first
+    # At once, so that the id is known if this command ends before the campaign.
+    click.echo(f"Campaign {campaign} is queued.", err=True)
     with progress_bar() as progress:
         task = progress.add_task("waiting", total=None)
         said = None
