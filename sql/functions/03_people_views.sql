@@ -77,22 +77,3 @@ begin
     perform passbell.open_to_people('execute', 'function ' || v_signature);
 end
 $$;
-
--- Gives one privilege on a view or function of ours to signed-in people and servers, and nothing to any other role. What a
--- person sees through it is filtered by the object itself.
-create or replace function passbell.open_to_people(p_privilege text, p_object text) returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_role  text;
-begin
-    execute format('revoke all on %s from public', p_object);
-    for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role') loop
-        execute format('revoke all on %s from %I', p_object, v_role);
-        if v_role <> 'anon' then
-            execute format('grant %s on %s to %I', p_privilege, p_object, v_role);
-        end if;
-    end loop;
-end
-$$;

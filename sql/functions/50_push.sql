@@ -100,14 +100,6 @@ begin
 end
 $$;
 
--- About how many of so many are held back to measure.
-create or replace function passbell.would_hold(p_program uuid, p_target text, p_reachable bigint, p_percent numeric default null) returns bigint
-language sql stable
-set search_path = ''
-as $$
-    select round(p_reachable * passbell.holdout_share(p_program, passbell.names_members(p_target), p_percent) / 100)::bigint
-$$;
-
 -- Inserts a campaign. With `expected` (the number that a preview showed) it refuses with PB409 if the audience has
 -- changed since; the message has the new number.
 create or replace function public.push_send(

@@ -1,4 +1,4 @@
--- Giving: some members of a run, and their greetings. How one gift is given, and what locks are taken in which order, is in
+-- Giving: some members of a run with their greetings, and all of a day by hand. How one gift is given, and what locks are taken in which order, is in
 -- 52_daily_runs. The callers hold the program's row of birthday_programs (lock_birthdays), so that the gifts of one program
 -- come one after the other.
 
@@ -120,3 +120,101 @@ as $$
       from passbell.programs g
      where g.program_id = p_program
 $$;
+
+-- ── by hand ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- What public.run_birthdays does, see there.
+create or replace function passbell.run_birthdays_by_hand(p_program uuid, p_date date)
+returns table (program_id uuid, local_date date, eligible integer, gifted integer, already_gifted integer, failed integer, campaign_id uuid)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    v_program  record;
+    v_run      passbell.birthday_runs;
+    v_gifts    record;
+    v_until    timestamptz;
+    v_words    text;
+    v_stopped  boolean := false;
+begin
+    perform passbell.require_calendar_date(p_date);
+    perform passbell.require_birthday_guard();
+    if p_program is not null then
+        perform passbell.require_known_program(p_program);
+    end if;
+    -- With a statement_timeout (Supabase gives every API role one) stop in time and keep what was given.
+    select case when s.setting = '0' then 'infinity' else statement_timestamp() + make_interval(secs => s.setting::double precision / 1000 * 0.7) end
+      into v_until
+      from pg_catalog.pg_settings s where s.name = 'statement_timeout';
+
+    perform passbell.enter_turns(array(select g.program_id from passbell.programs g
+                                        where g.birthday_bot_enabled and (p_program is null or g.program_id = p_program)));
+    for v_program in
+        select g.program_id, g.name
+          from passbell.programs g
+         where g.birthday_bot_enabled and not g.suspended and g.passkit_program_id is not null
+           and (p_program is null or g.program_id = p_program)
+         order by g.program_id
+    loop
+        program_id := v_program.program_id;
+        local_date := coalesce(p_date, passbell.local_date(program_id));
+        eligible := 0;  gifted := 0;  already_gifted := 0;  failed := 0;  campaign_id := null;
+        begin
+            perform passbell.lock_birthdays(v_program.program_id);
+            insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before)
+            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), '-infinity')
+            on conflict do nothing;
+            -- What failed before is tried again now.
+            update passbell.birthday_runs r set attempt = r.attempt + 1
+             where r.program_id = v_program.program_id and r.local_date = run_birthdays_by_hand.local_date
+               and exists (select from passbell.birthday_failures f
+                            where f.program_id = r.program_id and f.local_date = r.local_date and f.attempt = r.attempt);
+            select count(*), count(*) filter (where b.already_gifted) into eligible, already_gifted
+              from passbell.birthday_people(v_program.program_id, run_birthdays_by_hand.local_date) b;
+
+            if eligible > already_gifted then
+                select g.* into v_gifts
+                  from passbell.give_gifts(v_program.program_id, run_birthdays_by_hand.local_date, null, v_until, passbell.now()) g;
+                gifted := v_gifts.gifted;
+                failed := v_gifts.failed;
+                already_gifted := already_gifted + v_gifts.already_gifted;
+                v_stopped := v_gifts.stopped;
+            end if;
+            select r.* into v_run
+              from passbell.birthday_runs r where r.program_id = v_program.program_id and r.local_date = run_birthdays_by_hand.local_date;
+            if v_run.completed_at is null or gifted > 0 or failed > 0 then
+                v_run := passbell.end_birthday_pass(v_program.program_id, run_birthdays_by_hand.local_date, passbell.now());
+            end if;
+            campaign_id := v_run.campaign_id;
+            perform passbell.hear_deferred(passbell.deferred_rules());
+        exception when assert_failure or others then
+            -- This program's trouble is not the others'.
+            if p_program is not null then
+                raise;
+            end if;
+            get stacked diagnostics v_words = message_text;
+            raise warning 'birthdays of program "%": %', v_program.name, v_words;
+            insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, detail)
+            values (v_program.program_id, run_birthdays_by_hand.local_date, passbell.now(), '-infinity', left(v_words, 500))
+            on conflict (program_id, local_date) do update set detail = excluded.detail;
+            gifted := 0;
+            failed := eligible - already_gifted;
+        end;
+        return next;
+        exit when v_stopped;
+    end loop;
+end
+$$;
+
+-- Gives today's birthday gifts now, in one program or in all whose bot is on, whatever the hour; or those of a given
+-- local date. For psql, Supabase Studio, RPC and the command line; daemons do the same in smaller bites. Calling it
+-- again, even at the same moment, gives nothing twice: it waits, then finds nothing to do. One row per program; with a
+-- statement_timeout it stops in time, and eligible is then more than gifted + already_gifted + failed: call it again.
+-- A member whose award fails is counted in `failed`, recorded in passbell.birthday_failures and tried again.
+create or replace function public.run_birthdays(program_id uuid default null, on_date date default null)
+returns table (program_id uuid, local_date date, eligible integer, gifted integer, already_gifted integer, failed integer, campaign_id uuid)
+language sql volatile
+security definer
+set search_path = ''
+as $$ select r.* from passbell.run_birthdays_by_hand($1, $2) r $$;
