@@ -8,11 +8,11 @@
 --   action 'download'   it has a list by URL: download it with this claim_token, then list_loaded() or list_failed()
 --
 -- Test sends go first. Outside its program's quiet hours' window a campaign stays PENDING (see explain_waiting).
--- A caller whose hands are full of downloads says p_downloads => false and is given none; the others go on.
+-- A caller that has enough downloads passes p_downloads => false and is given none; other campaigns go on.
 -- The claim_token is p_token, chosen anew by the caller for every claim; p_again asks for a lost answer (33_claimed_again).
 --
--- What the host's rules do here may hang. The caller names in p_patience after how many seconds the server cuts the call, and
--- calls first with few: a program whose claim was cut is slow (passbell.slow_programs), and is left to calls with at
+-- The host's rules may hang here. The caller names in p_patience after how many seconds the server cuts the call, and calls
+-- first with few: a program whose claim was cut is slow (passbell.slow_programs), and is left to calls with at
 -- least as much patience as slow_claim() names. NULL: any program, for as long as it takes.
 drop function if exists passbell.claim_campaign(uuid, integer, integer);
 drop function if exists passbell.claim_campaign(uuid, integer, integer, boolean);

@@ -1,8 +1,8 @@
 -- Programs whose campaigns take long to start: a large audience, or a rule of the host's that hangs (22_claim_campaign).
 
 -- What a claim says of its program: slow if the time-out cut it, and it gets three times as long the next time; a claim that was
--- quick makes it like the others again. A slow one rests for twice as long as it was tried, so that those which
--- need the time get their turn.
+-- quick makes it like the others again. A slow one rests for twice as long as it was tried, so that other slow
+-- ones get their turn.
 create or replace function passbell.note_patience(p_campaign public.push_campaigns, p_patience numeric, p_sqlstate text) returns void
 language plpgsql
 set search_path = ''

@@ -46,9 +46,9 @@ begin
 end
 $$;
 
--- The campaign that is due and first in line, locked; NULL if there is none. One program is at one claim at a time, and at
--- one more of a test send: its huge audiences and its thousands of tests leave the other sessions to others. Until the end
--- of the transaction; by an advisory lock, because the row of turns is what chunk claims of the same program need meanwhile.
+-- The campaign that is due and first in line, locked; NULL if there is none. A program has one claim at a time, and one
+-- more for a test send, so that its huge audiences or its thousands of tests do not occupy every session. That holds until the
+-- end of the transaction, by an advisory lock: chunk claims of the same program need its row of turns meanwhile.
 -- Its number changes every minute (private_lock), so that of the minute before is taken as well for as long as a quick
 -- claim may have it. Slow programs are locked by their row instead: one claim of theirs may take minutes.
 -- p_after_loss: the last claim was lost with its session, perhaps by a rule of the host's that ends it. So the program that is

@@ -84,8 +84,8 @@ begin
                     perform passbell.engine_begins();
                     update public.push_campaigns c set status_detail = v_words where c.id = v_campaign.id;
                     perform passbell.engine_ends();
-                exception when query_canceled or assert_failure or others then      -- words are not worth stopping for
-                    if sqlstate = '57014' then      -- nor worth the time of the others; it strikes once per statement
+                exception when query_canceled or assert_failure or others then      -- a sentence that cannot be written stops nothing
+                    if sqlstate = '57014' then      -- a time-out strikes once per statement: the round ends
                         if v_campaign.aside is null then
                             perform passbell.put_aside(v_campaign.id, sqlstate, passbell.refusal('to say what this campaign waits for', sqlstate, sqlerrm));
                         end if;

@@ -2,7 +2,7 @@
 --
 --   rule       the birthday bot of a program, or a row of push_automations
 --   run        one row per rule and local date (birthday_runs, automation_runs); a daemon holds it by a lease
---   proof      one row per person and occasion (birthday_logs, occasions): unique, and it stands or falls with the points
+--   proof      one row per person and occasion (birthday_logs, occasions): unique, and written in one subtransaction with the points
 --   campaign   one per run (69_day_campaigns): the messages are ordinary work of the queue
 --
 -- Which dates and which members are due differs per rule (53_birthdays and 55_birthday_runs, 62_occasions and

@@ -74,7 +74,7 @@ begin
           from passbell.in_money(v_campaign.program_id, extra, extra_lo, extra_hi) m;
     end if;
     if not v_result.visits_recorded then
-        sent_came := null;   held_came := null;     -- not known, which is not none
+        sent_came := null;   held_came := null;     -- unknown, and not 0
     end if;
     return next;
 end

@@ -53,7 +53,7 @@ begin
 end
 $$;
 
--- Is the date one of 'THU,FRI'? Nothing given: every day is.
+-- Is the date one of 'THU,FRI'? Without days, every date is.
 create or replace function passbell.is_send_day(p_days text, p_date date) returns boolean
 language sql immutable
 set search_path = ''
@@ -164,7 +164,7 @@ begin
         select l.pass_id, (l.at at time zone p_zone)::date::text, (l.at at time zone p_zone)::date + p_days, l.at
           from last l
         union
-        -- Whose visit was on a pass that has left the wallet is told on another one.
+        -- A member whose visit was on a pass that has left the wallet is told on another pass.
         select o.pass_id, (l.at at time zone p_zone)::date::text, (l.at at time zone p_zone)::date + p_days, l.at
           from last l
           join passbell.recipients o on o.user_id = l.user_id and o.program_id = p_program and o.pass_id <> l.pass_id
@@ -215,8 +215,8 @@ begin
 end
 $$;
 
--- Of which days of the year (month * 100 + day) an anniversary is kept on a date: its own, and in common years 29 February
--- too, on the 28th or on 1 March.
+-- The days of the year (month * 100 + day) whose anniversaries are kept on a date: the date's own, and in common years 29
+-- February too, on the 28th or on 1 March.
 create or replace function passbell.kept_on(p_day date, p_leap_day text) returns setof numeric
 language sql immutable
 set search_path = ''

@@ -20,7 +20,7 @@ begin
         return query execute v_rule.query
                using p_automation.program_id, v_occasion.parameter, p_first, p_last, p_zone, p_as_of, p_automation.id;
     else
-        -- A crossing: those inside now whose state says that they came in within the span, or does not know them inside yet.
+        -- A crossing: people inside now, if they came in within the span or are not stored as inside yet.
         return query execute format($q$
             select i.pass_id, (coalesce(c.number, 0) + case when coalesce(c.inside, false) then 0 else 1 end)::text,
                    case when coalesce(c.inside, false) then c.entered_on else ($6 at time zone $5)::date end, null::timestamptz
@@ -33,7 +33,7 @@ begin
 end
 $$;
 
--- Who fulfils a crossing's condition at this moment: every pass that does, with its person.
+-- The passes that fulfil a crossing's condition at this moment, each with its person.
 create or replace function passbell.people_inside(p_automation uuid)
 returns table (person_id uuid, pass_id uuid)
 language plpgsql stable

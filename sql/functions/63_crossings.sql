@@ -1,6 +1,6 @@
 -- The narrow state that some occasions need: who is inside a mark, and since when a pass has been in a wallet.
 
--- Stores who has come in and gone out since the last look, on local date p_date; NULL: they were inside before.
+-- Stores which people have come in and gone out since the last look, on local date p_date. NULL: they were inside before.
 create or replace function passbell.note_crossings(p_automation uuid, p_date date) returns void
 language plpgsql
 set search_path = ''

@@ -1,7 +1,7 @@
 -- Editing automations: what people type, in sentences, and what switching one on notes.
 
--- Before every write to push_automations: reads what people typed, in sentences, and keeps their hands off what the
--- engine writes. Raises PB400.
+-- Before every write to push_automations: checks what people typed, answers in sentences, and keeps the values that
+-- the engine writes. Raises PB400.
 create or replace function passbell.automation_guard() returns trigger
 language plpgsql
 security definer
@@ -89,7 +89,7 @@ begin
 end
 $$;
 
--- DORMANT of 'dormant: 30'; NULL where that rule is no longer there.
+-- The name of an occasion's rule, DORMANT for 'dormant: 30'; NULL if that rule is no longer there.
 create or replace function passbell.occasion_name(p_occasion text) returns text
 language plpgsql stable
 set search_path = ''

@@ -66,7 +66,7 @@ $$;
 create or replace trigger passbell_guard before insert or update on public.member_imports
     for each row execute function passbell.import_guard();
 
--- What belongs to an import goes with it; rows not applied yet go with its lease.
+-- Deletes an import's rows with it, and rows that are not applied yet with its lease.
 create or replace function passbell.drop_import_rows() returns trigger
 language plpgsql
 security definer

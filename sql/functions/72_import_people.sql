@@ -1,4 +1,4 @@
--- Who is meant by each row of an import. All of it is hash joins over the whole file, so no index of the host's is needed.
+-- Which member each row of an import means. All of it is hash joins over the whole file, so no index of the host's is needed.
 
 -- One problem, as import_staged.problems holds it. Fatal ones reject the row; others leave out one cell.
 create or replace function passbell.import_problem(p_column text, p_value text, p_reason text, p_fatal boolean) returns jsonb
@@ -195,7 +195,7 @@ begin
           from passbell.import_staged s
          where s.import_id = p_import.id and not s.rejected
     ), refused as (
-        -- A no in one row is a no.
+        -- If one row of a member says no, the member's answer is no.
         update passbell.import_staged s
            set marketing_opt_in = false,
                problems = s.problems || passbell.import_problem('marketing_opt_in', '', format('row %s is the same member and says no', r.row_number), false)

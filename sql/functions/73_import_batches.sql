@@ -133,7 +133,7 @@ begin
 end
 $$;
 
--- Notes on staged rows that a rule or a trigger of the host's did not let something be written; the rest of the row counts.
+-- Notes on staged rows that a rule or a trigger of the host's has prevented a write; the rest of the row counts.
 create or replace function passbell.note_swallowed(p_import uuid, p_rows integer[], p_reason text) returns void
 language sql
 set search_path = ''

@@ -203,7 +203,7 @@ begin
 end
 $$;
 
--- Orders that name the member by id, and test sends altogether.
+-- Removes the member's id from finished orders; test sends to the member lose their name and text as well.
 drop function if exists passbell.redact_orders(text);
 create or replace function passbell.redact_orders(p_campaigns uuid[], p_name text) returns void
 language plpgsql
