@@ -13,11 +13,12 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from passbell.files.csv.headernames import NEUTRAL, known
 from passbell.files.csv.words import (
+    NEUTRAL,
     any_of,
     fold,
     in_parentheses,
+    known,
     plain,
     promises,
     table_of_words,

@@ -1,6 +1,6 @@
 """Where a header is matched: the columns of a file to the fields that passbell knows.
 
-`headernames` looks one header up; here it is decided which column wins if several mean one field.
+`words.known` looks one name up; here it is decided which column wins if several mean one field.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from passbell.files.csv.cells import card_number
 from passbell.files.csv.consentnames import kind_of
 from passbell.files.csv.dates import Order
-from passbell.files.csv.headernames import known
-from passbell.files.csv.words import fold
+from passbell.files.csv.words import fold, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

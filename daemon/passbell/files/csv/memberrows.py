@@ -17,8 +17,7 @@ from passbell.files.csv.cells import (
     shorten,
 )
 from passbell.files.csv.dates import Unreadable
-from passbell.files.csv.headernames import owner_of
-from passbell.files.csv.words import fold, table
+from passbell.files.csv.words import fold, owner_of, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
