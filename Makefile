@@ -56,7 +56,8 @@ format: setup  ## let ruff write the formatting
 	@$(BIN)/python -m ruff check --fix $(SOURCES)
 
 types: setup  ## mypy, strict
-	@$(BIN)/python -m mypy
+	@MYPYPATH=bench:tests $(BIN)/python -m mypy --follow-imports silent --exclude '^bench/peers/' \
+	  daemon/passbell tools bench
 
 docs: setup  ## write the reference (docs/settings.md, docs/reference) from the code and the schema
 	@$(BIN)/python tools/reference.py

@@ -28,6 +28,8 @@ from support.databases import load_host
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from support.databases import Generation
+
 MEMBERS = 1_000_000
 GENERATIONS = ("1", "2", "3")
 MESSAGES = (("plain greeting", "Happy Birthday!"), ("with name, points", "Hi {first_name}, {points}!"))
@@ -87,7 +89,7 @@ class Meter:
         return int(self._schedule.read_text().split()[0]) / 1e6 if self._schedule.exists() else 0.0
 
 
-def fill(url: str, generation: str) -> None:
+def fill(url: str, generation: Generation) -> None:
     """Make a host of one generation with all its members."""
     load_host(url, generation)
     migrate(url)

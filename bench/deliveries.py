@@ -214,13 +214,16 @@ def plot(results: Results, folder: Path) -> None:
 
 def median(results: Results, name: str, what: str) -> float:
     """Median of one column over the rounds."""
-    return statistics.median(getattr(result, what) for result in results[name].values())
+    values: list[float] = [getattr(result, what) for result in results[name].values()]
+    return statistics.median(values)
 
 
 def ratio(results: Results, name: str, what: str = "per_second") -> float:
     """Median over the rounds of passbell's value divided by this contestant's in the same round."""
     ours, theirs = results.get("passbell", {}), results[name]
-    both = [getattr(ours[turn], what) / getattr(theirs[turn], what) for turn in ours if turn in theirs]
+    both: list[float] = [
+        getattr(ours[turn], what) / getattr(theirs[turn], what) for turn in ours if turn in theirs
+    ]
     return statistics.median(both or [float("nan")])
 
 

@@ -36,6 +36,7 @@ from passbell.database.calls import Queue
 from passbell.database.migrate import migrate
 from passbell.database.pool import Database
 from passbell.devkit.postgres import EmbeddedPostgres
+from passbell.outcomes import Decision, Outcome
 from support.databases import load_host
 
 if TYPE_CHECKING:
@@ -198,8 +199,8 @@ class Bench:
             if chunk is None:
                 return
             begun = time.perf_counter()
-            outcomes = [(pass_id, "sent", 200, "") for pass_id in chunk.pass_ids]
-            await self.queue.finish_chunk(chunk, outcomes, release=True, max_attempts=5)
+            decisions = [Decision(pass_id, Outcome.SENT, 200, "") for pass_id in chunk.pass_ids]
+            await self.queue.finish_chunk(chunk, decisions, release=True, max_attempts=5)
             spent.add("finish", begun)
             yield len(chunk.pass_ids)
 
@@ -302,17 +303,20 @@ def _fill(connection: psycopg.Connection[Any], members: int) -> None:
 
 def _beside(server: EmbeddedPostgres, checkout: Path, members: int) -> None:
     """Claim and report, this version beside the one in `checkout`."""
-    versions = []
-    for name, folder in (("before", checkout.resolve()), ("now", Path(__file__).parents[1])):
-        with psycopg.connect(server.url(), autocommit=True) as admin:
-            admin.execute(f"create database {name}")
-        migrate_from(folder, server.url(name))
-        connection = psycopg.connect(server.url(name), autocommit=True, prepare_threshold=None)
-        _fill(connection, members)
-        connection.execute("vacuum analyze")
-        versions.append(Version(name, connection, CAP))
+    before = _version(server, "before", checkout.resolve(), members)
+    now = _version(server, "now", Path(__file__).parents[1], members)
     print(f"{members:,} members, {CROWD:,} other programs; {checkout} beside this")
-    compare(*versions, PROGRAM, members)
+    compare(before, now, PROGRAM, members)
+
+
+def _version(server: EmbeddedPostgres, name: LiteralString, folder: Path, members: int) -> Version:
+    with psycopg.connect(server.url(), autocommit=True) as admin:
+        admin.execute(f"create database {name}")
+    migrate_from(folder, server.url(name))
+    connection = psycopg.connect(server.url(name), autocommit=True, prepare_threshold=None)
+    _fill(connection, members)
+    connection.execute("vacuum analyze")
+    return Version(name, connection, CAP)
 
 
 async def _measure(url: str, options: argparse.Namespace) -> None:
@@ -341,17 +345,15 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="a checkout of another version")
     options = parser.parse_args()
     with ExitStack() as stack:
-        server = (
-            None
-            if options.database
-            else stack.enter_context(EmbeddedPostgres(settings={"shared_buffers": "3GB"}))
-        )
-        if options.before:
-            if server is None:
-                parser.error("--before makes its own databases")
-            _beside(server, options.before, options.members)
-            return
-        url = options.database or server.url()
+        if options.before and options.database:
+            parser.error("--before makes its own databases")
+        url = options.database
+        if url is None:
+            server = stack.enter_context(EmbeddedPostgres(settings={"shared_buffers": "3GB"}))
+            url = server.url()
+            if options.before:
+                _beside(server, options.before, options.members)
+                return
         load_host(url, "2")
         migrate(url)
         asyncio.run(_measure(url, options))
