@@ -89,7 +89,7 @@ class OneAccount:
 
 
 async def test_a_chunk_that_runs_low_brings_the_next() -> None:
-    """At the defaults, where a chunk is one second of work and only the chunk itself wakes the loop."""
+    """With the default settings a chunk that runs low claims the next one in time."""
     backlog, wakeup = Backlog(), Wakeup()
     passkit = SlowPassKit(backlog)
     settings = Settings(dry_run=True)

@@ -66,7 +66,7 @@ def test_cancel_stops_within_a_second_and_the_counts_add_up(scene: Scene) -> Non
 
 
 def test_a_suspended_program_falls_silent_within_a_second(scene: Scene) -> None:
-    """The platform's kill switch works on what is under way."""
+    """If a program is suspended, its running campaign stops within a second."""
     program = scene.plain(400)
     with scene.daemon(**SLOW):
         campaign = scene.campaign(program)

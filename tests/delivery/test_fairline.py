@@ -31,7 +31,7 @@ def test_keys_take_turns_and_the_items_of_one_keep_their_order() -> None:
 
 
 def test_a_key_that_comes_back_is_last() -> None:
-    """A program whose line was empty has no turns saved up."""
+    """A program that comes back with new chunks is served last."""
     line = line_of("a1", "a2", "b1", "b2")
     assert line.pop() == "a1"
     line.put("c", "c1")
@@ -39,7 +39,7 @@ def test_a_key_that_comes_back_is_last() -> None:
 
 
 def test_what_is_put_first_is_served_next() -> None:
-    """A request that could not use its slot has the next one, before its own program's and all others'."""
+    """A request that could not use its slot is served next, before all programs."""
     line = line_of("a1", "a2", "b1")
     line.put("b", "b0", first=True)
     line.put("c", "c0", first=True)
@@ -59,7 +59,7 @@ def test_an_item_that_stays_while_its_key_gives_way() -> None:
 
 
 def test_what_is_not_wanted_any_more_leaves() -> None:
-    """The chunks of a cancelled campaign leave from the middle, and the others keep their places."""
+    """Chunks of a cancelled campaign leave the line, and the others keep their places."""
     line = line_of("a1", "a2", "b1", "c1", "c2")
     assert line.drop(lambda item: item in {"a1", "b1", "c2"}) == ["a1", "b1", "c2"]
     assert list(line) == ["a2", "c1"]
@@ -69,7 +69,7 @@ def test_what_is_not_wanted_any_more_leaves() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_key_is_served_twice_while_another_waits(seed: int) -> None:
-    """Whatever comes and goes: between two items of a program every other one that waited was served."""
+    """Between two items of a program, every other waiting program is served once."""
     dice = random.Random(seed)  # noqa: S311 - repeatable
     line, number, served = FairLine[tuple[int, int]](), Counter[int](), Counter[int]()
     unserved: dict[int, set[int]] = {}

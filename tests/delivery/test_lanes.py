@@ -125,7 +125,7 @@ async def test_an_own_rate_is_a_second_gate() -> None:
 
 
 async def test_an_own_rate_that_cannot_be_had_hands_the_chunk_back() -> None:
-    """The database is away: nothing is sent, nothing is reported as tried."""
+    """If no slot of the campaign's own rate can be reserved, nothing is sent, and no attempt is counted."""
 
     async def away(*_: object) -> Slots:
         raise DatabaseUnavailable("no connection")

@@ -45,7 +45,7 @@ async def test_programs_take_turns_in_line(time: OwnClock) -> None:
 
 
 async def test_who_could_not_use_a_turn_has_the_next(time: OwnClock) -> None:
-    """A connection had to be made first: its request does not go to the end of the line."""
+    """A request that had to open a connection gets the next slot."""
 
     async def take(*_: object) -> Slots:
         now = time.monotonic()
@@ -110,7 +110,7 @@ async def test_one_payment_is_enough_for_all_late_calls_before_it(time: OwnClock
 
 
 async def test_a_slot_missed_by_too_much_is_forfeited(time: OwnClock) -> None:
-    """Also by the next caller if no other one is in line."""
+    """A slot that was missed by more than 6 ms is used by no request."""
     clock = Clock(time, 0.05)
     lanes = [asyncio.create_task(clock.pacer.wait()) for _ in range(3)]
     await lanes[0]
@@ -132,7 +132,7 @@ async def test_far_from_the_database_nothing_may_leave_late(time: OwnClock) -> N
 
 
 async def test_who_misses_slots_beside_others_asks_for_shorter_blocks(time: OwnClock) -> None:
-    """A rate that no daemon reaches: short blocks of several are in use at the same time; alone, blocks are whole."""
+    """If daemons miss slots beside each other, they ask for shorter blocks; alone, blocks are whole."""
     now = time.monotonic()
     begins = iter((0.1, 0.2, 0.3, 0.5, 0.7))
 
@@ -154,7 +154,7 @@ async def test_who_misses_slots_beside_others_asks_for_shorter_blocks(time: OwnC
 
 
 async def test_a_payment_of_our_own_is_no_other_daemon(time: OwnClock) -> None:
-    """It moves the database's clock on, and the next block begins later than the last one ended."""
+    """A gap of the daemon's own does not count as a sign of another daemon."""
     clock = Clock(time, 0.0001)
     blocks = clock.pacer.blocks
     await blocks.ask(1000)
@@ -180,7 +180,7 @@ async def test_at_a_rate_that_is_reached_blocks_stay_whole(time: OwnClock) -> No
 
 
 async def test_a_mapping_of_clocks_that_was_wrong_is_paid_for(time: OwnClock) -> None:
-    """A new daemon after a kill: slow answers at its start made its first calls late; a fast one shows by how much."""
+    """If a faster answer shows that first calls left late, a gap compensates them."""
     # From the database's "now" to the arrival.
     ways = [0.03, 0.02, 0.025, 0.02, 0.02, 0.02, 0.001, 0.001]
     told: list[tuple[int, float]] = []

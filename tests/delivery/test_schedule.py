@@ -70,7 +70,7 @@ async def test_every_duty_comes_at_once_and_again() -> None:
 
 
 async def test_what_is_asked_for_comes_now() -> None:
-    """A neighbour's run was freed: the duty does not wait for its hour, not even if it is just being done."""
+    """A duty that is asked for runs at once, also while it is already running."""
     under_way, go_on, times = asyncio.Event(), asyncio.Event(), 0
 
     async def give() -> None:

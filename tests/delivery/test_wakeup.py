@@ -41,7 +41,7 @@ async def test_a_loop_asks_nothing_while_the_poll_says_that_nothing_waits(wakeup
 
 
 async def test_a_poll_that_never_answers_leaves_the_loops_to_themselves(wakeup: Wakeup) -> None:
-    """What it said before the wait counts for nothing."""
+    """If the poll gets no answer, each loop looks for work by itself."""
     wakeup.told(waiting=False)
     async with asyncio.timeout(30):
         await wakeup.wait_for_work(0)

@@ -158,7 +158,7 @@ def test_an_import_is_answered_again(shop: Shop) -> None:
     ],
 )
 def test_a_run_is_answered_again(shop: Shop, claim: str) -> None:
-    """The run that the claim took is the caller's under its token; another worker gets none."""
+    """A claim of a run that is repeated under its token gets the same run; another worker gets none."""
     shop.clock("2026-05-05 18:00+00")
     program = shop.program(timezone="UTC", birthday_bot_enabled=True)
     shop.conn.execute(

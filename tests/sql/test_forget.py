@@ -160,7 +160,7 @@ def test_a_campaign_that_somebody_holds_is_not_waited_for_without_end(shop: Shop
 
 
 def test_without_the_table_of_birthdays(shop: Shop) -> None:
-    """The platform has dropped birthday_logs: a member is erased all the same."""
+    """If the platform has dropped birthday_logs, push_forget erases the rest."""
     program = shop.program()
     members = shop.members(program, 3)
     campaign = shop.campaign(program)

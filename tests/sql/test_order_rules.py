@@ -55,7 +55,7 @@ def test_b6_a_time_that_is_over_is_refused(shop: Shop, statement: str) -> None:
     ],
 )
 def test_b6_a_suspended_program_takes_no_orders(shop: Shop, statement: str) -> None:
-    """What may not be sent is refused when it is ordered, not found out afterwards."""
+    """An order for a suspended program is refused at once."""
     program = shop.program(is_suspended=True)
     shop.member(program, external_id=f"M-1 of {program}")
     assert refusal(shop, statement, [program]) == "PB423"
@@ -129,7 +129,7 @@ def test_c7_the_platforms_tiers(shop: Shop) -> None:
     ],
 )
 def test_c7_names_of_one_kind_of_program(shop: Shop, protocol: str, name: str, ours: str) -> None:
-    """A name that belongs to one kind of program counts what ours counts there, and is refused elsewhere."""
+    """A name such as ALL_TICKETED counts what ours counts for its kind of program, and is refused for others."""
     home = shop.program(protocol=protocol)
     for _ in range(2):
         shop.member(home, protocol=protocol)
@@ -153,7 +153,7 @@ def test_c7_names_of_one_kind_of_program(shop: Shop, protocol: str, name: str, o
 
 
 def test_c7_a_segment_of_ones_own_keeps_its_name(shop: Shop) -> None:
-    """An own row called TIER_GOLD is what the name means there."""
+    """A row TIER_GOLD of the owner's in segments wins over the platform's name."""
     shop.conn.execute(
         "insert into passbell.segments (name, predicate, parameter_kind) values ('TIER_GOLD', 'false', 'none')"
     )

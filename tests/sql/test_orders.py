@@ -51,7 +51,7 @@ def campaign_in(shop: Shop, status: str) -> Any:
 
 
 def test_program_name_and_text_are_a_complete_order(make_shop: MakeShop, generation: Any) -> None:
-    """Who inserts (program_id, name, message_text) has ordered a push to everybody."""
+    """A row with program_id, name and message_text is an order to all members."""
     shop = make_shop(generation)
     program = shop.program()
     reached = shop.member(program)
@@ -299,7 +299,7 @@ def test_a_suspended_program_fails(make_shop: MakeShop, generation: Any) -> None
 
 
 def test_a_program_suspended_under_way_sends_nothing_more(shop: Shop) -> None:
-    """The kill switch works at once, and lifting it goes on with the rest."""
+    """If a program is suspended, its campaign stops at once; when it is lifted, the rest is sent."""
     program = shop.program()
     shop.members(program, 4)
     campaign = shop.campaign(program)
@@ -391,7 +391,7 @@ def test_a_schedule_waits_for_its_time(shop: Shop) -> None:
 
 
 def test_a_double_submit_is_held(shop: Shop) -> None:
-    """The same order twice within a minute is a form that was clicked twice: the second one asks."""
+    """If the same order comes twice within a minute, the second one is paused until a person decides."""
     program, other = shop.program(), shop.program("Other")
     shop.member(program)
     shop.member(other)
@@ -416,7 +416,7 @@ def test_a_double_submit_is_held(shop: Shop) -> None:
 
 
 def test_the_same_order_a_minute_later_is_a_new_one(shop: Shop) -> None:
-    """Repeating a campaign on purpose is allowed."""
+    """The same order more than a minute later is sent."""
     program = shop.program()
     shop.member(program)
     shop.clock("2026-07-01 12:00+00")

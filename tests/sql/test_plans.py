@@ -196,7 +196,7 @@ def test_a_short_list_is_looked_up_id_by_id(shop: Shop) -> None:
 
 
 def test_orders_that_wait_are_not_looked_through(shop: Shop) -> None:
-    """Taking the next order reads that one, however many are due behind it or scheduled for later."""
+    """Taking the next order reads that one, however many are due behind it or scheduled."""
     assert shop.claim() is None  # reads, for the last time, the orders that migrate tried and took back
     for number in range(20):
         program = shop.program(f"Club {number}")

@@ -72,7 +72,7 @@ def test_what_a_vanished_machine_held_comes_first(shop: Shop) -> None:
 
 
 def test_what_a_dead_worker_held_is_never_worded_anew(shop: Shop) -> None:
-    """Killed in the middle of a chunk, taken over, handed back untouched at a deploy: still the dead one's words."""
+    """After a kill in the middle of a chunk its texts stay, also if the next worker hands it back untouched."""
     program = shop.program()
     shop.member(program, points=7)
     shop.clock(f"{DAY} 12:00+00")
@@ -217,7 +217,7 @@ def test_attempts_run_out_one_by_one_and_never_by_stops(shop: Shop) -> None:
 
 
 def test_a_partial_report_keeps_the_rest_in_hand(shop: Shop) -> None:
-    """A worker may report in parts; what it has not decided stays its own."""
+    """After a report of a part, the rest of the chunk stays with the worker."""
     program = shop.program()
     shop.members(program, 5)
     campaign = shop.campaign(program)
@@ -357,7 +357,7 @@ def test_in_one_program_the_older_campaign_goes_first(shop: Shop) -> None:
 def test_quiet_hours_are_kept_in_the_programs_zone(  # noqa: PLR0917 - a table of cases
     shop: Shop, zone: Any, start: Any, end: Any, open_at: list[str], closed_at: list[str]
 ) -> None:
-    """Outside the window nothing starts and nothing started goes on; windows may span midnight (times in UTC)."""
+    """Outside the program's hours nothing starts or goes on; hours may span midnight."""
     program = shop.program(timezone=zone, push_window_start=start, push_window_end=end)
     shop.members(program, 60)
     running = shop.campaign(program, created_at=f"{DAY} 00:00+00")
@@ -392,7 +392,7 @@ def send_text(shop: Shop, program: UUID, text: str, **options: Any) -> dict[UUID
 
 
 def test_a_pass_gets_three_pushes_in_a_day_however_many_are_ordered(shop: Shop) -> None:
-    """The fourth is skipped, and so is the twentieth; the next day it rings again."""
+    """Of twenty campaigns in a day a pass gets three; on the next day it gets one again."""
     program = shop.program()
     member = shop.member(program)
     for number in range(20):
@@ -715,7 +715,7 @@ def test_a_repeat_goes_out_when_the_later_campaign_sent_nothing(shop: Shop) -> N
 
 @pytest.mark.parametrize("how", ["paused", "failed"])
 def test_a_repeat_is_left_to_a_person_when_a_later_text_may_have_landed(shop: Shop, how: str) -> None:
-    """The later campaign vanished and is paused, or gave up after time-outs: it is not known what the phone shows."""
+    """If a later campaign may have reached the pass, a repeat is not sent, and a person decides."""
     program = shop.program()
     member = shop.member(program)
     first, _ = died(shop, "First", program)

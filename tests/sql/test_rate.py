@@ -126,7 +126,7 @@ def test_after_429_nobody_starts_before_retry_after_and_then_more_slowly(shop: S
 
 
 def test_being_throttled_again_and_again_never_stops_the_sending(shop: Shop) -> None:
-    """The rate falls to a fifth of the configured one, not to nothing."""
+    """However many 429s come, the rate falls to a fifth of the configured one and not lower."""
     slots(shop, 1)
     for _ in range(30):
         shop.rows("select passbell.throttle('acme', 0)")
@@ -192,7 +192,7 @@ def test_a11_a_clock_that_was_set_back_delays_by_seconds(shop: Shop) -> None:
 
 
 def test_slots_that_lie_beyond_all_that_was_given_out_are_not_waited_for(shop: Shop) -> None:
-    """A restored row, or a jump that no heartbeat has seen: a window later, and not in an hour."""
+    """After a restore or a jump of the clock, sending goes on after a second, not after the jump."""
     slots(shop, 5)
     shop.conn.execute("update passbell.rate_limits set next_slot = now() + interval '1 hour'")
     first, second = slots(shop, 5), slots(shop, 5)

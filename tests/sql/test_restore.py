@@ -159,7 +159,7 @@ def test_it_refuses_while_a_daemon_is_alive(restored: Shop) -> None:
 
 
 def test_the_last_heartbeat_stands_for_the_snapshots_time(restored: Shop) -> None:
-    """Without a time it looks at its daemons; where there never was one, it asks."""
+    """Without a time, after_restore takes the last heartbeat; without any heartbeat it asks for a time."""
     campaign = restored.campaign(restored.program())
     restored.clock(RESTORED)
     restore(restored, None)

@@ -315,7 +315,7 @@ def test_cancel_before_the_start_sends_and_logs_nothing(shop: Shop) -> None:
 
 
 def test_retry_failed_sends_again_to_those_who_failed_only(shop: Shop) -> None:
-    """Failures go back into the queue with the very text they were to get; the one audit row is brought up to date."""
+    """retry-failed sends the same text again to those who failed, and updates the one audit row."""
     program = shop.program()
     everybody = shop.members(program, 6)
     campaign = shop.campaign(program, "Hello {first_name|you}")

@@ -16,7 +16,7 @@ def waiting(shop: Shop, account: str = "test") -> dict[str, bool]:
 
 
 def test_an_empty_queue_wakes_nobody(shop: Shop) -> None:
-    """Nor do drafts, or members."""
+    """Without orders no loop is woken; drafts and members are not work."""
     program = shop.program()
     shop.members(program, 3)
     shop.campaign(program, status="DRAFT")

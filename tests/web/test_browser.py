@@ -421,7 +421,7 @@ def test_mobile_width(stage: Stage, scheme: str) -> None:
 
 
 def test_by_keyboard_alone(stage: Stage) -> None:
-    """The whole way can be gone with the keyboard; the dialog keeps the focus and gives it back."""
+    """A push can be written and sent by keyboard alone; the dialog keeps the focus and gives it back."""
     with stage.page() as page:
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to content"

@@ -64,7 +64,7 @@ def test_e_nothing_is_read_of_a_stranger(web: Web, path: str, *, declared: bool)
     "path", ["/imports", "/compose/confirm", "/api/members/import", "/api/notifications/blast"]
 )
 def test_e_a_stranger_gets_an_answer_beside_the_upload(web: Web, path: str) -> None:
-    """A whole upload of a stranger is answered like any other request of theirs, and nothing of it is kept."""
+    """An upload without a key is answered like any other request, and nothing of it is kept."""
     answer = plain_post(f"{web.url}{path}", content=multipart(20), headers=MULTIPART, timeout=30)
     assert answer.status_code == (401 if path.startswith("/api") else 303)
 

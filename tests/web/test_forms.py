@@ -153,7 +153,7 @@ def test_b1_a_misspelt_part_of_a_form_is_named(
 def test_b1_a_part_given_twice_sends_nothing(
     signed_in: httpx.Client, club: Club, path: str, more: Parts
 ) -> None:
-    """Of two values neither is dropped in silence."""
+    """A form part that is given twice is refused, because one of the values would be dropped."""
     content = encoded([*whole(club, path).items(), *more])
     answer = signed_in.post(f"/compose/{path}", content=content, headers={"Content-Type": FORM})
     assert answer.status_code == 422, answer.text

@@ -62,7 +62,7 @@ def test_one_shape_of_error(api: Api, method: str, path: str, status: int, code:
 
 
 def test_a_refused_field_is_explained_in_plain_words(api: Api, club: Club) -> None:
-    """Text where a file belongs, and a message that is far too long."""
+    """Text in place of a file, or a message that is far too long, is refused in plain words."""
     order = {**club.order, "csvFile": "a,b"}
     answer = api.http.post("/api/notifications/targeted", data=order, files={"other": ("x", b"")})
     assert (answer.status_code, answer.json()["error"]) == (422, "csvFile: must be a file.")

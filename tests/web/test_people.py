@@ -103,7 +103,7 @@ def test_d4_everything_that_waits_says_when_no_daemon_runs(signed_in: httpx.Clie
 
 
 def test_d3_a_notice_is_only_taken_away_by_the_person(signed_in: httpx.Client) -> None:
-    """No swap of another part of the page clears the notice; it has a button that does."""
+    """A notice stays while other parts of the page change, until its button is pressed."""
     script = signed_in.get("/static/page.js").text
     settle = script[script.index('addEventListener("htmx:afterSettle"') :]
     settle = settle[: settle.index("\n});")]
@@ -114,7 +114,7 @@ def test_d3_a_notice_is_only_taken_away_by_the_person(signed_in: httpx.Client) -
 
 @pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])
 def test_d3_what_did_not_arrive_has_no_full_bar(signed_in: httpx.Client, club: Club, status: str) -> None:
-    """A campaign that failed or was cancelled shows how many it reached, never a bar that is full."""
+    """The bar of a failed or cancelled campaign shows how many it reached."""
     campaign = club.shop.campaign(club.id, target_query="NO_SUCH" if status == "FAILED" else "ALL")
     if status == "FAILED":
         while club.shop.claim(50) is not None:
@@ -204,7 +204,7 @@ def test_d3_gifts_given_are_in_the_list_of_runs(signed_in: httpx.Client, club: C
 
 
 def test_d3_rejected_rows_come_first(signed_in: httpx.Client, club: Club) -> None:
-    """One rejected row behind 240 rows with a small problem stands on the first page."""
+    """One rejected row is on the first page, before 240 rows with a small problem."""
     made = club.shop.value(
         "insert into member_imports (program_id, csv_upload_url, status) values (%s, 'https://x.example/a', 'PENDING')"
         " returning id",

@@ -143,7 +143,7 @@ def test_b1_a_part_given_twice_is_refused(api: Api, club: Club) -> None:
     ],
 )
 def test_b1_a_field_given_twice_is_refused(api: Api, club: Club, text: str) -> None:
-    """Of two fields of one name neither is dropped in silence."""
+    """A JSON field that is given twice is refused, because one of the values would be dropped."""
     answer = api.http.post(
         "/api/notify/broadcast",
         content=text.replace("PROGRAM", str(club.id)),
@@ -264,7 +264,7 @@ def test_b1_dry_run_as_text_means_what_it_says(api: Api, club: Club) -> None:
 
 
 def test_b1_a_call_without_a_body_takes_none(api: Api, club: Club) -> None:
-    """A cancel that says it is a rehearsal does not cancel."""
+    """A cancel with a body such as dryRun is refused and cancels nothing."""
     campaign = club.shop.campaign(club.id)
     answer = api.post(f"/api/campaigns/{campaign}/cancel", {"dryRun": True})
     assert (answer.status_code, answer.json()["code"]) == (422, "UNKNOWN_FIELD")
@@ -541,7 +541,7 @@ def test_d4_a_caller_who_waits_is_told_that_no_daemon_runs(api: Api, club: Club)
 
 
 def test_d7_cursors_are_safe_in_an_address(api: Api, club: Club) -> None:
-    """`next` goes into the address as it stands."""
+    """`next` can be put into an address unchanged."""
     made = [api.post("/api/notify/broadcast", club.order).json()["result"]["campaignId"] for _ in range(3)]
     seen, following = [], ""
     while following is not None:

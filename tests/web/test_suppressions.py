@@ -42,7 +42,7 @@ def test_added_listed_skipped_and_removed(api: Api, club: Club) -> None:
 
 
 def test_the_same_key_suppresses_once(api: Api, club: Club) -> None:
-    """A retried request is answered from memory."""
+    """A repeated request with the same Idempotency-Key gets the first answer, and one entry is made."""
     key = {"Idempotency-Key": uuid4().hex}
     answers = [api.http.post("/api/suppressions", json=order(club), headers=key) for _ in range(2)]
     assert [one.status_code for one in answers] == [201, 201]
