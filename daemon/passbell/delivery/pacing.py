@@ -49,15 +49,15 @@ LOOK_UP: Final = 0.25
 class _Waiter:
     """A request in line for a slot."""
 
-    __slots__ = ("slot", "stopped")
+    __slots__ = ("is_over", "slot")
 
-    def __init__(self, stopped: Callable[[], bool] | None) -> None:
-        self.stopped = stopped
+    def __init__(self, is_over: Callable[[], bool] | None) -> None:
+        self.is_over = is_over
         self.slot: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
         """Start of the slot; None when it is not wanted any more."""
 
     def is_unwanted(self) -> bool:
-        return self.slot.done() or (self.stopped is not None and self.stopped())
+        return self.slot.done() or (self.is_over is not None and self.is_over())
 
     def answer(self, slot: float | None) -> None:
         if not self.slot.done():  # cancelled
@@ -113,17 +113,17 @@ class Pacer:
         return True
 
     async def wait(
-        self, stopped: Callable[[], bool] | None = None, turn_key: object = None, *, first: bool = False
+        self, is_over: Callable[[], bool] | None = None, turn_key: object = None, *, first: bool = False
     ) -> bool:
         """Return true when the slot of the request has come; it must leave at once.
 
-        False if `stopped()` became true meanwhile; the slot goes to the next in line. `turn_key`: keys
+        False if `is_over()` became true meanwhile; the slot goes to the next in line. `turn_key`: keys
         take turns. `first`: before all others, for a request that had a slot and could not use it.
 
         Raises:
             DatabaseUnavailable: no slot can be reserved. No request leaves without one.
         """
-        waiter = _Waiter(stopped)
+        waiter = _Waiter(is_over)
         self._line.put(turn_key, waiter, first=first)
         while True:
             if self._dispatcher is None or self._dispatcher.done():
@@ -135,7 +135,7 @@ class Pacer:
                 self._leaves(slot)
                 return True
             # The event loop was busy since the slot was handed out.
-            waiter = _Waiter(stopped)
+            waiter = _Waiter(is_over)
             self._line.put(turn_key, waiter, first=True)
 
     def forget(self) -> None:

@@ -166,8 +166,8 @@ class PacedCaller:
 
     async def _wait(self, *, first: bool = False) -> None:
         begun = time.monotonic()
-        key = None if self._held is None else self._held.turn_key
-        given = await self._pacer.wait(self.is_over, key, first=first)
+        turn_key = None if self._held is None else self._held.turn_key
+        given = await self._pacer.wait(self.is_over, turn_key, first=first)
         LIMITER_WAIT.observe(time.monotonic() - begun)
         if not given:
             raise SendStopped
