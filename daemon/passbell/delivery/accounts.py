@@ -87,7 +87,7 @@ class Account:
 
 
 class Accounts:
-    """Those that are served, by name. Use as an async context manager."""
+    """The accounts that are served, by name. Use as an async context manager."""
 
     def __init__(self, settings: Settings, queue: Queue) -> None:
         """`attach` says what to stop and to wake."""
@@ -104,9 +104,9 @@ class Accounts:
         self._rows: list[AccountSettings] = []
         self._wakeup = Wakeup()
         self._mark: int | None = None
-        """What the poll says of the rows; when that changes, they are read again."""
+        """The poll's mark of the rows; when it changes, they are read again."""
         self._read: int | None = None
-        """What it said before they were last read."""
+        """The mark from before they were last read."""
 
     async def __aenter__(self) -> Self:
         with contextlib.suppress(ConfigurationError):
@@ -151,7 +151,7 @@ class Accounts:
                 await asyncio.sleep(backoff.next())
 
     def found(self, mark: int | None) -> None:
-        """Hear what the poll says of the rows of accounts; None if it cannot say."""
+        """Take the poll's answer about the rows of accounts; None: it cannot tell whether they have changed."""
         self._mark = mark
         self._wakeup.told(waiting=mark is None or mark != self._read)
 
@@ -203,7 +203,7 @@ class Accounts:
         return key, secret, token
 
     def _own(self) -> Secrets:
-        """Our own credentials as they are now; where they cannot be read, or only half, those that we have."""
+        """Our own credentials as they are now; if they cannot be read, or only half of them, those in use."""
         if self._rotates:
             try:
                 now = own_secrets()
@@ -222,7 +222,7 @@ class Accounts:
             log.warning("credentials_not_read", account=account or "own", reason=reason)
 
     async def _serve(self, wanted: dict[str, tuple[AccountSettings, Secrets | None]]) -> bool:
-        """Make what is new, leave what is gone; whether anything changed."""
+        """Serve new accounts and leave those that are gone; returns whether anything changed."""
         changed = False
         for name in [name for name, account in self._served.items() if wanted.get(name) != account.made_of]:
             changed = True

@@ -73,7 +73,7 @@ class ChunkLoop:
 
     @property
     def doing(self) -> str:
-        """In a few words, for the workers table and systemd."""
+        """What it does, in a few words, for the workers table and systemd."""
         if not self._held:
             return "waiting for work"
         campaigns = {held.chunk.campaign_id for held in self._held.values()}
@@ -162,7 +162,7 @@ class ChunkLoop:
         return True
 
     def _busy(self) -> set[UUID]:
-        """Programs with something in hand of the accounts that have enough of it."""
+        """Programs with passes in hand whose account has enough passes in hand."""
         waiting: Counter[Account] = Counter()
         programs: dict[Account, set[UUID]] = {}
         for held in self._held.values():

@@ -42,7 +42,7 @@ class HeldChunk:
     """Lanes pick recipients from the front; each is decided or left. Decisions are reported in parts and at the end."""
 
     def __init__(self, chunk: ClaimedChunk, lease_seconds: float, claimed_at: float) -> None:
-        """`claimed_at`: lease_clock() from before the claim was asked for, so our idea of the lease ends first."""
+        """`claimed_at`: lease_clock() from before the claim was asked for, so our lease ends before the database's."""
         self.chunk = chunk
         self.size = len(chunk.pass_ids)
         self.turn_key = (chunk.program_id, chunk.kind == "TEST")

@@ -111,11 +111,11 @@ class Backoff:
 
     @property
     def failures(self) -> int:
-        """How many in a row."""
+        """Failures in a row."""
         return self._failures
 
     def reset(self) -> None:
-        """It works again."""
+        """It works again: the next pause is the first one."""
         self._failures = 0
 
     def next(self) -> float:

@@ -115,7 +115,7 @@ Known = dict[str, dict[str, str] | Answer]
 _TROUBLE = {Verdict.RETRY, Verdict.SERVER_ERROR, Verdict.REFUSED}
 
 _HALTS = {Verdict.THROTTLED, Verdict.REFUSED}
-"""What a list says about the account rather than about one record."""
+"""Answers to a list that concern the account rather than one record."""
 
 
 class PacedCaller:
@@ -155,7 +155,7 @@ class PacedCaller:
     async def retake_slot(self, seconds: float) -> None:
         """Take the very next slot if making a connection took so many seconds that the one in hand is over.
 
-        A handshake is several ways to PassKit and back. Sent in the old slots, the first calls of a campaign would
+        A handshake takes several round trips to PassKit. Sent in the old slots, the first calls of a campaign would
         arrive together with those that were sent later on kept connections: 60 in a second instead of 50.
 
         Raises:
@@ -211,7 +211,7 @@ class Sender:
         return {}
 
     async def _read_all(self, held: HeldChunk) -> Known:
-        """Lists that met trouble of the account are asked for again as lists: one by one they cost a hundred calls."""
+        """A list that fails because of the account is asked for again as a list: record by record it is 100 calls."""
         known: Known = {}
         left = [held.recipient(nth) for nth in range(held.size)]
         caller = PacedCaller(self._pacer, held)

@@ -86,7 +86,7 @@ async def run_heartbeat(
     doing: Callable[[], str],
     buried: Callable[[], None] = lambda: None,
 ) -> None:
-    """Beat; free what dead neighbours held, and say so with `buried()`."""
+    """Send the heartbeat, free what dead neighbours held, and then call `buried()`; until cancelled."""
     namespace, _ = _own_process()
     backoff = Backoff()
     known = True
