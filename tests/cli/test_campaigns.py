@@ -122,7 +122,7 @@ def test_unknown_placeholder_is_refused_before_anything_is_created(passbell: Pas
 
 
 def test_pause_resume_cancel(passbell: Passbell, club: Club) -> None:
-    """A campaign is paused, resumed and cancelled; what cannot be done is one sentence."""
+    """A campaign is paused, resumed and cancelled; if a step is not possible, one sentence says so."""
     campaign = passbell("send", "--target", "ALL", "--program", "pkTea", "--message", "x", "--json").document[
         "campaign_id"
     ]

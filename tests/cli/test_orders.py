@@ -48,7 +48,7 @@ def test_b7_a_script_names_its_audience(passbell: Passbell, club: Club) -> None:
     ],
 )
 def test_b7_an_option_given_twice_is_refused(passbell: Passbell, club: Club, more: tuple[str, ...]) -> None:
-    """Of two audiences neither is dropped in silence."""
+    """An option that is given twice is refused, because one of the values would be dropped."""
     answer = passbell(*SEND, *more)
     assert answer.code == 2
     assert "is given twice" in answer.err
@@ -56,7 +56,7 @@ def test_b7_an_option_given_twice_is_refused(passbell: Passbell, club: Club, mor
 
 
 def test_b7_a_list_that_is_not_there_is_no_order(passbell: Passbell, club: Club) -> None:
-    """The audience CSV without a file, and a share that is no number, create nothing."""
+    """The audience CSV without a file, or a share that is not a number, creates no campaign."""
     for target in ("CSV", "csv & VIP", "ALL&CSV"):
         answer = passbell(*SEND, "--target", target)
         assert (answer.code, "--csv FILE" in answer.err) == (2, True)
@@ -65,7 +65,7 @@ def test_b7_a_list_that_is_not_there_is_no_order(passbell: Passbell, club: Club)
 
 
 def test_b7_a_count_of_an_empty_audience_is_refused(passbell: Passbell, club: Club) -> None:
-    """A variable that was not set is not confirmed by the preview as everybody."""
+    """`preview` with an empty audience is refused, because the variable was probably not set."""
     for blank in ("", "  ", "\u200b"):
         answer = passbell("preview", "--program", "Tea Club", "--target", blank)
         assert (answer.code, "--target is empty" in answer.err) == (2, True)
@@ -75,7 +75,7 @@ def test_b7_a_count_of_an_empty_audience_is_refused(passbell: Passbell, club: Cl
 def test_holdout_days_and_priority_are_part_of_the_order(
     passbell: Passbell, club: Club, tmp_path: Any
 ) -> None:
-    """What is to be measured stands in the campaign before a daemon can start it; a value out of range is exit 2."""
+    """The campaign has its share, days and priority before a daemon can start it; a value out of range is exit 2."""
     file = tmp_path / "guests.csv"
     file.write_text("member_id\nM-Ann\n")
     wanted = ("--holdout", "12.5", "--measure-days", "14", "--priority", "8")
@@ -109,7 +109,7 @@ def test_results_of_a_campaign_that_waits(passbell: Passbell, club: Club) -> Non
 
 @pytest.mark.parametrize(("answer", "sent"), [("y", True), ("n", False)])
 def test_b7_a_terminal_shows_the_count_and_asks(club: Club, *, answer: str, sent: bool) -> None:
-    """The honest count, audience and program stand in the question; no is the default."""
+    """On a terminal `send` shows count, audience and program, and asks; no is the default."""
     screen = on_a_terminal(club.url, *SEND, answer=answer)
     assert "5 matched, 4 in a wallet, 1 opted out." in screen.text
     assert "Buzz 3 phones: everybody in Tea Club? [y/N]" in screen.text
@@ -209,7 +209,7 @@ def test_d5_a_campaign_is_named_by_the_beginning_of_its_id(passbell: Passbell, c
 
 
 def test_d5_status_fits_eighty_columns_and_ids_can_be_copied(club: Club) -> None:
-    """Every line fits; the id stands whole in its line, with name, program, colour and what it waits for."""
+    """Each line of `status` fits 80 columns; the whole id is on one line, with name, program and what it waits for."""
     ids = named(club)
     club.connection.execute("update push_campaigns set name = E'\\x1b[2Jevil' where id = %s", (ids[2],))
     screen = on_a_terminal(club.url, "status")
@@ -241,7 +241,7 @@ def test_d5_status_fits_eighty_columns_and_ids_can_be_copied(club: Club) -> None
     ids=["chinese", "japanese", "emoji", "one word", "hebrew", "marks"],
 )
 def test_d5_status_fits_eighty_columns_whatever_the_name(club: Club, name: str) -> None:
-    """Letters that take two columns, a name without a space, marks that turn the line around: each line fits."""
+    """Each line fits also with wide letters, a name without spaces, and marks that turn the line around."""
     ids = named(club, 1)
     club.connection.execute("update push_campaigns set name = %s where id = %s", (name, ids[0]))
     club.connection.execute("update programs set name = %s where id = %s", (name, club.program))
@@ -257,7 +257,7 @@ def test_d5_status_fits_eighty_columns_whatever_the_name(club: Club, name: str) 
 
 @pytest.mark.parametrize("verb", ["resume", "pause", "cancel"])
 def test_d4_a_verb_says_that_no_daemon_runs(passbell: Passbell, club: Club, verb: str) -> None:
-    """What goes on after the command waits for a daemon, and the command says so; what is over waits for none."""
+    """If no daemon runs, `resume` says so; a verb after which nothing is sent does not."""
     (campaign,) = named(club, 1)
     if verb == "resume":
         club.connection.execute("select push_pause(%s)", (campaign,))

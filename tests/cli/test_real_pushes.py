@@ -44,7 +44,7 @@ def test_check_finds_the_wrong_region(passbell: Passbell, club: Club, sandbox: S
 
 
 def test_check_finds_wrong_credentials(passbell: Passbell, club: Club, seeded: Sandbox) -> None:
-    """A wrong secret is told as such, and never shown."""
+    """`check` says that the secret is wrong, and does not show it."""
     answer = passbell("check", PASSBELL_PASSKIT_API_SECRET="hunter2-hunter2-hunter2")
     assert answer.code == 1
     assert "FAIL PassKit" in answer.out

@@ -154,7 +154,7 @@ def test_of_several_columns_any_no_wins(columns: str, cells: str, expected: bool
 
 @pytest.mark.parametrize("file", sorted(CASES.glob("*.csv")), ids=lambda path: path.stem)
 def test_the_opt_outs_that_were_imported_as_opted_in(file: Path) -> None:
-    """The files that opted Una in although they say the contrary."""
+    """Files that earlier versions read as opted in, although they say no, are read as a no."""
     assert [row.marketing_opt_in for row in read_members(file, today=TODAY)] == [False]
 
 

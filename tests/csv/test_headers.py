@@ -117,7 +117,7 @@ def test_a_second_column_fills_the_first() -> None:
     ],
 )
 def test_birthdays_of_other_calendars_and_scripts(cell: str, expected: date | str) -> None:
-    """Eras, other digits and other calendars are read; what cannot be a birthday is said plainly."""
+    """Eras, other digits and other calendars are read; a cell that cannot be a birthday is reported."""
     (row,) = read_members(io.BytesIO(f"email,dob\na@example.com,{cell}\n".encode()), today=TODAY)
     if isinstance(expected, str):
         assert row.birth_date is None

@@ -67,7 +67,7 @@ def test_a_header_in_the_middle_is_told() -> None:
 
 @pytest.mark.parametrize("cell", ["=B2", "=VLOOKUP(A2;Sheet2!A:B;2)", "########", "#REF!"])
 def test_a_formula_or_an_error_is_no_member_id(cell: str) -> None:
-    """What a spreadsheet shows instead of an id is never stored as one; the report says how to get the value."""
+    """A formula or an error in place of an id is rejected, and the report says how to get the value."""
     text = f"Member ID\tEmail\n{cell}\ta@example.com\n".encode()
     rows = list(read_members(io.BytesIO(text), today=TODAY))
     assert rows[0].external_id is None
@@ -81,7 +81,7 @@ def test_an_id_behind_a_text_formula_is_still_one() -> None:
 
 
 def test_a_file_with_a_header_alone_says_so() -> None:
-    """Nothing is imported, and the notes say why."""
+    """A file with a header and no rows imports nothing, and the notes say why."""
     file = read_members(io.BytesIO(b"Member ID,Email,First Name\n"), today=TODAY)
     assert file.total == 0
     assert any("no row below the header" in note for note in file.notes)

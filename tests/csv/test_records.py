@@ -139,7 +139,7 @@ def _list(content: bytes) -> list[str]:
 
 @pytest.mark.parametrize("name", LISTS)
 def test_b4_a_list_names_whom_a_person_sees_in_it(name: str) -> None:
-    """Line breaks in cells add no member, one line of ids is as many members, a shifted row is none."""
+    """Line breaks in cells add no member, a line of ids is as many members, a shifted row names none."""
     assert _list((CASES / name).read_bytes()) == LISTS[name]
 
 

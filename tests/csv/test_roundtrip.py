@@ -92,7 +92,7 @@ def test_member_lists_come_back(
     names: dict[str, str],
     sep_line: bool,
 ) -> None:
-    """Whatever program wrote the list, the importer reads the members that were in it."""
+    """Members that any of the export layouts writes are read back unchanged."""
     if encoding == "cp1252":
         names = {field: name.lstrip("\ufeff") for field, name in names.items()}
     out = io.StringIO(newline="")

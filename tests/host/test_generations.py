@@ -93,7 +93,7 @@ def test_a_refusal_is_returned_not_raised(
     order: tuple[str | None, str, int | None],
     error: str,
 ) -> None:
-    """A caller that only catches exceptions would believe that the points had been given."""
+    """The platform's award function returns a refusal instead of raising it, and gives no points."""
     with psycopg.connect(database(generation, migrated=False), autocommit=True) as conn:
         populate(conn, generation, passes=50)
         external_id, action, amount = order

@@ -379,7 +379,7 @@ def test_a_column_of_the_gift_log_that_must_be_filled_in_is_named(bare: Shop) ->
 
 
 def test_a_connection_that_may_only_read_is_no_passing_trouble(bare: Shop) -> None:
-    """A replica or a read-only role: the sentence says what to give migrate instead."""
+    """On a replica or with a read-only role, migrate says which connection to give it instead."""
     with pytest.raises(PassbellError, match=r"may only read.*address of the primary"):
         migrate(f"{bare.url}{'&' if '?' in bare.url else '?'}options=-c%20default_transaction_read_only%3Don")
 

@@ -83,7 +83,7 @@ def test_a_predicate_of_the_readers_own_sees_no_foreign_row(tenants: Tenants) ->
 
 
 def test_c10_a_campaign_names_its_program(tenants: Tenants) -> None:
-    """select('*, programs(name)'): the relation is a function, under the platform's own row security."""
+    """select('*, programs(name)') names a campaign's program, under the platform's own row security."""
     with tenants.acting("authenticated", tenants.admin_a) as conn:
         rows = conn.execute(EMBED).fetchall()
     assert len(rows) == 3

@@ -202,7 +202,7 @@ def test_d10_an_owner_that_dies_before_its_server_is_up_leaves_nothing(
 
 
 def test_a_missing_installation_is_one_plain_sentence(tmp_path: Path) -> None:
-    """A wrong folder is named, not hidden in a traceback of subprocess."""
+    """A wrong folder of PostgreSQL is named in one sentence."""
     with pytest.raises(PostgresUnavailableError, match="does not contain initdb and postgres"):
         EmbeddedPostgres(bin_directory=tmp_path)
 
@@ -230,7 +230,7 @@ def test_each_database_of_a_test_is_its_own(database: MakeDatabase) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs under another account")
 def test_a_private_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root's TMPDIR that is closed to other accounts is passed over: the cluster lies where the server can go."""
+    """If root's TMPDIR is closed to other accounts, the cluster is made where the server can go."""
     tmp_path.chmod(0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with EmbeddedPostgres(durable=True) as postgres:

@@ -77,7 +77,7 @@ def test_c3_all_gifts_are_given_and_the_command_says_so(shop: Shop) -> None:
 
 
 def test_c3_with_nobody_to_try_it_on_the_twin_answers_at_the_first_gift(shop: Shop) -> None:
-    """Installed on an empty platform nothing can be tried; a function that names what is not there is passed over."""
+    """On an empty platform no award function can be tried; one that does not work is passed over at the first gift."""
     _, members = celebrate(shop, 2)
     for pass_id in members:
         assert shop.value("select passbell.award_points(%s, 50, 'Birthday')", [pass_id]) == 51
@@ -257,7 +257,7 @@ def test_c9_dates_in_another_style(shop: Shop) -> None:
 
 
 def test_c5_check_says_where_points_tiers_and_activity_come_from(shop: Shop) -> None:
-    """And of how many members nothing is known, or something that cannot be read."""
+    """`check` says where points, tiers and activity come from, and for how many members they are unknown."""
     club = shop.program()
     for number in range(3):
         shop.member(club, external_id=f"M-{number}", points_balance=5)
@@ -282,7 +282,7 @@ def test_c5_check_says_where_points_tiers_and_activity_come_from(shop: Shop) -> 
 
 
 def test_c9_values_that_cannot_be_read_are_counted(database: MakeDatabase) -> None:
-    """A text column that says 'perhaps' to twice the question is counted, not guessed."""
+    """A text that is neither yes nor no is counted as unreadable, not guessed."""
     shop = Shop(database("2", migrated=False), "2")
     try:
         shop.conn.execute(

@@ -274,7 +274,7 @@ def test_c4_keys_of_another_type_name_the_same_programs(
     "column", ["push_consent boolean", "birthday_leap_day integer", "passkit_account integer"]
 )
 def test_c8_a_column_of_the_platforms_under_a_name_of_ours_is_named(bare: Shop, column: str) -> None:
-    """Column, type and remedy, before anything is changed."""
+    """If the platform has a column under a name of ours, migrate names column, type and remedy, and changes nothing."""
     name, _, kind = column.partition(" ")
     bare.conn.execute(f"alter table programs add column {column}")  # type: ignore[arg-type]
     with pytest.raises(

@@ -172,7 +172,7 @@ def test_a_failed_gift_is_not_remembered(shop: Shop) -> None:
 
 
 def test_gifts_of_older_versions_are_found_again(database: MakeDatabase, generation: Generation) -> None:
-    """At the upgrade, a log row and a transaction of the same instant are an award: no visit, and no end of slumber."""
+    """After an upgrade, gifts of older versions do not count as visits."""
     shop = Shop(database(generation, migrated=False), generation)
     gifted, came = shop.member(shop.program()), shop.member(shop.program("Other"))
     for pass_id in (gifted, came):

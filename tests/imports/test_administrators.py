@@ -72,7 +72,7 @@ def owner_of(tenants: Tenants, pass_id: UUID) -> UUID | None:
 
 
 def test_their_own_members_and_new_ones(tenants: Tenants) -> None:
-    """New members are made, one's own are changed and linked; running the file again changes nothing."""
+    """An administrator's import creates new members and changes own ones; the same file again changes nothing."""
     tenants.member(tenants.a, user={"email": "ann@a.example", "city": "Rome"})
     loose = tenants.member(tenants.a, external_id="LOOSE")
     text = "email,city,member_id\nann@a.example,Oslo,\nnew@a.example,Bern,\nbo@a.example,Paris,LOOSE\n"
@@ -136,7 +136,7 @@ def test_a_member_of_both_keeps_every_value(tenants: Tenants) -> None:
 
 
 def test_a_member_without_an_address_is_not_given_one_by_the_other_program(tenants: Tenants) -> None:
-    """An address set for a person of both programs would give access to that person: it stays empty."""
+    """A person of both programs without an e-mail does not get one, because it would give access to that person."""
     mine = tenants.member(tenants.a, external_id="MINE", user={"email": None})
     elsewhere = tenants.member(tenants.b)
     tenants.conn.execute(

@@ -125,7 +125,7 @@ def test_what_is_no_member_list_fails_with_a_sentence(
 
 
 def test_broken_orders_fail(shop: Shop) -> None:
-    """Without a program, with an unknown one, without a file: failed, with what is missing."""
+    """An import without a program, with an unknown one or without a file fails and says what is missing."""
     nowhere = "00000000-0000-0000-0000-000000000000"
     orders = [
         shop.value("insert into member_imports (csv_upload_url) values ('x') returning id"),

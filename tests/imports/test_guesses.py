@@ -33,7 +33,7 @@ def consents(shop: Shop) -> dict[str, bool | None]:
 
 
 def test_who_did_not_answer_is_not_opted_in(make_shop: MakeShop, generation: Generation) -> None:
-    """New members without an answer have NULL, not the column's default; what is stored stays as it is."""
+    """A new member without an answer has NULL, not the column's default; a stored answer stays."""
     shop = make_shop(generation)
     program = shop.program()
     for name, value in (("yes", True), ("no", False), ("null", None)):
@@ -94,7 +94,7 @@ def test_a_platform_that_wants_an_answer_gets_a_no(shop: Shop) -> None:
 
 
 def test_a_guessed_code_page_overwrites_no_name(shop: Shop) -> None:
-    """Names that are there stay when the page is a guess, empty ones are filled; said, the encoding overwrites."""
+    """If the code page is a guess, only empty names are filled; with a named encoding names are replaced."""
     program = shop.program()
     shop.member(program, user={"first_name": "Şule", "city": None}, external_id="M-5")
     content = (CASES / "08_codepage" / "pl1250.csv").read_bytes().replace(b"M-2", b"M-5")

@@ -180,7 +180,7 @@ def test_a_member_without_e_mail_gets_it(shop: Shop) -> None:
 
 
 def test_ids_of_another_program_are_never_touched(shop: Shop) -> None:
-    """An id that belongs elsewhere is named as such; the member is created, the pass stays."""
+    """An id of another program is reported as such; the member is created, and the pass does not change."""
     program, other = shop.program(), shop.program("Other")
     shop.member(other, external_id="x")
     done = run(shop, program, "member_id,email\nX,ann@example.com\n")

@@ -150,7 +150,7 @@ def test_d6_installing_and_upgrading_as_it_is_written(guide: Guide) -> None:
 
 
 def test_what_the_upgrade_guide_says_of_migrate() -> None:
-    """Its minute, its 32 MB, its half an hour and its indexes are those of the program."""
+    """The minute, the 32 MB, the half hour and the indexes of upgrade.md are those of the program."""
     text = (ROOT / "docs/howto/upgrade.md").read_text("utf-8")
     assert PATIENCE_SECONDS == 60
     assert "tries for a minute to get its locks" in text

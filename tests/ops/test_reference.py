@@ -31,7 +31,7 @@ def connection(database: MakeDatabase) -> Iterator[psycopg.Connection[Any]]:
 
 
 def test_every_page_is_up_to_date(reference: Any, connection: psycopg.Connection[Any]) -> None:
-    """Settings, commands, SQL and outcomes are as they stand in docs; if not: `make docs`."""
+    """The pages that `make docs` writes are up to date."""
     pages = reference.pages(connection)
     assert sorted(pages) == [
         "docs/reference/commands.md",

@@ -134,7 +134,7 @@ def notifying(shop: Shop, manager: Manager, **settings: object) -> Daemon:
 
 
 def test_the_daemon_tells_its_life(shop: Shop, manager: Manager) -> None:
-    """READY once, then WATCHDOG and a STATUS with campaign and pace, STOPPING at the end."""
+    """The daemon tells systemd READY once, then WATCHDOG and STATUS, and STOPPING at the end."""
     program = shop.program()
     shop.members(program, 200)
     campaign = shop.campaign(program, "Hello")

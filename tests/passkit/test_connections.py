@@ -141,7 +141,7 @@ async def test_a_late_second_answer_is_nobodys(server: Server) -> None:
 async def test_b8_an_answer_that_comes_while_the_next_request_is_in_flight(
     client: MakeClient, server: Server, late: bytes
 ) -> None:
-    """It is not that request's: the pass is uncertain and tried again, not sent and not failed."""
+    """A late answer is not taken for the next request's: that pass is uncertain and tried again."""
     answered = OK.replace(b"11", b"12").replace(b"ok", b"abc")
 
     async def script(request: Request) -> Reply:

@@ -108,7 +108,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 async def test_c2_every_request_and_answer_of_the_client_parses(sandbox: Sandbox) -> None:
-    """Pushes, reads, lists, probes and templates of all protocols, by either id, found or not: 100 % parse."""
+    """Each request and answer of the client parses as PassKit's published message."""
     recorder = Recorder(sandbox.url)
     async with PassKit(sandbox.url, ACCOUNT, transport=recorder) as passkit:
         for number, (kind, protocol) in enumerate(KINDS.items()):

@@ -266,7 +266,7 @@ async def test_huge_answers_are_not_read_to_their_end(
 
 
 async def test_redirects_are_not_followed(client: MakeClient, server: Server) -> None:
-    """A redirect would carry the token elsewhere: it is trouble to retry, and no pass is failed for it."""
+    """A redirect, which would carry the token elsewhere, is not followed; the pass is tried again."""
     server.script = lambda _: Reply(302, b"", {"Location": f"{server.url}/elsewhere"})
     answer = await client().push(MEMBER, "Hello", None)
     assert (answer.verdict, answer.http_status) == (Verdict.RETRY, 302)
@@ -372,7 +372,7 @@ async def test_never_more_in_flight_than_allowed(client: MakeClient, server: Ser
 
 
 async def test_a_cancelled_push_leaves_a_working_client(client: MakeClient, server: Server) -> None:
-    """Cutting a request in flight, as the second signal does, spoils nothing for the next."""
+    """After a request was cut, as by a second signal, the next one succeeds."""
     arrived = asyncio.Event()
 
     def script(_: Any) -> Any:

@@ -85,7 +85,7 @@ def answers(maps: dict[str, dict[str, str] | Answer]) -> list[Answer]:
 async def test_a_hundred_records_cost_one_request(
     client: MakeClient, server: Server, records: Records
 ) -> None:
-    """Maps of 250 members come by three list requests, asked for by id."""
+    """The maps of 250 members are read in three requests."""
     people = [member(n) for n in range(250)]
     maps = await client().read_metadata(people)
 
@@ -440,7 +440,7 @@ async def test_b9_the_sentence_names_a_key_as_it_is(client: MakeClient, server: 
 
 
 async def test_metadata_that_is_no_map_is_not_overwritten(client: MakeClient, server: Server) -> None:
-    """A record whose metaData cannot be understood is retried, never wiped."""
+    """If a record's metaData cannot be read, the record is tried again and not overwritten."""
     row = {"id": "id1", "metaData": [{"key": "a", "value": "1"}]}
     server.script = lambda request: Reply(body=lines({"result": row}) if request.method == "POST" else row)
     maps = await client().read_metadata([member(1)])

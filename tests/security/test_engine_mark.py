@@ -133,7 +133,7 @@ def test_the_mark_is_off_when_a_function_returns(shop: Shop) -> None:
 
 
 def test_an_error_takes_the_mark_back(shop: Shop) -> None:
-    """A host that refuses the engine's write in the middle of it leaves no mark behind in the transaction."""
+    """If the host refuses a write of the engine, the rest of the transaction cannot write counters."""
     campaign = started(shop)
     chunk = shop.chunk()
     assert chunk is not None

@@ -144,7 +144,7 @@ def roles(t: Tenants) -> int:
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
 def test_a_text_is_a_text(victim: Tenants, place: Target) -> None:
-    """Whatever is typed there is refused with a sentence or kept as the text it is; the daemon's turns survive it."""
+    """Any text in any column is refused with a sentence or kept as it is, and the daemon goes on."""
     before = relations(victim), roles(victim)
     people = victim.value("select count(*) from passes_master")
     for attack in ATTACKS:

@@ -100,7 +100,7 @@ def test_everything_works_for_it(plain: tuple[Tenants, str]) -> None:
 
 
 def test_everybody_else_has_the_same_rights_as_ever(plain: tuple[Tenants, str]) -> None:
-    """Policies and grants that a plain owner has made hold: own program, nothing of another's, nothing for anon."""
+    """Policies and grants are the same if the owner is not a superuser."""
     shop, _ = plain
     insert = "insert into push_campaigns (program_id, message_text) values (%s, 'x')"
     with shop.acting("authenticated", shop.admin_a) as conn:

@@ -91,7 +91,7 @@ def test_an_administrator_cannot_touch_another_program(tenants: Tenants) -> None
 
 
 def test_an_administrator_has_the_use_of_their_own(tenants: Tenants) -> None:
-    """The same verbs work on one's own program, and the campaign says who did it."""
+    """An administrator may use all verbs on the own program, and the campaign says who did."""
     with tenants.acting("authenticated", tenants.admin_a) as conn:
         running = tenants.running[tenants.a]
         conn.execute("select push_pause(%s)", [running])

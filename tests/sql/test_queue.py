@@ -163,7 +163,7 @@ def test_a_chunk_of_whom_nobody_is_left_completes_the_campaign(shop: Shop) -> No
 
 
 def test_each_outcome_does_what_it_says(shop: Shop) -> None:
-    """Failed for good, tried again with patience, handed back without an attempt; the law holds at each step."""
+    """A pass fails for good, is tried again or goes back without an attempt; the law holds at each step."""
     program = shop.program()
     everybody = shop.members(program, 7)
     shop.clock(f"{DAY} 12:00+00")
