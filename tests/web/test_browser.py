@@ -293,7 +293,7 @@ def test_csv_upload(stage: Stage) -> None:
         assert "guests.csv" in page.inner_text("#file-name")
         page.click("#send")
         page.wait_for_selector("#confirm-title")
-        assert "1 row of the list is no member" in page.inner_text("#confirm-form")
+        assert "1 row of the list matches no member" in page.inner_text("#confirm-form")
         phones = number(page.inner_text("#confirm-title"))
         page.click("#yes")
         campaign = campaign_of(page)
