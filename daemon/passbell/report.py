@@ -41,7 +41,7 @@ def report_lines(row: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]
             [
                 ("Held back, to measure", _n(row["held_out"])),
                 ("Already got their messages that day", _n(row["capped"])),
-                ("Had enough messages lately", _n(row["too_often"])),
+                ("Over the limits of the program", _n(row["too_often"])),
                 ("On the suppression list", _n(row["suppressed"])),
                 ("Opted out", _n(row["opted_out"])),
                 ("Not in a wallet any more", _n(row["not_installed"])),

@@ -50,7 +50,7 @@ SAMPLES = 5
 LEFT_OUT = {
     "opted_out": "opted out",
     "capped": "already got their messages today",
-    "too_often": "had enough messages lately",
+    "too_often": "over the limits of the program",
     "suppressed": "suppressed",
 }
 REACHES_NOBODY = {"unknown_member": "not found", "other_program": "of another program"}
