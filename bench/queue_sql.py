@@ -49,6 +49,8 @@ CAP = 1_000
 """Messages a day: looked at for every pass, reached by none."""
 CROWD = 1_000
 """Programs with a chunk of members each, for campaigns that wait beside the one that is measured."""
+LEAST = 10_000
+"""Members for a comparison of versions."""
 PROGRAM = UUID("00000000-0000-0000-0000-000000000000")
 
 # Member number i has i points, so WHALE picks an audience of any size.
@@ -347,6 +349,8 @@ def main() -> None:
     with ExitStack() as stack:
         if options.before and options.database:
             parser.error("--before makes its own databases")
+        if options.before and options.members < LEAST:
+            parser.error(f"--before takes {LEAST:,} members at least: chunks of 500 of them, some to warm up")
         url = options.database
         if url is None:
             server = stack.enter_context(EmbeddedPostgres(settings={"shared_buffers": "3GB"}))
