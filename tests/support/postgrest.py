@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from .postgrest_sql import Catalog, Refused, Request, load_catalog, statement
 
@@ -48,29 +49,33 @@ class Api:
         self.url = url
         self.catalog: Catalog = load_catalog(url)
 
-    def answer(self, request: Request, claims: dict[str, Any]) -> Answer:
+    def connect(self) -> psycopg.Connection[Any]:
+        """A connection that is used for one transaction after the other, as PostgREST's pool does."""
+        conn = psycopg.connect(self.url, autocommit=True, prepare_threshold=None)
+        conn.execute("set session authorization authenticator")
+        return conn
+
+    def answer(self, conn: psycopg.Connection[Any], request: Request, claims: dict[str, Any]) -> Answer:
         """Carry out a request in one transaction, in the name of its token."""
         role = claims["role"]
         mode = "read only" if request.method in {"GET", "HEAD"} else "read write"
         try:
-            with psycopg.connect(self.url, autocommit=True) as conn:
-                conn.execute("set session authorization authenticator")
-                conn.execute(f"begin isolation level read committed {mode}")
-                for name, value in (
-                    ("search_path", '"public", "extensions"'),
-                    ("role", role),
-                    ("request.jwt.claims", json.dumps(claims)),
-                    ("request.method", request.method),
-                    ("request.path", f"/{request.path}"),
-                    *([("statement_timeout", TIMEOUTS[role])] if role in TIMEOUTS else []),
-                ):
-                    conn.execute("select set_config(%s, %s, true)", [name, value])
-                asked = statement(self.catalog, request)
-                body, rows = conn.execute(*asked.main).fetchone() or ("[]", 0)
-                total = conn.execute(*asked.count).fetchone() if asked.count else None
-                if ONE_OBJECT in request.accept:
-                    body = only(body, asked.many)
-                conn.execute("commit")
+            conn.execute(f"begin isolation level read committed {mode}")
+            for name, value in (
+                ("search_path", '"public", "extensions"'),
+                ("role", role),
+                ("request.jwt.claims", json.dumps(claims)),
+                ("request.method", request.method),
+                ("request.path", f"/{request.path}"),
+                *([("statement_timeout", TIMEOUTS[role])] if role in TIMEOUTS else []),
+            ):
+                conn.execute("select set_config(%s, %s, true)", [name, value])
+            asked = statement(self.catalog, request)
+            body, rows = conn.execute(*asked.main).fetchone() or ("[]", 0)
+            total = conn.execute(*asked.count).fetchone() if asked.count else None
+            if ONE_OBJECT in request.accept:
+                body = only(body, asked.many)
+            conn.execute("commit")
         except Refused as error:
             return Answer(error.status, json.dumps({"code": error.code, "message": str(error)}))
         except psycopg.Error as error:
@@ -79,6 +84,9 @@ class Api:
             )
             words = {"code": error.sqlstate, "message": error.diag.message_primary or str(error)}
             return Answer(status, json.dumps({**words, "details": error.diag.message_detail, "hint": None}))
+        finally:
+            if conn.info.transaction_status != TransactionStatus.IDLE:
+                conn.execute("rollback")
         return Answer(asked.status if body else 204, body, rows, total[0] if total else None)
 
 
@@ -107,6 +115,16 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     api: Api
 
+    def setup(self) -> None:
+        """Open a session of the database for the caller's connection."""
+        super().setup()
+        self.conn = self.api.connect()
+
+    def finish(self) -> None:
+        """Close both."""
+        self.conn.close()
+        super().finish()
+
     def respond(self) -> None:
         """Answer whatever method it is."""
         parts = urlsplit(self.path)
@@ -119,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
             self.headers.get("prefer") or "",
             self.headers.get("accept") or "",
         )
-        answer = self.api.answer(request, claims_of(self.headers.get("authorization") or ""))
+        answer = self.api.answer(self.conn, request, claims_of(self.headers.get("authorization") or ""))
         written = b"" if self.command == "HEAD" else answer.body.encode()
         self.send_response(answer.status)
         if answer.total is not None:
