@@ -19,6 +19,7 @@ from support.costs import Costs
 from support.databases import Databases, Generation, Supabase
 from support.servers import server_choice
 from support.spread import (
+    pytest_collection,
     pytest_collection_modifyitems,
     pytest_configure_node,
     pytest_ignore_collect,
@@ -29,6 +30,7 @@ from support.spread import (
 )
 
 __all__ = [
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_configure_node",
     "pytest_ignore_collect",

@@ -12,6 +12,7 @@ As a script it is the inside: `python image.py ROOT OPTIONS PROGRAM ARGUMENT…`
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import re
@@ -50,6 +51,7 @@ SERVED: Final = (
 )
 
 
+@functools.cache
 def why_not() -> str:
     """Say what this machine lacks; empty if it can be done here."""
     if reason := confined.why_not():

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import gc
 import os
 import re
 import tempfile
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 __all__ = [
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_configure_node",
     "pytest_ignore_collect",
@@ -135,13 +138,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if inside or leads else True
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from looking through what was collected: all of it stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; mark what needs no server as `unit`, and what has to do with time as `time`."""
     items.sort(key=_rank)  # stable: within a rank the order of collection stays
     for item in items:
-        if _file(item).startswith(TIME):
+        file = _file(item.path)
+        if file.startswith(TIME):
             item.add_marker(pytest.mark.time)
-        if not NEEDS_MORE & set(getattr(item, "fixturenames", ())) and _is_unit(_file(item)):
+        if not NEEDS_MORE & set(getattr(item, "fixturenames", ())) and _is_unit(file):
             item.add_marker(pytest.mark.unit)
 
 
@@ -150,12 +165,13 @@ def _is_unit(file: str) -> bool:
 
 
 def _rank(item: pytest.Item) -> int:
-    file = _file(item)
+    file = _file(item.path)
     return next((rank for rank, start in enumerate(FIRST) if file.startswith(start)), len(FIRST))
 
 
-def _file(item: pytest.Item) -> str:
-    return item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else str(item.path)
+@functools.cache
+def _file(path: Path) -> str:
+    return path.relative_to(TESTS).as_posix() if path.is_relative_to(TESTS) else str(path)
 
 
 # ── quiet ───────────────────────────────────────────────────────────

@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from passbell.settings import Settings
-from passbell.web.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +19,8 @@ TYPED = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """The OpenAPI document; made without a database."""
+    from passbell.web.app import create_app  # noqa: PLC0415 - half a second, which each worker would spend
+
     settings = Settings(database_url="postgresql://nowhere/none", api_keys=["k" * 32])  # type: ignore[call-arg, arg-type]
     return asyncio.run(_read(create_app(settings)))
 
