@@ -120,7 +120,7 @@ class Oracle:
     @staticmethod
     def too_soon(rule: Rule, person: UUID, today: date) -> bool:
         """Was the person told less than again_after days ago?"""
-        return any(
+        return rule.again_after > 0 and any(
             who == person and (today - day).days < rule.again_after for (who, _), day in rule.told.items()
         )
 
