@@ -184,7 +184,10 @@ begin
         list_row integer, list_value text, pass_id uuid, exact boolean, reachable boolean, opted_in boolean, wanted boolean, nth integer not null default 1
     ) on commit drop;
 
-    if passbell.listed_count(p_campaign) > 200000 then
+    -- Without statistics, in the first minute of a table, the planner would compare every id with every member.
+    if passbell.listed_count(p_campaign) > 200000
+       or exists (select from pg_catalog.pg_class c where c.oid = to_regclass('public.passes_master') and c.relkind = 'r')
+          and not exists (select from pg_catalog.pg_stats s where s.schemaname = 'public' and s.tablename = 'passes_master') then
         perform set_config('enable_nestloop', 'off', true);
     end if;
     v_members := 'select r.pass_id, r.external_id, r.passkit_id, r.reachable, r.opted_in, (' || v_condition || ') as wanted'

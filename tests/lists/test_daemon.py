@@ -98,8 +98,6 @@ def test_killed_while_staging_or_expanding(shop: Shop, host: FileHost, table: st
     """Kill -9 while the list is written, or while it becomes chunks: started again, everybody is buzzed once."""
     program = shop.program()
     shop.members(program, 3_000)
-    # As autovacuum does: the host's table is not new. Without statistics every id is compared with every member.
-    shop.rows("analyze public.passes_master")
     campaign = listed(shop, program, host, "list.csv", more="nobody")
     with daemon(shop, CHUNK_SIZE=500) as running:
         with psycopg.connect(shop.url) as blocker:
