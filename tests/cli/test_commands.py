@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ import click
 import pytest
 
 from passbell import __version__
-from passbell.cli import COMMANDS
+from passbell.cli import COMMANDS, uncollected
 from passbell.cli import passbell as group
 from passbell.settings import Settings
 
@@ -48,6 +50,21 @@ def test_every_command_can_be_loaded_and_explains_itself(name: str) -> None:
     command = group.get_command(click.Context(group), name)
     assert command is not None
     assert command.get_short_help_str()
+
+
+def test_an_import_without_garbage_collection_leaves_it_as_it_was() -> None:
+    """A command that is missing, too: the process goes on with the collector that it had."""
+    for collects in (True, False):
+        try:
+            gc.enable() if collects else gc.disable()
+            with pytest.raises(ModuleNotFoundError), uncollected():
+                importlib.import_module("passbell.cli.no_such_command")
+            assert gc.isenabled() is collects
+            with uncollected():
+                assert not gc.isenabled()
+            assert gc.isenabled() is collects
+        finally:
+            gc.enable()
 
 
 def test_missing_database_url_is_exit_2(passbell: Passbell) -> None:

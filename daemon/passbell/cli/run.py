@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import click
@@ -15,6 +16,7 @@ import structlog  # noqa: E402
 if _without_rich:
     del sys.modules["rich"]
 
+from passbell.cli import uncollected  # noqa: E402
 from passbell.errors import ConfigurationError  # noqa: E402
 from passbell.log import configure_logging  # noqa: E402
 from passbell.settings import Need, Settings  # noqa: E402
@@ -28,8 +30,10 @@ def run(ctx: click.Context) -> None:
     The first signal lets calls in flight end and hands the rest back; the second one ends the process at once.
     """
     settings = _begin(Need.DATABASE | Need.PASSKIT)
-    from passbell.delivery.daemon import main  # noqa: PLC0415 - a wrong setting should be told at once
+    with uncollected():
+        from passbell.delivery.daemon import main  # noqa: PLC0415 - a wrong setting should be told at once
 
+        gc.freeze()  # what is loaded stays, and no collection looks through it again
     ctx.exit(main(settings))
 
 
