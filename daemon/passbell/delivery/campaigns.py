@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 AT_ONCE: Final = 3
 """Audiences that are frozen at the same moment."""
+AFTER_CLAIMS: Final = 0.1
+"""Seconds by which the upkeep of campaigns lets an order that was just claimed go first."""
 
 _EVENTS = {
     "expanded": "campaign_expanded",
@@ -107,6 +109,7 @@ class CampaignLoops:
         backoff = Backoff()
         while True:
             await self._ticking.wait(max(self._settings.poll_seconds, SELDOM))
+            await asyncio.sleep(AFTER_CLAIMS)
             try:
                 await self._queue.tick()
                 backoff.reset()
