@@ -122,7 +122,8 @@ begin
     if v_message.fields = '{}' then
         return format(v_message.layout);
     end if;
-    select r.points, r.tier_points, r.first_name, r.last_name, (select g.name from passbell.programs g where g.program_id = r.program_id limit 1) as program
+    select r.points, r.tier_points, r.first_name, r.last_name,
+           case when 'program' = any (v_message.fields) then (select g.name from passbell.programs g where g.program_id = r.program_id limit 1) end as program
       into v_member
       from passbell.recipients r where r.pass_id = p_pass limit 1;
     if passbell.says_zero(v_message.fields, v_message.fallbacks) and (v_member.points is null or v_member.tier_points is null)

@@ -101,7 +101,13 @@ begin
         insert into passbell.birthday_runs as r (program_id, local_date, started_at, not_before, campaign_id)
         values (v_found.program_id, v_found.local_date, v_now, '-infinity', v_campaign.id)
         on conflict (program_id, local_date) do update set campaign_id = excluded.campaign_id;
-        return query select 'birthday', v_campaign.id, v_campaign.name, v_found.was, v_campaign.status, v_campaign.status_detail;
+        what := 'birthday';
+        id := v_campaign.id;
+        name := v_campaign.name;        -- assigned, because the owner's columns may be of another type than text
+        was := v_found.was;
+        status := v_campaign.status;
+        detail := v_campaign.status_detail;
+        return next;
     end loop;
 
     -- Occasions that an automation may have answered since then: their messages gather in a PAUSED campaign per date.
@@ -125,7 +131,13 @@ begin
         values (v_automation.id, v_found.local_date, v_automation.program_id, v_now, v_campaign.id)
         on conflict (automation_id, local_date) do update set campaign_id = excluded.campaign_id;
         perform passbell.fire(v_automation.id, v_found.local_date, null, 'infinity');
-        return query select 'automation', v_campaign.id, v_campaign.name, null::text, v_campaign.status, v_campaign.status_detail;
+        what := 'automation';
+        id := v_campaign.id;
+        name := v_campaign.name;
+        was := null;
+        status := v_campaign.status;
+        detail := v_campaign.status_detail;
+        return next;
     end loop;
 
     return query

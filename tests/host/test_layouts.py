@@ -174,6 +174,30 @@ def test_c8_an_older_layout_is_mapped(bare: Shop, layout: str) -> None:
     assert bare.send(test)["status"] == "COMPLETED"
 
 
+def test_c8_a_restore_is_answered_for_columns_with_a_length(bare: Shop) -> None:
+    """Names and statuses of another type than text: what is held after a restore is listed all the same."""
+    bare.conn.execute(
+        "create table push_campaigns (id uuid primary key default gen_random_uuid(), program_id uuid,"
+        " name varchar(200), status varchar(12) not null default 'PENDING', status_detail varchar(500))"
+    )
+    migrate(bare.url)
+    bare.clock("2026-05-05 03:00+00")
+    program = bare.program(timezone="UTC", birthday_bot_enabled=True)
+    bare.member(program, user={"birth_date": "1990-05-05"})
+    bare.rows("select passbell.note_birthday_programs()")
+    bare.conn.execute(
+        "insert into push_automations (program_id, name, occasion, message_text, is_on)"
+        " values (%s, 'Tuesdays', 'EVERY:TUE', 'Open until ten', true)",
+        [program],
+    )
+    bare.clock("2026-05-05 23:00+00")
+    held = bare.rows("select * from passbell.after_restore('2026-05-05 03:00+00')")
+    assert [(row["what"], row["name"], row["status"]) for row in held] == [
+        ("birthday", "Birthdays 2026-05-05", "PAUSED"),
+        ("automation", "Tuesdays 2026-05-05", "PAUSED"),
+    ]
+
+
 def test_c8_a_table_that_comes_to_refuse_campaigns_is_found_by_check(bare: Shop) -> None:
     """If the platform adds a rule that refuses campaigns, migrate warns, and check fails with the remedy."""
     migrate(bare.url)
