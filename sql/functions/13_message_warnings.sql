@@ -63,9 +63,11 @@ end
 $$;
 
 -- One sentence for each merge tag of another tool in a message, at most ten. Called by push_send's callers before anything
--- is sent: dry run, preview, page and command line. Placeholders of our own are passed over.
+-- is sent: dry run, preview, page and command line. Placeholders of our own are passed over. Runs as the owner, because
+-- servers may call it, and the functions below it are not granted to them.
 create or replace function passbell.message_warnings(p_text text) returns setof text
 language plpgsql immutable
+security definer
 set search_path = ''
 as $$
 declare

@@ -315,6 +315,7 @@ def test_nothing_else_runs_as_the_owner(project: Shop) -> None:
         "hidden_words",
         "all_hidden",
         "members_are_hidden",
+        "message_warnings",
     }
 
 

@@ -171,6 +171,7 @@ def test_a_server_can_do_all_that_a_server_needs(tenants: Tenants) -> None:
             "select count(distinct created_by) from push_campaigns where created_by = 'crm'"
         ).fetchone() == (1,)
         assert conn.execute("select * from passbell.check_conservation()").fetchall() == []
+        assert refused(conn, "select * from passbell.message_warnings('Hi {{frist_name}}')") == ""
         conn.execute("select push_test(%s, 'M3', 'x')", [a])
         assert refused(conn, "select * from push_forget('M4')") == ""
         # But the engine's rooms are the engine's.
