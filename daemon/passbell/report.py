@@ -7,8 +7,6 @@ import io
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from passbell.files.csv.cells import neutralise
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -115,6 +113,8 @@ def interval_bar(value: float, low: float, high: float) -> str:
 
 def report_csv(row: Mapping[str, Any]) -> str:
     """Return one line per figure, names as `push_report` has them. A text that begins like a formula is quoted."""
+    from passbell.files.csv.cells import neutralise  # noqa: PLC0415 - the CSV reader takes long to load
+
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["figure", "value"])

@@ -172,6 +172,7 @@ async def test_a_long_list_streams(api: httpx.AsyncClient, remote: AsyncRemote) 
     [
         ("POST /seed", {"members": []}, "a seed has no members"),
         ("POST /seed", {"records": [{"owner": "x", "kind": "boat"}]}, "kind is one of member"),
+        ("POST /seed", {"records": [{"owner": "x", "phones": "none"}]}, "a record has one phone"),
         ("PATCH /options", {"metadata": "shuffle"}, "is one of 'replace', 'merge'"),
         ("PATCH /options", {"colour": "red"}, "there is no option"),
         ("PATCH /options", {"age_limit": "three"}, "takes a float"),

@@ -101,6 +101,8 @@ def _template(kind: Kind, item: dict[str, Any], what: str) -> Template | None:
 
 
 def _record(world: World, item: dict[str, Any], wall: float) -> Record:
+    if "phones" in item:
+        raise ValueError("a record has one phone; `installed` says whether the pass is on it")
     owner = world.owners.get(item["owner"])
     if owner is None or "kind" in item:
         owner = world.own(item["owner"], _kind(item.get("kind", "member")))
