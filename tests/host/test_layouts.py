@@ -279,7 +279,7 @@ def test_c9_an_import_into_a_column_without_a_no_is_refused(bare: Shop, tmp_path
     migrate(bare.url)
     code, told = imported(bare, tmp_path, bare.program(), "email,opt_in\nno@example.com,no\n")
     assert code == 1
-    assert "users.marketing_opt_in has no value for it" in told
+    assert "no value of users.marketing_opt_in reads as yes or no" in told
     assert bare.value("select count(*) from users") == 0
     assert imported(bare, tmp_path, bare.program("B"), "email,first_name\nno@example.com,Ada\n")[0] == 0
 
