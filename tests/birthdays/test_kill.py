@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Host, MakeHost
 
 LONG = os.environ.get("PASSBELL_LONG") == "1"
-MEMBERS = 20_000 if LONG else 4_000
+MEMBERS = 20_000 if LONG else 1_500
 BIRTHDAYS = 500
 KILLS = 10
 

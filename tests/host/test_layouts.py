@@ -35,6 +35,14 @@ def bare(database: MakeDatabase) -> Iterator[Shop]:
     made.close()
 
 
+@pytest.fixture
+def present(database: MakeDatabase) -> Iterator[Shop]:
+    """The present tables with passbell."""
+    made = Shop(database("4"), "4")
+    yield made
+    made.close()
+
+
 def columns(shop: Shop) -> Any:
     """What there is in the database."""
     return shop.rows(
@@ -198,17 +206,16 @@ def test_c8_a_restore_is_answered_for_columns_with_a_length(bare: Shop) -> None:
     ]
 
 
-def test_c8_a_table_that_comes_to_refuse_campaigns_is_found_by_check(bare: Shop) -> None:
+def test_c8_a_table_that_comes_to_refuse_campaigns_is_found_by_check(present: Shop) -> None:
     """If the platform adds a rule that refuses campaigns, migrate warns, and check fails with the remedy."""
-    migrate(bare.url)
-    bare.program()
-    bare.conn.execute("alter table push_campaigns add column sent_at timestamptz")
-    bare.conn.execute("alter table push_campaigns add check (status <> 'COMPLETED' or sent_at is not null)")
-    before = bare.rows("select * from push_campaigns")
-    (warning,) = migrate(bare.url).warnings
+    present.program()
+    present.conn.execute("alter table push_campaigns add column sent_at timestamptz")
+    present.conn.execute("alter table push_campaigns add check (status <> 'COMPLETED' or sent_at is not null)")
+    before = present.rows("select * from push_campaigns")
+    (warning,) = migrate(present.url).warnings
     assert "drop constraint push_campaigns_check" in warning
-    assert bare.rows("select * from push_campaigns") == before
-    with Command("check", settings={"PASSBELL_DATABASE_URL": bare.url}) as command:
+    assert present.rows("select * from push_campaigns") == before
+    with Command("check", settings={"PASSBELL_DATABASE_URL": present.url}) as command:
         assert command.wait() == 1
         assert "FAIL installation: The table push_campaigns refuses" in command.output
 

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 ROLE = "plain_owner"
 
 
-@pytest.fixture(params=["2", "3"], ids=lambda value: f"generation{value}")
+@pytest.fixture(scope="module", params=["2", "3"], ids=lambda value: f"generation{value}")
 def plain(request: pytest.FixtureRequest, databases: Databases) -> Iterator[tuple[Tenants, str]]:
     """A Supabase project whose tables belong to a role without any attribute; installed as that role.
 
-    What is around it (roles, schema auth) the superuser has made. Yields the shop, and the role's URL.
+    What is around it (roles, schema auth) the superuser has made. Yields the shop, and the role's URL. The tests share
+    it: each has rows of its own and takes back what it changes in tables.
     """
     url = databases.create("empty", supabase=True, migrated=False)
     parts = urlsplit(url)
@@ -123,9 +124,10 @@ def test_everybody_else_has_the_same_rights_as_ever(plain: tuple[Tenants, str]) 
 def test_forced_row_security_on_members_is_noticed(plain: tuple[Tenants, str]) -> None:
     """Rows that FORCE ROW LEVEL SECURITY hides from a plain owner look like people without an opt-out: it says so."""
     shop, _ = plain
-    assert shop.value("select passbell.consent_trouble()") is None
-    shop.conn.execute("alter table users enable row level security")
-    assert shop.value("select passbell.consent_trouble()") is None
-    shop.conn.execute("alter table users force row level security")
-    assert "BYPASSRLS" in shop.value("select passbell.consent_trouble()")
-    assert shop.value("select value from passbell.queue_state() where metric = 'consent'") == 1
+    with shop.conn.transaction(force_rollback=True):
+        assert shop.value("select passbell.consent_trouble()") is None
+        shop.conn.execute("alter table users enable row level security")
+        assert shop.value("select passbell.consent_trouble()") is None
+        shop.conn.execute("alter table users force row level security")
+        assert "BYPASSRLS" in shop.value("select passbell.consent_trouble()")
+        assert shop.value("select value from passbell.queue_state() where metric = 'consent'") == 1

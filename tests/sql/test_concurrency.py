@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONG = os.environ.get("PASSBELL_LONG") == "1"
-HUNT_SECONDS = 60.0 if LONG else 4.0
+HUNT_SECONDS = 60.0 if LONG else 2.5
 LEGAL_REFUSALS = {"PB412", "PB422", "PB404", "PB409"}
 BUSY = "55P03"  # a wait for a lock that reached its bound: nothing was changed, and daemons call again
 

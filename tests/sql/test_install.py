@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -18,10 +20,11 @@ from support.dumps import client_program, dump
 from support.shop import Shop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import MakeDatabase
-    from support.databases import Generation, Supabase
+    from support.databases import Databases, Generation, Supabase
     from support.shop import MakeShop
 
 HOST_TABLES = (
@@ -40,36 +43,51 @@ def same(text: str) -> str:
     return re.sub(r"(?m)^engine\t[0-9a-f]{64}$", "engine\t<secret>", text)
 
 
+@pytest.fixture(scope="module")
+def installed(databases: Databases) -> Callable[..., str]:
+    """What the first migrate of a database leaves, as text: taken once of each kind, tests get copies of it."""
+
+    @functools.cache
+    def text(generation: Generation, supabase: Supabase = False) -> str:  # noqa: FBT002
+        url = databases.create(generation, supabase=supabase)
+        found = dump(url)
+        databases.drop(urlsplit(url).path.removeprefix("/"))
+        return found
+
+    return text
+
+
 @pytest.mark.parametrize("supabase", [False, True, "legacy"])
 @pytest.mark.parametrize("generation", ["empty", "1_bare", "1", "2", "3", "4"])
 def test_installing_twice_changes_nothing(
-    database: MakeDatabase, generation: Generation, supabase: Supabase
+    database: MakeDatabase, installed: Callable[..., str], generation: Generation, supabase: Supabase
 ) -> None:
     """On every generation of the host, and on none, with and without Supabase: the second dump equals the first."""
-    url = database(generation, supabase=supabase, migrated=False)
-    first = migrate(url)
-    assert (first.before, first.changed) == (0, True)
-    before = dump(url)
+    url = database(generation, supabase=supabase)
     second = migrate(url)
     assert second.changed is False
-    assert dump(url) == before
+    assert dump(url) == installed(generation, supabase)
     assert check(url).current
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `passbell migrate --print` writes, in a file."""
+    file = tmp_path_factory.mktemp("printed") / "passbell.sql"
+    with file.open("wb") as output:
+        subprocess.run([sys.executable, "-m", "passbell", "migrate", "--print"], stdout=output, check=True)
+    return file
 
 
 @pytest.mark.parametrize("generation", ["empty", "1_bare", "4"])
 def test_psql_installs_the_same_as_the_command(
-    database: MakeDatabase, generation: Generation, tmp_path: Path
+    database: MakeDatabase, installed: Callable[..., str], generation: Generation, printed: Path
 ) -> None:
     """What `passbell migrate --print` writes runs by `psql -1 -f` and leaves the very same schema."""
-    file = tmp_path / "passbell.sql"
-    printed = subprocess.run(
-        [sys.executable, "-m", "passbell", "migrate", "--print"], capture_output=True, check=True
-    )
-    file.write_bytes(printed.stdout)
-    by_hand, by_command = database(generation, migrated=False), database(generation, migrated=False)
+    by_hand = database(generation, migrated=False)
     for _ in range(2):
         done = subprocess.run(
-            [client_program("psql"), "-1", "-X", "-v", "ON_ERROR_STOP=1", "-q", "-f", str(file), by_hand],
+            [client_program("psql"), "-1", "-X", "-v", "ON_ERROR_STOP=1", "-q", "-f", str(printed), by_hand],
             capture_output=True,
             text=True,
             check=False,
@@ -82,9 +100,8 @@ def test_psql_installs_the_same_as_the_command(
             "  from pg_constraint where not convalidated"
         ).fetchall():
             connection.execute(statement)
-    migrate(by_command)
 
-    assert same(dump(by_hand)) == same(dump(by_command))
+    assert same(dump(by_hand)) == same(installed(generation))
     assert check(by_hand).current
 
 
@@ -92,11 +109,13 @@ INDEXES_OF_OURS = ("idx_users_birthday", "notification_logs_campaign", "birthday
 
 
 def test_on_a_large_table_the_index_is_built_beside_the_platforms_writes(
-    database: MakeDatabase, generation: Generation, monkeypatch: pytest.MonkeyPatch
+    database: MakeDatabase,
+    installed: Callable[..., str],
+    generation: Generation,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the very same result; and one that was left half built is built anew."""
-    at_once, beside = database(generation, migrated=False), database(generation, migrated=False)
-    migrate(at_once)
+    beside = database(generation, migrated=False)
     monkeypatch.setattr("passbell.database.migrate.LARGE_BYTES", 0)
     with psycopg.connect(beside, autocommit=True) as connection:
         connection.execute("create index passes_master_external_id_folded on passes_master (external_id)")
@@ -109,7 +128,7 @@ def test_on_a_large_table_the_index_is_built_beside_the_platforms_writes(
         ).fetchone() or (None,)
     assert valid
 
-    assert same(dump(at_once)) == same(dump(beside))
+    assert same(dump(beside)) == same(installed(generation))
     assert migrate(beside).changed is False
 
 
@@ -172,7 +191,8 @@ def test_the_installation_adds_to_the_hosts_tables_and_takes_nothing(
         for table in HOST_TABLES
     }
     before = everything()
-    migrate(url)
+    first = migrate(url)
+    assert (first.before, first.changed) == (0, True)
     after = everything()
     assert before[0] <= after[0]
     assert before[1] == after[1]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-if TYPE_CHECKING:
-    from uuid import UUID
+from support.shop import Shop
 
-    from support.shop import Chunk, Shop
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.databases import Databases
+    from support.shop import Chunk
 
 SIZE = 100
 MEMBERS = 3_000
@@ -129,26 +133,34 @@ def whole(read: Counter[str]) -> dict[str, int]:
     return {name: read[name] for name in large if read[name]}
 
 
-def test_a_test_send_looks_up_its_pass_and_no_other(shop: Shop) -> None:
+BIG = "select id from programs where name = 'Big'"
+
+
+@pytest.fixture(scope="module")
+def crowd(databases: Databases) -> Iterator[Shop]:
+    """Two programs with so many members that looking through them would show; each test has campaigns of its own."""
+    url = databases.create("2")
+    shop = Shop(url, "2")
+    for name in ("Big", "Other"):
+        shop.members(shop.program(name), 10 * MEMBERS)
+    shop.conn.execute("vacuum analyze passes_master")
+    yield shop
+    assert not shop.violations()
+    shop.close()
+    databases.drop(urlsplit(url).path.removeprefix("/"))
+
+
+def test_a_test_send_looks_up_its_pass_and_no_other(crowd: Shop) -> None:
     """However many members the program has: when it is ordered, and when its audience is frozen."""
-    program, _ = crowd(shop)
-    name = shop.value("select external_id from passes_master where program_id = %s limit 1", [program])
-    with Reads(shop) as read:
-        shop.value("select push_test(%s, %s, 'Try')", [program, f" {name.lower()} "])
-        claim = shop.claim()
+    program = crowd.value(BIG)
+    name = crowd.value("select external_id from passes_master where program_id = %s limit 1", [program])
+    with Reads(crowd) as read:
+        crowd.value("select push_test(%s, %s, 'Try')", [program, f" {name.lower()} "])
+        claim = crowd.claim()
     assert claim is not None
     assert (claim["action"], claim["recipients"]) == ("expanded", 1)
     assert 0 < read["passes_master_external_id_folded"] <= 5
     assert not looked_through(read)
-
-
-def crowd(shop: Shop) -> tuple[UUID, UUID]:
-    """Two programs with so many members that looking through them would show."""
-    program, other = shop.program(), shop.program("Other")
-    shop.members(program, 10 * MEMBERS)
-    shop.members(other, 10 * MEMBERS)
-    shop.conn.execute("vacuum analyze passes_master")
-    return program, other
 
 
 def looked_through(read: Counter[str]) -> dict[str, int]:
@@ -157,37 +169,37 @@ def looked_through(read: Counter[str]) -> dict[str, int]:
     return {name: read[name] for name in large if read[name] > MEMBERS / 10}
 
 
-def test_named_members_are_looked_up_one_by_one(shop: Shop) -> None:
+def test_named_members_are_looked_up_one_by_one(crowd: Shop) -> None:
     """An IDS: audience, counted, shown and frozen; by external id, by pass id, and one that no member has."""
-    program, _ = crowd(shop)
-    rows = shop.rows("select id, external_id from passes_master where program_id = %s limit 4", [program])
+    program = crowd.value(BIG)
+    rows = crowd.rows("select id, external_id from passes_master where program_id = %s limit 4", [program])
     target = "IDS:" + ",".join(
         [*(row["external_id"].lower() for row in rows[1:]), str(rows[0]["id"]), "nobody"]
     )
-    shop.conn.execute(
+    crowd.conn.execute(
         "insert into passbell.deliveries (campaign_id, pass_id, attempts, outcome)"
         " select md5('c')::uuid, id, 1, 'sent' from passes_master"
     )
-    with Reads(shop) as read:
-        preview = shop.row("select * from push_preview(%s, %s)", [program, target])
-        samples = shop.rows("select * from passbell.sample_messages(%s, 'Hi', %s)", [program, target])
-        claim = shop.start(shop.campaign(program, "Hi", target_query=target))
+    with Reads(crowd) as read:
+        preview = crowd.row("select * from push_preview(%s, %s)", [program, target])
+        samples = crowd.rows("select * from passbell.sample_messages(%s, 'Hi', %s)", [program, target])
+        claim = crowd.start(crowd.campaign(program, "Hi", target_query=target))
     assert (preview["matched"], len(samples), claim["recipients"]) == (4, 4, 4)
     assert 0 < read["passes_master_external_id_folded"] <= 40
     assert not looked_through(read)
 
 
-def test_a_short_list_is_looked_up_id_by_id(shop: Shop) -> None:
+def test_a_short_list_is_looked_up_id_by_id(crowd: Shop) -> None:
     """A short list is matched by index lookups, also for ids of another program or of none."""
-    program, _ = crowd(shop)
-    with Reads(shop) as read:
-        campaign = shop.value("select passbell.draft_list_campaign(%s, 'Hi')", [program])
-        shop.conn.execute(
+    program = crowd.value(BIG)
+    with Reads(crowd) as read:
+        campaign = crowd.value("select passbell.draft_list_campaign(%s, 'Hi')", [program])
+        crowd.conn.execute(
             "insert into passbell.list_pages (campaign_id, page_no, row_numbers, ids)"
             " select %s, 1, array_agg(n), array_agg('m' || n * 250) from generate_series(1, 300) as n",
             [campaign],
         )
-        listed = shop.row("select * from passbell.submit_list_campaign(%s, 'x')", [campaign])
+        listed = crowd.row("select * from passbell.submit_list_campaign(%s, 'x')", [campaign])
     assert listed["matched"] == listed["targeted"] > 100
     assert listed["reasons"]["other_program"] > 100
     assert listed["reasons"]["unknown_member"] > 10
