@@ -210,7 +210,9 @@ def test_c8_a_table_that_comes_to_refuse_campaigns_is_found_by_check(present: Sh
     """If the platform adds a rule that refuses campaigns, migrate warns, and check fails with the remedy."""
     present.program()
     present.conn.execute("alter table push_campaigns add column sent_at timestamptz")
-    present.conn.execute("alter table push_campaigns add check (status <> 'COMPLETED' or sent_at is not null)")
+    present.conn.execute(
+        "alter table push_campaigns add check (status <> 'COMPLETED' or sent_at is not null)"
+    )
     before = present.rows("select * from push_campaigns")
     (warning,) = migrate(present.url).warnings
     assert "drop constraint push_campaigns_check" in warning
