@@ -12,10 +12,10 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .exchange import Exchange
 from .markdown import ROOT
 from .processes import OWN_SETTINGS, SANDBOX_CREDENTIALS
 
@@ -29,6 +29,10 @@ __all__ = ["RUNNABLE", "Reader", "script"]
 
 RUNNABLE = frozenset({"sh", "sql"})
 COMMANDS = ROOT / "tests" / "docs" / "commands"
+PROGRAMS = {
+    "passbell": ["-m", "passbell"],
+    **{tool.stem: [str(tool)] for tool in COMMANDS.glob("*.py")},
+}
 SECONDS = 100
 URL = re.compile(r"postgresql://[^\s'\"]+")
 PLACEHOLDER = re.compile(r"<[a-z][a-z _]*>")
@@ -69,22 +73,15 @@ class Reader:
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
-        tools = folder / ".tools"
-        tools.mkdir()
+        self._tools = folder / ".tools"
+        self._tools.mkdir()
         for name in ("sql", "systemd", "docs", "tests"):
             (folder / name).symlink_to(ROOT / name)
-        for name, words in {
-            "passbell": ["-m", "passbell"],
-            **{tool.stem: [str(tool)] for tool in COMMANDS.glob("*.py")},
-        }.items():
-            program = tools / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {" ".join(words)} "$@"\n', "utf-8")
-            program.chmod(0o755)
         self._environment = {
             name: value for name, value in os.environ.items() if not OWN_SETTINGS.match(name)
         }
         self._environment |= {
-            "PATH": f"{tools}:{os.environ['PATH']}",
+            "PATH": f"{self._tools}:{os.environ['PATH']}",
             "PASSBELL_LOG_FORMAT": "json",
             "PASSBELL_METRICS_PORT": "0",
             **SANDBOX_CREDENTIALS,
@@ -96,7 +93,11 @@ class Reader:
         file = self.folder / "page.sh"
         file.write_text(text, "utf-8")
         said = self.folder / "said"
-        with said.open("wb") as output:
+        with Exchange() as exchange, said.open("wb") as output:
+            for name, call in PROGRAMS.items():
+                program = self._tools / name
+                program.write_text(exchange.shim(*call), "utf-8")
+                program.chmod(0o755)
             shell = subprocess.Popen(
                 [shutil.which("bash") or "/bin/bash", str(file)],
                 cwd=self.folder,

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import io
 import json
 import os
 import re
@@ -28,7 +29,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +43,9 @@ LOADED: Final = {
     "run": ("passbell.cli.run", "passbell.delivery.daemon", "uvloop"),
     "web": ("passbell.cli.run", "passbell.web.app", "passbell.web.serve"),
     "sandbox": ("passbell.devkit.sandbox.command", "passbell.devkit.sandbox"),
+    "curl": ("httpx",),
 }
-"""What a command loads before it is ready, beside what it needs to be called."""
+"""What a command or a script loads before it is ready, beside what it needs to be called."""
 
 
 def why_not(settings: Mapping[str, str]) -> str:
@@ -92,10 +94,17 @@ class Fork:
 
 
 def fork(
-    program: Sequence[str], arguments: Sequence[str], environment: Mapping[str, str], files: tuple[int, int]
+    program: Sequence[str],
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    files: Sequence[int],
+    folder: str | None = None,
 ) -> Fork:
-    """Start `python PROGRAM ARGUMENT…` with an environment, and files as standard output and standard error."""
-    return _hearth().start(program, arguments, environment, files)
+    """Start `python PROGRAM ARGUMENT…` with an environment, and files as standard output and standard error.
+
+    A third file is its standard input, which is empty otherwise.
+    """
+    return _hearth().start(program, arguments, environment, files, folder or str(Path.cwd()))
 
 
 @functools.cache
@@ -127,10 +136,11 @@ class Hearth:
         program: Sequence[str],
         arguments: Sequence[str],
         environment: Mapping[str, str],
-        files: tuple[int, int],
+        files: Sequence[int],
+        folder: str,
     ) -> Fork:
         """Fork it and return when it has an id."""
-        request = Request(list(program), list(arguments), dict(environment), str(Path.cwd()))
+        request = Request(list(program), list(arguments), dict(environment), folder)
         body = json.dumps(request).encode()
         with self._lock:
             socket.send_fds(self._wire, [len(body).to_bytes(4, "big")], files)
@@ -232,7 +242,7 @@ def tell(wire: socket.socket, pid: int, code: int | None) -> None:
 
 def receive(wire: socket.socket) -> tuple[Request | None, list[int]]:
     """Take the next request; none if the other end is closed."""
-    head, files, _, _ = socket.recv_fds(wire, 4, 2)
+    head, files, _, _ = socket.recv_fds(wire, 4, 3)
     if not head:
         return None, []
     body = b""
@@ -247,7 +257,8 @@ def load(request: Request) -> None:
 
     command = next(iter(request.arguments), "")
     names = [COMMANDS[command][0].partition(":")[0]] if command in COMMANDS else []
-    for name in dict.fromkeys((LOADED["run"][0], *names, *LOADED.get(command, ()))):
+    script = LOADED.get(Path(request.program[0]).stem, ())
+    for name in dict.fromkeys((LOADED["run"][0], *names, *LOADED.get(command, ()), *script)):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     assert threading.active_count() == 1, (
@@ -257,15 +268,28 @@ def load(request: Request) -> None:
 
 def become(request: Request, files: Sequence[int]) -> None:
     """Take the files, the environment and the folder."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor, standard in ((nothing, 0), (files[0], 1), (files[1], 2)):
+    given = files[2] if len(files) > 2 else os.open(os.devnull, os.O_RDWR)
+    for descriptor, standard in ((given, 0), (files[0], 1), (files[1], 2)):
         os.dup2(descriptor, standard)
-    for descriptor in {nothing, *files}:
+    for descriptor in {given, *files}:
         os.close(descriptor)
+    if len(files) > 2:  # a shell or a terminal: may be anything, and the streams know files only
+        sys.stdout = sys.__stdout__ = stream(1, sys.stdout.errors)  # type: ignore[misc,assignment]
+        sys.stderr = sys.__stderr__ = stream(2, sys.stderr.errors, always=True)  # type: ignore[misc,assignment]
     os.environ.clear()
     os.environ.update(request.environment)
     time.tzset()
     os.chdir(request.folder)
+
+
+def stream(descriptor: int, errors: str | None, *, always: bool = False) -> TextIO:
+    """Open a standard stream as Python does: by lines on a terminal."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
+        sys.stdout.encoding,
+        errors,
+        line_buffering=always or os.isatty(descriptor),
+    )
 
 
 def leave(request: Request) -> NoReturn:

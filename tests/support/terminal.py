@@ -9,6 +9,9 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+from . import forks
+from .processes import Command
+
 __all__ = ["Screen", "on_a_terminal"]
 
 
@@ -22,14 +25,25 @@ class Screen(NamedTuple):
 def on_a_terminal(url: str, *arguments: str, answer: str = "", columns: int = 80) -> Screen:
     """Run a command on a pseudo terminal; `answer` is typed when a question stands there."""
     ours, theirs = pty.openpty()
-    environment = {"PASSBELL_DATABASE_URL": url, "COLUMNS": str(columns), "TERM": "xterm", "TZ": "UTC"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "passbell", *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**environment, "PATH": os.environ["PATH"]},
-    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PASSBELL_DATABASE_URL": url,
+        "COLUMNS": str(columns),
+        "TERM": "xterm",
+        "TZ": "UTC",
+    }
+    program = ("-m", "passbell")
+    process: subprocess.Popen[bytes] | forks.Fork
+    if Command.fresh:
+        process = subprocess.Popen(
+            [sys.executable, *program, *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+        )
+    else:
+        process = forks.fork(program, arguments, environment, [theirs] * 3)
     os.close(theirs)
     seen = b""
     while select.select([ours], [], [], 60)[0]:
