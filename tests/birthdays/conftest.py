@@ -48,8 +48,11 @@ class Host:
     def __init__(self, url: str) -> None:
         self.url = url
         self.connection = psycopg.connect(url, autocommit=True, row_factory=namedtuple_row)
+        self._columns: dict[str, dict[str, str]] = {}
 
     def fetch(self, query: str, *values: object) -> list[Any]:
+        if query.lstrip().lower().startswith(("alter", "create", "drop")):
+            self._columns.clear()
         cursor = self.connection.execute(query, values)  # type: ignore[call-overload]
         return cursor.fetchall() if cursor.description else []
 
@@ -65,16 +68,22 @@ class Host:
         )
         self.fetch("select set_config('passbell.now', %s, false)", at)
 
+    def _known(self, table: str) -> dict[str, str]:
+        """The columns of a table and their types, looked up when it is filled first."""
+        if table not in self._columns:
+            self._columns[table] = {
+                name: f"{schema}.{kind}"
+                for name, schema, kind in self.connection.execute(
+                    "select a.attname, n.nspname, t.typname from pg_attribute a join pg_type t on t.oid = a.atttypid"
+                    " join pg_namespace n on n.oid = t.typnamespace where a.attrelid = %s::regclass and a.attnum > 0",
+                    (f"public.{table}",),
+                )
+            }
+        return self._columns[table]
+
     def insert(self, table: str, **values: object) -> UUID:
         """Insert a row of the columns that the table has; text becomes an enum where the host wants one."""
-        known = {
-            name: f"{schema}.{kind}"
-            for name, schema, kind in self.connection.execute(
-                "select a.attname, n.nspname, t.typname from pg_attribute a join pg_type t on t.oid = a.atttypid"
-                " join pg_namespace n on n.oid = t.typnamespace where a.attrelid = %s::regclass and a.attnum > 0",
-                (f"public.{table}",),
-            )
-        }
+        known = self._known(table)
         names = [name for name in values if name in known]
         statement = sql.SQL("insert into public.{} ({}) values ({}) returning {}").format(
             sql.Identifier(table),

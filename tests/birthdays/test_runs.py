@@ -224,13 +224,17 @@ def test_kills_at_any_point_lose_nothing_and_repeat_nothing(host: Host) -> None:
     program = host.program()
     members = host.members(program, BIRTHDAY, 150)
     minute, kills = 0, 0
-    while not host.value(
-        "select coalesce(bool_and(completed_at is not null), false) from passbell.birthday_runs"
-    ):
-        minute += 2
-        host.clock(f"2026-05-05 {12 + minute // 60}:{minute % 60:02}:00+00")
-        workers = [uuid4(), uuid4()]
-        with host.another() as one, host.another() as two:
+    # Each new daemon is a new worker; to open a session for each would be most of what the test costs.
+    with host.another() as one, host.another() as two:
+        while not host.value(
+            "select coalesce(bool_and(completed_at is not null), false) from passbell.birthday_runs"
+        ):
+            minute += 2
+            now = f"2026-05-05 {12 + minute // 60}:{minute % 60:02}:00+00"
+            host.clock(now)
+            workers = [uuid4(), uuid4()]
+            for session in (one, two):
+                session.execute("select set_config('passbell.now', %s, false)", [now])
             for _ in range(dice.randint(1, 6)):
                 side = dice.randrange(2)
                 connection = (one, two)[side]
@@ -259,8 +263,8 @@ def test_kills_at_any_point_lose_nothing_and_repeat_nothing(host: Host) -> None:
                         "select passbell.finish_birthday_run(%s, %s, %s)",
                         (run.program_id, run.local_date, workers[side]),
                     )
-        host.send_all()
-        assert host.violations() == []
+            host.send_all()
+            assert host.violations() == []
     host.send_all()
     assert kills > 10
     assert sorted(log.pass_id for log in host.logs()) == sorted(members)

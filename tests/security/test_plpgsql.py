@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from passbell.database.migrate import migrate
 from passbell.devkit.binaries import debian_binaries
@@ -74,24 +76,33 @@ MEANT = (
 )
 
 
-@pytest.fixture(scope="module", params=["1", "2", "3"])
-def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
-    """A migrated database on a server that has the extension."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server that has the extension."""
     for folder in debian_binaries():
-        with EmbeddedPostgres(durable=False, bin_directory=folder) as server:
-            shop = Shop(server.url(), request.param)
-            try:
-                if not shop.rows("select name from pg_available_extensions where name = 'plpgsql_check'"):
+        with EmbeddedPostgres(durable=False, bin_directory=folder) as found:
+            with psycopg.connect(found.url()) as conn:
+                known = "select from pg_available_extensions where name = 'plpgsql_check'"
+                if conn.execute(known).fetchone() is None:
                     continue
-                generation: Generation = request.param
-                load_host(server.url(), generation)
-                migrate(server.url())
-                shop.conn.execute("create extension plpgsql_check")
-                yield shop
-                return
-            finally:
-                shop.close()
+            yield found
+            return
     pytest.skip("no PostgreSQL of Debian's here with the extension plpgsql_check")
+
+
+@pytest.fixture(params=["1", "2", "3"])
+def shop(request: pytest.FixtureRequest, server: EmbeddedPostgres) -> Iterator[Shop]:
+    """A migrated database with the extension."""
+    generation: Generation = request.param
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute(sql.SQL("create database {}").format(sql.Identifier(f"generation_{generation}")))
+    url = server.url(f"generation_{generation}")
+    load_host(url, generation)
+    migrate(url)
+    shop = Shop(url, generation)
+    shop.conn.execute("create extension plpgsql_check")
+    yield shop
+    shop.close()
 
 
 def test_plpgsql_check_finds_nothing(shop: Shop) -> None:
