@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from conftest import MakeDatabase, Report
 
-SECONDS = 60.0 if LONG else 6.0
+SECONDS = 60.0 if LONG else 4.0
 PEOPLE = 16
 WORKERS = 4
 DOCUMENTED = {"PB400", "PB403", "PB404", "PB409", "PB412", "PB422"}

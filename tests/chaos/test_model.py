@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .conftest import Report
 
 LONG = os.environ.get("PASSBELL_LONG") == "1"
-EXAMPLES = int(os.environ.get("PASSBELL_EXAMPLES", "1500" if LONG else "60"))
+EXAMPLES = int(os.environ.get("PASSBELL_EXAMPLES", "1500" if LONG else "36"))
 
 NO_GUARD = "alter table birthday_logs drop constraint birthday_logs_pass_id_year_key"
 MUTANTS = {

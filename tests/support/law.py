@@ -18,7 +18,7 @@ __all__ = ["Law"]
 class Law:
     """`with Law(url) as law: …` fails at its end if one look found a campaign that breaks the law."""
 
-    def __init__(self, url: str, pause: float = 0.03) -> None:
+    def __init__(self, url: str, pause: float = 0.1) -> None:
         self._url = url
         self._pause = pause
         self._over = threading.Event()

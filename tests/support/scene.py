@@ -129,7 +129,7 @@ class Scene(Shop):
             now = int(self.remote.overview()["pushes"])
             if now != pushes:
                 pushes, since = now, time.monotonic()
-            time.sleep(0.02)
+            time.sleep(0.05)
         return pushes
 
     # ── the proof ───────────────────────────────────────────────

@@ -17,7 +17,7 @@ T = TypeVar("T")
 DEADLINE = 30.0
 """Seconds after which a condition that still does not hold fails the test. It costs nothing when it holds."""
 
-PAUSE, LATER, SOON = 0.01, 0.03, 1.0
+PAUSE, LATER, SOON = 0.01, 0.05, 1.0
 """Seconds between looks, and between those of a wait that is longer than `SOON`: most looks ask a database."""
 
 

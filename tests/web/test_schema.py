@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.scene import LONG
 from support.web import KEY
 
 request_library = pytest.importorskip("requests", reason="schemathesis is not installed")
@@ -17,7 +18,8 @@ from hypothesis import strategies as st  # noqa: E402
 if TYPE_CHECKING:
     from support.web import Api, Club, Web
 
-EXAMPLES = 12
+EXAMPLES = 12 if LONG else 6
+"""Per call and kind of data."""
 
 
 @pytest.mark.slow
