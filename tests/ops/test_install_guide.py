@@ -32,9 +32,12 @@ PROGRAMS: Final = {
     "sudoedit": 'cp "$GUIDE/secrets/$(basename "$1")" "$1.new" && cat "$1.new" >"$1" && rm "$1.new"',
     "systemctl": 'echo "$@" >>"$GUIDE/systemctl"; test "$1" != status || echo active',
     "journalctl": "echo '{}'",
-    # An environment that sees what is installed here, so that pip loads nothing.
-    "python3": f'{sys.executable} "$@" || exit\n'
-    f'test "$2" != venv || echo {SITE} >"$(echo "$3"/lib/python*/site-packages)/here.pth"',
+    # An environment that sees what is installed here, pip as well: pip loads nothing, and is not installed anew.
+    "python3": f"""{sys.executable} "$@" --without-pip || exit
+test "$1 $2" = "-m venv" || exit
+echo {SITE} >"$(echo "$3"/lib/python*/site-packages)/here.pth"
+printf '#!/bin/sh\\nexec "%s/bin/python" -m pip "$@"\\n' "$3" >"$3/bin/pip"
+chmod +x "$3/bin/pip\"""",
 }
 
 
@@ -80,6 +83,8 @@ class Guide:
             # What stands for the index: nothing is loaded.
             "PIP_NO_INDEX": "1",
             "PIP_NO_BUILD_ISOLATION": "0",
+            # Not compiled (0 says so): what is started compiles what it loads.
+            "PIP_NO_COMPILE": "0",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
         done = subprocess.run(

@@ -4,8 +4,10 @@
     image.build()
     image.command("migrate", environment=…)      what `docker run --read-only --tmpfs /tmp passbell migrate` starts
 
-In place of the base image stand this machine's /usr and Python, read-only. Everything else is as the Dockerfile says:
-what it copies, working directories, environment, accounts, the entry point.
+In place of the base image stand this machine's /usr and Python, read-only, and in place of the package index what is
+installed here (`wheels`), where that is all that is needed and in the versions of the lock. The long form takes the
+index. Everything else is as the Dockerfile says: what it copies, working directories, environment, accounts, the entry
+point.
 As a script it is the inside: `python image.py ROOT OPTIONS PROGRAM ARGUMENT…` enters the root and becomes the program.
 """
 
@@ -43,7 +45,7 @@ OF_ENVIRONMENT: Final = re.compile(
 PLAIN_PIP: Final = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_ROOT_USER_ACTION": "ignore",
-    "PIP_NO_COMPILE": "1",
+    "PIP_NO_COMPILE": "0",  # pip sets the option that `--no-compile` clears
 }
 SERVED: Final = (
     "uvloop, passbell.__main__, passbell.cli.migrate, passbell.cli.run, passbell.delivery.daemon,"
@@ -76,6 +78,7 @@ class Image:
         self.default: list[str] = []
         self.health: list[str] = []
         self.steps: list[str] = []
+        self._index: dict[str, str] = {}
 
     def build(self) -> None:
         """Run every instruction."""
@@ -127,6 +130,8 @@ class Image:
         (self.root / "etc/hosts").write_text("127.0.0.1 localhost db sandbox\n", "utf-8")
         (self.root / "tmp").mkdir(mode=0o1777)
         (self.root / "root").mkdir()
+        if name != "final" and os.environ.get("PASSBELL_LONG") != "1" and locked_wheels(self.root / "wheels"):
+            self._index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
         python = self.root / "python/bin/python"  # as the official images have it
         python.parent.mkdir(parents=True)
         python.symlink_to(Path(sys.base_prefix) / "bin" / "python3")
@@ -158,7 +163,11 @@ class Image:
         command, environment = self.command("/bin/sh", "-c", value, writable=True, raw=True)
         reach = {name: text for name, text in os.environ.items() if OF_ENVIRONMENT.match(name)}
         done = subprocess.run(
-            command, env=reach | PLAIN_PIP | environment, capture_output=True, text=True, check=False
+            command,
+            env=reach | self._index | PLAIN_PIP | environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise AssertionError(f"RUN {value}\n{done.stdout[-3_000:]}{done.stderr[-3_000:]}")
@@ -185,6 +194,24 @@ class Image:
 
     def _stopsignal(self, value: str) -> None:
         """`docker stop` sends it."""
+
+
+def locked_wheels(folder: Path) -> bool:
+    """Write what the image needs as wheels, unless it is not all installed here, or not as the lock says."""
+    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - every program in the image begins here
+
+    from support import wheels  # noqa: PLC0415
+
+    try:
+        found = wheels.needed("web")
+    except PackageNotFoundError:
+        return False
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    versions = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", lock, re.MULTILINE))
+    if any(versions.get(wheels.name(one), one.version) != one.version for one in found):
+        return False
+    wheels.pack(found, folder)
+    return True
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
