@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
+from contextlib import chdir
 from dataclasses import replace
 from datetime import date, timedelta
 from html.parser import HTMLParser
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -20,7 +18,7 @@ from passbell.devkit.year.life import Life
 from passbell.devkit.year.page import page
 from passbell.devkit.year.plot import LINES, WIDTH, Ink, drawn
 from passbell.devkit.year.tally import Brought, Week, Year
-from support.processes import OWN_SETTINGS
+from support.processes import Command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,17 +38,17 @@ YEAR = Year(
 )
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not OWN_SETTINGS.match(name)}
-    return subprocess.run(
-        [sys.executable, "-m", "passbell", "demo", *arguments],
-        cwd=folder,
-        env=clean | {"TMPDIR": str(folder)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(folder: Path, *arguments: str) -> Done:
+    """Run `passbell demo` in `folder`, which also takes its temporary files."""
+    with chdir(folder), Command("demo", *arguments, settings={"TMPDIR": str(folder)}) as process:
+        code = process.wait(200)
+        return Done(code, process.output, process.log)
 
 
 class Parts(HTMLParser):
