@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from passbell.devkit.binaries import server_account
+from support import forks
 from support.kin import alive, family
-from support.processes import OWN_SETTINGS
+from support.processes import OWN_SETTINGS, Command
 from support.scene import LONG
 from support.wait import wait_until
 
@@ -39,25 +40,33 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running(
+    folder: Path, *arguments: str, fresh: bool = True
+) -> Iterator[subprocess.Popen[bytes] | forks.Fork]:
     """A passbell command in `folder`, which also takes its temporary files; its output goes to `folder`/out."""
     clean = {name: value for name, value in os.environ.items() if not OWN_SETTINGS.match(name)}
-    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "passbell", *arguments],
-            cwd=folder,
-            env=clean | {"TMPDIR": str(folder), "PASSBELL_RATE_PER_SECOND": "nonsense"},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            text=True,
-            start_new_session=True,
-        )
+    environment = clean | {"TMPDIR": str(folder), "PASSBELL_RATE_PER_SECOND": "nonsense"}
+    program = ("-m", "passbell")
+    process: subprocess.Popen[bytes] | forks.Fork
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        if fresh or Command.fresh:
+            process = subprocess.Popen(
+                [sys.executable, *program, *arguments],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        else:
+            files = (out.fileno(), err.fileno())
+            process = forks.fork(program, arguments, environment, files, str(folder))
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.kill()
+            process.send_signal(signal.SIGKILL)
             process.wait()
 
 
@@ -119,7 +128,7 @@ def test_d10_an_interrupted_demo_leaves_nothing_behind(
     folder: Path, moment: str, number: signal.Signals, code: int
 ) -> None:
     """After Ctrl-C, a hang-up or kill -9 the demo leaves no process and no directory."""
-    with running(folder, *SHORT) as demo:
+    with running(folder, *SHORT, fresh=False) as demo:
         wait_until(lambda: moment in said(folder) or demo.poll() is not None, moment, 60)
         assert demo.poll() is None, said(folder)
         children = family(demo.pid)

@@ -43,6 +43,7 @@ LOADED: Final = {
     "run": ("passbell.cli.run", "passbell.delivery.daemon", "uvloop"),
     "web": ("passbell.cli.run", "passbell.web.app", "passbell.web.serve"),
     "sandbox": ("passbell.devkit.sandbox.command", "passbell.devkit.sandbox"),
+    "demo": ("passbell.devkit.demo.show",),
     "curl": ("httpx",),
 }
 """What a command or a script loads before it is ready, beside what it needs to be called."""
