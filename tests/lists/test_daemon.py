@@ -135,30 +135,33 @@ def test_killed_while_downloading(shop: Shop, host: FileHost) -> None:
     assert buzzed(shop, campaign) == 50
 
 
-@pytest.mark.parametrize(
-    ("name", "body", "kind", "words"),
-    [
-        ("missing.csv", None, "text/csv", "404"),
-        ("login.csv", b"<!doctype html><html><body>Sign in</body></html>", "text/html", "web page"),
-        ("empty.csv", b"", "text/csv", "empty"),
-        ("header.csv", b"member_id\n", "text/csv", "no member id in it"),
-        ("other.csv", b"colour,size\nred,7\n", "text/csv", "member_id"),
-        ("list.csv", b"PK\x03\x04\x14\x00\x00\x00\x08\x00" + b"\0" * 60, "application/zip", "compressed"),
-    ],
-    ids=["missing", "login page", "nothing", "header alone", "foreign table", "zip"],
-)
-def test_what_is_no_list_fails_with_a_sentence(
-    shop: Shop, host: FileHost, *, name: str, body: bytes | None, kind: str, words: str
-) -> None:
-    """A missing file, a login page, an empty file, a zip: the campaign fails with a sentence."""
+NO_LISTS: dict[str, tuple[bytes | None, str, str]] = {
+    "missing.csv": (None, "text/csv", "404"),
+    "login.csv": (b"<!doctype html><html><body>Sign in</body></html>", "text/html", "web page"),
+    "empty.csv": (b"", "text/csv", "empty"),
+    "header.csv": (b"member_id\n", "text/csv", "no member id in it"),
+    "other.csv": (b"colour,size\nred,7\n", "text/csv", "member_id"),
+    "list.csv": (b"PK\x03\x04\x14\x00\x00\x00\x08\x00" + b"\0" * 60, "application/zip", "compressed"),
+}
+"""Files by name: what is in them, how the host calls it, and a word of the sentence that people read."""
+
+
+def test_what_is_no_list_fails_with_a_sentence(shop: Shop, host: FileHost) -> None:
+    """A missing file, a login page, an empty file, a zip: each campaign fails with a sentence."""
     program = shop.program()
     shop.members(program, 3)
-    if body is not None:
-        host.files[name], host.types[name] = body, kind
-    campaign = shop.campaign(program, csv_upload_url=host.link(name))
+    for name, (body, kind, _) in NO_LISTS.items():
+        if body is not None:
+            host.files[name], host.types[name] = body, kind
+    campaigns = {
+        name: shop.campaign(program, message_text=name, csv_upload_url=host.link(name)) for name in NO_LISTS
+    }
     with daemon(shop):
-        assert ended(shop, campaign) == "FAILED"
-    assert words in shop.order(campaign)["status_detail"]
+        assert {name: ended(shop, campaign) for name, campaign in campaigns.items()} == dict.fromkeys(
+            NO_LISTS, "FAILED"
+        )
+    for name, campaign in campaigns.items():
+        assert NO_LISTS[name][2] in shop.order(campaign)["status_detail"], name
     assert shop.value("select count(*) from passbell.deliveries") == 0
 
 
