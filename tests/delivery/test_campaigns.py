@@ -37,9 +37,9 @@ def test_a_row_by_psql_buzzes_every_reachable_member_once(
 ) -> None:
     """Members, coupons and tickets: exactly once, the right text; no other phone; nothing else in a record changes."""
     scene = make_scene(generation)
-    programs = scene.populate(300)
+    programs = scene.populate(180)
     text = "Doors open at 9 👋"
-    with scene.daemon() as daemon:
+    with scene.daemon(CHUNK_SIZE=50) as daemon:
         before = stored(scene)
         for name, program in programs.items():
             wanted = expected(scene.conn, generation, program)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SIGNED = Credentials("sandbox-key", "sandbox-secret")
 PROTOCOLS = {"member": "MEMBERSHIP", "coupon": "COUPON", "ticket": "EVENT_TICKET"}
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-EACH = 120  # more than one list request
+EACH = 105  # more than one list request
 
 
 def recipients(*, by_id: bool) -> list[Recipient]:
