@@ -263,7 +263,7 @@ ALL_RELATIONS = """
 def test_our_own_roles_and_tables(database: MakeDatabase, role: str) -> None:
     """passbell_daemon and passbell_web have no rights on tables but those that are listed."""
     shop = Shop(database("3", supabase=True), "3")
-    with role_url(shop.url, role):
+    with role_url(shop.url, role, whole=True):
         wrong = [
             (relation["name"], operation)
             for relation in shop.rows(ALL_RELATIONS)
@@ -286,7 +286,7 @@ def test_a_roles_list_is_what_its_program_calls(database: MakeDatabase, role: st
     """What 99_grants.sql lets a role of ours call is what the program behind it calls, no less and no more."""
     shop = Shop(database("2"), "2")
     known = {function["name"] for function in shop.rows(FUNCTIONS)}
-    with role_url(shop.url, role):
+    with role_url(shop.url, role, whole=True):
         if role == "passbell_daemon":
             assert callable_by(shop, role) == (calls_in("database", "delivery", "ops") - BY_HAND) & known
             assert callable_by(shop, role, "public") == set()
