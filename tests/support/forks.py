@@ -149,7 +149,6 @@ class Hearth:
             while not self._started:
                 self.listen(None)
             pid = self._started.pop()
-            self.ended.pop(pid, None)  # an id is used again some day
         return Fork(self, pid, [*program, *arguments])
 
     def listen(self, seconds: float | None) -> None:
@@ -165,6 +164,8 @@ class Hearth:
             for line in lines:
                 pid, code = json.loads(line)
                 if code is None:
+                    # An id is used again some day. In this order: the new one's end may be among the lines.
+                    self.ended.pop(pid, None)
                     self._started.append(pid)
                 else:
                     self.ended[pid] = code
@@ -248,7 +249,10 @@ def receive(wire: socket.socket) -> tuple[Request | None, list[int]]:
         return None, []
     body = b""
     while len(body) < int.from_bytes(head, "big"):
-        body += wire.recv(65_536)
+        more = wire.recv(65_536)
+        if not more:  # the tests ended in the middle of a request
+            return None, []
+        body += more
     return Request(*json.loads(body)), files
 
 
