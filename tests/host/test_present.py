@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -247,13 +249,14 @@ def test_c9_dates_in_another_style(shop: Shop) -> None:
     campaign = shop.campaign(club)
     name = shop.value("select quote_ident(current_database())")
     shop.conn.execute(f"alter database {name} set datestyle = 'SQL, DMY'")
-    for arguments in (
-        ("status", str(campaign), "--json"),
-        ("birthdays", "--dry-run", "--on", "2026-05-13", "--json"),
-    ):
-        with Command(*arguments, settings={"PASSBELL_DATABASE_URL": shop.url}) as command:
-            assert command.wait() == 0, command.output
-            assert "2026" in command.output or "1990-05-13" in command.output
+    settings = {"PASSBELL_DATABASE_URL": shop.url}
+    with Command("status", str(campaign), "--json", settings=settings) as command:
+        assert command.wait() == 0, command.output
+        ordered = datetime.fromisoformat(json.loads(command.output)["created_at"])
+    assert ordered == shop.order(campaign)["created_at"]
+    with Command("birthdays", "--dry-run", "--on", "2026-05-13", "--json", settings=settings) as command:
+        assert command.wait() == 0, command.output
+        assert "1990-05-13" in command.output, command.output
 
 
 def test_c5_check_says_where_points_tiers_and_activity_come_from(shop: Shop) -> None:

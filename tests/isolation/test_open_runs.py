@@ -37,7 +37,9 @@ def test_automations(shop: Shop) -> None:
     """The same with automations: those of the program in the transaction are passed over."""
     programs = [shop.program(), shop.program("Other")]
     made = {
-        program: [automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN", send_at="00:00") for _ in range(3)]
+        program: [
+            automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN", send_at="00:00") for _ in range(3)
+        ]
         for program in programs
     }
     guilty, other = sorted(programs, key=lambda program: min(made[program]))

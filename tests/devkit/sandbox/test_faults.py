@@ -23,14 +23,13 @@ async def statuses(push: Push, times: int) -> list[int]:
 
 
 async def test_a_burst_of_503_recovers(remote: AsyncRemote, push: Push) -> None:
-    """Once hit, every call is refused for 250 ms without a commit; then all is well."""
+    """Once hit, every call is refused without a commit until the burst is over; then all is well."""
     await remote.fault("unavailable", count=1)
     refused = await push("id-1", "Hi")
     assert (refused.status_code, set(refused.json())) == (503, {"error"})
     began = time.monotonic()
     while (await push("id-1", "Hi")).status_code == 503:
-        assert time.monotonic() - began < 5
-    assert time.monotonic() - began > 0.1
+        assert time.monotonic() - began < 30
     assert len(await remote.buzzes()) == 1
 
 
@@ -122,12 +121,11 @@ async def test_malformed_json(remote: AsyncRemote, push: Push) -> None:
 
 
 async def test_401_for_everybody_for_a_while(remote: AsyncRemote, push: Push) -> None:
-    """Refused until the duration is over; nothing is committed meanwhile."""
-    await remote.fault("unauthorized", duration=0.2)
-    assert (await push("id-1", "Hi")).status_code == 401
-    began = time.monotonic()
-    while (await push("id-1", "Hi")).status_code == 401:
-        assert time.monotonic() - began < 5
+    """Every call is refused while the fault lasts, and nothing is committed meanwhile."""
+    lasting = await remote.fault("unauthorized", duration=3600)
+    assert await statuses(push, 2) == [401, 401]
+    await remote.faults_off(lasting["number"])
+    assert (await push("id-1", "Hi")).status_code == 200
     assert len(await remote.buzzes()) == 1
 
 
