@@ -37,9 +37,7 @@ def test_automations(shop: Shop) -> None:
     """The same with automations: those of the program in the transaction are passed over."""
     programs = [shop.program(), shop.program("Other")]
     made = {
-        program: [
-            automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN", send_at="00:00") for _ in range(3)
-        ]
+        program: [automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN") for _ in range(3)]
         for program in programs
     }
     guilty, other = sorted(programs, key=lambda program: min(made[program]))
@@ -56,7 +54,7 @@ def test_the_first_runs_of_a_program_wait_for_each_other_in_one_order(shop: Shop
     program = shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
     today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
     member = shop.member(program, user={"birth_date": today})
-    automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN", send_at="00:00")
+    automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN")
     gifted: list[int] = []
 
     def give() -> None:

@@ -14,8 +14,8 @@ __all__ = ["automation", "run", "visit"]
 
 
 def automation(shop: Shop, program: UUID, occasion: str, **columns: Any) -> UUID:
-    """An automation that is on, and holds no member back."""
-    columns = {"message_text": "Hi", "is_on": True, "holdout_percent": 0, **columns}
+    """An automation that is on, due at any hour of the day, and holds no member back."""
+    columns = {"message_text": "Hi", "is_on": True, "send_at": "00:00", "holdout_percent": 0, **columns}
     made: UUID = shop._insert("push_automations", {"program_id": program, "occasion": occasion, **columns})
     return made
 
