@@ -60,6 +60,9 @@ def paused(house: House, count: int) -> tuple[UUID, list[UUID], list[dict[str, A
     for campaign in campaigns:
         scene.until(campaign, "PROCESSING")
         scene.verb("pause", campaign)
+    scene.rows(
+        "select from passbell.turns where program_id = %s for update", [program]
+    )  # after claims under way
     in_hand = "select from passbell.chunks where program_id = %s and lease_until is not null"
     wait_until(lambda: not scene.rows(in_hand, [program]), "all is handed back")
     passes = scene.rows(
@@ -86,8 +89,6 @@ def test_a6_two_members_of_two_campaigns_are_erased_crosswise(house: House) -> N
             lambda name=passes[second]["external_id"]: erased(two, name),
         )
         assert answers == [None, None]
-    one.close()
-    two.close()
     for campaign in campaigns:
         scene.verb("resume", campaign)
         scene.conn.execute("update push_campaigns set rate_per_second = null where id = %s", [campaign])
@@ -106,8 +107,6 @@ def test_a6_one_member_is_erased_by_two_names_at_once(house: House) -> None:
         lambda: erased(one, f"  {passes[-1]['external_id'].upper()} "),
         lambda: erased(two, str(passes[-1]["id"])),
     )
-    one.close()
-    two.close()
     assert all(not isinstance(answer, psycopg.Error) or answer.sqlstate == "PB404" for answer in answers)
     assert passes[-1]["id"] not in scene.waiting(campaign)
     scene.verb("resume", campaign)

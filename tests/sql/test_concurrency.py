@@ -41,8 +41,6 @@ def test_the_last_two_chunks_finished_together_complete_once(shop: Shop) -> None
         assert [answer[0] for answer in answers] == [0, 0], answers
         order = shop.order(campaign)
         assert (order["status"], order["sent_count"], len(shop.logs(campaign))) == ("COMPLETED", 2, 1)
-    one.close()
-    two.close()
 
 
 def test_a_finish_that_waits_for_another_still_completes(shop: Shop) -> None:
@@ -64,8 +62,6 @@ def test_a_finish_that_waits_for_another_still_completes(shop: Shop) -> None:
             )
         assert waiting.result(timeout=10) == (0, "COMPLETED")
     assert len(shop.logs(campaign)) == 1
-    one.close()
-    two.close()
 
 
 def test_an_order_is_claimed_once_however_many_daemons_there_are(shop: Shop) -> None:
@@ -83,8 +79,6 @@ def test_an_order_is_claimed_once_however_many_daemons_there_are(shop: Shop) -> 
 
     found = together(*(lambda daemon=daemon: claim_all(daemon) for daemon in daemons))
     assert sorted(one for each in found for one in each) == sorted(campaigns)
-    for daemon in daemons:
-        daemon.close()
 
 
 def test_a_cancel_at_the_same_moment_as_anything_else_adds_up(shop: Shop) -> None:
@@ -122,8 +116,6 @@ def test_a_cancel_at_the_same_moment_as_anything_else_adds_up(shop: Shop) -> Non
             assert order["status"] == "CANCELLED"
             assert order["sent_count"] + order["skipped_count"] == 6
             assert len(shop.logs(campaign)) == 1
-    one.close()
-    two.close()
 
 
 def test_a_cancel_at_the_moment_of_the_claim_never_leaves_a_started_rest(shop: Shop) -> None:
@@ -136,8 +128,6 @@ def test_a_cancel_at_the_moment_of_the_claim_never_leaves_a_started_rest(shop: S
         together(one.claim, lambda: two.verb("cancel", campaign))  # noqa: B023
         assert shop.status(campaign) == "CANCELLED"
         assert shop.waiting(campaign) == set()
-    one.close()
-    two.close()
 
 
 class Hunter(threading.Thread):

@@ -58,8 +58,6 @@ def test_several_at_once_in_one_chunk(shop: Shop) -> None:
         assert whose == {f"P{n}": f"Name{n} {turn}" for n in range(8) if f"P{n}" not in names}
         shop.finish(chunk)
         assert shop.status(campaign) == "COMPLETED"
-    for one in sessions:
-        one.close()
 
 
 def test_beside_a_claim_that_skips_somebody(shop: Shop) -> None:
@@ -85,8 +83,6 @@ def test_beside_a_claim_that_skips_somebody(shop: Shop) -> None:
         one.finish(chunk)
         assert shop.status(campaign) == "COMPLETED"
         assert shop.violations() == []
-    one.close()
-    two.close()
 
 
 def test_beside_reports_cancels_and_retries(shop: Shop) -> None:
@@ -116,8 +112,6 @@ def test_beside_reports_cancels_and_retries(shop: Shop) -> None:
             shop.verb("cancel", campaign)
         shop.conn.execute("update passbell.chunks set lease_until = now() where lease_until is not null")
         shop.conn.execute("select passbell.drain_cancelled()")
-    one.close()
-    two.close()
 
 
 def test_a_late_report_brings_nobody_back(shop: Shop) -> None:
@@ -155,8 +149,6 @@ def test_a_campaign_that_somebody_holds_is_not_waited_for_without_end(shop: Shop
         one.conn.execute("select from push_campaigns where id = %s for key share", [second])
         forget(two, "P0")
     assert len(shop.ledger(first)) == len(shop.waiting(second)) == 1
-    one.close()
-    two.close()
 
 
 def test_without_the_table_of_birthdays(shop: Shop) -> None:

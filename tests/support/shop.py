@@ -44,10 +44,12 @@ class Shop:
         self.worker = uuid4()
         self._numbers = itertools.count(1)
         self.conn = psycopg.connect(url, autocommit=True)
+        self.twins: list[Shop] = []
 
     def close(self) -> None:
-        """Close the connection."""
-        self.conn.close()
+        """Close the connection, and those of its twins."""
+        for shop in (self, *self.twins):
+            shop.conn.close()
 
     def rows(self, query: Any, parameters: Any = ()) -> list[Row]:
         """All rows of a query as dicts."""

@@ -32,5 +32,7 @@ def together(*actions: Callable[[], Any]) -> list[Any]:
 
 
 def twins(shop: Shop, count: int = 2) -> list[Shop]:
-    """Further connections to the same shop, each with a worker of its own."""
-    return [Shop(shop.url, shop.generation) for _ in range(count)]
+    """Further connections to the same shop, each with a worker of its own; they are closed with it."""
+    made = [Shop(shop.url, shop.generation) for _ in range(count)]
+    shop.twins += made
+    return made
