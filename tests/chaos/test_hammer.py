@@ -36,7 +36,7 @@ class Ground:
     def __init__(self, url: str) -> None:
         self.shop = Shop(url, "2")
         self.programs = [self.shop.program(f"P{n}", birthday_bot_enabled=True) for n in range(3)]
-        today = self.shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+        today = self.shop.born_today()
         for program in self.programs:
             for number in range(25):
                 self.shop.member(program, user={"birth_date": today} if number % 5 == 0 else None, points=3)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FIRST = "select process_membership_transaction(%s, 'MEMBER_EARN', 5)"
 TWIN = "select process_membership_transaction_atomic(%s, 'MEMBER_EARN', 5)"
-BIRTHDAY = "(now() at time zone 'America/New_York')::date - interval '30 years'"
+BIRTHDAY = "(now() at time zone 'America/New_York')::date - interval '28 years'"
 
 
 @pytest.fixture

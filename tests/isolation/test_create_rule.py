@@ -76,7 +76,7 @@ def test_a_draft_of_the_page(shop: Shop) -> None:
 
 def test_birthdays(shop: Shop) -> None:
     """The other program's gifts and greetings go out; the run of the program names the rule."""
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     programs = [
         shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
         for _ in range(2)
@@ -113,7 +113,7 @@ def test_an_audit_table_that_is_split_by_hand(shop: Shop, how: str) -> None:
 
 def test_gifts(shop: Shop) -> None:
     """A rule on birthday_logs for one program: members of others have their points once, its own none."""
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     programs = [
         shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
         for _ in range(2)

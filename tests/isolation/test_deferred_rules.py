@@ -92,7 +92,7 @@ def test_one_row_of_an_import(shop: Shop) -> None:
 def birthday(shop: Shop, count: int) -> tuple[UUID, list[UUID]]:
     """A program, and members whose birthday is today."""
     program = shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     return program, [shop.member(program, user={"birth_date": today}) for _ in range(count)]
 
 

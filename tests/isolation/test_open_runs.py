@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("known", [True, False], ids=["known to the bot", "seen for the first time"])
 def test_birthdays(shop: Shop, *, known: bool) -> None:
     """While a person's psql holds one program's gifts uncommitted, another program's run is claimed."""
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     programs = sorted(
         shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
         for _ in range(2)
@@ -52,7 +52,7 @@ def test_automations(shop: Shop) -> None:
 def test_the_first_runs_of_a_program_wait_for_each_other_in_one_order(shop: Shop) -> None:
     """Birthdays are given beside an automation's first message of the program: one waits, and no deadlock ends it."""
     program = shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     member = shop.member(program, user={"birth_date": today})
     automation(shop, program, "EVERY:MON,TUE,WED,THU,FRI,SAT,SUN")
     gifted: list[int] = []

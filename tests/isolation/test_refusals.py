@@ -231,7 +231,7 @@ def test_a11_a_clock_that_was_set_back_moves_every_lease(shop: Shop) -> None:
 def test_many_locked_members_cost_seconds(shop: Shop) -> None:
     """Forty members in an open transaction delay a birthday run by three seconds; all others get their gifts."""
     program = shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     members = [shop.member(program, user={"birth_date": today}) for _ in range(45)]
     with psycopg.connect(shop.url) as other:
         other.execute("select from passes_master where id = any (%s) for update", [members[:40]])

@@ -21,7 +21,7 @@ def test_the_daemon_does_its_whole_work_under_it(daemon_url: tuple[Shop, str]) -
     shop, url = daemon_url
     program = shop.program(birthday_bot_enabled=True, birthday_reward_points=50, birthday_send_at="00:00")
     shop.members(program, 120)
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     gifted = shop.member(program, user={"birth_date": today}, points=10, external_id="BDAY")
     broadcast = shop.campaign(program, "Hello {points|friend}")
     listed = shop.campaign(program, "For two", target_query="IDS:M1,BDAY")

@@ -82,7 +82,7 @@ def test_everything_works_for_it(plain: tuple[Tenants, str]) -> None:
     shop, url = plain
     program = shop.program(birthday_bot_enabled=True, birthday_reward_points=50, birthday_send_at="00:00")
     shop.members(program, 40)
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     gifted = shop.member(program, user={"birth_date": today}, points=10)
     settings: dict[str, Any] = {"DRY_RUN": True, "RATE_PER_SECOND": 1000, "POLL_SECONDS": 0.2}
     with Web(url) as web, web.client(KEY) as api, Daemon(url, "http://127.0.0.1:9", **settings) as daemon:

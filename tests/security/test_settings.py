@@ -95,7 +95,7 @@ def test_a_database_with_settings_of_its_own(database: MakeDatabase, tmp_path: P
     assert migrate(url).changed is False
     shop = Shop(url, "2")
     program = shop.program(birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00")
-    today = shop.value("select (now() at time zone 'America/New_York')::date - interval '30 years'")
+    today = shop.born_today()
     shop.member(program, user={"first_name": "Ada", "birth_date": today}, points=1315, external_id="ADA")
     order = [
         "send",

@@ -268,9 +268,7 @@ def _program(house: House, case: Case) -> UUID:
         program = house.program(
             5, birthday_bot_enabled=True, birthday_reward_points=5, birthday_send_at="00:00"
         )
-        today = house.scene.value(
-            "select (now() at time zone 'America/New_York')::date - interval '30 years'"
-        )
+        today = house.scene.born_today()
         # Opted out: the gift alone, without a greeting that rings.
         house.scene.member(program, user={"birth_date": today, "marketing_opt_in": False})
     if UNREADABLE in case.rules:

@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import date
 
     from .databases import Generation, Supabase
 
@@ -150,6 +151,13 @@ class Shop:
         )
 
     # ── what a daemon does ──────────────────────────────
+
+    def born_today(self) -> date:
+        """A date of birth whose birthday is today in New York: 28 years ago, when a 29 February had one as well."""
+        born: date = self.value(
+            "select ((now() at time zone 'America/New_York') - interval '28 years')::date"
+        )
+        return born
 
     def clock(self, at: datetime | str | None) -> None:
         """Let passbell's time stand at `at` on this connection; None lets it go on."""

@@ -341,7 +341,7 @@ def test_b1_a_slip_gives_no_gift(signed_in: httpx.Client, club: Club, sent: dict
         "update programs set birthday_bot_enabled = true, timezone = 'UTC' where id = %s", [club.id]
     )
     club.shop.conn.execute(
-        "update users u set birth_date = (passbell.now() at time zone 'UTC')::date - interval '30 years'"
+        "update users u set birth_date = (passbell.now() at time zone 'UTC')::date - interval '28 years'"
         " from passes_master p where p.user_id = u.id and p.external_id = %s",
         [club.member["Ann"]],
     )

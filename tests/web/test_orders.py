@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -87,9 +88,10 @@ def test_wait_answers_with_the_counts(api: Api, club: Club, shop: Shop) -> None:
 
 def test_schedule_by_the_programs_clock(api: Api, club: Club) -> None:
     """A time without an offset is the wall clock of the program's zone (New York unless it has one)."""
-    body = {**club.order, "scheduledAt": "2027-07-01T18:00"}
+    summer = f"{datetime.now(UTC).year + 1}-07-01"
+    body = {**club.order, "scheduledAt": f"{summer}T18:00"}
     campaign = api.post("/api/notify/broadcast", body).json()["result"]["campaignId"]
-    assert club.shop.order(campaign)["scheduled_at"].isoformat() == "2027-07-01T22:00:00+00:00"
+    assert club.shop.order(campaign)["scheduled_at"].isoformat() == f"{summer}T22:00:00+00:00"
 
 
 def test_blast_to_all_and_to_a_list(api: Api, club: Club) -> None:
@@ -142,7 +144,7 @@ def test_birthday_run(api: Api, club: Club) -> None:
     """A birthday run lists, then gives, and gives nothing twice."""
     club.shop.conn.execute("update programs set birthday_bot_enabled = true where id = %s", [club.id])
     club.shop.conn.execute(
-        "update users u set birth_date = (now() at time zone 'America/New_York')::date - interval '30 years'"
+        "update users u set birth_date = (now() at time zone 'America/New_York')::date - interval '28 years'"
         " from passes_master p where p.user_id = u.id and p.external_id = %s",
         [club.member["Ann"]],
     )

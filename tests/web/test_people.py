@@ -192,7 +192,7 @@ def test_d3_gifts_given_are_in_the_list_of_runs(signed_in: httpx.Client, club: C
         [club.id],
     )
     club.shop.conn.execute(
-        "update users u set birth_date = (passbell.now() at time zone 'UTC')::date - interval '30 years'"
+        "update users u set birth_date = (passbell.now() at time zone 'UTC')::date - interval '28 years'"
         " from passes_master p where p.user_id = u.id and p.external_id = %s",
         [club.member["Ann"]],
     )
