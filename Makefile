@@ -9,7 +9,7 @@ SPREAD := --numprocesses auto --dist loadfile --no-loadscope-reorder
 N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test repeat postgres-matrix chaos bench lint format types docs site audit release-check lock clean
+.PHONY: help setup demo test repeat another-day postgres-matrix chaos bench lint format types docs site audit release-check lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ repeat: setup  ## what has to do with time, again and again, to find what fails 
 	  $(BIN)/python -m pytest --quiet --no-header $(SPREAD) $(or $(ARGS),-m time) && green=$$((green + 1)); \
 	  echo "== run $$run of $(N), green: $$green"; \
 	done; test $$green -eq $(N)
+
+another-day: setup  ## all tests as if it were another day (DAY="2028-02-29 13:00" in UTC, ARGS=tests/birthdays)
+	@$(BIN)/python tools/another_day.py "$(DAY)" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 postgres-matrix: setup  ## sql, host, delivery, isolation and security on PostgreSQL 14 to 18, from npm (ARGS="--versions 14,18")
 	@$(BIN)/python tools/postgres_matrix.py $(ARGS)
