@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from passbell.database.migrate import migrate
-from passbell.devkit.postgres import EmbeddedPostgres
+from passbell.devkit.postgres import EmbeddedPostgres, PostgresUnavailableError
 from support.databases import load_host
 from support.feast import feast, gifts
 from support.files import FileHost
@@ -296,6 +296,9 @@ class Downfall:
     def stop(self, how: int) -> None:
         """End the server by a signal, and wait until it is gone."""
         os.kill(self.server.pid, how)
+        self._let_go()
+
+    def _let_go(self) -> None:
         leash = self.server._leash
         assert leash is not None
         assert leash.stdin is not None
@@ -304,8 +307,19 @@ class Downfall:
 
     def start(self) -> None:
         """Start it again on the same data, with crash recovery if it needs that."""
-        self.server._run()
+        wait_until(self._starts, "the sessions of the killed server have ended")
         self.wire._target = ("127.0.0.1", self.server.port)
+
+    def _starts(self) -> bool:
+        # PostgreSQL refuses while sessions of a killed postmaster still hold its shared memory.
+        try:
+            self.server._run()
+        except PostgresUnavailableError as error:
+            if "still in use" not in str(error):
+                raise
+            self._let_go()
+            return False
+        return True
 
 
 @pytest.fixture(scope="module")
